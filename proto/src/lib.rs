@@ -1,1 +1,10 @@
-//! x
+//! The ZEO protocol, version 5, as bytes: ids, the value tree that both
+//! encodings share, pickle and msgpack, messages and framing.
+//!
+//! This crate knows no storage and opens no file.
+
+pub mod ids;
+pub mod value;
+
+pub use ids::{Oid, Tid};
+pub use value::Value;

@@ -1,1 +1,10 @@
-//! x
+//! ZODB storages: the file format of Python's FileStorage, on disk and in
+//! memory, behind the [`Storage`] trait that the server drives.
+
+pub mod backend;
+pub mod error;
+pub mod file_storage;
+pub mod storage;
+
+pub use error::{Error, Result};
+pub use storage::Storage;

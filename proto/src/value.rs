@@ -1,0 +1,165 @@
+//! The value tree between the wire and typed messages: what Python's
+//! protocol peers put into pickles and msgpack.
+
+use std::borrow::Cow;
+
+use crate::ids::{Oid, Tid};
+
+/// A Python value as the protocol carries it. Byte strings and text borrow
+/// from the message they were decoded from.
+///
+/// With msgpack, tuples and lists are one type; they decode as `Tuple`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// `None`.
+    None,
+    /// `True` or `False`.
+    Bool(bool),
+    /// An integer. Larger ones are refused by the decoders.
+    Int(i128),
+    /// A float.
+    Float(f64),
+    /// `bytes` (and `zodbpickle.binary`).
+    Bytes(Cow<'a, [u8]>),
+    /// `str`.
+    Str(Cow<'a, str>),
+    /// A tuple.
+    Tuple(Vec<Value<'a>>),
+    /// A list.
+    List(Vec<Value<'a>>),
+    /// A dict, in the order of its items.
+    Dict(Vec<(Value<'a>, Value<'a>)>),
+    /// A class or function, by name; never looked up.
+    Global {
+        /// Dotted module name.
+        module: Cow<'a, str>,
+        /// Name in the module.
+        name: Cow<'a, str>,
+    },
+    /// An instance: what pickle would call and with what; never called.
+    Object(Box<Object<'a>>),
+    /// A persistent reference (only in records, never on the wire).
+    Persistent(Box<Value<'a>>),
+}
+
+/// An instance in a pickle, by the way it would be rebuilt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object<'a> {
+    /// What would be called: a [`Value::Global`].
+    pub callable: Value<'a>,
+    /// The arguments: a [`Value::Tuple`].
+    pub args: Value<'a>,
+    /// True when rebuilt by `cls.__new__(cls, *args)` (NEWOBJ), false when
+    /// by `callable(*args)` (REDUCE).
+    pub new: bool,
+    /// The state given to BUILD, if any.
+    pub state: Option<Value<'a>>,
+    /// Items appended (APPENDS) after creation.
+    pub items: Vec<Value<'a>>,
+    /// Pairs set (SETITEMS) after creation.
+    pub pairs: Vec<(Value<'a>, Value<'a>)>,
+}
+
+impl<'a> Value<'a> {
+    /// A borrowed byte string.
+    pub fn bytes(bytes: &'a [u8]) -> Self {
+        Value::Bytes(Cow::Borrowed(bytes))
+    }
+
+    /// A borrowed text.
+    pub fn str(text: &'a str) -> Self {
+        Value::Str(Cow::Borrowed(text))
+    }
+
+    /// The byte string, if it is one. Text of ASCII characters counts too
+    /// where `ascii` protocol peers (Python 2) send it as `str`.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Value::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The items of a tuple or list.
+    pub fn as_items(&self) -> Option<&[Value<'a>]> {
+        match self {
+            Value::Tuple(items) | Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The oid in an 8-byte string.
+    pub fn as_oid(&self) -> Option<Oid> {
+        self.as_bytes().and_then(Oid::from_slice)
+    }
+
+    /// The tid in an 8-byte string.
+    pub fn as_tid(&self) -> Option<Tid> {
+        self.as_bytes().and_then(Tid::from_slice)
+    }
+
+    /// The value with every borrowed part copied.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::None => Value::None,
+            Value::Bool(b) => Value::Bool(b),
+            Value::Int(i) => Value::Int(i),
+            Value::Float(f) => Value::Float(f),
+            Value::Bytes(b) => Value::Bytes(Cow::Owned(b.into_owned())),
+            Value::Str(s) => Value::Str(Cow::Owned(s.into_owned())),
+            Value::Tuple(items) => Value::Tuple(owned(items)),
+            Value::List(items) => Value::List(owned(items)),
+            Value::Dict(pairs) => Value::Dict(owned_pairs(pairs)),
+            Value::Global { module, name } => Value::Global {
+                module: Cow::Owned(module.into_owned()),
+                name: Cow::Owned(name.into_owned()),
+            },
+            Value::Object(object) => Value::Object(Box::new(object.into_owned())),
+            Value::Persistent(id) => Value::Persistent(Box::new(id.into_owned())),
+        }
+    }
+}
+
+impl Object<'_> {
+    fn into_owned(self) -> Object<'static> {
+        Object {
+            callable: self.callable.into_owned(),
+            args: self.args.into_owned(),
+            new: self.new,
+            state: self.state.map(Value::into_owned),
+            items: owned(self.items),
+            pairs: owned_pairs(self.pairs),
+        }
+    }
+}
+
+fn owned(items: Vec<Value<'_>>) -> Vec<Value<'static>> {
+    items.into_iter().map(Value::into_owned).collect()
+}
+
+fn owned_pairs(pairs: Vec<(Value<'_>, Value<'_>)>) -> Vec<(Value<'static>, Value<'static>)> {
+    pairs
+        .into_iter()
+        .map(|(k, v)| (k.into_owned(), v.into_owned()))
+        .collect()
+}
+
+impl From<Oid> for Value<'static> {
+    fn from(oid: Oid) -> Self {
+        Value::Bytes(Cow::Owned(oid.to_bytes().to_vec()))
+    }
+}
+
+impl From<Tid> for Value<'static> {
+    fn from(tid: Tid) -> Self {
+        Value::Bytes(Cow::Owned(tid.to_bytes().to_vec()))
+    }
+}

@@ -1,0 +1,110 @@
+//! What can go wrong in a storage, in the terms of ZODB's exceptions.
+
+use std::io;
+use std::path::PathBuf;
+
+use zeo_proto::{Oid, Tid};
+
+/// The result of a storage operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed storage operation. The server maps each kind to the Python
+/// exception that clients expect.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such object, or no revision that answers (`POSKeyError`).
+    #[error("there is no object {0}, or it has no such revision")]
+    NoObject(Oid),
+    /// A store met a revision that the transaction did not see
+    /// (`ConflictError`).
+    #[error(
+        "object {} was changed by transaction {}, while this one read {}",
+        .0.oid, .0.committed, .0.read
+    )]
+    Conflict(Box<Conflict>),
+    /// `checkCurrentSerialInTransaction` met another revision
+    /// (`ReadConflictError`).
+    #[error("object {oid} was expected at {read} and is at {committed}")]
+    ReadConflict {
+        /// The object.
+        oid: Oid,
+        /// Its committed serial.
+        committed: Tid,
+        /// The serial that the transaction read.
+        read: Tid,
+    },
+    /// The storage takes no writes (`ReadOnlyError`).
+    #[error("the storage is read-only")]
+    ReadOnly,
+    /// A transaction that can't be undone (`UndoError`, or
+    /// `MultipleUndoErrors` when there are objects with reasons).
+    #[error("{reason}")]
+    Undo {
+        /// Why, for people.
+        reason: String,
+        /// The object that stands in the way, if one does.
+        oid: Option<Oid>,
+        /// Every object that could not be undone, with its reason; empty
+        /// for a failure that is not about objects.
+        failures: Vec<(Oid, String)>,
+    },
+    /// A call in the wrong state (`StorageTransactionError`).
+    #[error("{0}")]
+    Transaction(String),
+    /// An argument that the storage can't take (`builtins.ValueError`).
+    #[error("{0}")]
+    Value(String),
+    /// The quota of the storage is used up (`FileStorageQuotaError`).
+    #[error("the storage quota of {quota} bytes has been exceeded")]
+    Quota {
+        /// The configured size, in bytes.
+        quota: u64,
+    },
+    /// Something the storage does not do (`ZODB.POSException.Unsupported`).
+    #[error("{0}")]
+    Unsupported(String),
+    /// The file holds what it must not (`CorruptedError`).
+    #[error("{} is damaged at position {position}: {what}", .file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        position: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// The disk failed or is full.
+    #[error("{doing} {}: {source}", .file.display())]
+    Io {
+        /// What was being done, as "reading" or "writing".
+        doing: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// An earlier write failed, so nothing is written any more.
+    #[error("the storage stopped writing after an error: {0}")]
+    Latched(String),
+}
+
+/// One object in conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The object.
+    pub oid: Oid,
+    /// The serial that is committed.
+    pub committed: Tid,
+    /// The serial that the transaction started from.
+    pub read: Tid,
+    /// The record that could not be stored (empty for a deletion).
+    pub data: Vec<u8>,
+}
+
+impl Error {
+    /// True when the transaction, not the storage, is at fault, and doing it
+    /// again may succeed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Error::Conflict(_) | Error::ReadConflict { .. })
+    }
+}
