@@ -1,0 +1,170 @@
+//! The thread of one client: it alone reads and writes the socket, and waits
+//! for it and for the mailbox at once.
+
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use slog::{debug, error};
+use zeo_proto::framing::FrameBuffer;
+use zeo_proto::stream::{Interest, Stream};
+
+use crate::mailbox::Inbox;
+use crate::session::{Flow, Session};
+
+/// With so much waiting to be sent, nothing more is read or taken from the
+/// mailbox: the client is to read first.
+const OUTPUT_LIMIT: usize = 1 << 20;
+/// An output buffer larger than this is given back when it is empty.
+const OUTPUT_KEEP: usize = 64 * 1024;
+
+/// Serves the client until it goes, or has to.
+pub fn run(stream: Stream, mut session: Session, inbox: &Inbox) {
+    let mut connection = Connection {
+        stream,
+        input: FrameBuffer::new(session.frame_limit()),
+        sent: 0,
+        state: State::Reading,
+        mail: false,
+    };
+    let served = catch_unwind(AssertUnwindSafe(|| connection.serve(&mut session, inbox)));
+    let reason = match served {
+        Ok(Ok(reason)) => reason.to_owned(),
+        Ok(Err(why)) => why.to_string(),
+        Err(_) => {
+            error!(session.log(), "the session has failed: this is a bug; its client is closed");
+            "a bug".to_owned()
+        }
+    };
+    debug!(session.log(), "closing: {reason}");
+    session.end(&reason);
+}
+
+struct Connection {
+    stream: Stream,
+    input: FrameBuffer,
+    /// How much of the session's output is sent.
+    sent: usize,
+    state: State,
+    /// There are events that were left in the mailbox.
+    mail: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Frames are taken as they come.
+    Reading,
+    /// The first frame in the buffer waits for the mailbox.
+    Holding,
+    /// Only to send what is left.
+    Closing,
+}
+
+impl Connection {
+    /// Returns why the connection has ended.
+    fn serve(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<&'static str> {
+        loop {
+            self.answer_frames(session);
+            if inbox.has_news() {
+                inbox.clear();
+                self.mail = true;
+            }
+            if self.mail && session.output.len() < OUTPUT_LIMIT {
+                self.empty_mailbox(session, inbox);
+                continue;
+            }
+            if let Some(reason) = inbox.closed() {
+                return Ok(reason);
+            }
+            self.send(session)?;
+            if self.state == State::Closing && session.output.is_empty() {
+                return Ok("closed");
+            }
+            let interest = Interest {
+                read: self.state == State::Reading && session.output.len() < OUTPUT_LIMIT,
+                write: !session.output.is_empty(),
+            };
+            let ready = self.stream.wait(inbox.descriptor(), interest)?;
+            if ready.read {
+                if self.receive()? == Some(0) {
+                    return Ok("the client has gone");
+                }
+            } else if ready.hung_up {
+                return Ok("the client has gone");
+            }
+        }
+    }
+
+    /// Answers the requests that are there, as far as they can be now.
+    fn answer_frames(&mut self, session: &mut Session) {
+        while self.state == State::Reading && session.output.len() < OUTPUT_LIMIT {
+            self.input.set_limit(session.frame_limit());
+            let flow = match self.input.frame() {
+                Ok(None) => return,
+                Ok(Some(frame)) => {
+                    let (length, flow) = (frame.len(), session.on_frame(frame));
+                    if flow != Flow::Hold {
+                        self.input.consume(length);
+                    }
+                    flow
+                }
+                Err(why) => {
+                    error!(session.log(), "{why}");
+                    Flow::Close
+                }
+            };
+            self.state = match flow {
+                Flow::Continue => State::Reading,
+                Flow::Hold => State::Holding,
+                Flow::Close => State::Closing,
+            };
+        }
+    }
+
+    fn empty_mailbox(&mut self, session: &mut Session, inbox: &Inbox) {
+        self.mail = false;
+        while let Some(event) = inbox.next() {
+            session.on_event(event);
+        }
+        if self.state == State::Holding {
+            self.state = State::Reading;
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<Option<usize>> {
+        let stream = &mut self.stream;
+        would_block(self.input.fill(|space| stream.read(space)))
+    }
+
+    fn send(&mut self, session: &mut Session) -> io::Result<()> {
+        let output = &mut session.output;
+        while self.sent < output.len() {
+            match would_block(self.stream.write(&output[self.sent..]))? {
+                Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Some(count) => self.sent += count,
+                None => break,
+            }
+        }
+        if self.sent == output.len() {
+            output.clear();
+            self.sent = 0;
+            if output.capacity() > OUTPUT_KEEP {
+                *output = Vec::new();
+            }
+        } else if self.sent > output.len() / 2 {
+            output.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+}
+
+/// `None` when the socket is not ready after all.
+fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(count) => Ok(Some(count)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
