@@ -4,6 +4,7 @@
 //! This crate knows no storage and opens no file.
 
 pub mod ids;
+pub mod pickle;
 pub mod value;
 
 pub use ids::{Oid, Tid};
