@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod error;
 pub mod file_storage;
+pub mod record;
 pub mod storage;
 
 pub use error::{Error, Result};

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use slog::{debug, error};
 use zeo_proto::exception::Exception;
 use zeo_proto::message::{Call, TpcBegin};
-use zeo_proto::pickle;
+use zeo_proto::pickle::{self, Memo};
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::Error;
 use zeo_storage::error::Conflict;
@@ -341,7 +341,8 @@ fn extension_pickle(extension: &Value<'_>) -> Result<Vec<u8>, Exception> {
         Value::Dict(fields) if fields.is_empty() => Ok(Vec::new()),
         Value::Dict(_) => {
             let mut out = Vec::new();
-            pickle::encode_memoizing(extension, &mut out);
+            pickle::encode(extension, &mut out, Memo::Memoizing)
+                .map_err(|why| Exception::value_error(format!("tpc_begin: {why}")))?;
             Ok(out)
         }
         _ => Err(Exception::type_error("tpc_begin: the extension must be a dict or bytes")),

@@ -1,6 +1,7 @@
 //! Work that may take long, on a helper thread, so that the session goes on
 //! with its socket and its mailbox meanwhile.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -25,7 +26,10 @@ impl Session {
     ) -> Result<(), Exception> {
         let mailbox = self.mailbox.clone();
         let run = move || {
-            let result = work();
+            let Ok(result) = catch_unwind(AssertUnwindSafe(work)) else {
+                mailbox.close("a helper has failed: this is a bug");
+                return;
+            };
             let event = Event::Job(Box::new(move |session: &mut Session| {
                 session.jobs -= 1;
                 done(session, result);

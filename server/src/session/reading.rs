@@ -296,7 +296,7 @@ pub(super) fn extension_value(extension: &[u8]) -> Value<'static> {
     if extension.is_empty() {
         return Value::Dict(Vec::new());
     }
-    match pickle::decode(extension, &Policy::record()) {
+    match pickle::decode(extension, &Policy::FILE) {
         Ok(value @ Value::Dict(_)) => value.into_owned(),
         _ => Value::Bytes(extension.to_vec().into()),
     }
