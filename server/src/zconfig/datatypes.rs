@@ -101,8 +101,9 @@ pub fn byte_size(text: &str) -> Result<i64, String> {
 /// Not such an interval.
 pub fn time_interval(text: &str) -> Result<i64, String> {
     let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86400)];
-    with_unit(text, &units)
-        .ok_or_else(|| format!("{text:?} is not a time interval; expected seconds, such as 90 or 5m"))
+    with_unit(text, &units).ok_or_else(|| {
+        format!("{text:?} is not a time interval; expected seconds, such as 90 or 5m")
+    })
 }
 
 /// An address to listen at: `port`, `host:port`, `:port`, `host`, `[ipv6]:port`, an IPv6 address
@@ -175,7 +176,9 @@ pub fn basic_key(text: &str) -> Result<String, String> {
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(rest) {
         return Ok(text.to_ascii_lowercase());
     }
-    Err(format!("{text:?} is not a key; expected letters, digits, '-', '.' and '_'"))
+    Err(format!(
+        "{text:?} is not a key; expected letters, digits, '-', '.' and '_'"
+    ))
 }
 
 /// An identifier: a letter of ASCII or `_`, then letters, digits and `_`.
@@ -273,7 +276,11 @@ fn without_underscores(text: &str) -> Option<String> {
 fn directory_of(path: &Path) -> Option<PathBuf> {
     let text = path.to_str()?;
     let directory = text.rsplit_once('/')?.0;
-    Some(PathBuf::from(if directory.is_empty() { "/" } else { directory }))
+    Some(PathBuf::from(if directory.is_empty() {
+        "/"
+    } else {
+        directory
+    }))
 }
 
 /// `text` as a path, with a leading `~` or `~user` replaced by that user's home directory.

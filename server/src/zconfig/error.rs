@@ -83,10 +83,12 @@ pub enum ConfigError {
         place: Place,
     },
     /// A section that must be given is not.
-    #[error("no {what} section is given")]
+    #[error("no {what} section is given (in {})", file.display())]
     MissingSection {
         /// The section, or kind of section.
         what: &'static str,
+        /// The configuration file.
+        file: PathBuf,
     },
     /// A key that its section does not have.
     #[error("{key:?} is not a known key of {section}; expected {} {place}", Listed(.expected))]

@@ -152,8 +152,8 @@ impl<'a> Parser<'a> {
         section: &mut Section,
         place: &Place,
     ) -> Result<(), ConfigError> {
-        let (name, argument) =
-            key_and_value(text).ok_or_else(|| syntax("missing or unrecognized directive", place))?;
+        let (name, argument) = key_and_value(text)
+            .ok_or_else(|| syntax("missing or unrecognized directive", place))?;
         if !["define", "import", "include"].contains(&name) {
             let problem =
                 format!("unknown directive %{name}; expected %define, %import or %include");
@@ -205,8 +205,8 @@ impl<'a> Parser<'a> {
         place: &Place,
     ) -> Result<(), ConfigError> {
         let argument = self.replaced(argument, place)?;
-        let path = locate::included(&argument, &place.file)
-            .map_err(|problem| syntax(&problem, place))?;
+        let path =
+            locate::included(&argument, &place.file).map_err(|problem| syntax(&problem, place))?;
         let failed = |source| ConfigError::Include {
             path: path.clone(),
             source,
@@ -244,13 +244,19 @@ fn section_start(header: &str, place: &Place) -> Result<(Section, bool), ConfigE
     let kind = words.next().filter(|kind| text.starts_with(kind));
     let name = words.next();
     let (Some(kind), None) = (kind, words.next()) else {
-        return Err(syntax("malformed section header; expected <type name>", place));
+        return Err(syntax(
+            "malformed section header; expected <type name>",
+            place,
+        ));
     };
     if text.contains(['(', ')']) {
         return Err(syntax("malformed section header; no parentheses", place));
     }
     let name = name.map(str::to_lowercase);
-    Ok((Section::new(kind.to_lowercase(), name, place.clone()), is_empty))
+    Ok((
+        Section::new(kind.to_lowercase(), name, place.clone()),
+        is_empty,
+    ))
 }
 
 fn check_end(kind: &str, section: &Section, place: &Place) -> Result<(), ConfigError> {

@@ -34,7 +34,9 @@ fn integers() {
     ] {
         assert_eq!(integer(text), Ok(expected), "{text}");
     }
-    for text in ["", "-", "--1", "1.0", "0x10", "_1", "1_", "1__0", "1 0", "+-1", "x"] {
+    for text in [
+        "", "-", "--1", "1.0", "0x10", "_1", "1_", "1__0", "1 0", "+-1", "x",
+    ] {
         assert!(integer(text).is_err(), "{text}");
     }
 }
@@ -76,7 +78,13 @@ fn sizes_and_intervals() {
     for text in ["", "kb", "1.5mb", "10b", "10k", "10tb", "mb10"] {
         assert!(byte_size(text).is_err(), "{text}");
     }
-    for (text, expected) in [("90", 90), ("90s", 90), ("5M", 300), ("2h", 7200), ("1d", 86400)] {
+    for (text, expected) in [
+        ("90", 90),
+        ("90s", 90),
+        ("5M", 300),
+        ("2h", 7200),
+        ("1d", 86400),
+    ] {
         assert_eq!(time_interval(text), Ok(expected), "{text}");
     }
     for text in ["", "s", "1w", "1m30s", "1.5h"] {
@@ -101,7 +109,10 @@ fn addresses() {
         (":", tcp("", 0)),
         ("70000", tcp("70000", 0)),
         ("1:2:3", tcp("1:2:3", 0)),
-        ("/tmp/zeo.sock", Address::Unix(PathBuf::from("/tmp/zeo.sock"))),
+        (
+            "/tmp/zeo.sock",
+            Address::Unix(PathBuf::from("/tmp/zeo.sock")),
+        ),
         ("./zeo:1", Address::Unix(PathBuf::from("./zeo:1"))),
     ] {
         assert_eq!(socket_binding_address(text), Ok(expected), "{text}");
@@ -137,7 +148,10 @@ fn home_directories() {
     assert_eq!(home_of("bad", passwd), None);
     assert_eq!(home_of("none", passwd), None);
     assert_eq!(expand_user("a/~"), PathBuf::from("a/~"));
-    assert_eq!(expand_user("~no such user/x"), PathBuf::from("~no such user/x"));
+    assert_eq!(
+        expand_user("~no such user/x"),
+        PathBuf::from("~no such user/x")
+    );
     let home = env::home_dir().unwrap();
     assert_eq!(expand_user("~"), home);
     assert_eq!(expand_user("~/db/Data.fs"), home.join("db/Data.fs"));

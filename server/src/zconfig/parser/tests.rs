@@ -65,7 +65,11 @@ fn broken_syntax_is_refused_by_line() {
         ("<a (b)>", 1, "malformed section header"),
         ("</a", 1, "malformed section end"),
         ("\n</a>", 2, "unexpected section end"),
-        ("<a>\n</b>", 2, "unbalanced section end </b>; expected </a>, opened at line 1"),
+        (
+            "<a>\n</b>",
+            2,
+            "unbalanced section end </b>; expected </a>, opened at line 1",
+        ),
         ("\n<a>\nx 1", 2, "unclosed section <a>"),
         ("%", 1, "missing or unrecognized directive"),
         ("% define x", 1, "missing or unrecognized directive"),
@@ -73,12 +77,24 @@ fn broken_syntax_is_refused_by_line() {
         ("%define", 1, "missing argument to %define"),
         ("%define 1x 2", 1, "not a substitution legal name"),
         ("%define x 1\n%define x 2", 2, "cannot redefine \"x\""),
-        ("%define y 1\n%define x $y\n%define x $y", 3, "cannot redefine \"x\""),
+        (
+            "%define y 1\n%define x $y\n%define x $y",
+            3,
+            "cannot redefine \"x\"",
+        ),
         ("k $x", 1, "no replacement for \"x\""),
         ("k $(HOME)", 1, "no replacement for \"HOME\""),
         ("%import relstorage", 1, "cannot import \"relstorage\""),
-        ("%include http://example.com/x", 1, "\"http://example.com/x\" is not a file"),
-        ("%include no/such/file", 1, "error opening included file no/such/file"),
+        (
+            "%include http://example.com/x",
+            1,
+            "\"http://example.com/x\" is not a file",
+        ),
+        (
+            "%include no/such/file",
+            1,
+            "error opening included file no/such/file",
+        ),
     ] {
         let error = parse(text).expect_err(text).to_string();
         assert!(error.starts_with(problem), "{text:?}: {error}");
@@ -140,7 +156,10 @@ fn what_can_grow_without_end_is_refused() {
 fn a_missing_file_is_named() {
     let error = load(Path::new("/no/such/zeo.conf"), &env).unwrap_err();
     let error = error.to_string();
-    assert!(error.starts_with("error opening file /no/such/zeo.conf: "), "{error}");
+    assert!(
+        error.starts_with("error opening file /no/such/zeo.conf: "),
+        "{error}"
+    );
 }
 
 proptest! {
