@@ -1,1 +1,7 @@
 //! x
+pub mod eventlog;
+pub mod options;
+pub mod pidfile;
+pub mod schema;
+pub mod signals;
+pub mod zconfig;
