@@ -1,0 +1,210 @@
+//! Steps from transaction to transaction and from record to record, with
+//! every length checked, for all that reads more than one object.
+
+use byteorder::{BE, ByteOrder};
+use zeo_proto::Tid;
+
+use super::format::{DataHeader, FIRST, Reader, TXN_HEADER_LEN, TxnHeader};
+use crate::{Error, Result};
+
+/// Length of the copy of the length at the end of a transaction.
+const TRAILER_LEN: u64 = 8;
+
+/// A transaction in the file, whose lengths add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Txn {
+    pub position: u64,
+    pub header: TxnHeader,
+}
+
+impl Txn {
+    /// The transaction at `position`, if it is whole and lies before the end.
+    pub fn read(reader: &Reader<'_>, position: u64) -> Result<Self> {
+        let header = reader.txn_header(position)?;
+        let txn = Self { position, header };
+        txn.check_lengths(reader)?;
+        if reader.number(txn.records_end())? != header.length {
+            let what = "the transaction's length differs between its two ends";
+            return Err(reader.corrupt(position, what));
+        }
+        Ok(txn)
+    }
+
+    /// Where its records begin.
+    pub fn records_start(&self) -> u64 {
+        self.position.saturating_add(self.header.header_len())
+    }
+
+    /// Where its records end and its last 8 bytes begin.
+    pub fn records_end(&self) -> u64 {
+        self.position.saturating_add(self.header.length)
+    }
+
+    /// Where the next transaction begins.
+    pub fn end(&self) -> u64 {
+        self.records_end().saturating_add(TRAILER_LEN)
+    }
+
+    fn check_lengths(&self, reader: &Reader<'_>) -> Result<()> {
+        if self.header.length < self.header.header_len() {
+            return Err(reader.corrupt(self.position, "the transaction is shorter than its header"));
+        }
+        if self.end() > reader.end {
+            return Err(reader.corrupt(self.position, "the transaction is longer than the file"));
+        }
+        Ok(())
+    }
+}
+
+/// Transactions from the end to the front, by one read each. Ends after the
+/// first error.
+pub(crate) struct Backwards<'a> {
+    reader: Reader<'a>,
+    /// Where the transaction to come ends.
+    end: u64,
+    /// Its length, once read together with the transaction behind it.
+    length: Option<u64>,
+}
+
+impl<'a> Backwards<'a> {
+    pub fn new(reader: Reader<'a>) -> Self {
+        Self {
+            reader,
+            end: reader.end,
+            length: None,
+        }
+    }
+
+    fn step(&mut self) -> Result<Txn> {
+        const HEADER: usize = TXN_HEADER_LEN as usize;
+        const TRAILER: usize = TRAILER_LEN as usize;
+        let (reader, end) = (self.reader, self.end);
+        let records_end = end.saturating_sub(TRAILER_LEN);
+        let length = match self.length {
+            Some(length) => length,
+            None => reader.number(records_end)?,
+        };
+        let position = records_end
+            .checked_sub(length)
+            .filter(|&position| position >= FIRST && length >= TXN_HEADER_LEN)
+            .ok_or_else(|| {
+                let what = format!("no transaction of {length} bytes can end here");
+                reader.corrupt(records_end, what)
+            })?;
+        let (mut bytes, mut header) = ([0; TRAILER + HEADER], [0; HEADER]);
+        if position > FIRST {
+            reader.read_exact(&mut bytes, position.saturating_sub(TRAILER_LEN))?;
+            self.length = Some(BE::read_u64(&bytes[..TRAILER]));
+            header.copy_from_slice(&bytes[TRAILER..]);
+        } else {
+            reader.read_exact(&mut header, position)?;
+        }
+        let header = TxnHeader::parse(&header);
+        let txn = Txn { position, header };
+        if header.length != length {
+            let what = "the transaction's length differs between its two ends";
+            return Err(reader.corrupt(position, what));
+        }
+        txn.check_lengths(&reader)?;
+        self.end = position;
+        Ok(txn)
+    }
+}
+
+impl Iterator for Backwards<'_> {
+    type Item = Result<Txn>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.end <= FIRST {
+            return None;
+        }
+        let step = self.step();
+        if step.is_err() {
+            self.end = 0;
+        }
+        Some(step)
+    }
+}
+
+/// The headers of a transaction's records with their positions. Ends after
+/// the first error.
+pub(crate) struct RecordHeaders<'a> {
+    /// Sees no farther than the end of the transaction.
+    reader: Reader<'a>,
+    txn: u64,
+    position: u64,
+}
+
+impl<'a> RecordHeaders<'a> {
+    pub fn new(reader: Reader<'a>, txn: &Txn) -> Self {
+        Self {
+            reader: Reader {
+                end: txn.records_end(),
+                ..reader
+            },
+            txn: txn.position,
+            position: txn.records_start(),
+        }
+    }
+
+    fn step(&mut self) -> Result<(u64, DataHeader)> {
+        let position = self.position;
+        let header = self.reader.data_header(position, None)?;
+        check_record(&self.reader, self.txn, position, &header)?;
+        self.position = position.saturating_add(header.record_len());
+        Ok((position, header))
+    }
+}
+
+impl Iterator for RecordHeaders<'_> {
+    type Item = Result<(u64, DataHeader)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.position >= self.reader.end {
+            return None;
+        }
+        let step = self.step();
+        if step.is_err() {
+            self.position = self.reader.end;
+        }
+        Some(step)
+    }
+}
+
+/// Fails unless the record at `position` belongs to the transaction at `txn`
+/// and ends with it, at the end of `reader`, or before.
+pub(crate) fn check_record(
+    reader: &Reader<'_>,
+    txn: u64,
+    position: u64,
+    header: &DataHeader,
+) -> Result<()> {
+    if header.tloc != txn {
+        let what = format!("the record belongs to a transaction at {}", header.tloc);
+        return Err(reader.corrupt(position, what));
+    }
+    if header.record_len() > reader.end.saturating_sub(position) {
+        return Err(reader.corrupt(position, "the record is longer than its transaction"));
+    }
+    Ok(())
+}
+
+/// Finds a transaction by its tid, from the end. With `stop_at_pack`, no
+/// farther than the newest packed one. Fails as Python does (`UndoError`)
+/// when it is not there.
+pub(crate) fn find_txn(reader: Reader<'_>, tid: Tid, stop_at_pack: bool) -> Result<Txn> {
+    for txn in Backwards::new(reader) {
+        let txn = txn?;
+        if txn.header.tid == tid {
+            return Ok(txn);
+        }
+        if stop_at_pack && txn.header.status == b'p' {
+            break;
+        }
+    }
+    Err(Error::Undo {
+        reason: "Invalid transaction id".to_owned(),
+        oid: None,
+        failures: Vec::new(),
+    })
+}
