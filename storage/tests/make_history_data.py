@@ -175,14 +175,6 @@ def gone(path):
     return commit.storage
 
 
-def copied(path):
-    source = undone(path + '.source')
-    storage = FileStorage(path, create=True)
-    storage.copyTransactionsFrom(source)
-    source.close()
-    return storage
-
-
 def ignored(path):
     """Transactions 3, 5 and 7 get status u, and their objects vanish."""
     commit = Script(path)
@@ -236,7 +228,7 @@ def transactions(path, texts):
 
 
 def ranges(storage, skipped, found):
-    if skipped:
+    if skipped or not found:
         return []
     tids = [bytes.fromhex(t['tid']) for t in found]
     near = sorted({p64(u64(t) + d) for t in tids for d in (-1, 0, 1)})
@@ -369,7 +361,7 @@ def describe(path, storage):
 def main():
     logging.disable(logging.CRITICAL)
     os.makedirs(OUT, exist_ok=True)
-    for shape in plain, undone, packed, gone, copied, ignored, empty:
+    for shape in plain, undone, packed, gone, ignored, empty:
         name = shape.__name__
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, name + '.fs')

@@ -8,11 +8,7 @@ use crate::{Error, Result};
 
 /// The newest `size` revisions of an object, newest first: those of an
 /// object that is gone as well. Fails with `NoObject` for an unknown one.
-pub(crate) fn history(
-    generation: &Generation,
-    oid: Oid,
-    size: usize,
-) -> Result<Vec<HistoryEntry>> {
+pub(crate) fn history(generation: &Generation, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
     let reader = generation.reader();
     let mut position = generation.lookup(oid)?;
     let mut entries = Vec::new();
@@ -50,6 +46,8 @@ pub(crate) fn record_iternext(generation: &Generation, from: Option<Oid>) -> Res
         oid,
         serial: header.tid,
         data: generation.resolve(&header, own)?,
-        next: after.and_then(|oid| index.next_from(oid)).map(|(oid, _)| oid),
+        next: after
+            .and_then(|oid| index.next_from(oid))
+            .map(|(oid, _)| oid),
     })
 }

@@ -155,7 +155,10 @@ fn find_start(reader: Reader<'_>, start: Tid) -> Result<u64> {
     };
     let first = reader.txn_header(FIRST)?.tid;
     if last.header.tid < first {
-        return Err(reader.corrupt(last.position, "the last transaction is older than the first"));
+        return Err(reader.corrupt(
+            last.position,
+            "the last transaction is older than the first",
+        ));
     }
     if start <= first {
         return Ok(FIRST);

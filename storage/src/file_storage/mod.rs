@@ -11,3 +11,6 @@ pub mod prepared;
 pub(crate) mod undo;
 pub(crate) mod undo_log;
 pub(crate) mod walk;
+
+#[cfg(test)]
+mod golden;

@@ -33,9 +33,13 @@ pub(crate) struct UndoRecord {
 /// packed away, or not an ordinary one, and with all objects that stand in
 /// the way. An object that the transaction wrote more than once counts by
 /// its last record.
-pub(crate) fn undo(generation: &Generation, tid: Tid, pending: &Pending) -> Result<Vec<UndoRecord>> {
+pub(crate) fn undo(
+    generation: &Generation,
+    tid: Tid,
+    pending: &Pending,
+) -> Result<Vec<UndoRecord>> {
     let reader = generation.reader();
-    let txn = find_txn(reader, tid, true)?;
+    let txn = find_txn(reader, tid)?;
     if txn.header.status != b' ' {
         return Err(refused("non-undoable transaction"));
     }

@@ -189,17 +189,16 @@ pub(crate) fn check_record(
     Ok(())
 }
 
-/// Finds a transaction by its tid, from the end. With `stop_at_pack`, no
-/// farther than the newest packed one. Fails as Python does (`UndoError`)
-/// when it is not there.
-pub(crate) fn find_txn(reader: Reader<'_>, tid: Tid, stop_at_pack: bool) -> Result<Txn> {
+/// Finds a transaction by its tid, from the end. Fails as Python does
+/// (`UndoError`) when it is not there.
+///
+/// Python means to stop at packed transactions, but does not, so undoing one
+/// is refused for what it is, not for being unknown.
+pub(crate) fn find_txn(reader: Reader<'_>, tid: Tid) -> Result<Txn> {
     for txn in Backwards::new(reader) {
         let txn = txn?;
         if txn.header.tid == tid {
             return Ok(txn);
-        }
-        if stop_at_pack && txn.header.status == b'p' {
-            break;
         }
     }
     Err(Error::Undo {
