@@ -198,3 +198,39 @@ fn scan_backwards(reader: Reader<'_>, start: Tid) -> Result<u64> {
     }
     Ok(FIRST)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, data, generation};
+    use super::*;
+
+    fn tids(file: &Builder) -> Vec<Result<u64>> {
+        let generation = generation(&file.bytes, &[]);
+        let found = transactions(generation, None, None).unwrap();
+        found.map(|txn| Ok(txn?.tid.as_u64())).collect()
+    }
+
+    #[test]
+    fn an_unfinished_transaction_ends_the_iteration() {
+        let mut file = Builder::new();
+        for (tid, status) in [(1, b'p'), (2, b'u'), (3, b' '), (4, b'c'), (5, b' ')] {
+            file.txn(tid, status, &[(1, 0, data("x"))]);
+        }
+        let found: Result<Vec<_>> = tids(&file).into_iter().collect();
+        assert_eq!(found.unwrap(), [1, 3]);
+    }
+
+    #[test]
+    fn damage_ends_the_iteration_with_an_error() {
+        let mut file = Builder::new();
+        file.txn(1, b' ', &[(1, 0, data("x"))]);
+        let second = file.txn(2, b' ', &[(1, 0, data("x"))]);
+        file.txn(3, b' ', &[(1, 0, data("x"))]);
+        file.bytes[usize::try_from(second).unwrap() + 15] ^= 1;
+        let found = tids(&file);
+        assert!(
+            matches!(found[..], [Ok(1), Err(Error::Corrupt { position, .. })] if position == second),
+            "{found:?}"
+        );
+    }
+}

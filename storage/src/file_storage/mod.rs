@@ -14,3 +14,5 @@ pub(crate) mod walk;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod testing;

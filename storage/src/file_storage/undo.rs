@@ -197,3 +197,94 @@ fn all_refused(failures: HashMap<Oid, (usize, Reason)>) -> Error {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, data, generation, positions};
+    use super::*;
+
+    /// Object 1 as "a", "b", and "a" again; object 2 as "x" and "y".
+    fn file() -> Builder {
+        let mut file = Builder::new();
+        let first = file.txn(1, b' ', &[(1, 0, data("a")), (2, 0, data("x"))]) + 23;
+        let second = file.txn(2, b' ', &[(1, first, data("b"))]) + 23;
+        file.txn(
+            3,
+            b' ',
+            &[(1, second, data("a")), (2, first + 43, data("y"))],
+        );
+        file
+    }
+
+    fn undo_text(file: &Builder, tid: u64, pending: &Pending) -> String {
+        undo(&file.build(), Tid::new(tid), pending)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn all_failures_are_told_at_once() {
+        let error = undo(&file().build(), Tid::new(1), &Pending::default());
+        let Err(Error::Undo { oid, failures, .. }) = error else {
+            panic!("{error:?}");
+        };
+        // Object 1 holds equal data again, so only object 2 is in the way.
+        assert_eq!(oid, Some(Oid::new(2)));
+        assert_eq!(failures, [(Oid::new(2), ADDED_AND_CHANGED.to_owned())]);
+        assert_eq!(
+            undo_text(&file(), 2, &Pending::default()),
+            "Undo error 0x01: Undo error 0x01: Some data were modified by a later transaction"
+        );
+    }
+
+    #[test]
+    fn what_the_transaction_laid_out_before_counts_as_current() {
+        let file = file();
+        let mut pending = Pending::default();
+        let undone = undo(&file.build(), Tid::new(3), &pending).unwrap();
+        let backs: Vec<_> = undone.iter().map(|record| &record.payload).collect();
+        let [Payload::Back(to_b), Payload::Back(to_x)] = backs[..] else {
+            panic!("{undone:?}");
+        };
+        pending.push(Oid::new(1), Payload::Back(*to_b));
+        pending.push(Oid::new(2), Payload::Back(*to_x));
+        let undone = undo(&file.build(), Tid::new(2), &pending).unwrap();
+        assert_eq!(undone.len(), 1);
+        pending.push(Oid::new(1), undone[0].payload.clone());
+        let undone = undo(&file.build(), Tid::new(1), &pending).unwrap();
+        assert!(
+            undone
+                .iter()
+                .all(|record| record.payload == Payload::Back(0))
+        );
+
+        pending.push(Oid::new(2), data("z"));
+        assert!(undo_text(&file, 3, &pending).contains("0x02"));
+    }
+
+    #[test]
+    fn other_transactions_are_refused() {
+        let mut file = file();
+        file.txn(4, b'p', &[(3, 0, data("packed"))]);
+        let none = Pending::default();
+        assert_eq!(undo_text(&file, 4, &none), "non-undoable transaction");
+        assert_eq!(undo_text(&file, 5, &none), "Invalid transaction id");
+    }
+
+    #[test]
+    fn a_stale_index_is_an_error() {
+        let file = file();
+        let mut stale = positions(&file.bytes);
+        stale.truncate(3);
+        let last = file.bytes.len() as u64;
+        let error = undo(
+            &generation(&file.bytes, &stale),
+            Tid::new(3),
+            &Pending::default(),
+        );
+        match error {
+            Err(Error::Corrupt { position, .. }) => assert!(position < last),
+            other => panic!("{other:?}"),
+        }
+    }
+}

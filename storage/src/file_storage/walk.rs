@@ -207,3 +207,99 @@ pub(crate) fn find_txn(reader: Reader<'_>, tid: Tid) -> Result<Txn> {
         failures: Vec::new(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Builder, data};
+    use super::*;
+
+    /// Three transactions of one record each, at these positions.
+    fn file() -> (Builder, [u64; 3]) {
+        let mut file = Builder::new();
+        let positions = [1, 2, 3].map(|tid| file.txn(tid, b' ', &[(tid, 0, data("some data"))]));
+        (file, positions)
+    }
+
+    /// Overwrites the 8 bytes at `position`.
+    fn put(file: &mut Builder, position: u64, number: u64) {
+        let at = usize::try_from(position).unwrap();
+        file.bytes[at..at + 8].copy_from_slice(&number.to_be_bytes());
+    }
+
+    /// What is wrong and where, as (position, text).
+    fn damage<T: std::fmt::Debug>(result: Result<T>) -> (u64, String) {
+        match result {
+            Err(Error::Corrupt { position, what, .. }) => (position, what),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn backwards(file: &Builder) -> Vec<Result<Txn>> {
+        let generation = super::super::testing::generation(&file.bytes, &[]);
+        Backwards::new(generation.reader()).collect()
+    }
+
+    #[test]
+    fn backwards_meets_all_transactions() {
+        let (file, positions) = file();
+        let found = backwards(&file)
+            .into_iter()
+            .map(|txn| txn.unwrap().position);
+        assert!(found.eq(positions.into_iter().rev()));
+        assert!(backwards(&Builder::new()).is_empty());
+    }
+
+    #[test]
+    fn backwards_stops_at_damage() {
+        let (mut broken, [_, second, third]) = file();
+        put(&mut broken, third - 8, 1 << 40);
+        let mut found = backwards(&broken);
+        let text = "no transaction of 1099511627776 bytes can end here";
+        assert_eq!(damage(found.pop().unwrap()), (third - 8, text.to_owned()));
+        assert_eq!(found.len(), 1);
+
+        let (mut broken, _) = file();
+        put(&mut broken, second + 8, 60);
+        let text = "the transaction's length differs between its two ends";
+        let last = backwards(&broken).pop().unwrap();
+        assert_eq!(damage(last), (second, text.to_owned()));
+    }
+
+    #[test]
+    fn a_transaction_must_end_before_the_file() {
+        let (mut broken, [first, _, third]) = file();
+        put(&mut broken, third + 8, u64::MAX - 3);
+        put(&mut broken, first + 8, 3);
+        let generation = super::super::testing::generation(&broken.bytes, &[]);
+        let text = "the transaction is longer than the file";
+        let read = |position| damage(Txn::read(&generation.reader(), position));
+        assert_eq!(read(third), (third, text.to_owned()));
+        let text = "the transaction is shorter than its header";
+        assert_eq!(read(first), (first, text.to_owned()));
+    }
+
+    #[test]
+    fn records_must_belong_to_their_transaction() {
+        let (tloc_at, plen_at) = (TXN_HEADER_LEN + 24, TXN_HEADER_LEN + 34);
+        for (field, number, text) in [
+            (tloc_at, 9, "the record belongs to a transaction at 9"),
+            (plen_at, 10, "the record is longer than its transaction"),
+            (
+                plen_at,
+                u64::MAX,
+                "the record is longer than its transaction",
+            ),
+        ] {
+            let (mut broken, [_, second, _]) = file();
+            put(&mut broken, second + field, number);
+            let generation = super::super::testing::generation(&broken.bytes, &[]);
+            let txn = Txn::read(&generation.reader(), second).unwrap();
+            let found: Vec<_> = RecordHeaders::new(generation.reader(), &txn).collect();
+            let expected = (second + TXN_HEADER_LEN, text.to_owned());
+            assert_eq!(
+                found.into_iter().map(damage).collect::<Vec<_>>(),
+                [expected]
+            );
+        }
+    }
+}
