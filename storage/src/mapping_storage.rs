@@ -10,7 +10,7 @@ use zeo_proto::{Oid, Tid};
 
 use crate::file_storage::FileStorage;
 use crate::storage::{
-    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, OnConflict, Op, Revision,
+    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op, Revision,
     TransactionIter, TransactionMeta, UndoEntry, Vote,
 };
 use crate::{Error, Result, Storage};
@@ -111,7 +111,7 @@ impl Storage for MappingStorage {
         self.core.iterator(start, stop)
     }
 
-    fn last_invalidations(&self, _count: usize) -> Result<Option<Vec<(Tid, Vec<Oid>)>>> {
+    fn last_invalidations(&self, _count: usize) -> Result<Option<Vec<Invalidation>>> {
         Ok(None)
     }
 

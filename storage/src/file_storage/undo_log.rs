@@ -1,12 +1,10 @@
 //! The end of the file, read backwards: what can be undone, and what changed
 //! last.
 
-use zeo_proto::{Oid, Tid};
-
 use super::generation::Generation;
 use super::walk::{Backwards, RecordHeaders};
 use crate::Result;
-use crate::storage::UndoEntry;
+use crate::storage::{Invalidation, UndoEntry};
 
 /// Where Python stops looking for transactions to undo: no transaction that
 /// changes anything ends before.
@@ -56,7 +54,7 @@ pub(crate) fn undo_log(
 pub(crate) fn last_invalidations(
     generation: &Generation,
     count: usize,
-) -> Result<Vec<(Tid, Vec<Oid>)>> {
+) -> Result<Vec<Invalidation>> {
     let reader = generation.reader();
     let mut newest_first = Vec::new();
     for txn in Backwards::new(reader).take(count) {
