@@ -12,9 +12,11 @@ use super::generation::Generation;
 use super::history::{history, record_iternext};
 use super::iterator::transactions;
 use super::pending::Pending;
+use super::restore::find_data;
 use super::testing::{encode_txn, generation, positions};
 use super::undo::{UndoRecord, undo};
 use super::undo_log::{last_invalidations, undo_log};
+use super::walk::{RecordHeaders, find_txn};
 use crate::storage::{TransactionMeta, TransactionRecord};
 use crate::{Error, Result};
 
@@ -300,6 +302,38 @@ fn iteration_ends_where_the_file_ended_when_it_began() {
     assert_eq!((first.records)().count(), (first.records)().count());
 }
 
+/// Python's copies of these files are the same, byte by byte.
+#[test]
+fn hints_lead_to_the_back_pointers_of_the_original() {
+    let mut hints = 0;
+    for case in cases() {
+        let generation = case.open();
+        let reader = generation.reader();
+        let copied = transactions(Arc::clone(&generation), None, None).unwrap();
+        for txn in copied.map(Result::unwrap) {
+            let headers = RecordHeaders::new(reader, &find_txn(reader, txn.tid).unwrap());
+            for (record, header) in (txn.records)().zip(headers) {
+                let (record, header) = (record.unwrap(), header.unwrap().1);
+                let Some(data_txn) = record.data_txn else {
+                    continue;
+                };
+                let find = |data| find_data(&generation, record.oid, data_txn, data).unwrap();
+                assert_eq!(find(record.data.as_deref()), header.back, "{}", case.name);
+                if reader.data_header(header.back, None).unwrap().plen > 0 {
+                    assert_eq!(find(Some(b"other data")), 0);
+                    assert_eq!(find(None), 0);
+                }
+                hints += 1;
+            }
+        }
+        assert_eq!(
+            find_data(&generation, Oid::ZERO, Tid::MAX, None).unwrap(),
+            0
+        );
+    }
+    assert!(hints > 10, "{hints}");
+}
+
 /// Runs everything on a file; gives the errors.
 fn run_everything(bytes: &[u8], positions: &[(Oid, u64)], tids: &[Tid]) -> Vec<Error> {
     let generation = generation(bytes, positions);
@@ -323,6 +357,7 @@ fn run_everything(bytes: &[u8], positions: &[(Oid, u64)], tids: &[Tid]) -> Vec<E
     for &(oid, _) in positions {
         errors.extend(history(&generation, oid, usize::MAX).err());
         errors.extend(record_iternext(&generation, Some(oid)).err());
+        errors.extend(find_data(&generation, oid, tids[0], None).err());
     }
     for &tid in tids {
         errors.extend(undo_all(&generation, &[tid, tid]).err());

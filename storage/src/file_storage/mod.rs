@@ -8,6 +8,7 @@ pub mod index;
 pub(crate) mod iterator;
 pub(crate) mod pending;
 pub mod prepared;
+pub(crate) mod restore;
 pub(crate) mod undo;
 pub(crate) mod undo_log;
 pub(crate) mod walk;
