@@ -62,7 +62,10 @@ eight_bytes!(Tid);
 
 impl fmt::Display for Oid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
+        // ZODB's oid_repr: whole bytes, so an even number of digits.
+        let digits = format!("{:x}", self.0);
+        let zero = if digits.len() % 2 == 1 { "0" } else { "" };
+        write!(f, "0x{zero}{digits}")
     }
 }
 
@@ -174,6 +177,12 @@ mod tests {
                 "{back}"
             );
         }
+    }
+
+    #[test]
+    fn oids_look_as_in_zodb() {
+        let shown = [0, 0x2a, 0x123, u64::MAX].map(|number| Oid::new(number).to_string());
+        assert_eq!(shown, ["0x00", "0x2a", "0x0123", "0xffffffffffffffff"]);
     }
 
     #[test]

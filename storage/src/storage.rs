@@ -212,6 +212,9 @@ pub struct CurrentRecord {
     pub next: Option<Oid>,
 }
 
+/// A transaction with the oids of its records.
+pub type Invalidation = (Tid, Vec<Oid>);
+
 /// A transaction met by an iterator.
 #[derive(Clone)]
 pub struct TransactionRecord {
@@ -291,7 +294,7 @@ pub trait Storage: Send + Sync {
     fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter>;
     /// The last `count` transactions with their oids, oldest first; `None`
     /// when the storage does not keep that.
-    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<(Tid, Vec<Oid>)>>>;
+    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>>;
 
     /// An oid never used or given out before.
     fn new_oid(&self) -> Result<Oid>;

@@ -177,13 +177,13 @@ impl Reader<'_> {
 
     /// User, description and extension behind the header at `position`.
     pub fn txn_meta(&self, position: u64, header: &TxnHeader) -> Result<TransactionMeta> {
-        let mut texts = header.meta_lens.map(|len| vec![0; usize::from(len)]);
-        let mut at = position.saturating_add(TXN_HEADER_LEN);
-        for text in &mut texts {
-            self.read_exact(text, at)?;
-            at += text.len() as u64;
+        let [user_len, description_len, extension_len] = header.meta_lens.map(usize::from);
+        let mut user = vec![0; user_len + description_len + extension_len];
+        if !user.is_empty() {
+            self.read_exact(&mut user, position.saturating_add(TXN_HEADER_LEN))?;
         }
-        let [user, description, extension] = texts;
+        let mut description = user.split_off(user_len);
+        let extension = description.split_off(description_len);
         Ok(TransactionMeta {
             user,
             description,
@@ -289,7 +289,7 @@ impl Reader<'_> {
 
     fn check_room(&self, position: u64, header: &DataHeader) -> Result<()> {
         if header.record_len() > self.end.saturating_sub(position) {
-            return Err(self.corrupt(position, "the record is longer than the file"));
+            return Err(self.corrupt(position, "the record is longer than the room there is"));
         }
         Ok(())
     }

@@ -1,0 +1,123 @@
+//! What tests here share: files built in memory.
+
+use std::sync::Arc;
+
+use zeo_proto::{Oid, Tid};
+
+use super::format::{DataHeader, FIRST, MAGIC, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::generation::Generation;
+use super::index::Index;
+use super::pending::Payload;
+use super::walk::{RecordHeaders, Txn};
+use crate::backend::{Backend, MemoryBackend};
+
+/// A transaction of records (oid, previous position, payload) as it stands
+/// in the file at `tloc`.
+pub(crate) fn encode_txn(
+    tloc: u64,
+    tid: Tid,
+    status: u8,
+    texts: [&[u8]; 3],
+    records: &[(Oid, u64, Payload)],
+) -> Vec<u8> {
+    let mut body = texts.concat();
+    for (oid, prev, payload) in records {
+        let (plen, data) = match payload {
+            Payload::Back(back) => (0, back.to_be_bytes().to_vec()),
+            Payload::Data(data) => (data.len() as u64, data.clone()),
+        };
+        let header = DataHeader {
+            oid: *oid,
+            tid,
+            prev: *prev,
+            tloc,
+            plen,
+            back: 0,
+        };
+        body.extend(header.encode());
+        body.extend(data);
+    }
+    let length = TXN_HEADER_LEN + body.len() as u64;
+    let header = TxnHeader {
+        tid,
+        length,
+        status,
+        meta_lens: texts.map(|text| u16::try_from(text.len()).unwrap()),
+    };
+    [&header.encode()[..], &body, &length.to_be_bytes()].concat()
+}
+
+/// A file under construction.
+pub(crate) struct Builder {
+    pub bytes: Vec<u8>,
+}
+
+impl Builder {
+    pub fn new() -> Self {
+        Self {
+            bytes: MAGIC.to_vec(),
+        }
+    }
+
+    /// Adds a transaction without texts; gives its position.
+    pub fn txn(&mut self, tid: u64, status: u8, records: &[(u64, u64, Payload)]) -> u64 {
+        let position = self.bytes.len() as u64;
+        let records: Vec<_> = records
+            .iter()
+            .map(|(oid, prev, payload)| (Oid::new(*oid), *prev, payload.clone()))
+            .collect();
+        let txn = encode_txn(position, Tid::new(tid), status, [b""; 3], &records);
+        self.bytes.extend(txn);
+        position
+    }
+
+    /// The file with an index of its intact state.
+    pub fn build(&self) -> Arc<Generation> {
+        generation(&self.bytes, &positions(&self.bytes))
+    }
+}
+
+/// A payload of data.
+pub(crate) fn data(text: &str) -> Payload {
+    Payload::Data(text.into())
+}
+
+/// The records of all objects with their positions, in the order of the
+/// file, without ignored transactions.
+pub(crate) fn positions(bytes: &[u8]) -> Vec<(Oid, u64)> {
+    let backend = backend(bytes);
+    let reader = Reader {
+        backend: &backend,
+        end: bytes.len() as u64,
+    };
+    let mut found = Vec::new();
+    let mut position = FIRST;
+    while position < reader.end {
+        let txn = Txn::read(&reader, position).unwrap();
+        position = txn.end();
+        if txn.header.status != b'u' {
+            found.extend(RecordHeaders::new(reader, &txn).map(|record| {
+                let (position, header) = record.unwrap();
+                (header.oid, position)
+            }));
+        }
+    }
+    found
+}
+
+/// A generation over these bytes, damaged or not, with this index.
+pub(crate) fn generation(bytes: &[u8], positions: &[(Oid, u64)]) -> Arc<Generation> {
+    let index = Index::default();
+    for &(oid, position) in positions {
+        index.set(oid, position);
+    }
+    let backend = Arc::new(backend(bytes));
+    let end = bytes.len() as u64;
+    Arc::new(Generation::new(backend, index, end, Tid::ZERO))
+}
+
+fn backend(bytes: &[u8]) -> MemoryBackend {
+    let backend = MemoryBackend::default();
+    backend.write_all_at(bytes, 0).unwrap();
+    backend
+}
