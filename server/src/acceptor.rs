@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use zeo_proto::stream::Stream;
 
 use crate::server::Server;
-use crate::zconfig::Address;
+use crate::zconfig::datatypes::Address;
 
 /// Connections that the system may keep before they are accepted.
 const BACKLOG: i32 = 1024;

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, eventfd};
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encoding, encode_message};
+use zeo_proto::marshal::{Encoding, Flag, encode_message};
 use zeo_proto::{Oid, Tid, Value};
 
 use crate::session::Session;
@@ -73,7 +73,7 @@ impl Notice {
             let mut frame = Vec::new();
             let id = Value::Int(0);
             // Ids and numbers can be written in either encoding.
-            let _ = encode_message(&mut frame, encoding, &id, true, self.method, &self.args);
+            let _ = encode_message(&mut frame, encoding, &id, Flag::Async, self.method, &self.args);
             frame
         })
     }

@@ -9,14 +9,13 @@ use slog::{Drain, Logger, crit, error, info, o, warn};
 use zeo_proto::marshal::Encoding;
 
 use crate::acceptor::{Acceptors, is_in_use};
-use crate::eventlog::{EventLog, EventLogError};
+use crate::eventlog::{EventLog, EventLogConfig, EventLogError};
 use crate::options::Options;
 use crate::pidfile::PidFile;
-use crate::schema::EventLogConfig;
 use crate::server::{Server, Settings, StartError};
 use crate::signals::{self, Signal};
 use crate::storages::{self, OpenError};
-use crate::zconfig::Address;
+use crate::zconfig::datatypes::Address;
 
 /// How often the index is saved while the server runs (if it has changed
 /// enough for that).
@@ -31,6 +30,9 @@ pub enum RunError {
     /// The log can't be written.
     #[error("eventlog: {0}")]
     Log(#[from] EventLogError),
+    /// The log's format makes no sense.
+    #[error("eventlog: {0}")]
+    Format(String),
     /// A storage can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -63,7 +65,11 @@ impl RunError {
 /// Runs the server until a signal stops it; returns the status to exit with.
 pub fn run(options: Options) -> Result<i32, RunError> {
     let is_configured = options.config.eventlog.is_some();
-    let events = EventLog::start(options.config.eventlog.clone().unwrap_or_else(EventLogConfig::standard_error))?;
+    let config = match options.config.eventlog.clone() {
+        Some(config) => config,
+        None => EventLogConfig::standard().map_err(RunError::Format)?,
+    };
+    let events = EventLog::start(config)?;
     let log = Logger::root(events.drain().fuse(), o!("logger" => "ZEO.runzeo"));
     let result = serve(&options, &log, &events, is_configured);
     if let Err(why) = &result {
@@ -122,15 +128,11 @@ fn settings(options: &Options) -> Settings {
         read_only: zeo.read_only,
         max_message_size: options.max_message_size as usize,
         client_conflict_resolution: zeo.client_conflict_resolution,
-        invalidation_age: zeo.invalidation_age,
-        invalidation_queue_size: usize::try_from(zeo.invalidation_queue_size).unwrap_or(0),
-        transaction_timeout: timeout(zeo.transaction_timeout),
+        invalidation_age: zeo.invalidation_age.map(|age| age.as_secs_f64()),
+        invalidation_queue_size: zeo.invalidation_queue_size,
+        // Zero turns the limit off, which has a default here.
+        transaction_timeout: Some(zeo.transaction_timeout).filter(|timeout| !timeout.is_zero()),
     }
-}
-
-/// Zero, and what is no time, means none.
-fn timeout(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
 }
 
 /// Waits for the signal that ends the server; returns its exit code.

@@ -23,6 +23,16 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// The signal's name, for the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Terminate => "SIGTERM",
+            Signal::Interrupt => "SIGINT",
+            Signal::HangUp => "SIGHUP",
+            Signal::ReopenLogs => "SIGUSR2",
+        }
+    }
+
     /// The status to exit with after a clean stop; `None` if the signal does not ask for one.
     pub fn exit_code(self) -> Option<i32> {
         match self {

@@ -26,8 +26,7 @@ pub struct ZeoConfig {
     /// How old a client's cache may be to be verified by reading the end of the storage; no
     /// client's is, if `None`.
     pub invalidation_age: Option<Duration>,
-    /// How long a transaction may take once it has its locks. Zero is no time at all, as in
-    /// Python.
+    /// How long a transaction may take once it has its locks. Zero: as long as it likes.
     pub transaction_timeout: Duration,
     /// The file to write the process's id to, as configured.
     pub pid_filename: Option<PathBuf>,

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{Logger, error, info, o, warn};
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encoding, decode_message, encode_message};
+use zeo_proto::marshal::{Encoding, Flag, REPLY, decode_message, encode_message};
 use zeo_proto::message::{Call, CallError};
 use zeo_proto::{Tid, Value};
 
@@ -156,14 +156,18 @@ impl Session {
         if message.id == Value::Int(-1) {
             return Flow::Continue;
         }
-        let id = message.id.into_owned();
-        match Call::parse(&message.name, message.args) {
-            Ok(call) => self.on_call(id, message.is_async, call),
+        let (Value::Tuple(args) | Value::List(args)) = message.args else {
+            error!(self.log, "Can't deserialize message: the arguments are no tuple");
+            return Flow::Close;
+        };
+        let (id, is_async) = (message.id.into_owned(), message.flag == Flag::Async);
+        match Call::parse(&message.name, args) {
+            Ok(call) => self.on_call(id, is_async, call),
             Err(why @ CallError::Unknown(_)) => {
                 error!(self.log, "{why}");
                 Flow::Close
             }
-            Err(why) => self.fail(&id, message.is_async, &exception_from_call(&why)),
+            Err(why) => self.fail(&id, is_async, &exception_from_call(&why)),
         }
     }
 
@@ -208,7 +212,7 @@ impl Session {
 
     fn reply(&mut self, id: &Value<'_>, result: &Value<'_>) {
         let encoding = self.encoding();
-        let wrote = encode_message(&mut self.output, encoding, id, Flags::REPLY, ".reply", result);
+        let wrote = encode_message(&mut self.output, encoding, id, Flag::Reply, REPLY, result);
         if let Err(why) = wrote {
             error!(self.log, "a reply can't be sent: {why}");
             self.reply_error(id, &Exception::value_error("Couldn't pickle response"));
@@ -218,7 +222,7 @@ impl Session {
     fn reply_error(&mut self, id: &Value<'_>, exception: &Exception) {
         let encoding = self.encoding();
         let reply = exception.to_reply(encoding);
-        let wrote = encode_message(&mut self.output, encoding, id, Flags::ERROR, ".reply", &reply);
+        let wrote = encode_message(&mut self.output, encoding, id, Flag::Error, REPLY, &reply);
         if let Err(why) = wrote {
             error!(self.log, "an error can't be sent: {why}");
         }
@@ -274,11 +278,4 @@ impl Session {
             self.mailbox.close("the server stops");
         }
     }
-}
-
-struct Flags;
-
-impl Flags {
-    const REPLY: i8 = 0;
-    const ERROR: i8 = 2;
 }
