@@ -4,6 +4,8 @@
 //! This crate knows no storage and opens no file.
 
 pub mod ids;
+pub mod marshal;
+pub mod msgpack;
 pub mod pickle;
 pub mod value;
 
