@@ -9,6 +9,7 @@ pub mod handshake;
 pub mod ids;
 pub mod marshal;
 pub mod message;
+pub mod msgpack;
 pub mod pickle;
 pub mod stream;
 pub mod value;

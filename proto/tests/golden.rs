@@ -1,12 +1,15 @@
 //! The codecs against what Python wrote: `golden/codecs.txt`, made by
 //! `golden/generate.py`, which tells the format.
 
-use zeo_proto::Value;
+use zeo_proto::marshal::{self, Encoding, Flag, Message};
+use zeo_proto::msgpack;
 use zeo_proto::pickle::{self, Memo, Policy};
+use zeo_proto::value::Value;
 
 const CASES: &str = include_str!("golden/codecs.txt");
 
 /// The cases of a kind: line number, bytes, and the shown value.
+#[expect(clippy::expect_used, reason = "a test may panic")]
 fn cases(kind: &str) -> Vec<(usize, Vec<u8>, &'static str)> {
     let cases: Vec<_> = CASES
         .lines()
@@ -23,6 +26,7 @@ fn cases(kind: &str) -> Vec<(usize, Vec<u8>, &'static str)> {
     cases
 }
 
+#[expect(clippy::expect_used, reason = "a test may panic")]
 fn from_hex(hex: &str) -> Vec<u8> {
     let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
     (0..hex.len()).step_by(2).map(byte).collect()
@@ -38,6 +42,7 @@ fn pickles_with_memo() {
     pickles_agree("memo", Memo::Memoizing);
 }
 
+#[expect(clippy::expect_used, clippy::panic, reason = "a test may panic")]
 fn pickles_agree(kind: &str, memo: Memo) {
     for (line, bytes, shown) in cases(kind) {
         let value = pickle::decode(&bytes, &Policy::FILE).unwrap_or_else(|e| panic!("{line}: {e}"));
@@ -53,6 +58,49 @@ fn pickles_of_all_protocols() {
     for (line, bytes, shown) in cases("read") {
         let value = pickle::decode(&bytes, &Policy::FILE).unwrap_or_else(|e| panic!("{line}: {e}"));
         assert_eq!(show(&value), shown, "line {line}");
+    }
+}
+
+#[test]
+fn msgpack_values() {
+    for (line, bytes, shown) in cases("msgpack") {
+        let value = msgpack::decode(&bytes, &Policy::FILE);
+        let value = value.unwrap_or_else(|e| panic!("{line}: {e}"));
+        assert_eq!(show(&value), shown, "line {line}");
+        let mut out = b"before".to_vec();
+        msgpack::encode(&value, &mut out).expect("encodes");
+        assert_eq!(out.strip_prefix(b"before"), Some(&*bytes), "line {line}");
+    }
+}
+
+#[test]
+fn frames_of_a_server() {
+    for (kind, encoding) in [
+        ("frame-Z", Encoding::Pickle),
+        ("frame-M", Encoding::Msgpack),
+    ] {
+        for (line, bytes, shown) in cases(kind) {
+            let message = marshal::decode_message(&bytes[4..], encoding);
+            let message = message.unwrap_or_else(|e| panic!("{line}: {e}"));
+            let (id, args) = (show(&message.id), show(&message.args));
+            let flag = match message.flag {
+                Flag::Call => "False",
+                Flag::Async => "True",
+                Flag::Reply => "0",
+                Flag::Error => "2",
+            };
+            let again = format!("({id}, {flag}, '{}', {args})", message.name);
+            assert_eq!(again, shown, "line {line}");
+            let mut out = Vec::new();
+            let Message {
+                id,
+                flag,
+                name,
+                args,
+            } = &message;
+            marshal::encode_message(&mut out, encoding, id, *flag, name, args).expect("encodes");
+            assert_eq!(out, bytes, "line {line}");
+        }
     }
 }
 

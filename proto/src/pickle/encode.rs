@@ -111,7 +111,7 @@ impl<'v> Pickler<'_, 'v> {
         Ok(())
     }
 
-    pub(crate) fn save_int(&mut self, int: i128) {
+    fn save_int(&mut self, int: i128) {
         if let Ok(byte) = u8::try_from(int) {
             self.out.extend([op::BININT1, byte]);
         } else if let Ok(short) = u16::try_from(int) {
@@ -134,7 +134,7 @@ impl<'v> Pickler<'_, 'v> {
         }
     }
 
-    pub(crate) fn save_bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+    fn save_bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let single = (bytes.len() <= 1).then(|| Single::Bytes(bytes.first().copied()));
         if single.is_some_and(|single| self.get(single)) {
             return Ok(());

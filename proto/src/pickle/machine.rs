@@ -111,7 +111,7 @@ impl<'a> Unpickler<'a> {
     }
 
     pub(super) fn check_pairs(&self, items: &[Id]) -> Result<()> {
-        if items.len() % 2 == 0 {
+        if items.len().is_multiple_of(2) {
             Ok(())
         } else {
             self.fail(Problem::OddItems)
