@@ -211,12 +211,9 @@ impl Writer {
                 // Who does not wait for an answer does not need it.
                 Event::Reopen(answer) => drop(answer.try_send(self.reopen())),
                 Event::Flush(answer) => drop(answer.try_send(())),
-                Event::Stop => return,
+                Event::Stop => return self.report_loss(),
             }
-            let lost = self.lost.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                self.report_loss(lost);
-            }
+            self.report_loss();
         }
     }
 
@@ -235,7 +232,11 @@ impl Writer {
         result
     }
 
-    fn report_loss(&mut self, lost: u64) {
+    fn report_loss(&mut self) {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost == 0 {
+            return;
+        }
         let values = slog::o!("logger" => "ZEO.runzeo").into();
         let record = LogRecord::new(
             &slog::record!(

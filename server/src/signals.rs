@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -56,8 +56,8 @@ pub fn catch() -> io::Result<Receiver<Signal>> {
         signal_hook::flag::register(ignored, Arc::new(AtomicBool::new(false)))?;
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2])?;
-    // Nothing waits in it but what the main thread has not come to yet.
-    let (sender, receiver) = unbounded();
+    // When it is full, signals of one kind become one.
+    let (sender, receiver) = bounded(8);
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

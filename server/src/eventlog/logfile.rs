@@ -136,21 +136,21 @@ impl LogFile {
     }
 
     /// Moves the file away, if it is a regular one, so that the next line opens a new one. When
-    /// that fails, lines go on into the old one until the next time it is due.
+    /// that fails, lines go on into the old one until it is due again.
     fn rotate(&mut self) {
         let path = self.path();
         if let Some(Rotation { when, old_files }) = self.rotation()
             && path.is_file()
         {
             let zone = TimeZone::system();
-            if let Err(error) = rotation::rotate(path, *when, *old_files, self.due, &zone) {
-                to_stderr(&format!(
-                    "can't rotate log file {}: {error}\n",
-                    path.display()
-                ));
+            let rotated = rotation::rotate(path, *when, *old_files, self.due, &zone);
+            let failure = rotated.map_err(|e| format!("can't rotate {}: {e}\n", path.display()));
+            self.file = None;
+            if let Err(problem) = failure {
+                to_stderr(&problem);
+                // Who writes next will say so, if it can't be opened either.
+                let _ = self.open_file();
                 self.length = 0;
-            } else {
-                self.file = None;
             }
         }
         self.plan_rotation();

@@ -331,3 +331,43 @@ fn what_is_not_supported_says_so() {
         assert_eq!(config(text).unwrap_err(), expected, "{text:?}");
     }
 }
+
+proptest::proptest! {
+    /// Whatever is put together out of real sections, keys and values, nothing panics.
+    #[test]
+    fn no_configuration_panics(sections in proptest::collection::vec(
+        (0..6usize, proptest::collection::vec((0..27usize, 0..24usize), 0..4)), 0..4,
+    )) {
+        let tags = ["zeo", "filestorage", "mappingstorage x", "runner", "eventlog", "logfile"];
+        let keys = [
+            "address", "read-only", "invalidation-queue-size", "invalidation-age",
+            "transaction-timeout", "pid-filename", "msgpack", "path", "quota", "create",
+            "blob-dir", "packer", "level", "format", "style", "dateformat", "max-size",
+            "old-files", "when", "interval", "delay", "encoding", "program", "umask",
+            "exit-codes", "name", "formatter",
+        ];
+        let values = [
+            "", "1", "-1", "1.5", "yes", "off", "8100", "[::1]:1", "host:99999", "/x/y", "~",
+            "~x", "99999999999999999999999gb", "1e999", "nan", "%(message)s", "{message}",
+            "$$name", "%(x)99999999999d", "STDERR", "W6", "info", "_", "\u{e9}\u{feff}",
+        ];
+        let mut text = ZEO.to_owned();
+        for (tag, entries) in &sections {
+            let (tag, entries) = (tags[*tag], entries.iter());
+            let kind = tag.split(' ').next().unwrap();
+            let lines: String =
+                entries.map(|(k, v)| format!("{} {}\n", keys[*k], values[*v])).collect();
+            let required = match kind {
+                "filestorage" | "logfile" => "path x\n",
+                "runner" => "program x\n",
+                _ => "",
+            };
+            let section = format!("<{tag}>\n{required}{lines}</{kind}>\n");
+            text += &match kind {
+                "logfile" => format!("<eventlog>\n{section}</eventlog>\n"),
+                _ => section,
+            };
+        }
+        let _ = config(&text);
+    }
+}

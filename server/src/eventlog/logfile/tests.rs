@@ -157,3 +157,19 @@ fn files_rotate_by_time() {
     assert!(names.contains(&"x.log.2020-01-02.gz".to_owned()));
     assert!(names.contains(&"y.log.2019-01-01".to_owned()));
 }
+
+#[test]
+fn a_rotation_that_fails_loses_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    // A directory in the way.
+    fs::create_dir_all(directory.path().join("x.log.1/x")).unwrap();
+    let rotation = Rotation {
+        when: When::Size(4),
+        old_files: 1,
+    };
+    let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
+    for message in ["a", "b", "c"] {
+        logfile.write(&record(message));
+    }
+    assert_eq!(read(directory.path(), "x.log"), "a\nb\nc\n");
+}
