@@ -26,7 +26,10 @@ enum Payload {
 impl Exception {
     /// An exception that has a message and nothing else.
     pub fn message(class: &'static str, message: impl Into<String>) -> Self {
-        Self { class, payload: Payload::Args(vec![Value::Str(Cow::Owned(message.into()))]) }
+        Self {
+            class,
+            payload: Payload::Args(vec![Value::Str(Cow::Owned(message.into()))]),
+        }
     }
 
     /// `builtins.TypeError`.
@@ -42,17 +45,26 @@ impl Exception {
     /// `builtins.KeyError` of a number, as a look-up by it raises.
     pub fn key_error(key: u64) -> Self {
         let key = Value::Int(i128::from(key));
-        Self { class: "builtins.KeyError", payload: Payload::Args(vec![key]) }
+        Self {
+            class: "builtins.KeyError",
+            payload: Payload::Args(vec![key]),
+        }
     }
 
     /// `POSKeyError`: no such object or revision.
     pub fn pos_key_error(oid: Oid) -> Self {
-        Self { class: "ZODB.POSException.POSKeyError", payload: Payload::Args(vec![oid.into()]) }
+        Self {
+            class: "ZODB.POSException.POSKeyError",
+            payload: Payload::Args(vec![oid.into()]),
+        }
     }
 
     /// `ReadOnlyError`.
     pub fn read_only() -> Self {
-        Self { class: "ZODB.POSException.ReadOnlyError", payload: Payload::Args(Vec::new()) }
+        Self {
+            class: "ZODB.POSException.ReadOnlyError",
+            payload: Payload::Args(Vec::new()),
+        }
     }
 
     /// `StorageTransactionError` with a message.
@@ -188,7 +200,12 @@ fn undo_fields(reason: String, oid: Option<Oid>) -> Fields {
 }
 
 fn dict(fields: Fields) -> Value<'static> {
-    Value::Dict(fields.into_iter().map(|(name, value)| (Value::str(name), value)).collect())
+    Value::Dict(
+        fields
+            .into_iter()
+            .map(|(name, value)| (Value::str(name), value))
+            .collect(),
+    )
 }
 
 /// The attributes of `MultipleUndoErrors(errs)`, where `errs` is a list of
@@ -206,16 +223,21 @@ fn undo_errors(failures: &[(Oid, String)], encoding: Encoding) -> Value<'static>
         Some(Value::Tuple(pair)) => (pair[0].clone(), pair[1].clone()),
         _ => (Value::None, Value::None),
     };
-    dict(vec![("_reason", reason), ("_oid", oid), ("_errs", Value::List(pairs))])
+    dict(vec![
+        ("_reason", reason),
+        ("_oid", oid),
+        ("_errs", Value::List(pairs)),
+    ])
 }
 
 fn undo_error(reason: String, oid: Oid, encoding: Encoding) -> Value<'static> {
     let args = Value::Tuple(vec![Value::Str(Cow::Owned(reason.clone())), oid.into()]);
     let mut fields = undo_fields(reason, Some(oid));
     match encoding {
-        Encoding::Msgpack => {
-            Value::Tuple(vec![Value::str("ZODB.POSException.UndoError"), dict(fields)])
-        }
+        Encoding::Msgpack => Value::Tuple(vec![
+            Value::str("ZODB.POSException.UndoError"),
+            dict(fields),
+        ]),
         Encoding::Pickle => {
             fields.push(("args", args));
             let class = Value::Global {

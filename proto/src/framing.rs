@@ -41,7 +41,12 @@ pub enum FrameError {
 impl FrameBuffer {
     /// An empty buffer that takes frames of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), start: 0, end: 0, limit }
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            limit,
+        }
     }
 
     /// Changes the limit from the next frame on.
@@ -58,7 +63,10 @@ impl FrameBuffer {
         let length = u32::from_be_bytes(*length) as usize;
         match length {
             0 => Err(FrameError::Empty),
-            _ if length > self.limit => Err(FrameError::TooLong { length, limit: self.limit }),
+            _ if length > self.limit => Err(FrameError::TooLong {
+                length,
+                limit: self.limit,
+            }),
             _ => Ok(rest.get(..length)),
         }
     }
@@ -76,10 +84,7 @@ impl FrameBuffer {
 
     /// Takes in more bytes by one call of `read`; returns how many (0: the
     /// peer has closed).
-    pub fn fill(
-        &mut self,
-        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.start > 0 && self.buffer.len() - self.end < CHUNK {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -123,10 +128,14 @@ mod tests {
 
     #[test]
     fn frames_come_out_as_they_went_in_however_they_are_cut() {
-        let payloads: Vec<Vec<u8>> =
-            [1, 2, 4000, 8192, 100_000, 3].iter().map(|&n| vec![n as u8; n]).collect();
+        let payloads: Vec<Vec<u8>> = [1, 2, 4000, 8192, 100_000, 3]
+            .iter()
+            .map(|&n| vec![n as u8; n])
+            .collect();
         let mut stream = Vec::new();
-        payloads.iter().for_each(|payload| write_frame(&mut stream, payload));
+        payloads
+            .iter()
+            .for_each(|payload| write_frame(&mut stream, payload));
         for step in [1, 3, 4096, stream.len()] {
             let mut buffer = FrameBuffer::new(100_000);
             let mut met = Vec::new();
@@ -145,7 +154,13 @@ mod tests {
     fn a_length_is_refused_before_its_bytes_come() {
         let mut buffer = FrameBuffer::new(10);
         feed(&mut buffer, &[0, 0, 0, 11]);
-        assert_eq!(buffer.frame(), Err(FrameError::TooLong { length: 11, limit: 10 }));
+        assert_eq!(
+            buffer.frame(),
+            Err(FrameError::TooLong {
+                length: 11,
+                limit: 10
+            })
+        );
         let mut buffer = FrameBuffer::new(usize::MAX);
         feed(&mut buffer, &[255, 255, 255, 255, 1]);
         assert_eq!(buffer.frame(), Ok(None));

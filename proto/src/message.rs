@@ -11,9 +11,16 @@ use crate::value::Value;
 
 /// One call of a client, its arguments checked.
 #[derive(Debug, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the arguments in the signature above each"
+)]
 pub enum Call<'a> {
     /// `register(storage, read_only)`: choose a storage; answers the last tid.
-    Register { storage: Cow<'a, str>, read_only: bool },
+    Register {
+        storage: Cow<'a, str>,
+        read_only: bool,
+    },
     /// `get_info()`.
     GetInfo,
     /// `lastTransaction()`.
@@ -33,9 +40,16 @@ pub enum Call<'a> {
     /// `undoLog(first, last)`; a negative `last` is a count.
     UndoLog { first: i64, last: i64 },
     /// `undoInfo(first, last, specification)`.
-    UndoInfo { first: i64, last: i64, specification: Value<'a> },
+    UndoInfo {
+        first: i64,
+        last: i64,
+        specification: Value<'a>,
+    },
     /// `iterator_start(start, stop)`; answers an iterator's id.
-    IteratorStart { start: Option<Tid>, stop: Option<Tid> },
+    IteratorStart {
+        start: Option<Tid>,
+        stop: Option<Tid>,
+    },
     /// `iterator_next(id)`.
     IteratorNext { id: u64 },
     /// `iterator_record_start(id, tid)`.
@@ -59,7 +73,12 @@ pub enum Call<'a> {
     /// `tpc_begin(id, user, description, extension, tid=None, status=" ")`.
     TpcBegin(Box<TpcBegin<'a>>),
     /// `storea(oid, serial, data, id)`.
-    Store { oid: Oid, serial: Tid, data: Cow<'a, [u8]>, id: Value<'a> },
+    Store {
+        oid: Oid,
+        serial: Tid,
+        data: Cow<'a, [u8]>,
+        id: Value<'a>,
+    },
     /// `restorea(oid, serial, data, prev_txn, id)`.
     Restore {
         oid: Oid,
@@ -69,11 +88,22 @@ pub enum Call<'a> {
         id: Value<'a>,
     },
     /// `deleteObject(oid, serial, id)`.
-    DeleteObject { oid: Oid, serial: Tid, id: Value<'a> },
+    DeleteObject {
+        oid: Oid,
+        serial: Tid,
+        id: Value<'a>,
+    },
     /// `checkCurrentSerialInTransaction(oid, serial, id)`.
-    CheckSerial { oid: Oid, serial: Tid, id: Value<'a> },
+    CheckSerial {
+        oid: Oid,
+        serial: Tid,
+        id: Value<'a>,
+    },
     /// `undoa(transaction_id, id)`: the id of the undo log's entry.
-    Undo { undo_id: Cow<'a, [u8]>, id: Value<'a> },
+    Undo {
+        undo_id: Cow<'a, [u8]>,
+        id: Value<'a>,
+    },
     /// `vote(id)`.
     Vote { id: Value<'a> },
     /// `tpc_finish(id)`.
@@ -125,7 +155,11 @@ impl<'a> Call<'a> {
             .find(|(method, ..)| *method == name)
             .ok_or_else(|| CallError::Unknown(name.chars().take(80).collect()))?;
         let given = args.len();
-        let mut args = Args { method, position: 0, values: args.into_iter() };
+        let args = Args {
+            method,
+            position: 0,
+            values: args.into_iter(),
+        };
         if given < min || given > max {
             return Err(args.error(format!("takes {min} to {max} arguments, {given} given")));
         }
@@ -183,21 +217,29 @@ struct Args<'a> {
 impl<'a> Args<'a> {
     fn call(mut self) -> Result<Call<'a>, CallError> {
         Ok(match self.method {
-            "loadBefore" => Call::LoadBefore { oid: self.oid()?, before: self.tid()? },
+            "loadBefore" => Call::LoadBefore {
+                oid: self.oid()?,
+                before: self.tid()?,
+            },
             "storea" => Call::Store {
                 oid: self.oid()?,
                 serial: self.serial()?,
                 data: self.bytes()?,
                 id: self.any(),
             },
-            "checkCurrentSerialInTransaction" => {
-                Call::CheckSerial { oid: self.oid()?, serial: self.serial()?, id: self.any() }
-            }
+            "checkCurrentSerialInTransaction" => Call::CheckSerial {
+                oid: self.oid()?,
+                serial: self.serial()?,
+                id: self.any(),
+            },
             "tpc_begin" => Call::TpcBegin(Box::new(self.tpc_begin()?)),
             "vote" => Call::Vote { id: self.any() },
             "tpc_finish" => Call::TpcFinish { id: self.any() },
             "tpc_abort" => Call::TpcAbort { id: self.any() },
-            "undoa" => Call::Undo { undo_id: self.bytes()?, id: self.any() },
+            "undoa" => Call::Undo {
+                undo_id: self.bytes()?,
+                id: self.any(),
+            },
             "restorea" => Call::Restore {
                 oid: self.oid()?,
                 serial: self.tid()?,
@@ -205,45 +247,78 @@ impl<'a> Args<'a> {
                 prev_tid: self.optional_tid()?,
                 id: self.any(),
             },
-            "deleteObject" => {
-                Call::DeleteObject { oid: self.oid()?, serial: self.serial()?, id: self.any() }
-            }
+            "deleteObject" => Call::DeleteObject {
+                oid: self.oid()?,
+                serial: self.serial()?,
+                id: self.any(),
+            },
             "storeBlobStart" | "storeBlobChunk" | "storeBlobEnd" | "storeBlobShared"
-            | "sendBlob" => Call::Blob { method: self.method },
+            | "sendBlob" => Call::Blob {
+                method: self.method,
+            },
             _ => self.reading_call()?,
         })
     }
 
     fn reading_call(mut self) -> Result<Call<'a>, CallError> {
         Ok(match self.method {
-            "register" => Call::Register { storage: self.text()?, read_only: self.flag() },
+            "register" => Call::Register {
+                storage: self.text()?,
+                read_only: self.flag(),
+            },
             "get_info" => Call::GetInfo,
             "lastTransaction" => Call::LastTransaction,
             "getInvalidations" => Call::GetInvalidations { since: self.tid()? },
-            "loadSerial" => Call::LoadSerial { oid: self.oid()?, serial: self.tid()? },
+            "loadSerial" => Call::LoadSerial {
+                oid: self.oid()?,
+                serial: self.tid()?,
+            },
             "getTid" => Call::GetTid { oid: self.oid()? },
-            "history" => Call::History { oid: self.oid()?, size: self.size(1)? },
-            "record_iternext" => Call::RecordIternext { from: self.optional_oid()? },
-            "undoLog" => Call::UndoLog { first: self.int()?, last: self.int()? },
+            "history" => Call::History {
+                oid: self.oid()?,
+                size: self.size(1)?,
+            },
+            "record_iternext" => Call::RecordIternext {
+                from: self.optional_oid()?,
+            },
+            "undoLog" => Call::UndoLog {
+                first: self.int()?,
+                last: self.int()?,
+            },
             "undoInfo" => Call::UndoInfo {
                 first: self.int()?,
                 last: self.int()?,
                 specification: self.any(),
             },
-            "iterator_start" => {
-                Call::IteratorStart { start: self.optional_tid()?, stop: self.optional_tid()? }
-            }
-            "iterator_next" => Call::IteratorNext { id: self.iterator()? },
-            "iterator_record_start" => {
-                Call::IteratorRecordStart { id: self.iterator()?, tid: self.tid()? }
-            }
-            "iterator_record_next" => Call::IteratorRecordNext { id: self.iterator()? },
-            "iterator_gc" => Call::IteratorGc { ids: self.iterators()? },
+            "iterator_start" => Call::IteratorStart {
+                start: self.optional_tid()?,
+                stop: self.optional_tid()?,
+            },
+            "iterator_next" => Call::IteratorNext {
+                id: self.iterator()?,
+            },
+            "iterator_record_start" => Call::IteratorRecordStart {
+                id: self.iterator()?,
+                tid: self.tid()?,
+            },
+            "iterator_record_next" => Call::IteratorRecordNext {
+                id: self.iterator()?,
+            },
+            "iterator_gc" => Call::IteratorGc {
+                ids: self.iterators()?,
+            },
             "new_oid" => Call::NewOid,
-            "new_oids" => Call::NewOids { count: self.int_or(100)? },
-            "pack" => Call::Pack { time: self.number()?, wait: self.flag_or(true) },
+            "new_oids" => Call::NewOids {
+                count: self.int_or(100)?,
+            },
+            "pack" => Call::Pack {
+                time: self.number()?,
+                wait: self.flag_or(true),
+            },
             "server_status" => Call::ServerStatus,
-            "set_client_label" => Call::SetClientLabel { label: self.label() },
+            "set_client_label" => Call::SetClientLabel {
+                label: self.label(),
+            },
             _ => Call::Ping,
         })
     }
@@ -266,7 +341,10 @@ impl<'a> Args<'a> {
     }
 
     fn error(&self, what: impl Into<String>) -> CallError {
-        CallError::Arguments { method: self.method, what: what.into() }
+        CallError::Arguments {
+            method: self.method,
+            what: what.into(),
+        }
     }
 
     fn expected(&self, what: &str) -> CallError {
@@ -274,11 +352,15 @@ impl<'a> Args<'a> {
     }
 
     fn oid(&mut self) -> Result<Oid, CallError> {
-        self.any().as_oid().ok_or_else(|| self.expected("an oid of 8 bytes"))
+        self.any()
+            .as_oid()
+            .ok_or_else(|| self.expected("an oid of 8 bytes"))
     }
 
     fn tid(&mut self) -> Result<Tid, CallError> {
-        self.any().as_tid().ok_or_else(|| self.expected("a tid of 8 bytes"))
+        self.any()
+            .as_tid()
+            .ok_or_else(|| self.expected("a tid of 8 bytes"))
     }
 
     /// The serial an object is stored over; `None` counts as "new".
@@ -289,18 +371,20 @@ impl<'a> Args<'a> {
     fn optional_tid(&mut self) -> Result<Option<Tid>, CallError> {
         match self.any() {
             Value::None => Ok(None),
-            value => {
-                value.as_tid().map(Some).ok_or_else(|| self.expected("a tid of 8 bytes or None"))
-            }
+            value => value
+                .as_tid()
+                .map(Some)
+                .ok_or_else(|| self.expected("a tid of 8 bytes or None")),
         }
     }
 
     fn optional_oid(&mut self) -> Result<Option<Oid>, CallError> {
         match self.any() {
             Value::None => Ok(None),
-            value => {
-                value.as_oid().map(Some).ok_or_else(|| self.expected("an oid of 8 bytes or None"))
-            }
+            value => value
+                .as_oid()
+                .map(Some)
+                .ok_or_else(|| self.expected("an oid of 8 bytes or None")),
         }
     }
 
@@ -387,7 +471,11 @@ impl<'a> Args<'a> {
     }
 
     fn int_or(&mut self, default: i64) -> Result<i64, CallError> {
-        if self.values.len() == 0 { Ok(default) } else { self.int() }
+        if self.values.len() == 0 {
+            Ok(default)
+        } else {
+            self.int()
+        }
     }
 
     /// A count: negative ones are none, huge ones are all.
@@ -446,14 +534,20 @@ mod tests {
     fn arguments_by_position() {
         assert_eq!(
             Call::parse("loadBefore", vec![oid(1), oid(2)]),
-            Ok(Call::LoadBefore { oid: Oid::new(1), before: Tid::new(2) })
+            Ok(Call::LoadBefore {
+                oid: Oid::new(1),
+                before: Tid::new(2)
+            })
         );
         assert_eq!(
             Call::parse("new_oids", vec![]),
             Ok(Call::NewOids { count: 100 })
         );
         let short = Call::parse("getTid", vec![Value::bytes(b"short")]).unwrap_err();
-        assert_eq!(short.to_string(), "getTid(): argument 1 must be an oid of 8 bytes");
+        assert_eq!(
+            short.to_string(),
+            "getTid(): argument 1 must be an oid of 8 bytes"
+        );
     }
 
     #[test]

@@ -67,8 +67,10 @@ impl Stream {
         // A peer that has only stopped sending may still read what is left.
         wanted.set(PollFlags::RDHUP, !interest.write);
         wanted.set(PollFlags::OUT, interest.write);
-        let mut fds =
-            [PollFd::from_borrowed_fd(self.as_fd(), wanted), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.as_fd(), wanted),
+            PollFd::from_borrowed_fd(wake, PollFlags::IN),
+        ];
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

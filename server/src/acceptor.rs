@@ -27,8 +27,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub fn is_in_use(address: &Address) -> bool {
     match address {
         Address::Unix(path) => UnixStream::connect(path).is_ok(),
-        Address::Tcp { port: None | Some(0), .. } => false,
-        Address::Tcp { host, port: Some(port) } => {
+        Address::Tcp {
+            port: None | Some(0),
+            ..
+        } => false,
+        Address::Tcp {
+            host,
+            port: Some(port),
+        } => {
             let host = host.as_deref().unwrap_or("localhost");
             let addresses = (host, *port).to_socket_addrs().into_iter().flatten();
             let patience = Duration::from_secs(5);
@@ -60,17 +66,26 @@ impl Acceptors {
             Address::Unix(path) => {
                 // What is left of a server that was killed: nobody answers.
                 let _ = fs::remove_file(path);
-                (vec![Listener::Unix(UnixListener::bind(path)?)], Some(path.clone()))
+                (
+                    vec![Listener::Unix(UnixListener::bind(path)?)],
+                    Some(path.clone()),
+                )
             }
             Address::Tcp { host, port } => (bind_tcp(host.as_deref(), port.unwrap_or(0))?, None),
         };
-        let mut acceptors = Self { threads: Vec::new(), stop, socket_file };
+        let mut acceptors = Self {
+            threads: Vec::new(),
+            stop,
+            socket_file,
+        };
         for listener in listeners {
             listener.set_nonblocking()?;
             info!(server.log(), "listening on {}", listener.label()?);
             let (server, stop) = (Arc::clone(server), Arc::clone(&acceptors.stop));
             let run = move || accept_all(&listener, &server, stop.as_fd());
-            acceptors.threads.push(thread::Builder::new().name("acceptor".into()).spawn(run)?);
+            acceptors
+                .threads
+                .push(thread::Builder::new().name("acceptor".into()).spawn(run)?);
         }
         Ok(acceptors)
     }
@@ -114,7 +129,10 @@ fn bind_tcp(host: Option<&str>, port: u16) -> io::Result<Vec<Listener>> {
     }
     match (bound.is_empty(), failure) {
         (true, Some(why)) => Err(why),
-        (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address")),
+        (true, None) => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the host has no address",
+        )),
         (false, _) => Ok(bound),
     }
 }
@@ -122,11 +140,16 @@ fn bind_tcp(host: Option<&str>, port: u16) -> io::Result<Vec<Listener>> {
 fn is_no_such_network(why: &io::Error) -> bool {
     use rustix::io::Errno;
     let unavailable = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(Errno::raw_os_error);
-    why.raw_os_error().is_some_and(|code| unavailable.contains(&code))
+    why.raw_os_error()
+        .is_some_and(|code| unavailable.contains(&code))
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -153,7 +176,11 @@ impl Listener {
             }
             Listener::Unix(listener) => {
                 let address = listener.local_addr()?;
-                address.as_pathname().unwrap_or("".as_ref()).display().to_string()
+                address
+                    .as_pathname()
+                    .unwrap_or("".as_ref())
+                    .display()
+                    .to_string()
             }
         })
     }

@@ -40,8 +40,17 @@ impl CommitLog {
     /// another reason than its steps.
     pub fn new(whole: bool) -> Self {
         let file = BufWriter::new(SpooledTempFile::new(MEMORY_LIMIT));
-        let claim = Claim { whole, ..Claim::default() };
-        Self { file, claim, steps: 0, bytes: 0, moved: false }
+        let claim = Claim {
+            whole,
+            ..Claim::default()
+        };
+        Self {
+            file,
+            claim,
+            steps: 0,
+            bytes: 0,
+            moved: false,
+        }
     }
 
     /// The locks that the steps need.
@@ -90,7 +99,9 @@ impl CommitLog {
         self.step(RESTORE, oid, serial)?;
         self.data(data)?;
         let hint = prev_tid.unwrap_or(Tid::ZERO);
-        self.file.write_u64::<BE>(hint.as_u64()).map_err(spool_error)
+        self.file
+            .write_u64::<BE>(hint.as_u64())
+            .map_err(spool_error)
     }
 
     /// Adds an `undoa`.
@@ -114,7 +125,9 @@ impl CommitLog {
         let length = data.map_or(u64::MAX, |data| data.len() as u64);
         self.bytes += data.map_or(0, |data| data.len() as u64);
         self.file.write_u64::<BE>(length).map_err(spool_error)?;
-        self.file.write_all(data.unwrap_or_default()).map_err(spool_error)
+        self.file
+            .write_all(data.unwrap_or_default())
+            .map_err(spool_error)
     }
 
     /// All steps from the first on. More may be added afterwards.
@@ -142,13 +155,22 @@ fn read_step(reader: &mut impl Read, end: u64) -> io::Result<Op> {
     let oid = Oid::new(reader.read_u64::<BE>()?);
     let serial = Tid::new(reader.read_u64::<BE>()?);
     Ok(match kind {
-        STORE => Op::Store { oid, serial, data: read_data(reader, end)?.unwrap_or_default() },
+        STORE => Op::Store {
+            oid,
+            serial,
+            data: read_data(reader, end)?.unwrap_or_default(),
+        },
         CHECK => Op::Check { oid, serial },
         DELETE => Op::Delete { oid, serial },
         RESTORE => {
             let data = read_data(reader, end)?;
             let hint = Tid::new(reader.read_u64::<BE>()?);
-            Op::Restore { oid, serial, data, prev_tid: (hint != Tid::ZERO).then_some(hint) }
+            Op::Restore {
+                oid,
+                serial,
+                data,
+                prev_tid: (hint != Tid::ZERO).then_some(hint),
+            }
         }
         UNDO => Op::Undo { tid: serial },
         other => return Err(io::Error::other(format!("a step of kind {other}"))),
@@ -169,7 +191,11 @@ fn read_data(reader: &mut impl Read, end: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn spool_error(source: io::Error) -> Error {
-    Error::Io { doing: "keeping the transaction in", file: std::env::temp_dir(), source }
+    Error::Io {
+        doing: "keeping the transaction in",
+        file: std::env::temp_dir(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -186,11 +212,28 @@ mod tests {
         log.restore(oid, tid, Some(&[]), Some(tid)).unwrap();
         log.undo(tid).unwrap();
         vec![
-            Op::Store { oid, serial: tid, data },
-            Op::Check { oid: Oid::new(8), serial: tid },
+            Op::Store {
+                oid,
+                serial: tid,
+                data,
+            },
+            Op::Check {
+                oid: Oid::new(8),
+                serial: tid,
+            },
             Op::Delete { oid, serial: tid },
-            Op::Restore { oid, serial: tid, data: None, prev_tid: None },
-            Op::Restore { oid, serial: tid, data: Some(vec![]), prev_tid: Some(tid) },
+            Op::Restore {
+                oid,
+                serial: tid,
+                data: None,
+                prev_tid: None,
+            },
+            Op::Restore {
+                oid,
+                serial: tid,
+                data: Some(vec![]),
+                prev_tid: Some(tid),
+            },
             Op::Undo { tid },
         ]
     }
@@ -202,7 +245,11 @@ mod tests {
             let mut expected = fill(&mut log, size);
             let replayed: Vec<Op> = log.replay().unwrap().map(Result::unwrap).collect();
             assert_eq!(replayed, expected);
-            assert_eq!(log.replay().unwrap().take(2).count(), 2, "one that is given up");
+            assert_eq!(
+                log.replay().unwrap().take(2).count(),
+                2,
+                "one that is given up"
+            );
             expected.extend(fill(&mut log, 3));
             let replayed: Vec<Op> = log.replay().unwrap().map(Result::unwrap).collect();
             assert_eq!(replayed, expected, "steps may follow a replay");
@@ -214,8 +261,11 @@ mod tests {
         let mut log = CommitLog::new(false);
         log.store(Oid::new(1), Tid::ZERO, b"x").unwrap();
         log.check(Oid::new(2), Tid::ZERO).unwrap();
-        let expected =
-            Claim { stored: vec![Oid::new(1)], checked: vec![Oid::new(2)], whole: false };
+        let expected = Claim {
+            stored: vec![Oid::new(1)],
+            checked: vec![Oid::new(2)],
+            whole: false,
+        };
         assert_eq!(log.claim(), &expected);
         log.undo(Tid::ZERO).unwrap();
         assert!(log.claim().whole);

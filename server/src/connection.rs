@@ -31,7 +31,10 @@ pub fn run(stream: Stream, mut session: Session, inbox: &Inbox) {
         Ok(Ok(reason)) => reason.to_owned(),
         Ok(Err(why)) => why.to_string(),
         Err(_) => {
-            error!(session.log(), "the session has failed: this is a bug; its client is closed");
+            error!(
+                session.log(),
+                "the session has failed: this is a bug; its client is closed"
+            );
             "a bug".to_owned()
         }
     };
@@ -162,7 +165,12 @@ impl Connection {
 fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(count) => Ok(Some(count)),
-        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ) =>
+        {
             Ok(None)
         }
         Err(e) => Err(e),

@@ -183,14 +183,26 @@ impl Coordinator {
         match request {
             Request::Subscribe { client, mailbox } => self.subscribe(client, mailbox),
             Request::Unsubscribe { client } => self.forget(client),
-            Request::Lock { client, vote, claim } => self.lock(client, vote, &claim),
+            Request::Lock {
+                client,
+                vote,
+                claim,
+            } => self.lock(client, vote, &claim),
             Request::Release { client } => self.release(client),
-            Request::Finish { client, prepared, tid } => self.finish(client, prepared, tid),
+            Request::Finish {
+                client,
+                prepared,
+                tid,
+            } => self.finish(client, prepared, tid),
             Request::Invalidations { client, since } => {
                 let answer = self.invalidations.since(since);
                 self.post(client, Event::Invalidations(answer));
             }
-            Request::Appended { clients, commits, result } => {
+            Request::Appended {
+                clients,
+                commits,
+                result,
+            } => {
                 self.appended(clients, commits, result);
             }
             Request::Stop => self.stop(),
@@ -205,7 +217,13 @@ impl Coordinator {
             mailbox.close("the server stops");
             return;
         }
-        self.clients.insert(client, Client { mailbox, state: State::Idle });
+        self.clients.insert(
+            client,
+            Client {
+                mailbox,
+                state: State::Idle,
+            },
+        );
         self.parts.stats.connections.fetch_add(1, Relaxed);
         self.post(client, Event::Registered(self.parts.storage.last_tid()));
     }
@@ -235,10 +253,16 @@ impl Coordinator {
 
     /// Tells a client that its locks are its own, from now until a deadline.
     fn grant(&mut self, client: ClientId) {
-        let Some(State::Waiting(vote)) = self.state(client) else { return };
+        let Some(State::Waiting(vote)) = self.state(client) else {
+            return;
+        };
         self.grants += 1;
-        if let Some(timeout) = self.parts.timeout {
-            let deadline = self.parts.clock.instant() + timeout;
+        let now = self.parts.clock.instant();
+        if let Some(deadline) = self
+            .parts
+            .timeout
+            .and_then(|timeout| now.checked_add(timeout))
+        {
             self.deadlines.push_back((deadline, client, self.grants));
         }
         self.set_state(client, State::Locked(self.grants));
@@ -246,7 +270,10 @@ impl Coordinator {
     }
 
     fn release(&mut self, client: ClientId) {
-        if matches!(self.state(client), Some(State::Waiting(_) | State::Locked(_))) {
+        if matches!(
+            self.state(client),
+            Some(State::Waiting(_) | State::Locked(_))
+        ) {
             self.set_state(client, State::Idle);
             self.release_locks(client);
         }
@@ -262,13 +289,23 @@ impl Coordinator {
     fn finish(&mut self, client: ClientId, prepared: Prepared, tid: Option<Tid>) {
         if !matches!(self.state(client), Some(State::Locked(_))) {
             // Its time ran out, and its locks are somebody else's.
-            self.post(client, Event::FinishFailed(Exception::transaction("transaction aborted")));
+            self.post(
+                client,
+                Event::FinishFailed(Exception::transaction("transaction aborted")),
+            );
             return;
         }
         let now = tid.unwrap_or_else(|| Tid::from_time(self.parts.clock.now()));
-        let given = if tid.is_some() && now <= self.last_tid { None } else { Some(now) };
+        let given = if tid.is_some() && now <= self.last_tid {
+            None
+        } else {
+            Some(now)
+        };
         let Some(tid) = given.and_then(|now| now.later_than(self.last_tid)) else {
-            let why = format!("transaction {now} is not later than the last one, {}", self.last_tid);
+            let why = format!(
+                "transaction {now} is not later than the last one, {}",
+                self.last_tid
+            );
             self.post(client, Event::FinishFailed(Exception::transaction(why)));
             self.release(client);
             return;
@@ -276,10 +313,16 @@ impl Coordinator {
         self.last_tid = tid;
         self.set_state(client, State::Finishing);
         self.finishing.insert(client);
-        let queued = Queued { client, commit: Commit { tid, prepared } };
+        let queued = Queued {
+            client,
+            commit: Commit { tid, prepared },
+        };
         if self.log_writer.send(queued).is_err() {
             crit!(self.parts.log, "the log writer is gone");
-            self.post(client, Event::FinishFailed(Exception::transaction("the server stops")));
+            self.post(
+                client,
+                Event::FinishFailed(Exception::transaction("the server stops")),
+            );
             self.end(client);
         }
     }
@@ -364,7 +407,11 @@ impl Coordinator {
 
     fn stop(&mut self) {
         self.stopping = true;
-        for client in self.clients.values().filter(|client| client.state != State::Finishing) {
+        for client in self
+            .clients
+            .values()
+            .filter(|client| client.state != State::Finishing)
+        {
             client.mailbox.close("the server stops");
         }
     }
@@ -380,14 +427,20 @@ impl Coordinator {
     }
 
     fn post(&mut self, client: ClientId, event: Event) {
-        let full = self.clients.get(&client).is_some_and(|entry| !entry.mailbox.post(event));
+        let full = self
+            .clients
+            .get(&client)
+            .is_some_and(|entry| !entry.mailbox.post(event));
         if full {
             self.forget(client);
         }
     }
 
     fn note_locks(&self) {
-        self.parts.stats.waiting.store(self.locks.waiting() as u64, Relaxed);
+        self.parts
+            .stats
+            .waiting
+            .store(self.locks.waiting() as u64, Relaxed);
         self.parts.stats.set_locked(self.locks.held() > 0);
     }
 }

@@ -10,13 +10,17 @@ pub fn exception_from(error: &Error) -> Exception {
     match error {
         Error::NoObject(oid) => Exception::pos_key_error(*oid),
         Error::Conflict(conflict) => conflict_exception(conflict),
-        Error::ReadConflict { oid, committed, read } => {
-            Exception::read_conflict(*oid, *committed, *read)
-        }
+        Error::ReadConflict {
+            oid,
+            committed,
+            read,
+        } => Exception::read_conflict(*oid, *committed, *read),
         Error::ReadOnly => Exception::read_only(),
-        Error::Undo { reason, oid, failures } if failures.is_empty() => {
-            Exception::undo(reason.clone(), *oid)
-        }
+        Error::Undo {
+            reason,
+            oid,
+            failures,
+        } if failures.is_empty() => Exception::undo(reason.clone(), *oid),
         Error::Undo { failures, .. } => Exception::undo_errors(failures.clone()),
         Error::Transaction(message) => Exception::transaction(message.clone()),
         Error::Value(message) => Exception::value_error(message.clone()),

@@ -21,10 +21,16 @@ impl Invalidations {
     pub fn new(limit: usize, last: Tid, known: Option<Vec<(Tid, Vec<Oid>)>>) -> Self {
         let known = known.filter(|known| !known.is_empty());
         let recent = match known {
-            Some(known) => known.into_iter().map(|(tid, oids)| (tid, oids.into())).collect(),
+            Some(known) => known
+                .into_iter()
+                .map(|(tid, oids)| (tid, oids.into()))
+                .collect(),
             None => VecDeque::from([(last, Arc::from([]))]),
         };
-        Self { recent, limit: limit.max(1) }
+        Self {
+            recent,
+            limit: limit.max(1),
+        }
     }
 
     /// Enters a transaction.
@@ -64,11 +70,21 @@ mod tests {
         assert_eq!(queue.since(Tid::new(9)), None);
         queue.push(Tid::new(11), &oids(&[1, 2]));
         queue.push(Tid::new(12), &oids(&[2, 3]));
-        assert_eq!(queue.since(Tid::new(10)), Some((Tid::new(12), oids(&[1, 2, 3]))));
+        assert_eq!(
+            queue.since(Tid::new(10)),
+            Some((Tid::new(12), oids(&[1, 2, 3])))
+        );
         queue.push(Tid::new(13), &oids(&[4]));
         assert_eq!(queue.since(Tid::new(10)), None, "the limit is 3");
-        assert_eq!(queue.since(Tid::new(11)), Some((Tid::new(13), oids(&[2, 3, 4]))));
-        assert_eq!(queue.since(Tid::new(99)), Some((Tid::new(13), vec![])), "ahead of us");
+        assert_eq!(
+            queue.since(Tid::new(11)),
+            Some((Tid::new(13), oids(&[2, 3, 4])))
+        );
+        assert_eq!(
+            queue.since(Tid::new(99)),
+            Some((Tid::new(13), vec![])),
+            "ahead of us"
+        );
     }
 
     #[test]

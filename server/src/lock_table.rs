@@ -66,7 +66,14 @@ impl LockTable {
             missing += usize::from(granted(queue) < queue.len());
         }
         let resources = wanted.into_iter().map(|(resource, _)| resource).collect();
-        self.claims.insert(client, Held { resources, missing, number: self.next_number });
+        self.claims.insert(
+            client,
+            Held {
+                resources,
+                missing,
+                number: self.next_number,
+            },
+        );
         self.next_number += 1;
         missing == 0
     }
@@ -80,7 +87,9 @@ impl LockTable {
         let mut now_granted = Vec::new();
         for resource in held.resources {
             for next in self.leave(resource, client) {
-                let Some(waiting) = self.claims.get_mut(&next) else { continue };
+                let Some(waiting) = self.claims.get_mut(&next) else {
+                    continue;
+                };
                 waiting.missing -= 1;
                 if waiting.missing == 0 {
                     now_granted.push((waiting.number, next));
@@ -105,7 +114,10 @@ impl LockTable {
         queue.remove(place);
         let still = before - usize::from(place < before);
         let after = granted(queue);
-        let next = queue.range(still..after.max(still)).map(|&(other, _)| other).collect();
+        let next = queue
+            .range(still..after.max(still))
+            .map(|&(other, _)| other)
+            .collect();
         if queue.is_empty() {
             entry.remove();
         }
@@ -114,7 +126,9 @@ impl LockTable {
 
     /// True when the client's claim is granted.
     pub fn holds(&self, client: ClientId) -> bool {
-        self.claims.get(&client).is_some_and(|held| held.missing == 0)
+        self.claims
+            .get(&client)
+            .is_some_and(|held| held.missing == 0)
     }
 
     /// How many claims wait.
@@ -131,7 +145,10 @@ impl LockTable {
 /// How many at the front of a queue are granted: one exclusive claim, or all
 /// shared ones before the first that is exclusive.
 fn granted(queue: &VecDeque<(ClientId, Mode)>) -> usize {
-    let sharers = queue.iter().take_while(|(_, mode)| *mode == Mode::Shared).count();
+    let sharers = queue
+        .iter()
+        .take_while(|(_, mode)| *mode == Mode::Shared)
+        .count();
     sharers.max(usize::from(!queue.is_empty()))
 }
 
@@ -156,10 +173,18 @@ mod tests {
 
     fn claim(stored: &[u64], checked: &[u64]) -> Claim {
         let oids = |numbers: &[u64]| numbers.iter().map(|&n| Oid::new(n)).collect();
-        Claim { stored: oids(stored), checked: oids(checked), whole: false }
+        Claim {
+            stored: oids(stored),
+            checked: oids(checked),
+            whole: false,
+        }
     }
 
-    const WHOLE: Claim = Claim { stored: Vec::new(), checked: Vec::new(), whole: true };
+    const WHOLE: Claim = Claim {
+        stored: Vec::new(),
+        checked: Vec::new(),
+        whole: true,
+    };
 
     #[test]
     fn disjoint_claims_are_granted_side_by_side() {
@@ -177,7 +202,10 @@ mod tests {
         let mut table = LockTable::default();
         assert!(table.claim(1, &claim(&[1], &[])));
         assert!(!table.claim(2, &claim(&[1, 2], &[])));
-        assert!(!table.claim(3, &claim(&[2], &[])), "behind 2, which came first");
+        assert!(
+            !table.claim(3, &claim(&[2], &[])),
+            "behind 2, which came first"
+        );
         assert!(!table.claim(4, &claim(&[1], &[])));
         assert_eq!(table.release(1), [2]);
         assert_eq!(table.release(2), [3, 4]);
@@ -198,8 +226,14 @@ mod tests {
         let mut table = LockTable::default();
         assert!(table.claim(1, &claim(&[], &[5])));
         assert!(table.claim(2, &claim(&[], &[5])));
-        assert!(!table.claim(3, &claim(&[5], &[5])), "storing outweighs checking");
-        assert!(!table.claim(4, &claim(&[], &[5])), "not past the writer that came first");
+        assert!(
+            !table.claim(3, &claim(&[5], &[5])),
+            "storing outweighs checking"
+        );
+        assert!(
+            !table.claim(4, &claim(&[], &[5])),
+            "not past the writer that came first"
+        );
         assert!(table.release(1).is_empty());
         assert_eq!(table.release(2), [3]);
         assert_eq!(table.release(3), [4]);
@@ -223,7 +257,9 @@ mod tests {
     fn agrees_with_the_definition() {
         let mut state = 7_u64;
         let mut random = |n: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) % n
         };
         for _ in 0..300 {

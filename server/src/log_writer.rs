@@ -26,7 +26,11 @@ pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Queued>, coordinator: &S
         let (clients, mut commits): (Vec<_>, Vec<_>) =
             waiting.map(|queued| (queued.client, queued.commit)).unzip();
         let result = storage.append(&mut commits);
-        let done = Request::Appended { clients, commits, result };
+        let done = Request::Appended {
+            clients,
+            commits,
+            result,
+        };
         if coordinator.send(done).is_err() {
             return;
         }

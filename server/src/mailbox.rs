@@ -51,7 +51,10 @@ impl Notice {
     /// `invalidateTransaction(tid, oids)`.
     pub fn invalidate(tid: Tid, oids: &[Oid]) -> Self {
         let oids = oids.iter().map(|&oid| oid.into()).collect();
-        Self::new("invalidateTransaction", Value::Tuple(vec![tid.into(), Value::List(oids)]))
+        Self::new(
+            "invalidateTransaction",
+            Value::Tuple(vec![tid.into(), Value::List(oids)]),
+        )
     }
 
     /// `info({length, size})`.
@@ -60,7 +63,11 @@ impl Notice {
     }
 
     fn new(method: &'static str, args: Value<'static>) -> Self {
-        Self { method, args, frames: [OnceLock::new(), OnceLock::new()] }
+        Self {
+            method,
+            args,
+            frames: [OnceLock::new(), OnceLock::new()],
+        }
     }
 
     /// The frame of the notification.
@@ -73,7 +80,14 @@ impl Notice {
             let mut frame = Vec::new();
             let id = Value::Int(0);
             // Ids and numbers can be written in either encoding.
-            let _ = encode_message(&mut frame, encoding, &id, Flag::Async, self.method, &self.args);
+            let _ = encode_message(
+                &mut frame,
+                encoding,
+                &id,
+                Flag::Async,
+                self.method,
+                &self.args,
+            );
             frame
         })
     }
@@ -150,10 +164,20 @@ pub struct Inbox {
 pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let wake = Arc::new(Wake { event, pending: AtomicBool::new(false), close: OnceLock::new() });
+    let wake = Arc::new(Wake {
+        event,
+        pending: AtomicBool::new(false),
+        close: OnceLock::new(),
+    });
     Ok((
-        Mailbox { events: sender, wake: Arc::clone(&wake) },
-        Inbox { events: receiver, wake },
+        Mailbox {
+            events: sender,
+            wake: Arc::clone(&wake),
+        },
+        Inbox {
+            events: receiver,
+            wake,
+        },
     ))
 }
 

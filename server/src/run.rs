@@ -103,10 +103,7 @@ fn serve(
     code
 }
 
-fn open_and_listen(
-    options: &Options,
-    log: &Logger,
-) -> Result<(Arc<Server>, Acceptors), RunError> {
+fn open_and_listen(options: &Options, log: &Logger) -> Result<(Arc<Server>, Acceptors), RunError> {
     let storages = storages::open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
     let server = Server::start(settings(options), storages, server_log)?;
@@ -116,7 +113,10 @@ fn open_and_listen(
         Ok(acceptors) => Ok((server, acceptors)),
         Err(source) => {
             server.stop();
-            Err(RunError::Listen { address: address.clone(), source })
+            Err(RunError::Listen {
+                address: address.clone(),
+                source,
+            })
         }
     }
 }
@@ -124,7 +124,11 @@ fn open_and_listen(
 fn settings(options: &Options) -> Settings {
     let zeo = &options.config.zeo;
     Settings {
-        encoding: if options.msgpack { Encoding::Msgpack } else { Encoding::Pickle },
+        encoding: if options.msgpack {
+            Encoding::Msgpack
+        } else {
+            Encoding::Pickle
+        },
         read_only: zeo.read_only,
         max_message_size: options.max_message_size as usize,
         client_conflict_resolution: zeo.client_conflict_resolution,
@@ -142,7 +146,11 @@ fn wait(signals: &Receiver<Signal>, server: &Arc<Server>, reopen: impl Fn()) -> 
             Ok(Signal::ReopenLogs) => reopen(),
             Ok(signal) => {
                 let (name, code) = (signal.name(), signal.exit_code());
-                let verb = if signal == Signal::HangUp { "restarted" } else { "terminated" };
+                let verb = if signal == Signal::HangUp {
+                    "restarted"
+                } else {
+                    "terminated"
+                };
                 info!(server.log(), "{verb} by {name}");
                 return code.unwrap_or(1);
             }

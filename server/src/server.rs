@@ -62,7 +62,12 @@ impl StorageHandle {
     /// The answer to `server_status`.
     pub fn status(&self) -> Value<'static> {
         let status = self.stats.status(self.storage.last_tid());
-        Value::Dict(status.into_iter().map(|(name, value)| (Value::str(name), value)).collect())
+        Value::Dict(
+            status
+                .into_iter()
+                .map(|(name, value)| (Value::str(name), value))
+                .collect(),
+        )
     }
 }
 
@@ -82,7 +87,9 @@ impl Shelf {
     pub fn status_json(&self) -> String {
         let storages = self.storages.iter().map(|(name, handle)| {
             let status = handle.stats.status(handle.storage.last_tid());
-            let fields = status.into_iter().map(|(name, value)| (name.to_owned(), json(&value)));
+            let fields = status
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), json(&value)));
             (name.clone(), serde_json::Value::Object(fields.collect()))
         });
         serde_json::Value::Object(storages.collect()).to_string()
@@ -150,7 +157,9 @@ impl Server {
             connection::run(stream, session, &inbox);
             server.clients().remove(&id);
         };
-        let started = thread::Builder::new().name(format!("session {id}")).spawn(run);
+        let started = thread::Builder::new()
+            .name(format!("session {id}"))
+            .spawn(run);
         started.map(|_| ()).inspect_err(|_| {
             self.clients().remove(&id);
         })
@@ -163,7 +172,8 @@ impl Server {
             // It is gone already only if it has failed, with its own message.
             let _ = handle.coordinator.send(Request::Stop);
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
         }
@@ -183,7 +193,9 @@ impl Server {
             if clients.is_empty() {
                 return;
             }
-            clients.values().for_each(|mailbox| mailbox.close("the server stops"));
+            clients
+                .values()
+                .for_each(|mailbox| mailbox.close("the server stops"));
             if Instant::now() > patience {
                 warn!(self.log, "{} clients did not end in time", clients.len());
                 return;
@@ -198,7 +210,10 @@ impl Server {
     pub fn save_indexes(&self) {
         for (name, handle) in &self.shelf.storages {
             if let Err(why) = handle.storage.save_index() {
-                warn!(self.log, "the index of storage '{name}' could not be saved: {why}");
+                warn!(
+                    self.log,
+                    "the index of storage '{name}' could not be saved: {why}"
+                );
             }
         }
     }
@@ -250,14 +265,23 @@ fn start_storage(
         timeout: settings.transaction_timeout,
         queue_size: settings.invalidation_queue_size,
     };
-    let coordinator = Coordinator::new(parts, log_writer)
-        .map_err(|source| StartError::Storage { name: name.to_owned(), source })?;
-    threads.push(essential("coordinator", &log, move || coordinator.run(&inbox))?);
+    let coordinator =
+        Coordinator::new(parts, log_writer).map_err(|source| StartError::Storage {
+            name: name.to_owned(),
+            source,
+        })?;
+    threads.push(essential("coordinator", &log, move || {
+        coordinator.run(&inbox)
+    })?);
     let (writer_storage, done) = (Arc::clone(&storage), requests.clone());
     threads.push(essential("log writer", &log, move || {
         log_writer::run(&writer_storage, &queue, &done);
     })?);
-    Ok(StorageHandle { storage, stats, coordinator: requests })
+    Ok(StorageHandle {
+        storage,
+        stats,
+        coordinator: requests,
+    })
 }
 
 /// Starts a thread that the server can't go on without: should it panic, the

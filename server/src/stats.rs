@@ -56,7 +56,9 @@ impl Stats {
         if !locked {
             self.lock_time.store(0, Relaxed);
         } else if self.lock_time.load(Relaxed) == 0 {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
             self.lock_time.store(now.as_secs_f64().to_bits(), Relaxed);
         }
     }
@@ -94,5 +96,7 @@ impl Default for Stats {
 
 /// The local time as C's `ctime` writes it, without the newline.
 fn ctime_now() -> String {
-    jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
+    jiff::Zoned::now()
+        .strftime("%a %b %e %H:%M:%S %Y")
+        .to_string()
 }

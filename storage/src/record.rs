@@ -32,16 +32,30 @@ mod tests {
     #[test]
     fn classes_of_every_form() {
         let cases: &[(&[u8], Option<&str>)] = &[
-            (b"\x80\x03cBTrees.Length\nLength\nq\x00.", Some("BTrees.Length.Length")),
+            (
+                b"\x80\x03cBTrees.Length\nLength\nq\x00.",
+                Some("BTrees.Length.Length"),
+            ),
             (b"\x80\x03ca.b\nC\nq\x00)\x86q\x01.", Some("a.b.C")),
-            (b"\x80\x03X\x01\x00\x00\x00aX\x01\x00\x00\x00B\x86.", Some("a.B")),
-            (b"\x80\x03X\x01\x00\x00\x00aX\x01\x00\x00\x00B\x86N\x86.", Some("a.B")),
+            (
+                b"\x80\x03X\x01\x00\x00\x00aX\x01\x00\x00\x00B\x86.",
+                Some("a.B"),
+            ),
+            (
+                b"\x80\x03X\x01\x00\x00\x00aX\x01\x00\x00\x00B\x86N\x86.",
+                Some("a.B"),
+            ),
             (b"\x80\x03K\x01.", None),
             (b"no pickle", None),
             (b"", None),
         ];
         for (record, expected) in cases {
-            assert_eq!(class_name(record).as_deref(), *expected, "{}", record.escape_ascii());
+            assert_eq!(
+                class_name(record).as_deref(),
+                *expected,
+                "{}",
+                record.escape_ascii()
+            );
         }
     }
 }

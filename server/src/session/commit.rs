@@ -60,7 +60,10 @@ impl Transaction {
     /// True while a call on the transaction is under way, so that the next
     /// one has to wait.
     fn is_busy(&self) -> bool {
-        matches!(self.phase, Phase::Waiting(_) | Phase::Preparing(_) | Phase::Finishing(_))
+        matches!(
+            self.phase,
+            Phase::Waiting(_) | Phase::Preparing(_) | Phase::Finishing(_)
+        )
     }
 }
 
@@ -81,7 +84,12 @@ impl Session {
             _ if self.transaction.as_ref().is_some_and(Transaction::is_busy) => Ok(Answer::Hold),
             Call::TpcBegin(begin) => self.tpc_begin(storage, *begin),
             Call::TpcFinish { id } => self.tpc_finish(storage, call_id, &id),
-            Call::Store { oid, serial, data, id } => {
+            Call::Store {
+                oid,
+                serial,
+                data,
+                id,
+            } => {
                 storage.stats.stores.fetch_add(1, Relaxed);
                 self.step(&id, |log| log.store(oid, serial, &data))
             }
@@ -90,12 +98,22 @@ impl Session {
                 storage.stats.stores.fetch_add(1, Relaxed);
                 self.step(&id, |log| log.delete(oid, serial))
             }
-            Call::Restore { oid, serial, data, prev_tid, id } => {
+            Call::Restore {
+                oid,
+                serial,
+                data,
+                prev_tid,
+                id,
+            } => {
                 storage.stats.stores.fetch_add(1, Relaxed);
-                self.step(&id, |log| log.restore(oid, serial, data.as_deref(), prev_tid))
+                self.step(&id, |log| {
+                    log.restore(oid, serial, data.as_deref(), prev_tid)
+                })
             }
             Call::Undo { undo_id, id } => self.step(&id, |log| log.undo(undo_tid(&undo_id))),
-            other => Err(Exception::type_error(format!("{other:.80?} is not a commit call"))),
+            other => Err(Exception::type_error(format!(
+                "{other:.80?} is not a commit call"
+            ))),
         }
     }
 
@@ -133,7 +151,10 @@ impl Session {
             Some(transaction) if transaction.id == *id => Ok(transaction),
             other => {
                 let current = other.as_ref().map_or(Value::None, |other| other.id.clone());
-                Err(Exception::wrong_transaction(current, id.clone().into_owned()))
+                Err(Exception::wrong_transaction(
+                    current,
+                    id.clone().into_owned(),
+                ))
             }
         }
     }
@@ -171,14 +192,23 @@ impl Session {
         transaction.phase = Phase::Waiting(call_id.clone());
         transaction.vote = number;
         let claim = transaction.log.claim().clone();
-        self.ask(storage, Request::Lock { client: self.id, vote: number, claim });
+        self.ask(
+            storage,
+            Request::Lock {
+                client: self.id,
+                vote: number,
+                claim,
+            },
+        );
         Ok(Answer::Later)
     }
 
     /// The locks are granted: checks serials, resolves conflicts, lays the
     /// records out.
     pub(super) fn granted(&mut self, vote: u64) {
-        let Stage::Open(_, storage) = &self.stage else { return };
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
         let storage = Arc::clone(storage);
         let on_conflict = match self.settings.client_conflict_resolution {
             true => OnConflict::Report,
@@ -189,15 +219,17 @@ impl Session {
         let Some(transaction) = self.transaction.as_mut().filter(|t| t.vote == vote) else {
             return;
         };
-        let Phase::Waiting(call_id) = &transaction.phase else { return };
+        let Phase::Waiting(call_id) = &transaction.phase else {
+            return;
+        };
         transaction.phase = Phase::Preparing(call_id.clone());
         let mut log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
         let meta = transaction.meta.clone();
         let small = log.steps() <= SMALL_STEPS && log.bytes() <= SMALL_BYTES && !log.claim().whole;
         let work = move || {
-            let vote = log.replay().and_then(|mut steps| {
-                storage.storage.prepare(&meta, &mut steps, on_conflict)
-            });
+            let vote = log
+                .replay()
+                .and_then(|mut steps| storage.storage.prepare(&meta, &mut steps, on_conflict));
             (log, vote)
         };
         if small {
@@ -210,10 +242,16 @@ impl Session {
     }
 
     fn prepared(&mut self, (log, vote): (CommitLog, zeo_storage::Result<Vote>)) {
-        let Stage::Open(_, storage) = &self.stage else { return };
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
         let storage = Arc::clone(storage);
-        let Some(transaction) = &mut self.transaction else { return };
-        let Phase::Preparing(call_id) = &transaction.phase else { return };
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        let Phase::Preparing(call_id) = &transaction.phase else {
+            return;
+        };
         let call_id = call_id.clone();
         transaction.log = log;
         match vote {
@@ -263,19 +301,31 @@ impl Session {
         let tid = transaction.meta.tid;
         match std::mem::replace(&mut transaction.phase, finishing) {
             Phase::Voted(prepared) => {
-                self.ask(storage, Request::Finish { client: self.id, prepared, tid });
+                self.ask(
+                    storage,
+                    Request::Finish {
+                        client: self.id,
+                        prepared,
+                        tid,
+                    },
+                );
                 Ok(Answer::Later)
             }
             other => {
                 transaction.phase = other;
-                Err(Exception::message("builtins.AssertionError", "finished called wo lock"))
+                Err(Exception::message(
+                    "builtins.AssertionError",
+                    "finished called wo lock",
+                ))
             }
         }
     }
 
     /// The transaction is durable and visible: new sizes, and then its tid.
     pub(super) fn finished(&mut self, tid: Tid) {
-        let Stage::Open(_, storage) = &self.stage else { return };
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
         let notice = Notice::info(storage.storage.len(), storage.storage.size());
         if let Some(Phase::Finishing(call_id)) = self.drop_transaction() {
             self.notify(&notice);
@@ -345,15 +395,25 @@ fn extension_pickle(extension: &Value<'_>) -> Result<Vec<u8>, Exception> {
                 .map_err(|why| Exception::value_error(format!("tpc_begin: {why}")))?;
             Ok(out)
         }
-        _ => Err(Exception::type_error("tpc_begin: the extension must be a dict or bytes")),
+        _ => Err(Exception::type_error(
+            "tpc_begin: the extension must be a dict or bytes",
+        )),
     }
 }
 
 fn conflict_value(conflict: Conflict) -> Value<'static> {
-    let Conflict { oid, committed, read, data } = conflict;
+    let Conflict {
+        oid,
+        committed,
+        read,
+        data,
+    } = conflict;
     Value::Dict(vec![
         (Value::str("oid"), Oid::into(oid)),
-        (Value::str("serials"), Value::Tuple(vec![committed.into(), read.into()])),
+        (
+            Value::str("serials"),
+            Value::Tuple(vec![committed.into(), read.into()]),
+        ),
         (Value::str("data"), Value::Bytes(data.into())),
     ])
 }

@@ -25,14 +25,19 @@ pub(super) struct Iterators {
 }
 
 enum Open {
-    Transactions { iter: TransactionIter, last: Option<TransactionRecord> },
+    Transactions {
+        iter: TransactionIter,
+        last: Option<TransactionRecord>,
+    },
     Records(RecordIter),
 }
 
 impl Iterators {
     fn add(&mut self, iterator: Open) -> Result<Value<'static>, Exception> {
         if self.open.len() >= MAX_OPEN {
-            return Err(Exception::value_error(format!("{MAX_OPEN} iterators are open")));
+            return Err(Exception::value_error(format!(
+                "{MAX_OPEN} iterators are open"
+            )));
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -41,7 +46,9 @@ impl Iterators {
     }
 
     fn get(&mut self, id: u64) -> Result<&mut Open, Exception> {
-        self.open.get_mut(&id).ok_or_else(|| Exception::key_error(id))
+        self.open
+            .get_mut(&id)
+            .ok_or_else(|| Exception::key_error(id))
     }
 
     /// Drops iterators that the client no longer uses.
@@ -68,9 +75,13 @@ impl Session {
         self.spawn(
             move || storage.storage.iterator(start, stop),
             move |session, result| {
-                let opened = result.map_err(|error| exception_from(&error)).and_then(|iter| {
-                    session.iterators.add(Open::Transactions { iter, last: None })
-                });
+                let opened = result
+                    .map_err(|error| exception_from(&error))
+                    .and_then(|iter| {
+                        session
+                            .iterators
+                            .add(Open::Transactions { iter, last: None })
+                    });
                 match opened {
                     Ok(iterator) => session.reply(&id, &iterator),
                     Err(exception) => session.reply_error(&id, &exception),
@@ -100,16 +111,18 @@ impl Session {
 
     pub(super) fn iterator_record_start(&mut self, id: u64, tid: Tid) -> Outcome {
         let records = match self.iterators.get(id)? {
-            Open::Transactions { last: Some(last), .. } if last.tid == tid => (last.records)(),
+            Open::Transactions {
+                last: Some(last), ..
+            } if last.tid == tid => (last.records)(),
             Open::Transactions { last: Some(_), .. } => {
-                let why = format!(
-                    "Out-of-order request for record iterator for transaction {tid}"
-                );
+                let why = format!("Out-of-order request for record iterator for transaction {tid}");
                 return Err(Exception::message("builtins.Exception", why));
             }
             _ => return Err(Exception::key_error(id)),
         };
-        self.iterators.add(Open::Records(records)).map(Answer::Value)
+        self.iterators
+            .add(Open::Records(records))
+            .map(Answer::Value)
     }
 
     pub(super) fn iterator_record_next(&mut self, id: u64) -> Outcome {

@@ -40,7 +40,10 @@ impl Session {
         let spawned = thread::Builder::new().name("helper".into()).spawn(run);
         spawned.map_err(|why| {
             error!(self.log, "no helper thread: {why}");
-            Exception::message("builtins.RuntimeError", format!("can't start new thread: {why}"))
+            Exception::message(
+                "builtins.RuntimeError",
+                format!("can't start new thread: {why}"),
+            )
         })?;
         self.jobs += 1;
         Ok(())

@@ -157,7 +157,10 @@ impl Session {
             return Flow::Continue;
         }
         let (Value::Tuple(args) | Value::List(args)) = message.args else {
-            error!(self.log, "Can't deserialize message: the arguments are no tuple");
+            error!(
+                self.log,
+                "Can't deserialize message: the arguments are no tuple"
+            );
             return Flow::Close;
         };
         let (id, is_async) = (message.id.into_owned(), message.flag == Flag::Async);
@@ -235,9 +238,9 @@ impl Session {
 
     fn encoding(&self) -> Encoding {
         match self.stage {
-            Stage::Known(encoding) | Stage::Registering(encoding, ..) | Stage::Open(encoding, _) => {
-                encoding
-            }
+            Stage::Known(encoding)
+            | Stage::Registering(encoding, ..)
+            | Stage::Open(encoding, _) => encoding,
             Stage::Greeted => self.settings.encoding,
         }
     }
@@ -262,8 +265,11 @@ impl Session {
             match self.transaction.take() {
                 Some(transaction) => {
                     storage.stats.active_txns.fetch_sub(1, Relaxed);
-                    info!(self.log, "disconnected during {} transaction: {reason}",
-                        transaction.describe());
+                    info!(
+                        self.log,
+                        "disconnected during {} transaction: {reason}",
+                        transaction.describe()
+                    );
                 }
                 None => info!(self.log, "disconnected: {reason}"),
             }

@@ -51,7 +51,11 @@ impl Session {
                 value(current_record_value(&record))
             }
             Call::UndoLog { first, last } => self.undo_log(storage, id, first, last, None),
-            Call::UndoInfo { first, last, specification } => {
+            Call::UndoInfo {
+                first,
+                last,
+                specification,
+            } => {
                 let specification = Specification::new(specification)?;
                 self.undo_log(storage, id, first, last, specification)
             }
@@ -92,8 +96,15 @@ impl Session {
             return value(Value::None);
         };
         let encoding = self.encoding();
-        encode_load_reply(&mut self.output, encoding, id, &found.data, found.serial, found.next)
-            .map_err(|why| Exception::value_error(why.to_string()))?;
+        encode_load_reply(
+            &mut self.output,
+            encoding,
+            id,
+            &found.data,
+            found.serial,
+            found.next,
+        )
+        .map_err(|why| Exception::value_error(why.to_string()))?;
         Ok(Answer::Written)
     }
 
@@ -104,25 +115,44 @@ impl Session {
         since: Tid,
     ) -> Outcome {
         self.asked.push_back((id.clone(), since));
-        self.ask(storage, Request::Invalidations { client: self.id, since });
+        self.ask(
+            storage,
+            Request::Invalidations {
+                client: self.id,
+                since,
+            },
+        );
         Ok(Answer::Later)
     }
 
     /// The coordinator's answer: from its queue, or else, for a client that
     /// was away not longer than the configured age, from the storage.
     pub(super) fn invalidations(&mut self, answer: Option<(Tid, Vec<Oid>)>) {
-        let Some((id, since)) = self.asked.pop_front() else { return };
+        let Some((id, since)) = self.asked.pop_front() else {
+            return;
+        };
         if let Some((last, oids)) = answer {
-            info!(self.log, "Return {} invalidations up to tid {last}", oids.len());
+            info!(
+                self.log,
+                "Return {} invalidations up to tid {last}",
+                oids.len()
+            );
             let oids = oids.into_iter().map(Value::from).collect();
             return self.reply(&id, &Value::Tuple(vec![last.into(), Value::List(oids)]));
         }
-        let super::Stage::Open(_, storage) = &self.stage else { return };
+        let super::Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
         let storage = Arc::clone(storage);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let away = now.as_secs_f64() - since.unix_time();
         if self.settings.invalidation_age.is_none_or(|age| age <= away) {
-            info!(self.log, "tid {since} is too old for the invalidation queue");
+            info!(
+                self.log,
+                "tid {since} is too old for the invalidation queue"
+            );
             return self.reply(&id, &Value::None);
         }
         let walk = |storage: &StorageHandle| changed_since(storage, since);
@@ -160,14 +190,25 @@ impl Session {
         if !storage.storage.capabilities().undo {
             return value(Value::Tuple(Vec::new()));
         }
-        let last = if last < 0 { first.saturating_sub(last) } else { last };
+        let last = if last < 0 {
+            first.saturating_sub(last)
+        } else {
+            last
+        };
         let range = [first, last].map(|n| usize::try_from(n.max(0)).unwrap_or(usize::MAX));
         self.answer_later(storage, id, move |storage| {
             let mut wanted = |entry: &UndoEntry| {
-                Ok(specification.as_ref().is_none_or(|wanted| wanted.admits(&undo_fields(entry))))
+                Ok(specification
+                    .as_ref()
+                    .is_none_or(|wanted| wanted.admits(&undo_fields(entry))))
             };
             let entries = storage.storage.undo_log(range[0], range[1], &mut wanted)?;
-            Ok(Value::List(entries.iter().map(|entry| Value::Dict(undo_fields(entry))).collect()))
+            Ok(Value::List(
+                entries
+                    .iter()
+                    .map(|entry| Value::Dict(undo_fields(entry)))
+                    .collect(),
+            ))
         })
     }
 
@@ -180,7 +221,8 @@ impl Session {
             return Err(Exception::read_only());
         }
         let oids = (0..count.clamp(1, MAX_NEW_OIDS)).map(|_| storage.storage.new_oid());
-        oids.map(|oid| oid.map(Value::from).map_err(raise)).collect()
+        oids.map(|oid| oid.map(Value::from).map_err(raise))
+            .collect()
     }
 }
 
@@ -198,16 +240,23 @@ fn not_yet(what: &str) -> Exception {
 
 fn get_info(storage: &StorageHandle) -> Value<'static> {
     let able = storage.storage.capabilities();
-    let names = able.interfaces.iter().map(|(module, name)| {
-        Value::Tuple(vec![Value::str(module), Value::str(name)])
-    });
+    let names = able
+        .interfaces
+        .iter()
+        .map(|(module, name)| Value::Tuple(vec![Value::str(module), Value::str(name)]));
     let Value::Dict(mut info) = size_info(storage.storage.len(), storage.storage.size()) else {
         return Value::None;
     };
     info.extend([
-        (Value::str("name"), Value::Str(storage.storage.name().into())),
+        (
+            Value::str("name"),
+            Value::Str(storage.storage.name().into()),
+        ),
         (Value::str("supportsUndo"), Value::Bool(able.undo)),
-        (Value::str("supports_record_iternext"), Value::Bool(able.record_iternext)),
+        (
+            Value::str("supports_record_iternext"),
+            Value::Bool(able.record_iternext),
+        ),
         (Value::str("interfaces"), Value::Tuple(names.collect())),
     ]);
     Value::Dict(info)
@@ -228,9 +277,10 @@ fn changed_since(storage: &StorageHandle, since: Tid) -> zeo_storage::Result<Val
     let last = last.map_or(Value::None, Value::from);
     Ok(match last {
         Value::None => Value::None,
-        last => {
-            Value::Tuple(vec![last, Value::List(oids.into_iter().map(Value::from).collect())])
-        }
+        last => Value::Tuple(vec![
+            last,
+            Value::List(oids.into_iter().map(Value::from).collect()),
+        ]),
     })
 }
 
@@ -250,7 +300,10 @@ fn history_value(entry: &HistoryEntry) -> Value<'static> {
     for (name, value) in [
         ("time", Value::Float(entry.tid.unix_time())),
         ("user_name", Value::Bytes(entry.meta.user.clone().into())),
-        ("description", Value::Bytes(entry.meta.description.clone().into())),
+        (
+            "description",
+            Value::Bytes(entry.meta.description.clone().into()),
+        ),
         ("tid", entry.tid.into()),
         ("size", Value::Int(i128::from(entry.size))),
     ] {
@@ -265,9 +318,15 @@ pub(super) fn undo_fields(entry: &UndoEntry) -> Fields {
     let mut fields = vec![
         (Value::str("id"), Value::Bytes(id.into_bytes().into())),
         (Value::str("time"), Value::Float(entry.tid.unix_time())),
-        (Value::str("user_name"), Value::Bytes(entry.meta.user.clone().into())),
+        (
+            Value::str("user_name"),
+            Value::Bytes(entry.meta.user.clone().into()),
+        ),
         (Value::str("size"), Value::Int(i128::from(entry.size))),
-        (Value::str("description"), Value::Bytes(entry.meta.description.clone().into())),
+        (
+            Value::str("description"),
+            Value::Bytes(entry.meta.description.clone().into()),
+        ),
     ];
     for (name, value) in extension_fields(&entry.meta.extension) {
         set(&mut fields, name, value);

@@ -16,7 +16,11 @@ impl Session {
     pub(super) fn handshake(&mut self, frame: &[u8]) -> Flow {
         match answer(frame) {
             Some(Hello::Speak(encoding)) => {
-                let letter = if encoding == Encoding::Pickle { 'Z' } else { 'M' };
+                let letter = if encoding == Encoding::Pickle {
+                    'Z'
+                } else {
+                    'M'
+                };
                 info!(self.log, "received handshake '{letter}5'");
                 self.stage = Stage::Known(encoding);
                 Flow::Continue
@@ -35,12 +39,7 @@ impl Session {
 
     /// Chooses a storage. A refusal may be followed by another attempt, as
     /// clients with a read-only fallback make it.
-    pub(super) fn register(
-        &mut self,
-        id: &Value<'static>,
-        name: &str,
-        read_only: bool,
-    ) -> Outcome {
+    pub(super) fn register(&mut self, id: &Value<'static>, name: &str, read_only: bool) -> Outcome {
         let Stage::Known(encoding) = self.stage else {
             return Err(Exception::value_error("duplicate register() call"));
         };
@@ -51,7 +50,10 @@ impl Session {
             return Err(Exception::read_only());
         }
         self.read_only |= read_only;
-        let subscribe = Request::Subscribe { client: self.id, mailbox: self.mailbox.clone() };
+        let subscribe = Request::Subscribe {
+            client: self.id,
+            mailbox: self.mailbox.clone(),
+        };
         self.stage = Stage::Registering(encoding, Arc::clone(&storage), id.clone());
         self.ask(&storage, subscribe);
         Ok(Answer::Later)
@@ -66,7 +68,13 @@ impl Session {
     }
 
     pub(super) fn set_label(&mut self, label: &str) {
-        let label: String = label.chars().filter(|c| !c.is_control()).take(200).collect();
-        self.log = self.log.new(o!("client" => format!("{label} {}", self.peer)));
+        let label: String = label
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(200)
+            .collect();
+        self.log = self
+            .log
+            .new(o!("client" => format!("{label} {}", self.peer)));
     }
 }

@@ -20,7 +20,9 @@ impl Specification {
             Value::None => Ok(None),
             Value::Dict(wanted) if wanted.is_empty() => Ok(None),
             Value::Dict(wanted) => Ok(Some(Self { wanted })),
-            _ => Err(Exception::type_error("undoInfo: the specification must be a dict")),
+            _ => Err(Exception::type_error(
+                "undoInfo: the specification must be a dict",
+            )),
         }
     }
 
@@ -44,12 +46,23 @@ fn matches(wanted: &Value<'_>, found: &Value<'_>) -> bool {
 /// The path elements of a `Prefix` instance, from its state
 /// `{length, path: [...]}`.
 fn prefix_elements(value: &Value<'_>) -> Option<Vec<String>> {
-    let Value::Object(object) = value else { return None };
-    let state = object.state.as_ref().or_else(|| object.args.as_items()?.last())?;
-    let Value::Dict(state) = state else { return None };
-    let (_, path) = state.iter().find(|(name, _)| name.as_str() == Some("path"))?;
+    let Value::Object(object) = value else {
+        return None;
+    };
+    let state = object
+        .state
+        .as_ref()
+        .or_else(|| object.args.as_items()?.last())?;
+    let Value::Dict(state) = state else {
+        return None;
+    };
+    let (_, path) = state
+        .iter()
+        .find(|(name, _)| name.as_str() == Some("path"))?;
     let elements = path.as_items()?.iter();
-    elements.map(|element| text(element).map(Cow::into_owned)).collect()
+    elements
+        .map(|element| text(element).map(Cow::into_owned))
+        .collect()
 }
 
 fn text<'v>(value: &'v Value<'_>) -> Option<Cow<'v, str>> {
@@ -77,10 +90,15 @@ mod tests {
     use super::*;
 
     fn prefix(path: &str) -> Value<'static> {
-        let elements: Vec<_> =
-            path.split('/').map(|e| Value::Str(e.to_owned().into())).collect();
+        let elements: Vec<_> = path
+            .split('/')
+            .map(|e| Value::Str(e.to_owned().into()))
+            .collect();
         Value::Object(Box::new(Object {
-            callable: Value::Global { module: "ZopeUndo.Prefix".into(), name: "Prefix".into() },
+            callable: Value::Global {
+                module: "ZopeUndo.Prefix".into(),
+                name: "Prefix".into(),
+            },
             args: Value::Tuple(vec![]),
             new: true,
             state: Some(Value::Dict(vec![
