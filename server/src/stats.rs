@@ -96,7 +96,7 @@ impl Default for Stats {
 
 /// The local time as C's `ctime` writes it, without the newline.
 fn ctime_now() -> String {
-    jiff::Zoned::now()
+    jiff::ZonedDateTime::now()
         .strftime("%a %b %e %H:%M:%S %Y")
         .to_string()
 }

@@ -65,6 +65,16 @@ pub struct FileStorageConfig {
     pub packer: Option<String>,
 }
 
+impl StorageKind {
+    /// The name of the kind, for the log: that of Python's class.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            StorageKind::FileStorage(_) => "FileStorage",
+            StorageKind::MappingStorage { .. } => "MappingStorage",
+        }
+    }
+}
+
 impl StorageConfig {
     /// Reads a storage section. A name that is missing stays empty, see [`name_the_unnamed`].
     pub(super) fn from_section(section: &Section) -> Result<StorageConfig, ConfigError> {

@@ -147,16 +147,16 @@ impl Session {
 
     /// The client's transaction, if `id` names it.
     fn current(&mut self, id: &Value<'_>) -> Result<&mut Transaction, Exception> {
-        match &mut self.transaction {
-            Some(transaction) if transaction.id == *id => Ok(transaction),
-            other => {
-                let current = other.as_ref().map_or(Value::None, |other| other.id.clone());
-                Err(Exception::wrong_transaction(
-                    current,
-                    id.clone().into_owned(),
-                ))
-            }
+        let current = self.transaction.as_ref().map(|current| &current.id);
+        if current != Some(id) {
+            let current = current.cloned().unwrap_or(Value::None);
+            return Err(Exception::wrong_transaction(
+                current,
+                id.clone().into_owned(),
+            ));
         }
+        let none = || Exception::transaction("no transaction");
+        self.transaction.as_mut().ok_or_else(none)
     }
 
     fn step(

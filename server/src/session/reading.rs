@@ -8,7 +8,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use slog::info;
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::encode_load_reply;
 use zeo_proto::message::Call;
 use zeo_proto::pickle::{self, Policy};
 use zeo_proto::{Oid, Tid, Value};
@@ -95,16 +94,9 @@ impl Session {
         let Some(found) = storage.storage.load_before(oid, before).map_err(raise)? else {
             return value(Value::None);
         };
-        let encoding = self.encoding();
-        encode_load_reply(
-            &mut self.output,
-            encoding,
-            id,
-            &found.data,
-            found.serial,
-            found.next,
-        )
-        .map_err(|why| Exception::value_error(why.to_string()))?;
+        let next = found.next.map_or(Value::None, Value::from);
+        let revision = vec![Value::bytes(&found.data), found.serial.into(), next];
+        self.reply(id, &Value::Tuple(revision));
         Ok(Answer::Written)
     }
 
@@ -155,7 +147,7 @@ impl Session {
             );
             return self.reply(&id, &Value::None);
         }
-        let walk = |storage: &StorageHandle| changed_since(storage, since);
+        let walk = move |storage: &StorageHandle| changed_since(storage, since);
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
             self.reply_error(&id, &exception);
         }
