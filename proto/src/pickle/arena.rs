@@ -43,7 +43,6 @@ pub(super) struct Instance {
 }
 
 /// All nodes of a run.
-#[derive(Default)]
 pub(super) struct Arena<'a> {
     nodes: Vec<Node<'a>>,
     /// The items of all tuples: they never change, so they need no vectors
@@ -60,6 +59,14 @@ struct Open {
 }
 
 impl<'a> Arena<'a> {
+    /// An arena that holds the usual call without growing.
+    pub(super) fn new() -> Self {
+        Arena {
+            nodes: Vec::with_capacity(16),
+            parts: Vec::with_capacity(16),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -128,7 +135,7 @@ impl<'a> Arena<'a> {
         budget: &mut Budget,
     ) -> Result<Value<'a>, Problem> {
         let mut done: Vec<Value<'a>> = Vec::with_capacity(8);
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<Open> = Vec::with_capacity(8);
         let mut next = Some(root);
         loop {
             if let Some(id) = next {
@@ -257,59 +264,4 @@ fn in_pairs<'a>(mut parts: impl Iterator<Item = Value<'a>>) -> Vec<(Value<'a>, V
         pairs.push((key, value));
     }
     pairs
-}
-
-/// What PUT saved for GET, by index. Python counts from 0, so the entries
-/// are a vector; the few picklers that leave gaps fall back to a map, so
-/// that no index claims memory.
-#[derive(Default)]
-pub(super) struct Memo {
-    dense: Vec<Id>,
-    sparse: HashMap<u64, Id>,
-    entries: u64,
-}
-
-/// The largest gap that is filled up in the vector.
-const MAX_GAP: usize = 256;
-const NOTHING: Id = Id::MAX;
-
-impl Memo {
-    /// The number of entries, which is the index that MEMOIZE takes.
-    pub(super) fn entries(&self) -> u64 {
-        self.entries
-    }
-
-    pub(super) fn put(&mut self, index: u64, id: Id, limit: usize) -> Result<(), Problem> {
-        let dense = usize::try_from(index).unwrap_or(usize::MAX);
-        if let Some(entry) = self.dense.get_mut(dense) {
-            if *entry == NOTHING && self.sparse.remove(&index).is_none() {
-                self.entries += 1;
-            }
-            *entry = id;
-            return Ok(());
-        }
-        if let Some(entry) = self.sparse.get_mut(&index) {
-            *entry = id;
-            return Ok(());
-        }
-        if self.dense.len() + self.sparse.len() >= limit {
-            return Err(Problem::MemoFull(limit));
-        }
-        self.entries += 1;
-        if dense <= self.dense.len().saturating_add(MAX_GAP) {
-            self.dense.resize(dense, NOTHING);
-            self.dense.push(id);
-        } else {
-            self.sparse.insert(index, id);
-        }
-        Ok(())
-    }
-
-    pub(super) fn get(&self, index: u64) -> Option<Id> {
-        let dense = usize::try_from(index).ok()?;
-        match self.dense.get(dense) {
-            Some(&id) if id != NOTHING => Some(id),
-            _ => self.sparse.get(&index).copied(),
-        }
-    }
 }

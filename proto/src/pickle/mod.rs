@@ -13,7 +13,9 @@ mod decode;
 mod encode;
 mod error;
 mod machine;
+mod memo;
 mod opcodes;
+mod operands;
 mod policy;
 mod reader;
 #[cfg(test)]
