@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from support.server import ServerFailed
+from support.server import ServerFailed, is_python
 from support.wire import Wire
 from ZEO.ClientStorage import ClientStorage
 from ZODB.FileStorage import FileStorage
@@ -137,7 +137,11 @@ def compare_answers(client, theirs):
     if len(theirs):  # Python's own undo log fails on an empty file
         found = differences(undo_log(client), undo_log(theirs))
         assert not found, found
-    found = differences(everything(client, load_before), everything(theirs))
+    answers, expected = everything(client, load_before), everything(theirs)
+    if is_python():
+        # After it has cut off a torn tail, Python takes the tid of what it cut off for the last.
+        del answers['lastTransaction'], expected['lastTransaction']
+    found = differences(answers, expected)
     assert not found, found
 
 
