@@ -137,9 +137,9 @@ def packed(w):
 
 @history
 def large(w):
-    """Records of several megabytes, and one of a single byte."""
+    """Records of several megabytes, among small ones."""
     root(w)
-    w.commit((1, pickle_of('x' * 5_000_000)), (2, b'N'))
+    w.commit((1, pickle_of('x' * 5_000_000)), (2, pickle_of('')))
     w.commit((1, pickle_of('y' * 3_000_000)))
 
 
