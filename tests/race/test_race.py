@@ -26,6 +26,8 @@ CHECKS = {
 class Race(RaceTests, unittest.TestCase):
     """Lets ZODB's race tests run on a server's address."""
 
+    __test__ = False  # pytest shall not collect it
+
     def __init__(self, address):
         super().__init__('runTest')
         self._address = address

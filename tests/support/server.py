@@ -51,7 +51,8 @@ class Server:
     """One running server process.
 
     `config` is the text of its configuration. It is written to a file in
-    `cwd`, which is also the server's working directory.
+    `cwd`, which is also the server's working directory. Unless `ready` is false,
+    the constructor waits until the server listens, and fails if it does not.
     """
 
     def __init__(self, config, cwd='.', args=(), env=None, ready=True):
@@ -67,17 +68,21 @@ class Server:
         with os.fdopen(fd, 'w') as f:
             f.write(config)
         self.process = subprocess.Popen(
-            [binary(), '-C', self.config_path, *args], cwd=self.cwd,
+            [binary(), *self.options(), *args], cwd=self.cwd,
             stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr,
             env={**os.environ, **(env or {})})
         _running.add(self.process)
         self.pid = self.process.pid
         self.address = None
-        try:
-            if ready:
+        if ready:
+            try:
                 self.address = self._wait_for_address()
-        finally:
-            os.remove(self.config_path)
+            finally:
+                os.remove(self.config_path)
+
+    def options(self):
+        """The first options on the command line."""
+        return ['-C', self.config_path]
 
     def __enter__(self):
         return self
@@ -139,6 +144,14 @@ class Server:
             time.sleep(0.01)
         self.kill()
         raise ServerFailed(f'not listening after {START_TIMEOUT} s; the log:\n{self.log()}')
+
+
+def run(*args, cwd='.', env=None):
+    """Runs the server to its end; returns its exit code and all that it wrote."""
+    done = subprocess.run(
+        [binary(), *args], cwd=cwd, env={**os.environ, **(env or {})}, timeout=STOP_TIMEOUT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout.decode(errors='replace')
 
 
 def wait_until(condition, timeout=10, message=lambda: 'condition not met'):
