@@ -19,13 +19,7 @@ const OUTPUT_KEEP: usize = 64 * 1024;
 
 /// Serves the client until it goes, or has to.
 pub fn run(stream: Stream, mut session: Session, inbox: &Inbox) {
-    let mut connection = Connection {
-        stream,
-        input: FrameBuffer::new(session.frame_limit()),
-        sent: 0,
-        state: State::Reading,
-        mail: false,
-    };
+    let mut connection = Connection::new(stream, &session);
     let served = catch_unwind(AssertUnwindSafe(|| connection.serve(&mut session, inbox)));
     let reason = match served {
         Ok(Ok(reason)) => reason.to_owned(),
@@ -62,39 +56,68 @@ enum State {
     Closing,
 }
 
+/// What remains after a turn.
+enum Turn {
+    /// To wait for this, or for the mailbox.
+    Wait(Interest),
+    /// Nothing: the connection has ended, for this reason.
+    Ended(&'static str),
+}
+
 impl Connection {
-    /// Returns why the connection has ended.
+    fn new(stream: Stream, session: &Session) -> Self {
+        Self {
+            stream,
+            input: FrameBuffer::new(session.frame_limit()),
+            sent: 0,
+            state: State::Reading,
+            mail: false,
+        }
+    }
+
+    /// Serves until the connection has ended; returns why.
     fn serve(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<&'static str> {
+        loop {
+            let interest = match self.turn(session, inbox)? {
+                Turn::Wait(interest) => interest,
+                Turn::Ended(reason) => return Ok(reason),
+            };
+            let ready = self.stream.wait(inbox.descriptor(), interest)?;
+            let gone = match ready.read {
+                true => self.receive()? == Some(0),
+                false => ready.hung_up,
+            };
+            if gone {
+                return Ok("the client has gone");
+            }
+        }
+    }
+
+    /// Does all that can be done without waiting. Requests come first and the
+    /// mailbox after them: see the rule "answer, then drain" in `THREADS.md`.
+    fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
         loop {
             self.answer_frames(session);
             if inbox.has_news() {
                 inbox.clear();
                 self.mail = true;
             }
-            if self.mail && session.output.len() < OUTPUT_LIMIT {
-                self.empty_mailbox(session, inbox);
-                continue;
+            if !self.mail || session.output.len() >= OUTPUT_LIMIT {
+                break;
             }
-            if let Some(reason) = inbox.closed() {
-                return Ok(reason);
-            }
-            self.send(session)?;
-            if self.state == State::Closing && session.output.is_empty() {
-                return Ok("closed");
-            }
-            let interest = Interest {
-                read: self.state == State::Reading && session.output.len() < OUTPUT_LIMIT,
-                write: !session.output.is_empty(),
-            };
-            let ready = self.stream.wait(inbox.descriptor(), interest)?;
-            if ready.read {
-                if self.receive()? == Some(0) {
-                    return Ok("the client has gone");
-                }
-            } else if ready.hung_up {
-                return Ok("the client has gone");
-            }
+            self.empty_mailbox(session, inbox);
         }
+        if let Some(reason) = inbox.closed() {
+            return Ok(Turn::Ended(reason));
+        }
+        self.send(session)?;
+        if self.state == State::Closing && session.output.is_empty() {
+            return Ok(Turn::Ended("closed"));
+        }
+        Ok(Turn::Wait(Interest {
+            read: self.state == State::Reading && session.output.len() < OUTPUT_LIMIT,
+            write: !session.output.is_empty(),
+        }))
     }
 
     /// Answers the requests that are there, as far as they can be now.
