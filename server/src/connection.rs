@@ -9,6 +9,7 @@ use zeo_proto::framing::FrameBuffer;
 use zeo_proto::stream::{Interest, Stream};
 
 use crate::mailbox::Inbox;
+use crate::order::{Rule, is_broken};
 use crate::session::{Flow, Session};
 
 /// With so much waiting to be sent, nothing more is read or taken from the
@@ -36,7 +37,7 @@ pub fn run(stream: Stream, mut session: Session, inbox: &Inbox) {
     session.end(&reason);
 }
 
-struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     input: FrameBuffer,
     /// How much of the session's output is sent.
@@ -57,7 +58,7 @@ enum State {
 }
 
 /// What remains after a turn.
-enum Turn {
+pub(crate) enum Turn {
     /// To wait for this, or for the mailbox.
     Wait(Interest),
     /// Nothing: the connection has ended, for this reason.
@@ -65,7 +66,7 @@ enum Turn {
 }
 
 impl Connection {
-    fn new(stream: Stream, session: &Session) -> Self {
+    pub(crate) fn new(stream: Stream, session: &Session) -> Self {
         Self {
             stream,
             input: FrameBuffer::new(session.frame_limit()),
@@ -95,9 +96,9 @@ impl Connection {
 
     /// Does all that can be done without waiting. Requests come first and the
     /// mailbox after them: see the rule "answer, then drain" in `THREADS.md`.
-    fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
+    pub(crate) fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
         loop {
-            self.answer_frames(session);
+            self.answer_frames(session, inbox);
             if inbox.has_news() {
                 inbox.clear();
                 self.mail = true;
@@ -121,13 +122,19 @@ impl Connection {
     }
 
     /// Answers the requests that are there, as far as they can be now.
-    fn answer_frames(&mut self, session: &mut Session) {
+    fn answer_frames(&mut self, session: &mut Session, inbox: &Inbox) {
         while self.state == State::Reading && session.output.len() < OUTPUT_LIMIT {
             self.input.set_limit(session.frame_limit());
             let flow = match self.input.frame() {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
-                    let (length, flow) = (frame.len(), session.on_frame(frame));
+                    let (length, before) = (frame.len(), session.output.len());
+                    let flow = session.on_frame(frame);
+                    if is_broken(Rule::AnswerThenDrain) {
+                        let reply = session.output.split_off(before);
+                        std::iter::from_fn(|| inbox.next()).for_each(|event| session.on_event(event));
+                        session.output.extend(reply);
+                    }
                     if flow != Flow::Hold {
                         self.input.consume(length);
                     }
@@ -156,7 +163,7 @@ impl Connection {
         }
     }
 
-    fn receive(&mut self) -> io::Result<Option<usize>> {
+    pub(crate) fn receive(&mut self) -> io::Result<Option<usize>> {
         let stream = &mut self.stream;
         would_block(self.input.fill(|space| stream.read(space)))
     }

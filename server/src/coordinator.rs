@@ -23,6 +23,7 @@ use crate::invalidations::Invalidations;
 use crate::lock_table::{Claim, ClientId, LockTable};
 use crate::log_writer::Queued;
 use crate::mailbox::{Event, Mailbox, Notice};
+use crate::order::{Rule, is_broken};
 use crate::stats::Stats;
 
 /// What sessions, the log writer and the server ask for.
@@ -360,7 +361,7 @@ impl Coordinator {
         self.end(committer);
     }
 
-    fn announce(&mut self, committer: ClientId, tid: Tid, oids: &[Oid]) {
+    pub(crate) fn announce(&mut self, committer: ClientId, tid: Tid, oids: &[Oid]) {
         if self.clients.len() <= usize::from(self.clients.contains_key(&committer)) {
             return;
         }

@@ -12,7 +12,10 @@ pub mod invalidations;
 pub mod lock_table;
 pub mod log_writer;
 pub mod mailbox;
+#[cfg(test)]
+mod model;
 pub mod options;
+mod order;
 pub mod pidfile;
 pub mod run;
 pub mod schema;

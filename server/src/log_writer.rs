@@ -22,17 +22,22 @@ pub struct Queued {
 /// Appends until the coordinator is gone.
 pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Queued>, coordinator: &Sender<Request>) {
     while let Ok(first) = queue.recv() {
-        let waiting = std::iter::once(first).chain(queue.try_iter());
-        let (clients, mut commits): (Vec<_>, Vec<_>) =
-            waiting.map(|queued| (queued.client, queued.commit)).unzip();
-        let result = storage.append(&mut commits);
-        let done = Request::Appended {
-            clients,
-            commits,
-            result,
-        };
-        if coordinator.send(done).is_err() {
+        if coordinator.send(append_waiting(storage, first, queue)).is_err() {
             return;
         }
     }
+}
+
+/// Appends the first transaction and all that wait behind it, with one sync;
+/// returns what to tell the coordinator.
+pub(crate) fn append_waiting(
+    storage: &Arc<dyn Storage>,
+    first: Queued,
+    queue: &Receiver<Queued>,
+) -> Request {
+    let waiting = std::iter::once(first).chain(queue.try_iter());
+    let (clients, mut commits): (Vec<_>, Vec<_>) =
+        waiting.map(|queued| (queued.client, queued.commit)).unzip();
+    let result = storage.append(&mut commits);
+    Request::Appended { clients, commits, result }
 }

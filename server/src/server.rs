@@ -78,6 +78,12 @@ pub struct Shelf {
 }
 
 impl Shelf {
+    /// A shelf with these storages.
+    pub(crate) fn of(storages: impl IntoIterator<Item = (String, StorageHandle)>) -> Self {
+        let storages = storages.into_iter();
+        Self { storages: storages.map(|(name, handle)| (name, Arc::new(handle))).collect() }
+    }
+
     /// The storage of this name.
     pub fn get(&self, name: &str) -> Option<Arc<StorageHandle>> {
         self.storages.get(name).cloned()
@@ -123,15 +129,15 @@ impl Server {
         storages: Vec<(String, Arc<dyn Storage>)>,
         log: Logger,
     ) -> Result<Arc<Self>, StartError> {
-        let mut shelf = Shelf::default();
+        let mut handles = Vec::new();
         let mut threads = Vec::new();
         for (name, storage) in storages {
             let handle = start_storage(&settings, &name, storage, &log, &mut threads)?;
-            shelf.storages.insert(name, Arc::new(handle));
+            handles.push((name, handle));
         }
         Ok(Arc::new(Self {
             settings: Arc::new(settings),
-            shelf: Arc::new(shelf),
+            shelf: Arc::new(Shelf::of(handles)),
             clients: Mutex::default(),
             next_client: AtomicU64::new(1),
             log,

@@ -4,8 +4,10 @@
 pub mod backend;
 pub mod error;
 pub mod file_storage;
+pub mod log;
 pub mod record;
 pub mod storage;
 
 pub use error::{Error, Result};
+pub use file_storage::FileStorage;
 pub use storage::Storage;

@@ -31,6 +31,7 @@ pub const META_MAX: usize = 65_535;
 /// How much a load reads along with a header, hoping to get the whole
 /// record by one system call.
 const READ_AHEAD: usize = 4096;
+const HEADER: usize = DATA_HEADER_LEN as usize;
 
 /// A transaction header, without its texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +133,15 @@ impl DataHeader {
     }
 }
 
+/// A record of which the header has been read, and some of the data.
+#[derive(Debug)]
+pub struct Head {
+    /// The header.
+    pub header: DataHeader,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
 /// Reads the structures of a file up to `end`; everything is checked against
 /// that, so that no length in the file is believed.
 #[derive(Clone, Copy)]
@@ -219,7 +229,13 @@ impl Reader<'_> {
     /// Header and data (empty for a back-pointer) of the record at
     /// `position`, by one read when the record is small.
     pub fn record(&self, position: u64, oid: Option<Oid>) -> Result<(DataHeader, Data)> {
-        const HEADER: usize = DATA_HEADER_LEN as usize;
+        let head = self.head(position, oid)?;
+        Ok((head.header, self.rest(head)?))
+    }
+
+    /// The header of the record at `position`, back-pointer included, with
+    /// as much of the data as one small read brings.
+    pub fn head(&self, position: u64, oid: Option<Oid>) -> Result<Head> {
         let mut buffer = vec![0; READ_AHEAD];
         let room = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
         buffer.truncate(room);
@@ -235,8 +251,22 @@ impl Reader<'_> {
             };
             header.back = BE::read_u64(back);
             self.check_back(position, header.back)?;
-            return Ok((header, Data::default()));
+            buffer.truncate(HEADER);
         }
+        Ok(Head {
+            position,
+            header,
+            buffer,
+        })
+    }
+
+    /// The data of a record that was begun by [`Reader::head`].
+    pub fn rest(&self, head: Head) -> Result<Data> {
+        let Head {
+            position,
+            header,
+            mut buffer,
+        } = head;
         self.check_room(position, &header)?;
         let length = usize::try_from(header.plen)
             .map_err(|_| self.corrupt(position, "the record is too large to read"))?;
@@ -248,7 +278,7 @@ impl Reader<'_> {
         {
             self.read_exact(missing, position + missing_from as u64)?;
         }
-        Ok((header, Data::new(buffer, HEADER)))
+        Ok(Data::new(buffer, HEADER))
     }
 
     fn read(&self, buffer: &mut [u8], position: u64) -> Result<usize> {

@@ -18,6 +18,8 @@ pub(crate) struct Generation {
     pub index: Index,
     /// Where the visible part of the file ends.
     end: AtomicU64,
+    /// Up to where the index knows every record.
+    indexed: AtomicU64,
     last_tid: AtomicU64,
 }
 
@@ -36,12 +38,18 @@ impl Generation {
             backend,
             index,
             end: AtomicU64::new(end),
+            indexed: AtomicU64::new(end),
             last_tid: AtomicU64::new(last_tid.as_u64()),
         }
     }
 
     pub fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
+    }
+
+    /// Up to where the index knows every record; it may know some behind.
+    pub fn indexed(&self) -> u64 {
+        self.indexed.load(Ordering::Acquire)
     }
 
     pub fn last_tid(&self) -> Tid {
@@ -56,6 +64,7 @@ impl Generation {
         for (oid, position) in records {
             self.index.set(oid, position);
         }
+        self.indexed.store(end, Ordering::Release);
         self.last_tid.store(tid.as_u64(), Ordering::Release);
     }
 

@@ -1,17 +1,33 @@
 //! The storage in one append-only file, format `FS21`: see `FORMAT.md`.
 
+mod append;
+mod body;
 pub(crate) mod conflict;
+mod core;
 pub mod format;
 pub(crate) mod generation;
 pub(crate) mod history;
 pub mod index;
+mod index_file;
+mod index_pickle;
 pub(crate) mod iterator;
+mod load;
+mod lock_file;
+mod open;
 pub(crate) mod pending;
+mod prepare;
 pub mod prepared;
+mod recovery;
 pub(crate) mod restore;
+mod sanity;
+mod scan;
+mod space;
 pub(crate) mod undo;
 pub(crate) mod undo_log;
 pub(crate) mod walk;
+
+pub use self::core::FileStorage;
+pub use self::open::Options;
 
 #[cfg(test)]
 mod golden;

@@ -1,14 +1,47 @@
 //! A transaction whose vote has succeeded, laid out for the file.
 
+use std::collections::HashSet;
+
 use zeo_proto::Oid;
+
+use super::body::Body;
+use super::space::Reservation;
+use crate::storage::TransactionMeta;
 
 /// A transaction that is ready to be appended. Dropping it aborts it and
 /// gives its reserved space back.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The objects that the transaction changes, for invalidations.
+    /// The objects that the transaction changes, each once, for
+    /// invalidations.
     pub oids: Vec<Oid>,
-    /// Objects whose conflicts were resolved, or that were undone: what
-    /// `vote` answers.
+    /// Objects that were undone, and then those whose conflicts were
+    /// resolved: what `vote` answers.
     pub resolved: Vec<Oid>,
+    pub(super) meta: TransactionMeta,
+    pub(super) body: Body,
+    pub(super) reservation: Reservation,
+    /// Where the transaction stands in the file, once it is there.
+    pub(super) written: Option<Span>,
+}
+
+/// A transaction's place in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Where its first record begins.
+    pub records: u64,
+    /// Where the transaction ends.
+    pub end: u64,
+}
+
+impl Prepared {
+    /// For each changed object, as its last record has it: whether it is a
+    /// new one, and the length of the data.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (bool, u64)> {
+        let mut seen = HashSet::new();
+        let latest_first = self.body.records().iter().rev();
+        latest_first
+            .filter(move |record| seen.insert(record.oid))
+            .map(|record| (record.prev == 0, record.plen))
+    }
 }

@@ -1,0 +1,255 @@
+//! The storage itself: one generation of the file, the writer at its end,
+//! and the files beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+use zeo_proto::{Oid, Tid};
+
+use super::append::Writer;
+use super::generation::Generation;
+use super::lock_file::LockFile;
+use super::space::Space;
+use super::{history, index_file, iterator, load, undo_log};
+use crate::log::{Level, Log};
+use crate::storage::{
+    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
+    Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote,
+};
+use crate::{Error, Result};
+
+/// A storage in one append-only file of Python's format.
+pub struct FileStorage {
+    pub(super) name: String,
+    pub(super) generation: ArcSwap<Generation>,
+    pub(super) space: Arc<Space>,
+    pub(super) writer: Mutex<Writer>,
+    /// The first failed write or sync: nothing is written after it.
+    pub(super) failure: OnceLock<String>,
+    pub(super) closed: AtomicBool,
+    /// The largest oid used or given out.
+    pub(super) last_oid: AtomicU64,
+    pub(super) read_only: bool,
+    pub(super) quota: Option<u64>,
+    pub(super) files: Option<Files>,
+    pub(super) log: Log,
+}
+
+/// What stands on disk around the data.
+pub(super) struct Files {
+    /// Of `Data.fs`, absolute.
+    pub path: PathBuf,
+    /// Held by writers until they close.
+    pub lock: Mutex<Option<LockFile>>,
+    /// The position that the index on disk covers, once it is known.
+    /// Whoever saves the index holds this.
+    pub saved: Mutex<Option<u64>>,
+}
+
+impl FileStorage {
+    pub(super) fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn say(&self, level: Level, what: &str) {
+        (self.log)(level, what);
+    }
+
+    /// Fails if the storage takes no writes.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Transaction("the storage is closed".to_owned()));
+        }
+        match self.failure.get() {
+            Some(failure) => Err(Error::Latched(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops all writing, for this reason if it is the first.
+    pub(super) fn latch(&self, error: &Error) {
+        if self.failure.set(error.to_string()).is_ok() {
+            let what = format!("no more transactions are written after an error: {error}");
+            self.say(Level::Error, &what);
+        }
+    }
+
+    /// Takes note of an oid that someone else gave out.
+    pub(super) fn use_oid(&self, oid: Oid) {
+        self.last_oid.fetch_max(oid.as_u64(), Ordering::AcqRel);
+    }
+
+    /// Where large transactions wait; `None` keeps them in memory.
+    pub(super) fn spool_dir(&self) -> Option<&Path> {
+        self.files.as_ref()?.path.parent()
+    }
+
+    /// Writes the index file; with `always`, even if nothing has changed.
+    pub(super) fn write_index(&self, always: bool) -> Result<()> {
+        let Some(files) = self.files.as_ref().filter(|_| !self.read_only) else {
+            return Ok(());
+        };
+        let mut saved = files.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.generation();
+        if always || *saved != Some(generation.indexed()) {
+            *saved = Some(index_file::save(&files.path, &generation)?);
+        }
+        Ok(())
+    }
+
+    fn end_files(&self) -> Result<()> {
+        if self.read_only || self.failure.get().is_some() {
+            return Ok(());
+        }
+        let saved = self.write_index(true);
+        if self.space.has_spare_room() {
+            let generation = self.generation();
+            let backend = &generation.backend;
+            let end = self.writer().end;
+            backend.truncate(end).map_err(|source| Error::Io {
+                doing: "cutting off reserved room from",
+                file: backend.path().to_owned(),
+                source,
+            })?;
+        }
+        saved
+    }
+}
+
+impl Storage for FileStorage {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn len(&self) -> u64 {
+        self.generation.load().index.len()
+    }
+
+    fn size(&self) -> u64 {
+        self.generation.load().end()
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.generation.load().last_tid()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn latched(&self) -> Option<String> {
+        self.failure.get().cloned()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            undo: true,
+            record_iternext: true,
+            interfaces: vec![
+                ("ZODB.interfaces", "IStorageRestoreable"),
+                ("ZODB.interfaces", "IStorageIteration"),
+                ("ZODB.interfaces", "IStorageUndoable"),
+                ("ZODB.interfaces", "IStorageCurrentRecordIteration"),
+                ("ZODB.interfaces", "IExternalGC"),
+                ("ZODB.interfaces", "IStorage"),
+                ("zope.interface", "Interface"),
+            ],
+        }
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
+        load::load_before(&self.generation.load(), oid, before)
+    }
+
+    fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
+        load::load_serial(&self.generation.load(), oid, serial)
+    }
+
+    fn get_tid(&self, oid: Oid) -> Result<Tid> {
+        load::get_tid(&self.generation.load(), oid)
+    }
+
+    fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
+        history::history(&self.generation(), oid, size)
+    }
+
+    fn undo_log(
+        &self,
+        first: usize,
+        last: usize,
+        filter: &mut dyn FnMut(&UndoEntry) -> Result<bool>,
+    ) -> Result<Vec<UndoEntry>> {
+        undo_log::undo_log(&self.generation(), first, last, filter)
+    }
+
+    fn record_iternext(&self, from: Option<Oid>) -> Result<CurrentRecord> {
+        history::record_iternext(&self.generation.load(), from)
+    }
+
+    fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter> {
+        iterator::transactions(self.generation(), start, stop)
+    }
+
+    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>> {
+        undo_log::last_invalidations(&self.generation(), count).map(Some)
+    }
+
+    fn new_oid(&self) -> Result<Oid> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let next = |last: u64| last.checked_add(1);
+        let last = self
+            .last_oid
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        last.ok()
+            .and_then(next)
+            .map(Oid::new)
+            .ok_or_else(|| Error::Value("all oids have been given out".to_owned()))
+    }
+
+    fn prepare(
+        &self,
+        meta: &TransactionMeta,
+        ops: &mut dyn Iterator<Item = Result<Op>>,
+        on_conflict: OnConflict,
+    ) -> Result<Vote> {
+        self.prepare_ops(meta, ops, on_conflict)
+    }
+
+    fn append(&self, batch: &mut [Commit]) -> Result<()> {
+        self.append_batch(batch)
+    }
+
+    fn publish(&self, commit: &Commit) {
+        self.publish_commit(commit);
+    }
+
+    fn save_index(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.write_index(false)
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let ended = self.end_files();
+        if let Some(files) = &self.files {
+            let mut lock = files.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            *lock = None;
+        }
+        ended
+    }
+}

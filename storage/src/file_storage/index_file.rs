@@ -1,0 +1,175 @@
+//! `Data.fs.index`, as Python's `fsIndex` saves it: pickles one after the
+//! other, read and written without a general pickle machine, since there may
+//! be millions of entries.
+//!
+//! ```text
+//! position             int: the file up to here is covered
+//! (prefix, bucket)*    bytes(6), bytes: all 2-byte oid suffixes in order,
+//!                      then as many 6-byte positions
+//! None
+//! ```
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use byteorder::{BE, ByteOrder};
+use zeo_proto::Oid;
+
+use super::format::FIRST;
+use super::generation::Generation;
+use super::index::Index;
+use super::index_pickle::{Item, Pickles, write_int, write_none, write_pair};
+use super::open::{beside, sync_directory};
+use crate::{Error, Result};
+
+/// Buffers for a file that is read or written from front to back.
+const BUFFER: usize = 1 << 20;
+const SUFFIX: usize = 2;
+const POSITION: usize = 6;
+/// One more than the largest position that fits.
+const POSITION_END: u64 = 1 << (8 * POSITION);
+
+/// A loaded index.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub index: Index,
+    /// The file up to here is covered.
+    pub position: u64,
+}
+
+/// Loads an index file; `None` when there is none. Any fault in it is an
+/// error, and so are the shapes that Python wrote before ZODB 3.9: a scan
+/// makes a new one.
+pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut pickles = Pickles::new(BufReader::with_capacity(BUFFER, file));
+    let Item::Int(position) = pickles.next()? else {
+        return Err(invalid("it has another shape than today's"));
+    };
+    let index = Index::default();
+    loop {
+        match pickles.next()? {
+            Item::Pair(prefix, bucket) => add_bucket(&index, position, prefix, bucket)?,
+            Item::None => return Ok(Some(Loaded { index, position })),
+            Item::Int(_) => return Err(invalid("a number stands where a bucket belongs")),
+        }
+    }
+}
+
+fn add_bucket(index: &Index, end: u64, prefix: &[u8], bucket: &[u8]) -> io::Result<()> {
+    let count = bucket.len() / (SUFFIX + POSITION);
+    if prefix.len() != 8 - SUFFIX || bucket.len() % (SUFFIX + POSITION) != 0 {
+        return Err(invalid("a bucket has a wrong length"));
+    }
+    let high = BE::read_uint(prefix, 8 - SUFFIX) << (8 * SUFFIX);
+    let (suffixes, positions) = bucket.split_at(count * SUFFIX);
+    let suffixes = suffixes.chunks_exact(SUFFIX).map(BE::read_u16);
+    let positions = positions.chunks_exact(POSITION);
+    for (suffix, position) in suffixes.zip(positions) {
+        let position = BE::read_uint(position, POSITION);
+        if !(FIRST..end).contains(&position) {
+            return Err(invalid(
+                "a position lies outside of the file that it covers",
+            ));
+        }
+        index.set(Oid::new(high | u64::from(suffix)), position);
+    }
+    Ok(())
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Saves the index beside the storage at `path`, in place of an older one,
+/// while commits may go on. Gives the position that it covers.
+pub(crate) fn save(path: &Path, generation: &Generation) -> Result<u64> {
+    let name = beside(path, ".index");
+    let temporary = beside(path, ".index.index_tmp");
+    // Taken first: what is published meanwhile lies behind it.
+    let position = generation.indexed();
+    let failed = |source| Error::Io {
+        doing: "saving the index",
+        file: name.clone(),
+        source,
+    };
+    let file = File::create(&temporary).map_err(failed)?;
+    let mut out = BufWriter::with_capacity(BUFFER, file);
+    write(&mut out, generation, position, failed)?;
+    let finish = || {
+        out.into_inner()?.sync_all()?;
+        std::fs::rename(&temporary, &name)?;
+        sync_directory(path)
+    };
+    finish().map_err(failed)?;
+    Ok(position)
+}
+
+/// Writes the index as it was when the file ended at `position`.
+fn write(
+    out: &mut impl Write,
+    generation: &Generation,
+    position: u64,
+    failed: impl Fn(io::Error) -> Error,
+) -> Result<()> {
+    write_int(out, position).map_err(&failed)?;
+    let mut bucket = Bucket::default();
+    for (oid, found) in generation.index.iter() {
+        let Some(found) = before(generation, oid, found, position)? else {
+            continue;
+        };
+        if found >= POSITION_END {
+            let what = format!("object {oid} stands at {found}, which no index can hold");
+            return Err(failed(invalid(&what)));
+        }
+        let prefix = oid.as_u64() >> (8 * SUFFIX);
+        if prefix != bucket.prefix {
+            bucket.write(out).map_err(&failed)?;
+            bucket.prefix = prefix;
+        }
+        bucket.add(oid, found);
+    }
+    bucket.write(out).map_err(&failed)?;
+    write_none(out).and_then(|()| out.flush()).map_err(&failed)
+}
+
+/// The object's record before `end`, given its current one.
+fn before(generation: &Generation, oid: Oid, mut found: u64, end: u64) -> Result<Option<u64>> {
+    while found >= end {
+        found = generation.reader().data_header(found, Some(oid))?.prev;
+    }
+    Ok((found != 0).then_some(found))
+}
+
+/// The entries of one prefix.
+#[derive(Default)]
+struct Bucket {
+    prefix: u64,
+    suffixes: Vec<u8>,
+    positions: Vec<u8>,
+}
+
+impl Bucket {
+    fn add(&mut self, oid: Oid, position: u64) {
+        self.suffixes
+            .extend_from_slice(&oid.to_bytes()[8 - SUFFIX..]);
+        self.positions
+            .extend_from_slice(&position.to_be_bytes()[8 - POSITION..]);
+    }
+
+    /// Writes what there is, and begins anew.
+    fn write(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if self.suffixes.is_empty() {
+            return Ok(());
+        }
+        self.suffixes.append(&mut self.positions);
+        let prefix = self.prefix.to_be_bytes();
+        write_pair(out, &prefix[SUFFIX..], &self.suffixes)?;
+        self.suffixes.clear();
+        Ok(())
+    }
+}

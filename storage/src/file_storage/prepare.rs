@@ -1,0 +1,336 @@
+//! Step 1 of a commit: checking what a transaction wants, and laying out its
+//! records.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::SystemTime;
+
+use zeo_proto::{Oid, Tid};
+
+use super::body::Body;
+use super::conflict::{self, Merge};
+use super::core::FileStorage;
+use super::format::{META_MAX, TXN_HEADER_LEN};
+use super::generation::Generation;
+use super::load::{get_tid, load_serial};
+use super::pending::{Payload, Pending};
+use super::prepared::Prepared;
+use super::restore::find_data;
+use super::undo::undo;
+use crate::error::Conflict;
+use crate::storage::{OnConflict, Op, TransactionMeta, Vote};
+use crate::{Error, Result};
+
+impl FileStorage {
+    pub(super) fn prepare_ops(
+        &self,
+        meta: &TransactionMeta,
+        ops: &mut dyn Iterator<Item = Result<Op>>,
+        on_conflict: OnConflict,
+    ) -> Result<Vote> {
+        self.check_writable()?;
+        let generation = self.generation();
+        check_meta(meta, generation.last_tid())?;
+        let mut preparing = Preparing {
+            storage: self,
+            generation: &generation,
+            on_conflict,
+            latest_serial: meta
+                .tid
+                .unwrap_or_else(|| Tid::from_time(SystemTime::now()).max(generation.last_tid())),
+            records_start: self.space.planned_end().saturating_add(header_len(meta)),
+            body: Body::new(self.spool_dir()),
+            pending: None,
+            undone: Vec::new(),
+            resolved: Vec::new(),
+            conflicts: HashMap::new(),
+            conflict_count: 0,
+        };
+        for op in ops {
+            preparing.apply(op?)?;
+        }
+        preparing.finish(meta)
+    }
+}
+
+/// Fails unless the header can hold the texts (in Python's words) and the
+/// explicit tid, if there is one, comes after the last transaction.
+fn check_meta(meta: &TransactionMeta, last_tid: Tid) -> Result<()> {
+    for (text, what) in [
+        (&meta.user, "user name too long"),
+        (&meta.description, "description too long"),
+        (&meta.extension, "too much extension data"),
+    ] {
+        if text.len() > META_MAX {
+            return Err(Error::Value(what.to_owned()));
+        }
+    }
+    match meta.tid {
+        Some(tid) if tid <= last_tid => Err(Error::Value(format!(
+            "transaction {tid} can't be added: it is not later than the last one, {last_tid}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn header_len(meta: &TransactionMeta) -> u64 {
+    let texts = [&meta.user, &meta.description, &meta.extension];
+    TXN_HEADER_LEN + texts.map(|text| text.len() as u64).iter().sum::<u64>()
+}
+
+/// A transaction on its way to be prepared.
+struct Preparing<'a> {
+    storage: &'a FileStorage,
+    generation: &'a Generation,
+    on_conflict: OnConflict,
+    /// No restored record can be later than this.
+    latest_serial: Tid,
+    /// Where the first record will stand if nobody else commits before.
+    records_start: u64,
+    body: Body,
+    /// The records so far, for undo; kept from the first undo on.
+    pending: Option<Pending>,
+    undone: Vec<Oid>,
+    resolved: Vec<Oid>,
+    /// One an object, with the number of conflicts before it.
+    conflicts: HashMap<Oid, (usize, Conflict)>,
+    conflict_count: usize,
+}
+
+impl Preparing<'_> {
+    fn apply(&mut self, op: Op) -> Result<()> {
+        match op {
+            Op::Store { oid, serial, data } => self.store(oid, serial, data),
+            Op::Check { oid, serial } => self.check(oid, serial),
+            Op::Delete { oid, serial } => self.delete(oid, serial),
+            Op::Restore {
+                oid,
+                serial,
+                data,
+                prev_tid,
+            } => self.restore(oid, serial, data, prev_tid),
+            Op::Undo { tid } => self.undo(tid),
+        }
+    }
+
+    fn store(&mut self, oid: Oid, read: Tid, mut data: Vec<u8>) -> Result<()> {
+        check_not_empty(oid, &data)?;
+        self.storage.use_oid(oid);
+        let prev = self.position(oid);
+        if let Some(committed) = self.committed_tid(oid, prev)?
+            && committed != read
+        {
+            let conflict = Conflict {
+                oid,
+                committed,
+                read,
+                data,
+            };
+            data = match self.on_conflict {
+                OnConflict::Resolve => resolve_conflict(self.generation, conflict)?,
+                OnConflict::Report => {
+                    self.report(conflict);
+                    return Ok(());
+                }
+            };
+            self.resolved.push(oid);
+        }
+        let at = self.end();
+        self.add(oid, None, prev, Payload::Data(data))?;
+        self.conflicts.remove(&oid);
+        self.check_quota(at)
+    }
+
+    fn check(&mut self, oid: Oid, read: Tid) -> Result<()> {
+        let committed = get_tid(self.generation, oid)?;
+        if committed == read {
+            return Ok(());
+        }
+        Err(Error::ReadConflict {
+            oid,
+            committed,
+            read,
+        })
+    }
+
+    fn delete(&mut self, oid: Oid, read: Tid) -> Result<()> {
+        let prev = self.generation.lookup(oid)?;
+        if let Some(committed) = self.committed_tid(oid, prev)?
+            && committed != read
+        {
+            return Err(Error::Conflict(Box::new(Conflict {
+                oid,
+                committed,
+                read,
+                data: Vec::new(),
+            })));
+        }
+        let at = self.end();
+        self.add(oid, None, prev, Payload::Back(0))?;
+        self.check_quota(at)
+    }
+
+    fn restore(
+        &mut self,
+        oid: Oid,
+        serial: Tid,
+        data: Option<Vec<u8>>,
+        prev_tid: Option<Tid>,
+    ) -> Result<()> {
+        // Copying a file whose tids were out of order gives transactions
+        // later tids, but not their records.
+        if serial > self.latest_serial {
+            return Err(Error::Value(format!(
+                "object {oid} can't be restored at {serial}: that is later than its transaction"
+            )));
+        }
+        if let Some(data) = &data {
+            check_not_empty(oid, data)?;
+        }
+        self.storage.use_oid(oid);
+        let back = match prev_tid {
+            Some(tid) => find_data(self.generation, oid, tid, data.as_deref())?,
+            None => 0,
+        };
+        let payload = match data {
+            Some(data) if back == 0 => Payload::Data(data),
+            _ => Payload::Back(back),
+        };
+        self.add(oid, Some(serial), self.position(oid), payload)
+    }
+
+    fn undo(&mut self, tid: Tid) -> Result<()> {
+        let pending = match &mut self.pending {
+            Some(pending) => pending,
+            none => none.insert(self.body.pending().map_err(spool_failed(self.generation))?),
+        };
+        let records = undo(self.generation, tid, pending)?;
+        let mut seen = HashSet::new();
+        for record in records {
+            if seen.insert(record.oid) {
+                self.undone.push(record.oid);
+            }
+            self.add(record.oid, None, record.prev, record.payload)?;
+        }
+        Ok(())
+    }
+
+    /// Where the committed record of an object stands, 0 if nowhere.
+    fn position(&self, oid: Oid) -> u64 {
+        self.generation.index.get(oid).unwrap_or(0)
+    }
+
+    /// The transaction that wrote the record at `position`, if there is one.
+    fn committed_tid(&self, oid: Oid, position: u64) -> Result<Option<Tid>> {
+        if position == 0 {
+            return Ok(None);
+        }
+        let header = self.generation.reader().data_header(position, Some(oid))?;
+        Ok(Some(header.tid))
+    }
+
+    fn add(&mut self, oid: Oid, serial: Option<Tid>, prev: u64, payload: Payload) -> Result<()> {
+        match &payload {
+            Payload::Data(data) => self
+                .body
+                .push_data(oid, serial, prev, data)
+                .map_err(spool_failed(self.generation))?,
+            Payload::Back(back) => self.body.push_back(oid, serial, prev, *back),
+        }
+        if let Some(pending) = &mut self.pending {
+            pending.push(oid, payload);
+        }
+        Ok(())
+    }
+
+    /// One conflict an object, the last one, in the place of the first.
+    fn report(&mut self, conflict: Conflict) {
+        self.conflict_count += 1;
+        let order = match self.conflicts.get(&conflict.oid) {
+            Some((order, _)) => *order,
+            None => self.conflict_count,
+        };
+        self.conflicts.insert(conflict.oid, (order, conflict));
+    }
+
+    /// Where the next record will stand if nobody else commits before.
+    fn end(&self) -> u64 {
+        self.records_start.saturating_add(self.body.length())
+    }
+
+    /// As in Python, the last record may go beyond the quota.
+    fn check_quota(&self, position: u64) -> Result<()> {
+        match self.storage.quota {
+            Some(quota) if position > quota => Err(Error::Quota { quota }),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self, meta: &TransactionMeta) -> Result<Vote> {
+        if !self.conflicts.is_empty() {
+            let mut conflicts: Vec<_> = self.conflicts.into_values().collect();
+            conflicts.sort_by_key(|&(order, _)| order);
+            let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict);
+            return Ok(Vote::Conflicts(conflicts.collect()));
+        }
+        // Header, records, and the length again. Checked when the room for
+        // them is: no file is that long.
+        let length = header_len(meta)
+            .saturating_add(self.body.length())
+            .saturating_add(8);
+        let space = &self.storage.space;
+        let reservation = space.reserve(&*self.generation.backend, length)?;
+        let mut seen = HashSet::new();
+        let oids = self.body.records().iter().map(|record| record.oid);
+        let oids = oids.filter(|&oid| seen.insert(oid)).collect();
+        let mut resolved = self.undone;
+        resolved.extend(self.resolved);
+        Ok(Vote::Ready(Prepared {
+            oids,
+            resolved,
+            meta: meta.clone(),
+            body: self.body,
+            reservation,
+            written: None,
+        }))
+    }
+}
+
+fn spool_failed(generation: &Generation) -> impl Fn(io::Error) -> Error {
+    |source| Error::Io {
+        doing: "keeping a large transaction in a temporary file beside",
+        file: generation.backend.path().to_owned(),
+        source,
+    }
+}
+
+/// In the file, a record without data is a back-pointer; Python writes one
+/// without a pointer, and so damages the file.
+fn check_not_empty(oid: Oid, data: &[u8]) -> Result<()> {
+    if data.is_empty() {
+        return Err(Error::Value(format!(
+            "object {oid} can't be stored without data"
+        )));
+    }
+    Ok(())
+}
+
+/// The record that merges a conflicting store into what is committed; fails
+/// with the conflict when that can't be done.
+fn resolve_conflict(generation: &Generation, conflict: Conflict) -> Result<Vec<u8>> {
+    let load = |serial| match load_serial(generation, conflict.oid, serial) {
+        Err(Error::NoObject(_)) => Ok(None),
+        found => found.map(Some),
+    };
+    if let (Some(old), Some(committed)) = (load(conflict.read)?, load(conflict.committed)?) {
+        let merge = Merge {
+            old: &old,
+            committed: &committed,
+            new: &conflict.data,
+        };
+        if let Some(data) = conflict::resolve_conflict(conflict.oid, merge) {
+            return Ok(data);
+        }
+    }
+    Err(Error::Conflict(Box::new(conflict)))
+}

@@ -1,0 +1,81 @@
+//! What a crash may leave at the end of the file: a transaction that was not
+//! written to its end. It is set aside, then cut off.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::open::{beside, sync_directory};
+use crate::backend::Backend;
+use crate::log::{Level, Log};
+use crate::{Error, Result};
+
+/// How much is copied at a time.
+const PIECE: usize = 1 << 20;
+
+/// Saves what stands behind `end` as `.tr0`, `.tr1`, ... and cuts it off.
+/// When it can't be saved, the file stays as it is.
+pub(crate) fn cut_off(
+    path: &Path,
+    backend: &dyn Backend,
+    end: u64,
+    why: &str,
+    log: &Log,
+) -> Result<()> {
+    let (copy, mut file) = create_copy(path)?;
+    let saved = save(backend, end, &mut file).and_then(|()| sync_directory(&copy));
+    saved.map_err(|source| Error::Io {
+        doing: "saving the torn end of the file as",
+        file: copy.clone(),
+        source,
+    })?;
+    let what = format!(
+        "{}: {why} at {end}; what follows was saved as {} and cut off",
+        path.display(),
+        copy.display()
+    );
+    log(Level::Warning, &what);
+    truncate(backend, end)
+}
+
+/// Cuts off what stands behind `end`.
+pub(crate) fn truncate(backend: &dyn Backend, end: u64) -> Result<()> {
+    let cut = backend.truncate(end).and_then(|()| backend.sync());
+    cut.map_err(|source| Error::Io {
+        doing: "cutting the torn end off",
+        file: backend.path().to_owned(),
+        source,
+    })
+}
+
+fn create_copy(path: &Path) -> Result<(PathBuf, File)> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let mut number = 0_u64;
+    loop {
+        let copy = beside(path, &format!(".tr{number}"));
+        match options.open(&copy) {
+            Ok(file) => return Ok((copy, file)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(source) => {
+                return Err(Error::Io {
+                    doing: "creating",
+                    file: copy,
+                    source,
+                });
+            }
+        }
+    }
+}
+
+fn save(backend: &dyn Backend, mut position: u64, file: &mut File) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let got = backend.read_at(&mut buffer, position)?;
+        file.write_all(buffer.get(..got).unwrap_or_default())?;
+        if got < PIECE {
+            return file.sync_all();
+        }
+        position = position.saturating_add(got as u64);
+    }
+}

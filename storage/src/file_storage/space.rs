@@ -1,0 +1,208 @@
+//! Room at the end of the file: reserved at the vote, so that a commit can't
+//! fail for want of space.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::backend::Backend;
+use crate::{Error, Result};
+
+/// Room is asked for in pieces of at least this, so that most votes need no
+/// system call.
+const PIECE: u64 = 1 << 20;
+/// The index keeps positions in 6 bytes.
+const END_MAX: u64 = 1 << 48;
+
+/// The room at the end of one file, and how much of it is spoken for.
+#[derive(Debug)]
+pub(crate) struct Space {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Where the written transactions end.
+    end: u64,
+    /// Bytes of transactions that are prepared and not yet written.
+    reserved: u64,
+    /// Up to where the file system has promised room.
+    room: u64,
+}
+
+impl State {
+    fn planned_end(&self) -> u64 {
+        self.end.saturating_add(self.reserved)
+    }
+}
+
+impl Space {
+    /// The space behind `end`, with no room reserved.
+    pub fn new(end: u64) -> Arc<Self> {
+        let state = Mutex::new(State {
+            end,
+            reserved: 0,
+            room: end,
+        });
+        Arc::new(Self { state })
+    }
+
+    /// Where the file will end when all that is prepared is written.
+    pub fn planned_end(&self) -> u64 {
+        self.state().planned_end()
+    }
+
+    /// True when the file system keeps room that nothing was written to.
+    pub fn has_spare_room(&self) -> bool {
+        let state = self.state();
+        state.room > state.end
+    }
+
+    /// Reserves room for a transaction of `length` bytes.
+    pub fn reserve(self: &Arc<Self>, backend: &dyn Backend, length: u64) -> Result<Reservation> {
+        let mut state = self.state();
+        let end = state
+            .planned_end()
+            .checked_add(length)
+            .filter(|&end| end <= END_MAX)
+            .ok_or_else(|| {
+                Error::Value(format!(
+                    "the file can't take {length} bytes more: its positions end at {END_MAX}"
+                ))
+            })?;
+        if end > state.room {
+            state.room = grow(backend, state.room, end)?;
+        }
+        state.reserved = state.reserved.saturating_add(length);
+        Ok(Reservation {
+            space: Arc::clone(self),
+            length,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gets room up to `end` at least; says up to where.
+fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
+    let ahead = end.max(room.saturating_add(PIECE));
+    if backend.reserve(room, ahead).is_ok() {
+        return Ok(ahead);
+    }
+    // The disk may have room for this transaction, if not for a whole piece.
+    match backend.reserve(room, end) {
+        Ok(()) => Ok(end),
+        Err(source) => Err(Error::Io {
+            doing: "reserving room for a transaction in",
+            file: backend.path().to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Room for one transaction. Dropping it gives the room to the next one.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    space: Arc<Space>,
+    length: u64,
+}
+
+impl Reservation {
+    /// Length of the transaction, its last 8 bytes included.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The transaction was written at the end of the file.
+    pub fn written(&mut self) {
+        let length = std::mem::take(&mut self.length);
+        let mut state = self.space.state();
+        state.end = state.end.saturating_add(length);
+        state.reserved = state.reserved.saturating_sub(length);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut state = self.space.state();
+        state.reserved = state.reserved.saturating_sub(self.length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A disk of which only the size matters.
+    #[derive(Default)]
+    struct Disk {
+        size: AtomicU64,
+        calls: AtomicU64,
+    }
+
+    impl Backend for Disk {
+        fn path(&self) -> &Path {
+            Path::new("Data.fs")
+        }
+        fn read_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
+            Ok(0)
+        }
+        fn write_all_at(&self, _bytes: &[u8], _position: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn truncate(&self, _length: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+        fn reserve(&self, _start: u64, end: u64) -> io::Result<()> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            if end > self.size.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn room_is_got_in_pieces_and_given_back() {
+        let disk = Disk::default();
+        disk.size.store(100 * PIECE, Ordering::Relaxed);
+        let space = Space::new(4);
+        let mut first = space.reserve(&disk, 100).unwrap();
+        let second = space.reserve(&disk, 200).unwrap();
+        assert_eq!(disk.calls.load(Ordering::Relaxed), 1);
+        assert_eq!(space.planned_end(), 304);
+        drop(second);
+        first.written();
+        drop(first);
+        assert_eq!(space.planned_end(), 104);
+        let large = space.reserve(&disk, 5 * PIECE).unwrap();
+        assert_eq!(disk.calls.load(Ordering::Relaxed), 2);
+        assert_eq!(large.length(), 5 * PIECE);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_until_there_is_room() {
+        let disk = Disk::default();
+        disk.size.store(1000, Ordering::Relaxed);
+        let space = Space::new(4);
+        let held = space.reserve(&disk, 900).unwrap();
+        let error = space.reserve(&disk, 200).unwrap_err().to_string();
+        assert!(error.contains("Data.fs"), "{error}");
+        drop(held);
+        space.reserve(&disk, 200).unwrap();
+        assert!(matches!(
+            space.reserve(&disk, u64::MAX),
+            Err(Error::Value(_))
+        ));
+    }
+}
