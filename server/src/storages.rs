@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use slog::{Logger, info};
-use zeo_storage::Storage;
+use slog::{Logger, error, info, o, warn};
+use zeo_storage::file_storage::Options;
+use zeo_storage::log::{Level, Log};
+use zeo_storage::mapping_storage::MappingStorage;
+use zeo_storage::{FileStorage, Storage};
 
 use crate::schema::{StorageConfig, StorageKind};
 
@@ -47,6 +50,29 @@ pub fn open_all(
     Ok(opened)
 }
 
-fn open(_config: &StorageConfig, _log: &Logger) -> zeo_storage::Result<Arc<dyn Storage>> {
-    Err(zeo_storage::Error::Unsupported("".into()))
+fn open(config: &StorageConfig, log: &Logger) -> zeo_storage::Result<Arc<dyn Storage>> {
+    Ok(match &config.kind {
+        StorageKind::FileStorage(file) => {
+            let options = Options {
+                create: file.create,
+                read_only: file.read_only,
+                quota: file.quota,
+                pack_gc: file.pack_gc,
+                pack_keep_old: file.pack_keep_old,
+                log: storage_log(log),
+            };
+            Arc::new(FileStorage::open(&file.path, options)?)
+        }
+        StorageKind::MappingStorage { name } => Arc::new(MappingStorage::new(name.clone())?),
+    })
+}
+
+/// The messages of a storage, as Python's logger of FileStorage has them.
+fn storage_log(log: &Logger) -> Log {
+    let log = log.new(o!("logger" => "ZODB.FileStorage"));
+    Arc::new(move |level, message| match level {
+        Level::Info => info!(log, "{message}"),
+        Level::Warning => warn!(log, "{message}"),
+        Level::Error => error!(log, "{message}"),
+    })
 }

@@ -5,6 +5,7 @@ pub mod backend;
 pub mod error;
 pub mod file_storage;
 pub mod log;
+pub mod mapping_storage;
 pub mod record;
 pub mod storage;
 

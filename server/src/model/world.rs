@@ -108,7 +108,7 @@ pub(super) fn interrupt() {
 impl World {
     pub(super) fn new(seed: u64, plan: &Plan) -> Rc<Self> {
         let storage = Arc::new(Interrupted {
-            inner: Arc::new(MappingStorage::new("model")),
+            inner: Arc::new(MappingStorage::new("model").unwrap()),
             failing: false.into(),
         });
         let clock = Arc::new(StillClock { start: Instant::now(), wound: Mutex::default() });
