@@ -336,9 +336,13 @@ impl Coordinator {
     ) {
         match result {
             Ok(()) => {
-                for (client, commit) in clients.into_iter().zip(&commits) {
-                    self.publish(client, commit);
+                let mut pairs: Vec<_> = clients.into_iter().zip(&commits).collect();
+                if is_broken(Rule::MailboxInTidOrder) {
+                    pairs.reverse();
                 }
+                pairs
+                    .into_iter()
+                    .for_each(|(client, commit)| self.publish(client, commit));
             }
             Err(error) => {
                 crit!(self.parts.log, "no more commits are taken: {error}");
@@ -352,12 +356,17 @@ impl Coordinator {
 
     /// Makes a transaction visible, and only then announces it.
     fn publish(&mut self, committer: ClientId, commit: &Commit) {
+        let (tid, oids) = (commit.tid, &commit.prepared.oids);
+        if is_broken(Rule::PublishThenAnnounce) {
+            self.announce(committer, tid, oids);
+        }
         self.parts.storage.publish(commit);
         self.parts.stats.commits.fetch_add(1, Relaxed);
-        let (tid, oids) = (commit.tid, &commit.prepared.oids);
         self.invalidations.push(tid, oids);
         self.post(committer, Event::Finished(tid));
-        self.announce(committer, tid, oids);
+        if !is_broken(Rule::PublishThenAnnounce) {
+            self.announce(committer, tid, oids);
+        }
         self.end(committer);
     }
 

@@ -10,8 +10,8 @@ use zeo_proto::{Oid, Tid};
 
 use crate::file_storage::FileStorage;
 use crate::storage::{
-    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op, Revision,
-    TransactionIter, TransactionMeta, UndoEntry, Vote,
+    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
+    Revision, TransactionIter, TransactionMeta, UndoEntry, Vote,
 };
 use crate::{Error, Result, Storage};
 
@@ -133,7 +133,9 @@ impl Storage for MappingStorage {
             Op::Undo { .. } => Err(unsupported("undo")),
             op => Ok(op),
         });
-        let vote = self.core.prepare(meta, &mut supported, OnConflict::Report)?;
+        let vote = self
+            .core
+            .prepare(meta, &mut supported, OnConflict::Report)?;
         match (vote, on_conflict) {
             (Vote::Conflicts(mut conflicts), OnConflict::Resolve) if !conflicts.is_empty() => {
                 Err(Error::Conflict(Box::new(conflicts.swap_remove(0))))

@@ -11,6 +11,7 @@ use zeo_proto::{Tid, Value};
 
 use super::{Answer, Flow, Outcome, Session, Stage};
 use crate::coordinator::Request;
+use crate::order::{Rule, is_broken};
 
 impl Session {
     pub(super) fn handshake(&mut self, frame: &[u8]) -> Flow {
@@ -55,6 +56,9 @@ impl Session {
             mailbox: self.mailbox.clone(),
         };
         self.stage = Stage::Registering(encoding, Arc::clone(&storage), id.clone());
+        if is_broken(Rule::SubscribeThenRead) {
+            self.registered(storage.storage.last_tid());
+        }
         self.ask(&storage, subscribe);
         Ok(Answer::Later)
     }
