@@ -5,8 +5,10 @@ pub mod backend;
 pub mod error;
 pub mod file_storage;
 pub mod log;
+pub mod mapping_storage;
 pub mod storage;
 
 pub use error::{Error, Result};
 pub use file_storage::FileStorage;
+pub use mapping_storage::MappingStorage;
 pub use storage::Storage;
