@@ -3,7 +3,15 @@
 //!
 //! This crate knows no storage and opens no file.
 
+pub mod exception;
+pub mod framing;
+pub mod handshake;
 pub mod ids;
+pub mod marshal;
+pub mod message;
+pub mod msgpack;
+pub mod pickle;
+pub mod stream;
 pub mod value;
 
 pub use ids::{Oid, Tid};

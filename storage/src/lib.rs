@@ -6,6 +6,7 @@ pub mod error;
 pub mod file_storage;
 pub mod log;
 pub mod mapping_storage;
+pub mod record;
 pub mod storage;
 
 pub use error::{Error, Result};

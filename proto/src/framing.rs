@@ -1,0 +1,172 @@
+//! Sized messages: 4 bytes of length, big-endian, and that many bytes
+//! (ZEO `asyncio.smp`).
+
+use std::io;
+
+/// Bytes received and not yet used, cut into frames.
+///
+/// A frame's length is checked against the limit as soon as it is known, and
+/// memory grows only as bytes come in: a peer that names a length and sends
+/// nothing costs nothing.
+#[derive(Debug)]
+pub struct FrameBuffer {
+    /// All initialised; what is received stands in `start..end`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    limit: usize,
+}
+
+/// What one read takes in at the least; also the size of an idle buffer.
+const CHUNK: usize = 8 * 1024;
+/// A buffer larger than this is given back when it is empty.
+const KEEP: usize = 64 * 1024;
+
+/// A frame that is not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The length is over the limit.
+    #[error("a message of {length} bytes is over the limit of {limit}")]
+    TooLong {
+        /// The length that was named.
+        length: usize,
+        /// The limit in force.
+        limit: usize,
+    },
+    /// No message of the protocol is empty.
+    #[error("an empty message")]
+    Empty,
+}
+
+impl FrameBuffer {
+    /// An empty buffer that takes frames of up to `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            limit,
+        }
+    }
+
+    /// Changes the limit from the next frame on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// The first frame, if it is there whole.
+    pub fn frame(&self) -> Result<Option<&[u8]>, FrameError> {
+        let received = &self.buffer[self.start..self.end];
+        let Some((length, rest)) = received.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        match length {
+            0 => Err(FrameError::Empty),
+            _ if length > self.limit => Err(FrameError::TooLong {
+                length,
+                limit: self.limit,
+            }),
+            _ => Ok(rest.get(..length)),
+        }
+    }
+
+    /// Drops the first frame, which [`Self::frame`] has given.
+    pub fn consume(&mut self, length: usize) {
+        self.start = (self.start + 4 + length).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.buffer.len() > KEEP {
+                self.buffer = Vec::new();
+            }
+        }
+    }
+
+    /// Takes in more bytes by one call of `read`; returns how many (0: the
+    /// peer has closed).
+    pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        if self.start > 0 && self.buffer.len() - self.end < CHUNK {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.buffer.len() - self.end < CHUNK {
+            // Double, so that a long frame is copied a few times only.
+            let size = (self.buffer.len() * 2).max(self.end + CHUNK);
+            self.buffer.resize(size, 0);
+        }
+        let count = read(&mut self.buffer[self.end..])?;
+        self.end += count;
+        Ok(count)
+    }
+}
+
+/// Appends one frame to `out`.
+pub fn write_frame(out: &mut Vec<u8>, payload: &[u8]) {
+    // A frame of 4 GiB can't be made: records are limited far below.
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(buffer: &mut FrameBuffer, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let count = buffer
+                .fill(|space| {
+                    let count = space.len().min(rest.len());
+                    space[..count].copy_from_slice(&rest[..count]);
+                    Ok(count)
+                })
+                .unwrap();
+            rest = &rest[count..];
+        }
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_however_they_are_cut() {
+        let payloads: Vec<Vec<u8>> = [1, 2, 4000, 8192, 100_000, 3]
+            .iter()
+            .map(|&n| vec![n as u8; n])
+            .collect();
+        let mut stream = Vec::new();
+        payloads
+            .iter()
+            .for_each(|payload| write_frame(&mut stream, payload));
+        for step in [1, 3, 4096, stream.len()] {
+            let mut buffer = FrameBuffer::new(100_000);
+            let mut met = Vec::new();
+            for piece in stream.chunks(step) {
+                feed(&mut buffer, piece);
+                while let Some(frame) = buffer.frame().unwrap().map(<[u8]>::to_vec) {
+                    buffer.consume(frame.len());
+                    met.push(frame);
+                }
+            }
+            assert_eq!(met, payloads, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_refused_before_its_bytes_come() {
+        let mut buffer = FrameBuffer::new(10);
+        feed(&mut buffer, &[0, 0, 0, 11]);
+        assert_eq!(
+            buffer.frame(),
+            Err(FrameError::TooLong {
+                length: 11,
+                limit: 10
+            })
+        );
+        let mut buffer = FrameBuffer::new(usize::MAX);
+        feed(&mut buffer, &[255, 255, 255, 255, 1]);
+        assert_eq!(buffer.frame(), Ok(None));
+        assert!(buffer.buffer.len() <= CHUNK, "named lengths take no memory");
+        let mut buffer = FrameBuffer::new(10);
+        feed(&mut buffer, &[0, 0, 0, 0]);
+        assert_eq!(buffer.frame(), Err(FrameError::Empty));
+    }
+}

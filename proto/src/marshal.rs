@@ -1,0 +1,269 @@
+//! Messages as sized frames: `(id, flag, name, args)` in either encoding
+//! behind a length of 4 bytes, big-endian. (ZEO `asyncio/marshal.py` and
+//! `asyncio/base.py`.)
+
+use std::borrow::Cow;
+
+use crate::msgpack;
+use crate::pickle::{self, Memo, Policy};
+use crate::value::Value;
+
+/// The name of the message that answers a call.
+pub const REPLY: &str = ".reply";
+
+/// How the values of a connection are encoded, which the server decides by
+/// its greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// `Z`: pickle, protocol 3 without memo.
+    Pickle,
+    /// `M`: msgpack.
+    Msgpack,
+}
+
+/// A message between client and server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message<'a> {
+    /// What the reply is to be found by: a positive number or any other
+    /// value that its sender chose; 0 for [`Flag::Async`].
+    pub id: Value<'a>,
+    /// What kind of message this is.
+    pub flag: Flag,
+    /// The method, or [`REPLY`].
+    pub name: Cow<'a, str>,
+    /// The arguments, as a tuple; of a reply the result; of an error reply
+    /// `(class name, arguments or attributes)`.
+    pub args: Value<'a>,
+}
+
+/// What kind of message a message is. Python sends a bool or a number, and
+/// asks only whether it is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// A call that waits for its reply: `False`.
+    Call,
+    /// A call or notification without a reply: `True`.
+    Async,
+    /// The result of a call: 0.
+    Reply,
+    /// The exception that a call raised: 2.
+    Error,
+}
+
+/// Why a message can't be decoded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// It is no pickle that is allowed here.
+    #[error(transparent)]
+    Pickle(#[from] pickle::Error),
+    /// It is no msgpack that is allowed here.
+    #[error(transparent)]
+    Msgpack(#[from] msgpack::Error),
+    /// It is a value, but not a message.
+    #[error("a message must be (id, flag, name, args), and {0}")]
+    NoMessage(&'static str),
+}
+
+/// Why a message can't be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// It holds what a pickle can't.
+    #[error(transparent)]
+    Pickle(#[from] pickle::EncodeError),
+    /// It holds what msgpack can't.
+    #[error(transparent)]
+    Msgpack(#[from] msgpack::EncodeError),
+    /// It is longer than a frame can be.
+    #[error("a message of {0} bytes is too long for a frame")]
+    TooLong(usize),
+}
+
+/// Decodes a client's message, within [`Policy::REQUEST`]: the payload of a
+/// frame without its length.
+pub fn decode_message(bytes: &[u8], encoding: Encoding) -> Result<Message<'_>, DecodeError> {
+    decode_message_within(bytes, encoding, &Policy::REQUEST)
+}
+
+/// Decodes a message within the limits of any policy.
+pub fn decode_message_within<'a>(
+    bytes: &'a [u8],
+    encoding: Encoding,
+    policy: &Policy,
+) -> Result<Message<'a>, DecodeError> {
+    let value = match encoding {
+        Encoding::Pickle => pickle::decode(bytes, policy)?,
+        Encoding::Msgpack => msgpack::decode(bytes, policy)?,
+    };
+    let (Value::Tuple(parts) | Value::List(parts)) = value else {
+        return Err(DecodeError::NoMessage("this is no tuple"));
+    };
+    let parts = <[Value<'a>; 4]>::try_from(parts);
+    let [id, flag, name, args] =
+        parts.map_err(|_| DecodeError::NoMessage("this has not four parts"))?;
+    let Value::Str(name) = name else {
+        return Err(DecodeError::NoMessage("the name is no str"));
+    };
+    let is_true = match flag {
+        Value::Bool(flag) => flag,
+        Value::Int(flag) => flag != 0,
+        _ => return Err(DecodeError::NoMessage("the flag is no bool or int")),
+    };
+    let flag = match (is_true, name == REPLY) {
+        (false, false) => Flag::Call,
+        (true, false) => Flag::Async,
+        (false, true) => Flag::Reply,
+        (true, true) => Flag::Error,
+    };
+    Ok(Message {
+        id,
+        flag,
+        name,
+        args,
+    })
+}
+
+/// Appends a message to `out` as one frame, length included; on an error
+/// `out` stays as it was.
+pub fn encode_message(
+    out: &mut Vec<u8>,
+    encoding: Encoding,
+    id: &Value<'_>,
+    flag: Flag,
+    name: &str,
+    args: &Value<'_>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.extend([0; 4]);
+    let encoded = match encoding {
+        Encoding::Pickle => encode_pickle(out, id, flag, name, args).map_err(EncodeError::from),
+        Encoding::Msgpack => encode_msgpack(out, id, flag, name, args).map_err(EncodeError::from),
+    };
+    let sized = encoded.and_then(|()| write_length(out, start));
+    if sized.is_err() {
+        out.truncate(start);
+    }
+    sized
+}
+
+/// Writes the length of the frame that begins at `start` and ends with `out`.
+fn write_length(out: &mut [u8], start: usize) -> Result<(), EncodeError> {
+    let frame = out.get_mut(start..).unwrap_or_default();
+    let too_long = EncodeError::TooLong(frame.len());
+    let Some((head, payload)) = frame.split_first_chunk_mut::<4>() else {
+        return Err(too_long);
+    };
+    let length = u32::try_from(payload.len()).map_err(|_| too_long)?;
+    *head = length.to_be_bytes();
+    Ok(())
+}
+
+fn encode_pickle(
+    out: &mut Vec<u8>,
+    id: &Value<'_>,
+    flag: Flag,
+    name: &str,
+    args: &Value<'_>,
+) -> Result<(), pickle::EncodeError> {
+    let flag = flag.value();
+    pickle::encode_parts(out, Memo::Fast, |pickler| {
+        pickler.begin_tuple();
+        pickler.save(id)?;
+        pickler.save(&flag)?;
+        pickler.save_str(name)?;
+        pickler.save(args)?;
+        pickler.end_tuple();
+        Ok(())
+    })
+}
+
+fn encode_msgpack(
+    out: &mut Vec<u8>,
+    id: &Value<'_>,
+    flag: Flag,
+    name: &str,
+    args: &Value<'_>,
+) -> Result<(), msgpack::EncodeError> {
+    out.push(rmp::Marker::FixArray(4).to_u8());
+    for part in [id, &flag.value(), &Value::str(name), args] {
+        msgpack::encode(part, out)?;
+    }
+    Ok(())
+}
+
+impl Flag {
+    fn value(self) -> Value<'static> {
+        match self {
+            Flag::Call => Value::Bool(false),
+            Flag::Async => Value::Bool(true),
+            Flag::Reply => Value::Int(0),
+            Flag::Error => Value::Int(2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [Encoding; 2] = [Encoding::Pickle, Encoding::Msgpack];
+
+    fn frame(encoding: Encoding, args: &Value<'_>) -> Result<Vec<u8>, EncodeError> {
+        let mut out = b"before".to_vec();
+        encode_message(&mut out, encoding, &Value::Int(1), Flag::Call, "name", args)
+            .inspect_err(|_| assert_eq!(out, b"before"))?;
+        Ok(out)
+    }
+
+    #[test]
+    fn frames_are_appended_and_read_again() {
+        for encoding in BOTH {
+            let out = frame(encoding, &Value::Tuple(vec![Value::bytes(b"x")])).expect("encodes");
+            let (length, payload) = out[6..].split_at(4);
+            assert_eq!(length, (payload.len() as u32).to_be_bytes());
+            let message = decode_message(payload, encoding).expect("decodes");
+            assert_eq!(message.id, Value::Int(1));
+            assert_eq!((message.flag, &*message.name), (Flag::Call, "name"));
+            assert_eq!(message.args, Value::Tuple(vec![Value::bytes(b"x")]));
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_encoded_leaves_nothing() {
+        let global = |name: &'static str| Value::Global {
+            module: "m".into(),
+            name: name.into(),
+        };
+        let error = frame(Encoding::Pickle, &global("a\nb"));
+        assert!(matches!(error, Err(EncodeError::Pickle(_))), "{error:?}");
+        let error = frame(Encoding::Msgpack, &global("ab"));
+        assert!(matches!(error, Err(EncodeError::Msgpack(_))), "{error:?}");
+    }
+
+    #[test]
+    fn flags_are_what_python_takes_for_true() {
+        let kind = |flag: Value<'static>, name: &'static str| {
+            let parts = vec![Value::Int(1), flag, Value::str(name), Value::None];
+            let mut out = Vec::new();
+            pickle::encode(&Value::Tuple(parts), &mut out, Memo::Fast).expect("encodes");
+            decode_message(&out, Encoding::Pickle).map(|message| message.flag)
+        };
+        assert_eq!(kind(Value::Bool(false), "m"), Ok(Flag::Call));
+        assert_eq!(kind(Value::Int(0), "m"), Ok(Flag::Call));
+        assert_eq!(kind(Value::Bool(true), "m"), Ok(Flag::Async));
+        assert_eq!(kind(Value::Int(1), "m"), Ok(Flag::Async));
+        assert_eq!(kind(Value::Int(0), REPLY), Ok(Flag::Reply));
+        assert_eq!(kind(Value::Int(2), REPLY), Ok(Flag::Error));
+        let error = kind(Value::None, "m");
+        assert!(matches!(error, Err(DecodeError::NoMessage(_))), "{error:?}");
+    }
+
+    #[test]
+    fn values_that_are_no_messages() {
+        for bytes in [&b"N."[..], b"K\x01K\x02\x86.", b"(K\x01K\0K\x02Nt.", b""] {
+            assert!(decode_message(bytes, Encoding::Pickle).is_err());
+        }
+        for bytes in [&b"\xc0"[..], b"\x92\x01\x02", b"\x94\x01\x00\x02\xc0", b""] {
+            assert!(decode_message(bytes, Encoding::Msgpack).is_err());
+        }
+    }
+}

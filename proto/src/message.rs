@@ -1,0 +1,558 @@
+//! The calls of protocol 5, typed: what a client may ask of a server.
+//!
+//! The source is ZEO's `StorageServer.ZEOStorage` and `ClientStorage`: the
+//! arguments by position, the optional ones last. What a client gets wrong
+//! here, Python's server answers with `TypeError`, and so do we.
+
+use std::borrow::Cow;
+
+use crate::ids::{Oid, Tid};
+use crate::value::Value;
+
+/// One call of a client, its arguments checked.
+#[derive(Debug, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the arguments in the signature above each"
+)]
+pub enum Call<'a> {
+    /// `register(storage, read_only)`: choose a storage; answers the last tid.
+    Register {
+        storage: Cow<'a, str>,
+        read_only: bool,
+    },
+    /// `get_info()`.
+    GetInfo,
+    /// `lastTransaction()`.
+    LastTransaction,
+    /// `getInvalidations(tid)`: what changed since.
+    GetInvalidations { since: Tid },
+    /// `loadBefore(oid, tid)`.
+    LoadBefore { oid: Oid, before: Tid },
+    /// `loadSerial(oid, serial)`.
+    LoadSerial { oid: Oid, serial: Tid },
+    /// `getTid(oid)`.
+    GetTid { oid: Oid },
+    /// `history(oid, size=1)`.
+    History { oid: Oid, size: usize },
+    /// `record_iternext(next=None)`.
+    RecordIternext { from: Option<Oid> },
+    /// `undoLog(first, last)`; a negative `last` is a count.
+    UndoLog { first: i64, last: i64 },
+    /// `undoInfo(first, last, specification)`.
+    UndoInfo {
+        first: i64,
+        last: i64,
+        specification: Value<'a>,
+    },
+    /// `iterator_start(start, stop)`; answers an iterator's id.
+    IteratorStart {
+        start: Option<Tid>,
+        stop: Option<Tid>,
+    },
+    /// `iterator_next(id)`.
+    IteratorNext { id: u64 },
+    /// `iterator_record_start(id, tid)`.
+    IteratorRecordStart { id: u64, tid: Tid },
+    /// `iterator_record_next(id)`.
+    IteratorRecordNext { id: u64 },
+    /// `iterator_gc(ids)`.
+    IteratorGc { ids: Vec<u64> },
+    /// `new_oid()`.
+    NewOid,
+    /// `new_oids(n=100)`.
+    NewOids { count: i64 },
+    /// `pack(time, wait=True)`; seconds since 1970.
+    Pack { time: f64, wait: bool },
+    /// `server_status()`.
+    ServerStatus,
+    /// `set_client_label(label)`.
+    SetClientLabel { label: Cow<'a, str> },
+    /// `ping()`.
+    Ping,
+    /// `tpc_begin(id, user, description, extension, tid=None, status=" ")`.
+    TpcBegin(Box<TpcBegin<'a>>),
+    /// `storea(oid, serial, data, id)`.
+    Store {
+        oid: Oid,
+        serial: Tid,
+        data: Cow<'a, [u8]>,
+        id: Value<'a>,
+    },
+    /// `restorea(oid, serial, data, prev_txn, id)`.
+    Restore {
+        oid: Oid,
+        serial: Tid,
+        data: Option<Cow<'a, [u8]>>,
+        prev_tid: Option<Tid>,
+        id: Value<'a>,
+    },
+    /// `deleteObject(oid, serial, id)`.
+    DeleteObject {
+        oid: Oid,
+        serial: Tid,
+        id: Value<'a>,
+    },
+    /// `checkCurrentSerialInTransaction(oid, serial, id)`.
+    CheckSerial {
+        oid: Oid,
+        serial: Tid,
+        id: Value<'a>,
+    },
+    /// `undoa(transaction_id, id)`: the id of the undo log's entry.
+    Undo {
+        undo_id: Cow<'a, [u8]>,
+        id: Value<'a>,
+    },
+    /// `vote(id)`.
+    Vote { id: Value<'a> },
+    /// `tpc_finish(id)`.
+    TpcFinish { id: Value<'a> },
+    /// `tpc_abort(id)`.
+    TpcAbort { id: Value<'a> },
+    /// Any of the blob calls, which need a blob directory.
+    Blob { method: &'static str },
+}
+
+/// The arguments of `tpc_begin`.
+#[derive(Debug, PartialEq)]
+pub struct TpcBegin<'a> {
+    /// The client's own id of the transaction: any value.
+    pub id: Value<'a>,
+    /// User name (text counts as UTF-8).
+    pub user: Cow<'a, [u8]>,
+    /// Description (text counts as UTF-8).
+    pub description: Cow<'a, [u8]>,
+    /// The extension: a dict, or its pickle as bytes.
+    pub extension: Value<'a>,
+    /// The tid to commit under.
+    pub tid: Option<Tid>,
+    /// The status byte.
+    pub status: u8,
+}
+
+/// A call that can't be made.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// No such method: Python's server closes the connection.
+    #[error("invalid method {0:?}")]
+    Unknown(String),
+    /// Wrong number or type of arguments (`builtins.TypeError`).
+    #[error("{method}(): {what}")]
+    Arguments {
+        /// The method.
+        method: &'static str,
+        /// What was expected.
+        what: String,
+    },
+}
+
+impl<'a> Call<'a> {
+    /// Types the call of `name` with `args`.
+    pub fn parse(name: &str, args: Vec<Value<'a>>) -> Result<Self, CallError> {
+        let (method, min, max) = *METHODS
+            .iter()
+            .find(|(method, ..)| *method == name)
+            .ok_or_else(|| CallError::Unknown(name.chars().take(80).collect()))?;
+        let given = args.len();
+        let args = Args {
+            method,
+            position: 0,
+            values: args.into_iter(),
+        };
+        if given < min || given > max {
+            return Err(args.error(format!("takes {min} to {max} arguments, {given} given")));
+        }
+        args.call()
+    }
+}
+
+/// Methods with the least and the greatest number of their arguments.
+const METHODS: &[(&str, usize, usize)] = &[
+    ("loadBefore", 2, 2),
+    ("storea", 4, 4),
+    ("checkCurrentSerialInTransaction", 3, 3),
+    ("tpc_begin", 4, 6),
+    ("vote", 1, 1),
+    ("tpc_finish", 1, 1),
+    ("tpc_abort", 1, 1),
+    ("new_oids", 0, 1),
+    ("register", 2, 2),
+    ("get_info", 0, 0),
+    ("lastTransaction", 0, 0),
+    ("getInvalidations", 1, 1),
+    ("loadSerial", 2, 2),
+    ("getTid", 1, 1),
+    ("history", 1, 2),
+    ("record_iternext", 0, 1),
+    ("undoLog", 2, 2),
+    ("undoInfo", 3, 3),
+    ("undoa", 2, 2),
+    ("iterator_start", 2, 2),
+    ("iterator_next", 1, 1),
+    ("iterator_record_start", 2, 2),
+    ("iterator_record_next", 1, 1),
+    ("iterator_gc", 1, 1),
+    ("new_oid", 0, 0),
+    ("pack", 1, 2),
+    ("restorea", 5, 5),
+    ("deleteObject", 3, 3),
+    ("server_status", 0, 0),
+    ("set_client_label", 1, 1),
+    ("ping", 0, 0),
+    ("storeBlobStart", 0, 0),
+    ("storeBlobChunk", 1, 1),
+    ("storeBlobEnd", 4, 4),
+    ("storeBlobShared", 5, 5),
+    ("sendBlob", 2, 2),
+];
+
+/// The arguments that are left, taken one by one.
+struct Args<'a> {
+    method: &'static str,
+    position: usize,
+    values: std::vec::IntoIter<Value<'a>>,
+}
+
+impl<'a> Args<'a> {
+    fn call(mut self) -> Result<Call<'a>, CallError> {
+        Ok(match self.method {
+            "loadBefore" => Call::LoadBefore {
+                oid: self.oid()?,
+                before: self.tid()?,
+            },
+            "storea" => Call::Store {
+                oid: self.oid()?,
+                serial: self.serial()?,
+                data: self.bytes()?,
+                id: self.any(),
+            },
+            "checkCurrentSerialInTransaction" => Call::CheckSerial {
+                oid: self.oid()?,
+                serial: self.serial()?,
+                id: self.any(),
+            },
+            "tpc_begin" => Call::TpcBegin(Box::new(self.tpc_begin()?)),
+            "vote" => Call::Vote { id: self.any() },
+            "tpc_finish" => Call::TpcFinish { id: self.any() },
+            "tpc_abort" => Call::TpcAbort { id: self.any() },
+            "undoa" => Call::Undo {
+                undo_id: self.bytes()?,
+                id: self.any(),
+            },
+            "restorea" => Call::Restore {
+                oid: self.oid()?,
+                serial: self.tid()?,
+                data: self.optional_bytes()?,
+                prev_tid: self.optional_tid()?,
+                id: self.any(),
+            },
+            "deleteObject" => Call::DeleteObject {
+                oid: self.oid()?,
+                serial: self.serial()?,
+                id: self.any(),
+            },
+            "storeBlobStart" | "storeBlobChunk" | "storeBlobEnd" | "storeBlobShared"
+            | "sendBlob" => Call::Blob {
+                method: self.method,
+            },
+            _ => self.reading_call()?,
+        })
+    }
+
+    fn reading_call(mut self) -> Result<Call<'a>, CallError> {
+        Ok(match self.method {
+            "register" => Call::Register {
+                storage: self.text()?,
+                read_only: self.flag(),
+            },
+            "get_info" => Call::GetInfo,
+            "lastTransaction" => Call::LastTransaction,
+            "getInvalidations" => Call::GetInvalidations { since: self.tid()? },
+            "loadSerial" => Call::LoadSerial {
+                oid: self.oid()?,
+                serial: self.tid()?,
+            },
+            "getTid" => Call::GetTid { oid: self.oid()? },
+            "history" => Call::History {
+                oid: self.oid()?,
+                size: self.size(1)?,
+            },
+            "record_iternext" => Call::RecordIternext {
+                from: self.optional_oid()?,
+            },
+            "undoLog" => Call::UndoLog {
+                first: self.int()?,
+                last: self.int()?,
+            },
+            "undoInfo" => Call::UndoInfo {
+                first: self.int()?,
+                last: self.int()?,
+                specification: self.any(),
+            },
+            "iterator_start" => Call::IteratorStart {
+                start: self.optional_tid()?,
+                stop: self.optional_tid()?,
+            },
+            "iterator_next" => Call::IteratorNext {
+                id: self.iterator()?,
+            },
+            "iterator_record_start" => Call::IteratorRecordStart {
+                id: self.iterator()?,
+                tid: self.tid()?,
+            },
+            "iterator_record_next" => Call::IteratorRecordNext {
+                id: self.iterator()?,
+            },
+            "iterator_gc" => Call::IteratorGc {
+                ids: self.iterators()?,
+            },
+            "new_oid" => Call::NewOid,
+            "new_oids" => Call::NewOids {
+                count: self.int_or(100)?,
+            },
+            "pack" => Call::Pack {
+                time: self.number()?,
+                wait: self.flag_or(true),
+            },
+            "server_status" => Call::ServerStatus,
+            "set_client_label" => Call::SetClientLabel {
+                label: self.label(),
+            },
+            _ => Call::Ping,
+        })
+    }
+
+    fn tpc_begin(&mut self) -> Result<TpcBegin<'a>, CallError> {
+        Ok(TpcBegin {
+            id: self.any(),
+            user: self.bytes_or_text()?,
+            description: self.bytes_or_text()?,
+            extension: self.any(),
+            tid: self.optional_tid()?,
+            status: self.status()?,
+        })
+    }
+
+    /// The next argument; `None` where an optional one was left out.
+    fn any(&mut self) -> Value<'a> {
+        self.position += 1;
+        self.values.next().unwrap_or(Value::None)
+    }
+
+    fn error(&self, what: impl Into<String>) -> CallError {
+        CallError::Arguments {
+            method: self.method,
+            what: what.into(),
+        }
+    }
+
+    fn expected(&self, what: &str) -> CallError {
+        self.error(format!("argument {} must be {what}", self.position))
+    }
+
+    fn oid(&mut self) -> Result<Oid, CallError> {
+        self.any()
+            .as_oid()
+            .ok_or_else(|| self.expected("an oid of 8 bytes"))
+    }
+
+    fn tid(&mut self) -> Result<Tid, CallError> {
+        self.any()
+            .as_tid()
+            .ok_or_else(|| self.expected("a tid of 8 bytes"))
+    }
+
+    /// The serial an object is stored over; `None` counts as "new".
+    fn serial(&mut self) -> Result<Tid, CallError> {
+        Ok(self.optional_tid()?.unwrap_or(Tid::ZERO))
+    }
+
+    fn optional_tid(&mut self) -> Result<Option<Tid>, CallError> {
+        match self.any() {
+            Value::None => Ok(None),
+            value => value
+                .as_tid()
+                .map(Some)
+                .ok_or_else(|| self.expected("a tid of 8 bytes or None")),
+        }
+    }
+
+    fn optional_oid(&mut self) -> Result<Option<Oid>, CallError> {
+        match self.any() {
+            Value::None => Ok(None),
+            value => value
+                .as_oid()
+                .map(Some)
+                .ok_or_else(|| self.expected("an oid of 8 bytes or None")),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<Cow<'a, [u8]>, CallError> {
+        match self.any() {
+            Value::Bytes(bytes) => Ok(bytes),
+            _ => Err(self.expected("bytes")),
+        }
+    }
+
+    fn optional_bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, CallError> {
+        match self.any() {
+            Value::None => Ok(None),
+            Value::Bytes(bytes) => Ok(Some(bytes)),
+            _ => Err(self.expected("bytes or None")),
+        }
+    }
+
+    fn bytes_or_text(&mut self) -> Result<Cow<'a, [u8]>, CallError> {
+        match self.any() {
+            Value::Bytes(bytes) => Ok(bytes),
+            Value::Str(Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
+            Value::Str(Cow::Owned(text)) => Ok(Cow::Owned(text.into_bytes())),
+            _ => Err(self.expected("bytes or text")),
+        }
+    }
+
+    fn text(&mut self) -> Result<Cow<'a, str>, CallError> {
+        match self.any() {
+            Value::Str(text) => Ok(text),
+            Value::Bytes(bytes) => String::from_utf8(bytes.into_owned())
+                .map(Cow::Owned)
+                .map_err(|_| self.expected("text")),
+            _ => Err(self.expected("text")),
+        }
+    }
+
+    /// A label for logs: whatever the client sends, as text.
+    fn label(&mut self) -> Cow<'a, str> {
+        match self.any() {
+            Value::Str(text) => text,
+            Value::Bytes(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+            other => Cow::Owned(format!("{other:?}").chars().take(80).collect()),
+        }
+    }
+
+    fn status(&mut self) -> Result<u8, CallError> {
+        match self.any() {
+            Value::None => Ok(b' '),
+            Value::Str(text) if text.len() == 1 => Ok(text.as_bytes()[0]),
+            Value::Bytes(bytes) if bytes.len() == 1 => Ok(bytes[0]),
+            _ => Err(self.expected("a status of one character")),
+        }
+    }
+
+    /// Truth as Python sees it, for the values that clients send.
+    fn flag(&mut self) -> bool {
+        self.flag_or(false)
+    }
+
+    fn flag_or(&mut self, default: bool) -> bool {
+        if self.values.len() == 0 {
+            return default;
+        }
+        match self.any() {
+            Value::None | Value::Bool(false) | Value::Int(0) => false,
+            Value::Float(number) => number != 0.0,
+            Value::Str(text) => !text.is_empty(),
+            Value::Bytes(bytes) => !bytes.is_empty(),
+            Value::Tuple(items) | Value::List(items) => !items.is_empty(),
+            Value::Dict(pairs) => !pairs.is_empty(),
+            _ => true,
+        }
+    }
+
+    fn int(&mut self) -> Result<i64, CallError> {
+        match self.any() {
+            Value::Int(number) => {
+                i64::try_from(number).map_err(|_| self.expected("an integer of 64 bits"))
+            }
+            Value::Bool(flag) => Ok(i64::from(flag)),
+            _ => Err(self.expected("an integer")),
+        }
+    }
+
+    fn int_or(&mut self, default: i64) -> Result<i64, CallError> {
+        if self.values.len() == 0 {
+            Ok(default)
+        } else {
+            self.int()
+        }
+    }
+
+    /// A count: negative ones are none, huge ones are all.
+    fn size(&mut self, default: i64) -> Result<usize, CallError> {
+        Ok(usize::try_from(self.int_or(default)?.max(0)).unwrap_or(usize::MAX))
+    }
+
+    fn number(&mut self) -> Result<f64, CallError> {
+        match self.any() {
+            Value::Float(number) => Ok(number),
+            Value::Int(number) => Ok(number as f64),
+            _ => Err(self.expected("a number")),
+        }
+    }
+
+    fn iterator(&mut self) -> Result<u64, CallError> {
+        u64::try_from(self.int()?).map_err(|_| self.expected("an iterator's id"))
+    }
+
+    fn iterators(&mut self) -> Result<Vec<u64>, CallError> {
+        let value = self.any();
+        let id = |item: &Value<'_>| match item {
+            Value::Int(number) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        value
+            .as_items()
+            .and_then(|items| items.iter().map(id).collect())
+            .ok_or_else(|| self.expected("a sequence of iterator ids"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn oid(number: u64) -> Value<'static> {
+        Oid::new(number).into()
+    }
+
+    #[test]
+    fn every_method_parses_or_names_what_it_wants() {
+        for &(method, min, max) in METHODS {
+            for count in 0..=max + 1 {
+                let args = vec![Value::None; count];
+                match Call::parse(method, args) {
+                    Ok(_) => assert!((min..=max).contains(&count), "{method} {count}"),
+                    Err(CallError::Arguments { method: named, .. }) => assert_eq!(named, method),
+                    Err(error) => panic!("{method}: {error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_by_position() {
+        assert_eq!(
+            Call::parse("loadBefore", vec![oid(1), oid(2)]),
+            Ok(Call::LoadBefore {
+                oid: Oid::new(1),
+                before: Tid::new(2)
+            })
+        );
+        assert_eq!(
+            Call::parse("new_oids", vec![]),
+            Ok(Call::NewOids { count: 100 })
+        );
+        let short = Call::parse("getTid", vec![Value::bytes(b"short")]).unwrap_err();
+        assert_eq!(
+            short.to_string(),
+            "getTid(): argument 1 must be an oid of 8 bytes"
+        );
+    }
+
+    #[test]
+    fn unknown_methods_are_named_but_not_at_any_length() {
+        let error = Call::parse(&"x".repeat(10_000), vec![]).unwrap_err();
+        assert!(matches!(error, CallError::Unknown(name) if name.len() == 80));
+    }
+}

@@ -1,0 +1,29 @@
+//! Pickles without Python: a restricted decoder that runs nothing, and an
+//! encoder that writes what Python would.
+//!
+//! A pickle is a program for a small stack machine. [`Unpickler`] runs it,
+//! but where Python would import and call, it only notes by what name and
+//! with what; and it bounds every resource that the input could claim
+//! ([`Policy`]). The opcodes are those of Python's `pickletools`, protocols
+//! 0 to 5; zodbpickle, which ZEO and ZODB use, has the bytes opcodes in
+//! protocol 3.
+
+mod arena;
+mod decode;
+mod encode;
+mod error;
+mod machine;
+mod memo;
+mod opcodes;
+mod operands;
+mod policy;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use decode::{Unpickler, decode, decode_prefix};
+pub(crate) use encode::encode_parts;
+pub use encode::{EncodeError, Memo, encode};
+pub use error::{Error, Problem};
+pub use policy::{Globals, Policy, Strings};

@@ -1,0 +1,96 @@
+//! The parts of the machine that read an opcode's operand into a value, and
+//! the memo.
+
+use std::borrow::Cow;
+
+use super::decode::{Result, Unpickler};
+use super::error::Problem;
+use super::opcodes as op;
+use super::policy::Strings;
+use super::text::{int_from_le, raw_unicode, unquote};
+use crate::value::Value;
+
+impl<'a> Unpickler<'a> {
+    /// Protocol 0: the argument is a line of text.
+    pub(super) fn literal(&mut self, opcode: u8) -> Result<Value<'a>> {
+        let line = self.input.line()?;
+        let ascii = || std::str::from_utf8(line).unwrap_or("").trim();
+        let (value, what) = match opcode {
+            op::INT if line == b"00" => (Some(Value::Bool(false)), "a bool"),
+            op::INT if line == b"01" => (Some(Value::Bool(true)), "a bool"),
+            op::INT | op::LONG => {
+                let digits = ascii();
+                let digits = digits.strip_suffix('L').unwrap_or(digits);
+                (digits.parse().ok().map(Value::Int), "an int")
+            }
+            op::FLOAT => (ascii().parse().ok().map(Value::Float), "a float"),
+            op::STRING => {
+                let bytes = unquote(line);
+                (bytes.map(|bytes| self.python2_str(bytes)), "a string")
+            }
+            _ => (raw_unicode(line).map(Value::Str), "a unicode string"),
+        };
+        value.ok_or_else(|| self.input.error(Problem::Literal(what)))
+    }
+
+    pub(super) fn wide_int(&self, bytes: &[u8]) -> Result<Value<'a>> {
+        match int_from_le(bytes) {
+            Some(int) => Ok(Value::Int(int)),
+            None => self.fail(Problem::IntTooLarge),
+        }
+    }
+
+    pub(super) fn python2_str(&self, bytes: Cow<'a, [u8]>) -> Value<'a> {
+        if self.policy.strings == Strings::Bytes || !bytes.is_ascii() {
+            return Value::Bytes(bytes);
+        }
+        match bytes {
+            Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Value::str(text),
+                Err(_) => Value::bytes(bytes),
+            },
+            Cow::Owned(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Value::Str(Cow::Owned(text)),
+                Err(error) => Value::Bytes(Cow::Owned(error.into_bytes())),
+            },
+        }
+    }
+
+    pub(super) fn decimal(&mut self) -> Result<u64> {
+        let line = self.input.text_line("a memo index")?;
+        line.trim()
+            .parse()
+            .map_err(|_| self.input.error(Problem::Literal("a memo index")))
+    }
+
+    /// A frame says how many of the following bytes belong together; that it
+    /// says no more than there are is all that matters here.
+    pub(super) fn frame(&mut self) -> Result<()> {
+        let length = u64::from_le_bytes(self.input.array()?);
+        let left = self.input.left();
+        match usize::try_from(length) {
+            Ok(length) if length <= left => Ok(()),
+            _ => self.fail(Problem::Truncated {
+                needed: usize::try_from(length).unwrap_or(usize::MAX),
+                left,
+            }),
+        }
+    }
+
+    pub(super) fn put(&mut self, index: u64) -> Result<()> {
+        let id = self.top()?;
+        self.memo
+            .put(index, id, self.policy.max_memo)
+            .map_err(|problem| self.input.error(problem))
+    }
+
+    pub(super) fn fetch(&mut self, index: u64) -> Result<()> {
+        match self.memo.get(index) {
+            Some(id) => {
+                self.stack.push(id);
+                Ok(())
+            }
+            None => self.fail(Problem::NoMemo(index)),
+        }
+    }
+}

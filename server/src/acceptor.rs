@@ -1,0 +1,241 @@
+//! The listening sockets, one thread each: they accept, and read nothing.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use slog::{debug, error, info};
+use socket2::{Domain, Protocol, Socket, Type};
+use zeo_proto::stream::Stream;
+
+use crate::server::Server;
+use crate::zconfig::datatypes::Address;
+
+/// Connections that the system may keep before they are accepted.
+const BACKLOG: i32 = 1024;
+/// How long to wait when the system has no descriptor or thread to give.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// True when somebody answers at the address already.
+pub fn is_in_use(address: &Address) -> bool {
+    match address {
+        Address::Unix(path) => UnixStream::connect(path).is_ok(),
+        Address::Tcp {
+            port: None | Some(0),
+            ..
+        } => false,
+        Address::Tcp {
+            host,
+            port: Some(port),
+        } => {
+            let host = host.as_deref().unwrap_or("localhost");
+            let addresses = (host, *port).to_socket_addrs().into_iter().flatten();
+            let patience = Duration::from_secs(5);
+            { addresses }.any(|address| TcpStream::connect_timeout(&address, patience).is_ok())
+        }
+    }
+}
+
+/// A socket that is bound and listens.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// The threads that accept. Dropping it stops them and removes a Unix
+/// socket's file.
+pub struct Acceptors {
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<OwnedFd>,
+    socket_file: Option<PathBuf>,
+}
+
+impl Acceptors {
+    /// Listens at the address and serves who connects. A host name that has
+    /// several addresses is listened for at each.
+    pub fn start(address: &Address, server: &Arc<Server>) -> io::Result<Self> {
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let (listeners, socket_file) = match address {
+            Address::Unix(path) => {
+                // What is left of a server that was killed: nobody answers.
+                let _ = fs::remove_file(path);
+                (
+                    vec![Listener::Unix(UnixListener::bind(path)?)],
+                    Some(path.clone()),
+                )
+            }
+            Address::Tcp { host, port } => (bind_tcp(host.as_deref(), port.unwrap_or(0))?, None),
+        };
+        let mut acceptors = Self {
+            threads: Vec::new(),
+            stop,
+            socket_file,
+        };
+        for listener in listeners {
+            listener.set_nonblocking()?;
+            info!(server.log(), "listening on {}", listener.label()?);
+            let (server, stop) = (Arc::clone(server), Arc::clone(&acceptors.stop));
+            let run = move || accept_all(&listener, &server, stop.as_fd());
+            acceptors
+                .threads
+                .push(thread::Builder::new().name("acceptor".into()).spawn(run)?);
+        }
+        Ok(acceptors)
+    }
+}
+
+impl Drop for Acceptors {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        if let Some(path) = &self.socket_file {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Sockets for every address of the host; without a host, for all of IPv4
+/// and all of IPv6. With port 0 the system's choice for the first one
+/// serves for all.
+fn bind_tcp(host: Option<&str>, port: u16) -> io::Result<Vec<Listener>> {
+    let mut wanted: Vec<SocketAddr> = match host {
+        None | Some("") => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
+        Some(host) => (host, port).to_socket_addrs()?.collect(),
+    };
+    wanted.dedup();
+    let mut bound: Vec<Listener> = Vec::new();
+    let mut port = port;
+    let mut failure = None;
+    for mut address in wanted {
+        address.set_port(port);
+        match bind_one(address) {
+            Ok(listener) => {
+                port = listener.local_addr()?.port();
+                bound.push(Listener::Tcp(listener));
+            }
+            // A machine without IPv6 still serves IPv4, and the other way.
+            Err(why) if is_no_such_network(&why) => failure = Some(why),
+            Err(why) => return Err(why),
+        }
+    }
+    match (bound.is_empty(), failure) {
+        (true, Some(why)) => Err(why),
+        (true, None) => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the host has no address",
+        )),
+        (false, _) => Ok(bound),
+    }
+}
+
+fn is_no_such_network(why: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unavailable = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(Errno::raw_os_error);
+    why.raw_os_error()
+        .is_some_and(|code| unavailable.contains(&code))
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Listener {
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => listener.set_nonblocking(true),
+            Listener::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+
+    /// The address as Python shows it.
+    fn label(&self) -> io::Result<String> {
+        Ok(match self {
+            Listener::Tcp(listener) => {
+                let address = listener.local_addr()?;
+                format!("('{}', {})", address.ip(), address.port())
+            }
+            Listener::Unix(listener) => {
+                let address = listener.local_addr()?;
+                address
+                    .as_pathname()
+                    .unwrap_or("".as_ref())
+                    .display()
+                    .to_string()
+            }
+        })
+    }
+
+    fn accept(&self) -> io::Result<(Stream, String)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Stream::tcp(stream)?, peer.to_string()))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Stream::unix(stream)?, self.label()?))
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
+    loop {
+        let mut fds = [
+            PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        ];
+        if let Err(why) = poll(&mut fds, None)
+            && why != rustix::io::Errno::INTR
+        {
+            error!(server.log(), "the acceptor can't wait: {why}");
+            thread::sleep(PAUSE);
+        }
+        if !fds[1].revents().is_empty() {
+            return;
+        }
+        let accepted = listener.accept().and_then(|(stream, peer)| {
+            debug!(server.log(), "Connected {peer}");
+            server.serve(stream, peer)
+        });
+        match accepted {
+            Ok(()) => {}
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
+            // The client gave up before it was accepted.
+            Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(why) => {
+                error!(server.log(), "a connection was not accepted: {why}");
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `runzeo`: the ZEO server.
+//!
+//! Exits with 0 after SIGTERM or SIGINT, with 1 after SIGHUP (so that a
+//! supervisor starts it again) or when it can't start, and with 2 when it is
+//! called or configured wrongly.
+
+use std::process::ExitCode;
+
+use zeo_server::options::Options;
+use zeo_server::run;
+
+fn main() -> ExitCode {
+    let env = |name: &str| std::env::var(name).ok();
+    let options = match Options::parse(std::env::args_os(), &env) {
+        Ok(options) => options,
+        Err(why) if why.exit_code() == 0 => {
+            print!("{}", why.report());
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprint!("{}", why.report());
+            return exit_code(why.exit_code());
+        }
+    };
+    match run::run(options) {
+        Ok(code) => exit_code(code),
+        Err(why) => {
+            eprintln!("Error: {why}");
+            exit_code(why.exit_code())
+        }
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,273 @@
+//! What a transaction has stored so far, kept until its vote: in memory up
+//! to a limit and then in a temporary file.
+
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+
+use byteorder::{BE, ReadBytesExt, WriteBytesExt};
+use tempfile::SpooledTempFile;
+use zeo_proto::{Oid, Tid};
+use zeo_storage::storage::Op;
+use zeo_storage::{Error, Result};
+
+use crate::lock_table::Claim;
+
+/// How much of one transaction stays in memory.
+const MEMORY_LIMIT: usize = 4 << 20;
+
+const STORE: u8 = 1;
+const CHECK: u8 = 2;
+const DELETE: u8 = 3;
+const RESTORE: u8 = 4;
+const UNDO: u8 = 5;
+
+/// The steps of one transaction, in order.
+///
+/// Each is a kind (1 byte), oid and serial (8 each); store and restore go on
+/// with the length of the data (8; all ones for none), the data, and for
+/// restore the transaction hint (8; zero for none).
+#[derive(Debug)]
+pub struct CommitLog {
+    file: BufWriter<SpooledTempFile>,
+    claim: Claim,
+    steps: u64,
+    bytes: u64,
+    /// A replay has moved the file's position from its end.
+    moved: bool,
+}
+
+impl CommitLog {
+    /// An empty log. `whole`: the transaction needs the whole storage for
+    /// another reason than its steps.
+    pub fn new(whole: bool) -> Self {
+        let file = BufWriter::new(SpooledTempFile::new(MEMORY_LIMIT));
+        let claim = Claim {
+            whole,
+            ..Claim::default()
+        };
+        Self {
+            file,
+            claim,
+            steps: 0,
+            bytes: 0,
+            moved: false,
+        }
+    }
+
+    /// The locks that the steps need.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// How many bytes of data there are.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a `storea`.
+    pub fn store(&mut self, oid: Oid, serial: Tid, data: &[u8]) -> Result<()> {
+        self.claim.stored.push(oid);
+        self.step(STORE, oid, serial)?;
+        self.data(Some(data))
+    }
+
+    /// Adds a `checkCurrentSerialInTransaction`.
+    pub fn check(&mut self, oid: Oid, serial: Tid) -> Result<()> {
+        self.claim.checked.push(oid);
+        self.step(CHECK, oid, serial)
+    }
+
+    /// Adds a `deleteObject`.
+    pub fn delete(&mut self, oid: Oid, serial: Tid) -> Result<()> {
+        self.claim.whole = true;
+        self.step(DELETE, oid, serial)
+    }
+
+    /// Adds a `restorea`.
+    pub fn restore(
+        &mut self,
+        oid: Oid,
+        serial: Tid,
+        data: Option<&[u8]>,
+        prev_tid: Option<Tid>,
+    ) -> Result<()> {
+        self.claim.whole = true;
+        self.step(RESTORE, oid, serial)?;
+        self.data(data)?;
+        let hint = prev_tid.unwrap_or(Tid::ZERO);
+        self.file
+            .write_u64::<BE>(hint.as_u64())
+            .map_err(spool_error)
+    }
+
+    /// Adds an `undoa`.
+    pub fn undo(&mut self, tid: Tid) -> Result<()> {
+        self.claim.whole = true;
+        self.step(UNDO, Oid::ZERO, tid)
+    }
+
+    fn step(&mut self, kind: u8, oid: Oid, serial: Tid) -> Result<()> {
+        let mut head = [kind; 17];
+        head[1..9].copy_from_slice(&oid.to_bytes());
+        head[9..].copy_from_slice(&serial.to_bytes());
+        self.steps += 1;
+        if std::mem::take(&mut self.moved) {
+            self.file.seek(SeekFrom::End(0)).map_err(spool_error)?;
+        }
+        self.file.write_all(&head).map_err(spool_error)
+    }
+
+    fn data(&mut self, data: Option<&[u8]>) -> Result<()> {
+        let length = data.map_or(u64::MAX, |data| data.len() as u64);
+        self.bytes += data.map_or(0, |data| data.len() as u64);
+        self.file.write_u64::<BE>(length).map_err(spool_error)?;
+        self.file
+            .write_all(data.unwrap_or_default())
+            .map_err(spool_error)
+    }
+
+    /// All steps from the first on. More may be added afterwards.
+    pub fn replay(&mut self) -> Result<impl Iterator<Item = Result<Op>> + '_> {
+        self.file.flush().map_err(spool_error)?;
+        self.moved = true;
+        let file = self.file.get_mut();
+        let end = file.seek(SeekFrom::End(0)).map_err(spool_error)?;
+        file.rewind().map_err(spool_error)?;
+        let steps = self.steps;
+        let mut reader = BufReader::with_capacity(64 * 1024, file);
+        let mut done = 0;
+        Ok(std::iter::from_fn(move || {
+            if done == steps {
+                return None;
+            }
+            done += 1;
+            Some(read_step(&mut reader, end).map_err(spool_error))
+        }))
+    }
+}
+
+fn read_step(reader: &mut impl Read, end: u64) -> io::Result<Op> {
+    let kind = reader.read_u8()?;
+    let oid = Oid::new(reader.read_u64::<BE>()?);
+    let serial = Tid::new(reader.read_u64::<BE>()?);
+    Ok(match kind {
+        STORE => Op::Store {
+            oid,
+            serial,
+            data: read_data(reader, end)?.unwrap_or_default(),
+        },
+        CHECK => Op::Check { oid, serial },
+        DELETE => Op::Delete { oid, serial },
+        RESTORE => {
+            let data = read_data(reader, end)?;
+            let hint = Tid::new(reader.read_u64::<BE>()?);
+            Op::Restore {
+                oid,
+                serial,
+                data,
+                prev_tid: (hint != Tid::ZERO).then_some(hint),
+            }
+        }
+        UNDO => Op::Undo { tid: serial },
+        other => return Err(io::Error::other(format!("a step of kind {other}"))),
+    })
+}
+
+fn read_data(reader: &mut impl Read, end: u64) -> io::Result<Option<Vec<u8>>> {
+    let length = reader.read_u64::<BE>()?;
+    if length == u64::MAX {
+        return Ok(None);
+    }
+    if length > end {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut data = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    reader.read_exact(&mut data)?;
+    Ok(Some(data))
+}
+
+fn spool_error(source: io::Error) -> Error {
+    Error::Io {
+        doing: "keeping the transaction in",
+        file: std::env::temp_dir(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(log: &mut CommitLog, size: usize) -> Vec<Op> {
+        let (oid, tid) = (Oid::new(7), Tid::new(9));
+        let data = vec![5; size];
+        log.store(oid, tid, &data).unwrap();
+        log.check(Oid::new(8), tid).unwrap();
+        log.delete(oid, tid).unwrap();
+        log.restore(oid, tid, None, None).unwrap();
+        log.restore(oid, tid, Some(&[]), Some(tid)).unwrap();
+        log.undo(tid).unwrap();
+        vec![
+            Op::Store {
+                oid,
+                serial: tid,
+                data,
+            },
+            Op::Check {
+                oid: Oid::new(8),
+                serial: tid,
+            },
+            Op::Delete { oid, serial: tid },
+            Op::Restore {
+                oid,
+                serial: tid,
+                data: None,
+                prev_tid: None,
+            },
+            Op::Restore {
+                oid,
+                serial: tid,
+                data: Some(vec![]),
+                prev_tid: Some(tid),
+            },
+            Op::Undo { tid },
+        ]
+    }
+
+    #[test]
+    fn replays_what_was_added_from_memory_and_from_disk_and_again() {
+        for size in [0, 1000, MEMORY_LIMIT + 1] {
+            let mut log = CommitLog::new(false);
+            let mut expected = fill(&mut log, size);
+            let replayed: Vec<Op> = log.replay().unwrap().map(Result::unwrap).collect();
+            assert_eq!(replayed, expected);
+            assert_eq!(
+                log.replay().unwrap().take(2).count(),
+                2,
+                "one that is given up"
+            );
+            expected.extend(fill(&mut log, 3));
+            let replayed: Vec<Op> = log.replay().unwrap().map(Result::unwrap).collect();
+            assert_eq!(replayed, expected, "steps may follow a replay");
+        }
+    }
+
+    #[test]
+    fn claims_what_its_steps_touch() {
+        let mut log = CommitLog::new(false);
+        log.store(Oid::new(1), Tid::ZERO, b"x").unwrap();
+        log.check(Oid::new(2), Tid::ZERO).unwrap();
+        let expected = Claim {
+            stored: vec![Oid::new(1)],
+            checked: vec![Oid::new(2)],
+            whole: false,
+        };
+        assert_eq!(log.claim(), &expected);
+        log.undo(Tid::ZERO).unwrap();
+        assert!(log.claim().whole);
+    }
+}

@@ -1,0 +1,447 @@
+//! The one loop of a storage that owns object locks, tids, deadlines, and
+//! the order in which transactions become visible and are announced.
+//!
+//! It never reads object data, never waits for a disk and never for a client:
+//! it takes a [`Request`], changes its own state, and posts to mailboxes and
+//! to the log writer. See `THREADS.md` for the rules that it keeps.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use slog::{Logger, crit, error, info};
+use zeo_proto::exception::Exception;
+use zeo_proto::{Oid, Tid};
+use zeo_storage::Storage;
+use zeo_storage::storage::{Commit, Prepared};
+
+use crate::clock::Clock;
+use crate::errors::exception_from;
+use crate::invalidations::Invalidations;
+use crate::lock_table::{Claim, ClientId, LockTable};
+use crate::log_writer::Queued;
+use crate::mailbox::{Event, Mailbox, Notice};
+use crate::order::{Rule, is_broken};
+use crate::stats::Stats;
+
+/// What sessions, the log writer and the server ask for.
+#[derive(Debug)]
+pub enum Request {
+    /// Enter a client for invalidations; answered by `Event::Registered`.
+    Subscribe {
+        /// The client.
+        client: ClientId,
+        /// Where it is reached.
+        mailbox: Mailbox,
+    },
+    /// The client is gone: forget it, and abort what it had not finished.
+    Unsubscribe {
+        /// The client.
+        client: ClientId,
+    },
+    /// Locks for a vote; answered by `Event::Granted` when it is its turn.
+    Lock {
+        /// The client.
+        client: ClientId,
+        /// Which vote of the client it is for; the grant names it again.
+        vote: u64,
+        /// What it needs.
+        claim: Claim,
+    },
+    /// The transaction is aborted: its locks go to the next.
+    Release {
+        /// The client.
+        client: ClientId,
+    },
+    /// Commit; answered by `Event::Finished` or `Event::FinishFailed`.
+    Finish {
+        /// The client.
+        client: ClientId,
+        /// The transaction, prepared under the client's locks.
+        prepared: Prepared,
+        /// The tid to commit under, if the client gave one.
+        tid: Option<Tid>,
+    },
+    /// What changed since; answered by `Event::Invalidations`.
+    Invalidations {
+        /// The client.
+        client: ClientId,
+        /// The last tid that the client has seen.
+        since: Tid,
+    },
+    /// The log writer is done with a batch.
+    Appended {
+        /// The clients, one a transaction.
+        clients: Vec<ClientId>,
+        /// The transactions, in the order of their tids.
+        commits: Vec<Commit>,
+        /// Whether they are durable.
+        result: zeo_storage::Result<()>,
+    },
+    /// Finish what has begun to finish, then close all clients and end.
+    Stop,
+}
+
+struct Client {
+    mailbox: Mailbox,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// For the locks of this vote.
+    Waiting(u64),
+    /// Holds its locks, by the grant of this number.
+    Locked(u64),
+    /// Handed to the log writer: can't be aborted any more.
+    Finishing,
+}
+
+/// What a coordinator works with.
+pub struct Parts {
+    /// The storage.
+    pub storage: Arc<dyn Storage>,
+    /// Its counters.
+    pub stats: Arc<Stats>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The log.
+    pub log: Logger,
+    /// How long a transaction may hold its locks before it finishes.
+    pub timeout: Option<Duration>,
+    /// How many transactions to keep for clients that come back.
+    pub queue_size: usize,
+}
+
+/// The state of the loop.
+pub struct Coordinator {
+    parts: Parts,
+    clients: HashMap<ClientId, Client>,
+    locks: LockTable,
+    /// When locks run out, in the order of grants; entries of grants that
+    /// have ended are skipped.
+    deadlines: VecDeque<(Instant, ClientId, u64)>,
+    grants: u64,
+    invalidations: Invalidations,
+    /// The last tid given out.
+    last_tid: Tid,
+    log_writer: Sender<Queued>,
+    /// Whose transactions the log writer has. A client may be gone by now:
+    /// then its locks, which last until the end, are all that is left of it.
+    finishing: HashSet<ClientId>,
+    stopping: bool,
+}
+
+impl Coordinator {
+    /// A coordinator that gives its transactions to `log_writer`.
+    pub fn new(parts: Parts, log_writer: Sender<Queued>) -> zeo_storage::Result<Self> {
+        let last_tid = parts.storage.last_tid();
+        let known = parts.storage.last_invalidations(parts.queue_size)?;
+        Ok(Self {
+            clients: HashMap::new(),
+            locks: LockTable::default(),
+            deadlines: VecDeque::new(),
+            grants: 0,
+            invalidations: Invalidations::new(parts.queue_size, last_tid, known),
+            last_tid,
+            log_writer,
+            finishing: HashSet::new(),
+            stopping: false,
+            parts,
+        })
+    }
+
+    /// Takes requests until it is stopped and nothing is in flight.
+    pub fn run(mut self, requests: &Receiver<Request>) {
+        while !(self.stopping && self.finishing.is_empty()) {
+            match self.next_request(requests) {
+                Ok(request) => self.handle(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.expire();
+        }
+        for client in self.clients.values() {
+            client.mailbox.close("the server stops");
+        }
+    }
+
+    fn next_request(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
+        match self.deadlines.front() {
+            Some(&(deadline, ..)) => {
+                let left = deadline.saturating_duration_since(self.parts.clock.instant());
+                requests.recv_timeout(left)
+            }
+            None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// Does what one request asks for.
+    pub fn handle(&mut self, request: Request) {
+        match request {
+            Request::Subscribe { client, mailbox } => self.subscribe(client, mailbox),
+            Request::Unsubscribe { client } => self.forget(client),
+            Request::Lock {
+                client,
+                vote,
+                claim,
+            } => self.lock(client, vote, &claim),
+            Request::Release { client } => self.release(client),
+            Request::Finish {
+                client,
+                prepared,
+                tid,
+            } => self.finish(client, prepared, tid),
+            Request::Invalidations { client, since } => {
+                let answer = self.invalidations.since(since);
+                self.post(client, Event::Invalidations(answer));
+            }
+            Request::Appended {
+                clients,
+                commits,
+                result,
+            } => {
+                self.appended(clients, commits, result);
+            }
+            Request::Stop => self.stop(),
+        }
+        self.note_locks();
+    }
+
+    /// Enters the client first and reads the last tid then, so that it
+    /// misses nothing in between.
+    fn subscribe(&mut self, client: ClientId, mailbox: Mailbox) {
+        if self.stopping {
+            mailbox.close("the server stops");
+            return;
+        }
+        self.clients.insert(
+            client,
+            Client {
+                mailbox,
+                state: State::Idle,
+            },
+        );
+        self.parts.stats.connections.fetch_add(1, Relaxed);
+        self.post(client, Event::Registered(self.parts.storage.last_tid()));
+    }
+
+    fn forget(&mut self, client: ClientId) {
+        if self.clients.remove(&client).is_some() {
+            self.parts.stats.connections.fetch_sub(1, Relaxed);
+        }
+        // What is being written goes on; its locks are released when it is.
+        if !self.finishing.contains(&client) {
+            self.release_locks(client);
+        }
+    }
+
+    fn lock(&mut self, client: ClientId, vote: u64, claim: &Claim) {
+        if self.stopping || self.state(client) != Some(State::Idle) {
+            return;
+        }
+        self.set_state(client, State::Waiting(vote));
+        if self.locks.claim(client, claim) {
+            self.grant(client);
+        } else {
+            let waiting = self.locks.waiting();
+            info!(self.parts.log, "a vote waits for locks; waiting: {waiting}");
+        }
+    }
+
+    /// Tells a client that its locks are its own, from now until a deadline.
+    fn grant(&mut self, client: ClientId) {
+        let Some(State::Waiting(vote)) = self.state(client) else {
+            return;
+        };
+        self.grants += 1;
+        let now = self.parts.clock.instant();
+        if let Some(deadline) = self
+            .parts
+            .timeout
+            .and_then(|timeout| now.checked_add(timeout))
+        {
+            self.deadlines.push_back((deadline, client, self.grants));
+        }
+        self.set_state(client, State::Locked(self.grants));
+        self.post(client, Event::Granted(vote));
+    }
+
+    fn release(&mut self, client: ClientId) {
+        if matches!(
+            self.state(client),
+            Some(State::Waiting(_) | State::Locked(_))
+        ) {
+            self.set_state(client, State::Idle);
+            self.release_locks(client);
+        }
+    }
+
+    fn release_locks(&mut self, client: ClientId) {
+        for next in self.locks.release(client) {
+            self.grant(next);
+        }
+    }
+
+    /// Gives out the tid: after the clock and after the last one.
+    fn finish(&mut self, client: ClientId, prepared: Prepared, tid: Option<Tid>) {
+        if !matches!(self.state(client), Some(State::Locked(_))) {
+            // Its time ran out, and its locks are somebody else's.
+            self.post(
+                client,
+                Event::FinishFailed(Exception::transaction("transaction aborted")),
+            );
+            return;
+        }
+        let now = tid.unwrap_or_else(|| Tid::from_time(self.parts.clock.now()));
+        let given = if tid.is_some() && now <= self.last_tid {
+            None
+        } else {
+            Some(now)
+        };
+        let Some(tid) = given.and_then(|now| now.later_than(self.last_tid)) else {
+            let why = format!(
+                "transaction {now} is not later than the last one, {}",
+                self.last_tid
+            );
+            self.post(client, Event::FinishFailed(Exception::transaction(why)));
+            self.release(client);
+            return;
+        };
+        self.last_tid = tid;
+        self.set_state(client, State::Finishing);
+        self.finishing.insert(client);
+        let queued = Queued {
+            client,
+            commit: Commit { tid, prepared },
+        };
+        if self.log_writer.send(queued).is_err() {
+            crit!(self.parts.log, "the log writer is gone");
+            self.post(
+                client,
+                Event::FinishFailed(Exception::transaction("the server stops")),
+            );
+            self.end(client);
+        }
+    }
+
+    fn appended(
+        &mut self,
+        clients: Vec<ClientId>,
+        commits: Vec<Commit>,
+        result: zeo_storage::Result<()>,
+    ) {
+        match result {
+            Ok(()) => {
+                for (client, commit) in clients.into_iter().zip(&commits) {
+                    self.publish(client, commit);
+                }
+            }
+            Err(error) => {
+                crit!(self.parts.log, "no more commits are taken: {error}");
+                for client in clients {
+                    self.post(client, Event::FinishFailed(exception_from(&error)));
+                    self.end(client);
+                }
+            }
+        }
+    }
+
+    /// Makes a transaction visible, and only then announces it.
+    fn publish(&mut self, committer: ClientId, commit: &Commit) {
+        self.parts.storage.publish(commit);
+        self.parts.stats.commits.fetch_add(1, Relaxed);
+        let (tid, oids) = (commit.tid, &commit.prepared.oids);
+        self.invalidations.push(tid, oids);
+        self.post(committer, Event::Finished(tid));
+        self.announce(committer, tid, oids);
+        self.end(committer);
+    }
+
+    pub(crate) fn announce(&mut self, committer: ClientId, tid: Tid, oids: &[Oid]) {
+        if self.clients.len() <= usize::from(self.clients.contains_key(&committer)) {
+            return;
+        }
+        let notice = Arc::new(Notice::invalidate(tid, oids));
+        let full: Vec<ClientId> = self
+            .clients
+            .iter()
+            .filter(|&(&client, _)| client != committer)
+            .filter(|(_, entry)| !entry.mailbox.post(Event::Notice(Arc::clone(&notice))))
+            .map(|(&client, _)| client)
+            .collect();
+        full.into_iter().for_each(|client| self.forget(client));
+    }
+
+    /// The transaction of a client is over, one way or the other.
+    fn end(&mut self, client: ClientId) {
+        self.finishing.remove(&client);
+        self.set_state(client, State::Idle);
+        self.release_locks(client);
+    }
+
+    /// Aborts the transactions whose time has run out, and closes their
+    /// clients.
+    pub fn expire(&mut self) {
+        let now = self.parts.clock.instant();
+        while let Some(&(deadline, client, grant)) = self.deadlines.front() {
+            let over = self.state(client) != Some(State::Locked(grant));
+            if !over && deadline > now {
+                return;
+            }
+            self.deadlines.pop_front();
+            if !over {
+                let timeout = self.parts.timeout.unwrap_or_default().as_secs_f64();
+                error!(self.parts.log, "Transaction timeout after {timeout} seconds";
+                    "client" => client);
+                if let Some(entry) = self.clients.get(&client) {
+                    entry.mailbox.close("its transaction took too long");
+                }
+                self.forget(client);
+                self.note_locks();
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        for client in self
+            .clients
+            .values()
+            .filter(|client| client.state != State::Finishing)
+        {
+            client.mailbox.close("the server stops");
+        }
+    }
+
+    fn state(&self, client: ClientId) -> Option<State> {
+        self.clients.get(&client).map(|entry| entry.state)
+    }
+
+    fn set_state(&mut self, client: ClientId, state: State) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.state = state;
+        }
+    }
+
+    fn post(&mut self, client: ClientId, event: Event) {
+        let full = self
+            .clients
+            .get(&client)
+            .is_some_and(|entry| !entry.mailbox.post(event));
+        if full {
+            self.forget(client);
+        }
+    }
+
+    fn note_locks(&self) {
+        self.parts
+            .stats
+            .waiting
+            .store(self.locks.waiting() as u64, Relaxed);
+        self.parts.stats.set_locked(self.locks.held() > 0);
+    }
+}

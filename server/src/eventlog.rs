@@ -1,0 +1,255 @@
+//! The log: slog records to files in the formats of Python's `logging`, as ZConfig's
+//! `<eventlog>` section configures them.
+//!
+//! Those who log only put a record into a bounded queue; one thread formats and writes. When the
+//! disk is slower than the log for long, the queue fills up and lines are dropped, counted, and
+//! the count is logged. Nobody waits for a disk.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use jiff::Timestamp;
+use slog::{Drain, Never, OwnedKVList, Record};
+
+mod config;
+mod dates;
+mod logfile;
+mod record;
+mod rotation;
+mod template;
+
+pub use config::{DEFAULT_FORMAT, EventLogConfig, LogFileConfig, LogTarget, Rotation, Unit, When};
+pub use dates::DateFormat;
+pub use record::{LogRecord, level_number};
+pub use template::{Style, Template};
+
+use logfile::LogFile;
+
+/// How many lines may wait for the disk.
+const QUEUE: usize = 10_000;
+/// How long to wait for the disk, when asked to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the log can't be started or reopened.
+#[derive(Debug, thiserror::Error)]
+pub enum EventLogError {
+    /// A log file can't be opened.
+    #[error("can't open log file {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A log file can't be written.
+    #[error("can't write log file {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The log's thread can't be started.
+    #[error("can't start the log's thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The log's thread does not answer, so the disk does not, or it has ended.
+    #[error("the log does not answer; is a disk stuck?")]
+    Stuck,
+}
+
+/// What the log's thread is told, in order.
+enum Event {
+    Record(Box<LogRecord>),
+    /// Reopen the files, then answer.
+    Reopen(Sender<Result<(), EventLogError>>),
+    /// Answer, since all before is written.
+    Flush(Sender<()>),
+    Stop,
+}
+
+/// The log's thread. Dropping this writes what waits and stops it.
+pub struct EventLog {
+    queue: Sender<Event>,
+    lost: Arc<AtomicU64>,
+    level: u8,
+    thread: Option<JoinHandle<()>>,
+    ended: Receiver<()>,
+}
+
+impl EventLog {
+    /// Opens the files of `config` and starts the thread.
+    ///
+    /// # Errors
+    /// A file can't be opened, or the thread not started.
+    pub fn start(config: EventLogConfig) -> Result<EventLog, EventLogError> {
+        let start = Timestamp::now();
+        let lowest = config.logfiles.iter().map(|logfile| logfile.level).min();
+        let level = config.level.max(lowest.unwrap_or(u8::MAX));
+        let logfiles = config.logfiles.into_iter();
+        let logfiles: Result<Vec<_>, _> = logfiles.map(|l| LogFile::open(l, start)).collect();
+        let (queue, events) = bounded(QUEUE);
+        let (end, ended) = bounded(0);
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut writer = Writer {
+            logfiles: logfiles?,
+            events,
+            lost: Arc::clone(&lost),
+        };
+        let thread = thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || {
+                // Dropped at the end, which `ended` notices.
+                let _end: Sender<()> = end;
+                writer.run();
+            })
+            .map_err(EventLogError::Thread)?;
+        Ok(EventLog {
+            queue,
+            lost,
+            level,
+            thread: Some(thread),
+            ended,
+        })
+    }
+
+    /// A drain for loggers. The pair `"logger" => "ZEO.StorageServer"` names the logger of a
+    /// record.
+    pub fn drain(&self) -> LogDrain {
+        LogDrain {
+            queue: self.queue.clone(),
+            lost: Arc::clone(&self.lost),
+            level: self.level,
+        }
+    }
+
+    /// Closes the files and opens them again, after all lines logged so far are written. A file
+    /// that can't be opened is tried again at every line; until then, its lines go to standard
+    /// error.
+    ///
+    /// # Errors
+    /// A file can't be opened, or the thread does not answer.
+    pub fn reopen(&self) -> Result<(), EventLogError> {
+        let (answer, answered) = bounded(1);
+        self.ask(Event::Reopen(answer), &answered)?
+    }
+
+    /// Waits until all lines logged so far are written.
+    ///
+    /// # Errors
+    /// The thread does not answer.
+    pub fn flush(&self) -> Result<(), EventLogError> {
+        let (answer, answered) = bounded(1);
+        self.ask(Event::Flush(answer), &answered)
+    }
+
+    fn ask<T>(&self, event: Event, answered: &Receiver<T>) -> Result<T, EventLogError> {
+        let sent = self.queue.send_timeout(event, PATIENCE);
+        sent.map_err(|_| EventLogError::Stuck)?;
+        answered
+            .recv_timeout(PATIENCE)
+            .map_err(|_| EventLogError::Stuck)
+    }
+}
+
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        // A thread that is stuck in a disk is left to itself.
+        if self.queue.send_timeout(Event::Stop, PATIENCE).is_ok()
+            && self.ended.recv_timeout(PATIENCE)
+                == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Where loggers put their records.
+#[derive(Clone)]
+pub struct LogDrain {
+    queue: Sender<Event>,
+    lost: Arc<AtomicU64>,
+    level: u8,
+}
+
+impl Drain for LogDrain {
+    type Ok = ();
+    type Err = Never;
+
+    fn log(&self, record: &Record, values: &OwnedKVList) -> Result<(), Never> {
+        if self.is_enabled(record.level()) {
+            let record = Box::new(LogRecord::new(record, values));
+            if self.queue.try_send(Event::Record(record)).is_err() {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_enabled(&self, level: slog::Level) -> bool {
+        level_number(level) >= self.level
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    logfiles: Vec<LogFile>,
+    events: Receiver<Event>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn run(&mut self) {
+        while let Ok(event) = self.events.recv() {
+            match event {
+                Event::Record(record) => self.write(&record),
+                // Who does not wait for an answer does not need it.
+                Event::Reopen(answer) => drop(answer.try_send(self.reopen())),
+                Event::Flush(answer) => drop(answer.try_send(())),
+                Event::Stop => return self.report_loss(),
+            }
+            self.report_loss();
+        }
+    }
+
+    fn write(&mut self, record: &LogRecord) {
+        for logfile in &mut self.logfiles {
+            logfile.write(record);
+        }
+    }
+
+    /// Reopens all files; gives the first error.
+    fn reopen(&mut self) -> Result<(), EventLogError> {
+        let mut result = Ok(());
+        for logfile in &mut self.logfiles {
+            result = result.and(logfile.reopen());
+        }
+        result
+    }
+
+    fn report_loss(&mut self) {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost == 0 {
+            return;
+        }
+        let values = slog::o!("logger" => "ZEO.runzeo").into();
+        let record = LogRecord::new(
+            &slog::record!(
+                slog::Level::Warning,
+                "",
+                &format_args!("{lost} log lines were dropped, since the disk is too slow for them"),
+                slog::b!()
+            ),
+            &values,
+        );
+        self.write(&record);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! What can be configured about the log.
+
+use std::path::PathBuf;
+
+use super::{DateFormat, Style, Template};
+
+/// The level of Python's INFO, which a log has by default.
+const INFO: u8 = 20;
+
+/// The format of log lines that ZConfig's log files and runzeo have by default.
+pub const DEFAULT_FORMAT: &str = r"------\n%(asctime)s %(levelname)s %(name)s %(message)s";
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventLogConfig {
+    /// The lowest level that is logged at all, in Python's numbers (see
+    /// [`super::level_number`]).
+    pub level: u8,
+    /// The destinations. If there are none, nothing is logged.
+    pub logfiles: Vec<LogFileConfig>,
+}
+
+/// One destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogFileConfig {
+    /// The file or stream.
+    pub target: LogTarget,
+    /// The lowest level that is written here.
+    pub level: u8,
+    /// How a line looks.
+    pub template: Template,
+    /// How a date looks.
+    pub dates: DateFormat,
+}
+
+/// A file or stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, which is appended to.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Whether it is opened with the first line only.
+        delay: bool,
+        /// When it is replaced by a new one, if ever.
+        rotation: Option<Rotation>,
+    },
+}
+
+/// When a log file is replaced, and how many old ones are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// When.
+    pub when: When,
+    /// How many are kept, at least 1.
+    pub old_files: usize,
+}
+
+/// The moment at which a log file is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// When it would reach this size in bytes. Old files are called `.1`, `.2` ...
+    Size(u64),
+    /// Every so many units. Old files have the date behind their name.
+    Every(Unit, u32),
+}
+
+/// A unit of time between two log files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// 24 hours.
+    Day,
+    /// The end of a day, in local time, whatever the number of units.
+    Midnight,
+    /// The end of this day of the week (0 is Monday), whatever the number of units.
+    Weekday(i8),
+}
+
+impl Unit {
+    /// The unit that `logging.handlers.TimedRotatingFileHandler` calls `text`.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn named(text: &str) -> Result<Unit, String> {
+        match text.to_uppercase().as_str() {
+            "S" => Ok(Unit::Second),
+            "M" => Ok(Unit::Minute),
+            "H" => Ok(Unit::Hour),
+            "D" => Ok(Unit::Day),
+            "MIDNIGHT" => Ok(Unit::Midnight),
+            "W0" => Ok(Unit::Weekday(0)),
+            "W1" => Ok(Unit::Weekday(1)),
+            "W2" => Ok(Unit::Weekday(2)),
+            "W3" => Ok(Unit::Weekday(3)),
+            "W4" => Ok(Unit::Weekday(4)),
+            "W5" => Ok(Unit::Weekday(5)),
+            "W6" => Ok(Unit::Weekday(6)),
+            _ => Err(format!(
+                "{text:?} is not a time of rotation; expected S, M, H, D, midnight or W0 to W6"
+            )),
+        }
+    }
+}
+
+impl EventLogConfig {
+    /// The log of a server for which none is configured: standard error, from INFO up.
+    ///
+    /// # Errors
+    /// None; the default format is a good one.
+    pub fn standard() -> Result<EventLogConfig, String> {
+        Ok(EventLogConfig {
+            level: INFO,
+            logfiles: vec![LogFileConfig {
+                target: LogTarget::Stderr,
+                level: 0,
+                template: Template::parse(Style::Classic, DEFAULT_FORMAT, false)?,
+                dates: DateFormat::default(),
+            }],
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! One destination of the log.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::config::{LogFileConfig, LogTarget, Rotation, When};
+use super::{EventLogError, LogRecord, level_number, rotation};
+
+/// A file or stream that lines are written to. While the file can't be written, its lines go to
+/// standard error, so that none is lost.
+pub struct LogFile {
+    config: LogFileConfig,
+    /// For relative times.
+    start: Timestamp,
+    /// None for a stream, before a delayed file's first line, and while it can't be opened.
+    file: Option<File>,
+    /// The length of the file in bytes, as far as this process knows.
+    length: u64,
+    /// When the file is to be replaced, if time says.
+    due: Option<Timestamp>,
+    /// Whether standard error has been told that the file fails.
+    failing: bool,
+}
+
+impl LogFile {
+    /// Opens what `config` names, unless it is to be delayed.
+    ///
+    /// # Errors
+    /// The file can't be opened.
+    pub fn open(config: LogFileConfig, start: Timestamp) -> Result<LogFile, EventLogError> {
+        let mut logfile = LogFile {
+            config,
+            start,
+            file: None,
+            length: 0,
+            due: None,
+            failing: false,
+        };
+        logfile.plan_rotation();
+        if let LogTarget::File { delay: false, .. } = logfile.config.target {
+            logfile.open_file()?;
+        }
+        Ok(logfile)
+    }
+
+    /// Writes `record` if its level is high enough here.
+    pub fn write(&mut self, record: &LogRecord) {
+        if level_number(record.level) < self.config.level {
+            return;
+        }
+        let template = &self.config.template;
+        let mut line = template.format(record, &self.config.dates, self.start);
+        line.push('\n');
+        let written = match self.config.target {
+            // Where the standard streams can't be written, there is nobody left to tell.
+            LogTarget::Stdout => return drop(io::stdout().write_all(line.as_bytes())),
+            LogTarget::Stderr => return to_stderr(&line),
+            LogTarget::File { .. } => self.write_file(&line),
+        };
+        match written {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                if !self.failing {
+                    self.failing = true;
+                    to_stderr(&format!("{error}; log lines go to standard error\n"));
+                }
+                to_stderr(&line);
+            }
+        }
+    }
+
+    /// Closes the file and opens its path again; a file that rotates is rotated.
+    ///
+    /// # Errors
+    /// The file can't be opened. It is tried again at every line.
+    pub fn reopen(&mut self) -> Result<(), EventLogError> {
+        let LogTarget::File {
+            delay, rotation, ..
+        } = &self.config.target
+        else {
+            return Ok(());
+        };
+        let (delay, rotates) = (*delay, rotation.is_some());
+        if rotates {
+            self.rotate();
+        }
+        self.file = None;
+        if delay { Ok(()) } else { self.open_file() }
+    }
+
+    fn write_file(&mut self, line: &str) -> Result<(), EventLogError> {
+        if self.is_due(line) {
+            self.rotate();
+        }
+        if self.file.is_none() {
+            self.open_file()?;
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.write_all(line.as_bytes())
+            .map_err(|source| EventLogError::Write {
+                path: self.path().to_owned(),
+                source,
+            })?;
+        self.length = self.length.saturating_add(line.len() as u64);
+        Ok(())
+    }
+
+    fn open_file(&mut self) -> Result<(), EventLogError> {
+        let opened = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path())
+            .and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, file) = opened.map_err(|source| EventLogError::Open {
+            path: self.path().to_owned(),
+            source,
+        })?;
+        (self.length, self.file) = (length, Some(file));
+        Ok(())
+    }
+
+    fn is_due(&self, line: &str) -> bool {
+        match self.rotation().map(|rotation| rotation.when) {
+            None => false,
+            Some(When::Size(limit)) => {
+                self.length > 0 && self.length.saturating_add(line.len() as u64) >= limit
+            }
+            Some(When::Every(..)) => self.due.is_some_and(|due| Timestamp::now() >= due),
+        }
+    }
+
+    /// Moves the file away, if it is a regular one, so that the next line opens a new one. When
+    /// that fails, lines go on into the old one until it is due again.
+    fn rotate(&mut self) {
+        let path = self.path();
+        if let Some(Rotation { when, old_files }) = self.rotation()
+            && path.is_file()
+        {
+            let zone = TimeZone::system();
+            let rotated = rotation::rotate(path, *when, *old_files, self.due, &zone);
+            let failure = rotated.map_err(|e| format!("can't rotate {}: {e}\n", path.display()));
+            self.file = None;
+            if let Err(problem) = failure {
+                to_stderr(&problem);
+                // Who writes next will say so, if it can't be opened either.
+                let _ = self.open_file();
+                self.length = 0;
+            }
+        }
+        self.plan_rotation();
+    }
+
+    /// Finds when the file is due: an interval after it was last written, or after now.
+    fn plan_rotation(&mut self) {
+        let Some(when) = self.rotation().map(|rotation| rotation.when) else {
+            return;
+        };
+        let written = self.path().metadata().and_then(|data| data.modified());
+        let written = written.ok().and_then(|time| Timestamp::try_from(time).ok());
+        let from = match self.due {
+            None => written.unwrap_or_else(Timestamp::now),
+            Some(_) => Timestamp::now(),
+        };
+        self.due = rotation::due(when, from, &TimeZone::system());
+    }
+
+    fn rotation(&self) -> Option<&Rotation> {
+        match &self.config.target {
+            LogTarget::File { rotation, .. } => rotation.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match &self.config.target {
+            LogTarget::File { path, .. } => path,
+            _ => Path::new(""),
+        }
+    }
+}
+
+/// Writes to standard error, if it can be written.
+fn to_stderr(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+use crate::eventlog::{DateFormat, Style, Template, Unit};
+
+fn record(message: &str) -> LogRecord {
+    LogRecord {
+        level: slog::Level::Info,
+        name: "ZEO".to_owned(),
+        message: message.to_owned(),
+        time: Timestamp::UNIX_EPOCH,
+        thread: 1,
+        thread_name: String::new(),
+        path: "",
+        line: 0,
+        module: "",
+        function: "",
+    }
+}
+
+fn open(path: PathBuf, delay: bool, rotation: Option<Rotation>) -> Result<LogFile, EventLogError> {
+    let config = LogFileConfig {
+        target: LogTarget::File {
+            path,
+            delay,
+            rotation,
+        },
+        level: 20,
+        template: Template::parse(Style::Classic, "%(message)s", false).unwrap(),
+        dates: DateFormat::default(),
+    };
+    LogFile::open(config, Timestamp::UNIX_EPOCH)
+}
+
+fn read(directory: &Path, name: &str) -> String {
+    fs::read_to_string(directory.join(name)).unwrap()
+}
+
+#[test]
+fn lines_of_the_level_are_appended() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("x.log"), "old\n").unwrap();
+    let mut logfile = open(directory.path().join("x.log"), false, None).unwrap();
+    logfile.write(&record("one"));
+    let mut debug = record("two");
+    debug.level = slog::Level::Debug;
+    logfile.write(&debug);
+    assert_eq!(read(directory.path(), "x.log"), "old\none\n");
+}
+
+#[test]
+fn a_delayed_file_is_opened_by_its_first_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut logfile = open(directory.path().join("x.log"), true, None).unwrap();
+    assert!(!directory.path().join("x.log").exists());
+    logfile.write(&record("one"));
+    assert_eq!(read(directory.path(), "x.log"), "one\n");
+}
+
+#[test]
+fn reopening_follows_the_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.log");
+    let mut logfile = open(path.clone(), false, None).unwrap();
+    logfile.write(&record("one"));
+    fs::rename(&path, directory.path().join("old.log")).unwrap();
+    logfile.write(&record("two"));
+    logfile.reopen().unwrap();
+    logfile.write(&record("three"));
+    assert_eq!(read(directory.path(), "old.log"), "one\ntwo\n");
+    assert_eq!(read(directory.path(), "x.log"), "three\n");
+}
+
+#[test]
+fn a_file_that_fails_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sub/x.log");
+    assert!(matches!(
+        open(path.clone(), false, None),
+        Err(EventLogError::Open { .. })
+    ));
+
+    fs::create_dir(directory.path().join("sub")).unwrap();
+    let mut logfile = open(path, false, None).unwrap();
+    fs::remove_dir_all(directory.path().join("sub")).unwrap();
+    assert!(logfile.reopen().is_err());
+    logfile.write(&record("this goes to standard error"));
+    fs::create_dir(directory.path().join("sub")).unwrap();
+    logfile.write(&record("back"));
+    assert_eq!(read(directory.path(), "sub/x.log"), "back\n");
+}
+
+#[test]
+fn a_full_disk_is_survived() {
+    let mut logfile = open(PathBuf::from("/dev/full"), false, None).unwrap();
+    logfile.write(&record("this goes to standard error"));
+    assert!(logfile.failing);
+}
+
+#[test]
+fn files_rotate_by_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let rotation = Rotation {
+        when: When::Size(10),
+        old_files: 2,
+    };
+    let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
+    for message in ["a", "b", "c", "d", "e", "longer than the limit", "f"] {
+        logfile.write(&record(message));
+    }
+    // Python's limit is reached, not passed: four lines of two bytes.
+    assert_eq!(read(directory.path(), "x.log.2"), "e\n");
+    assert_eq!(read(directory.path(), "x.log.1"), "longer than the limit\n");
+    assert_eq!(read(directory.path(), "x.log"), "f\n");
+    assert!(!directory.path().join("x.log.3").exists());
+    logfile.reopen().unwrap();
+    assert_eq!(read(directory.path(), "x.log.1"), "f\n");
+    assert_eq!(read(directory.path(), "x.log"), "");
+}
+
+#[test]
+fn files_rotate_by_time() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in [
+        "x.log.2020-01-01",
+        "x.log.2020-01-02",
+        "x.log.2020-01-02.gz",
+        "y.log.2019-01-01",
+    ] {
+        fs::write(directory.path().join(name), "").unwrap();
+    }
+    let rotation = Rotation {
+        when: When::Every(Unit::Day, 1),
+        old_files: 2,
+    };
+    let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
+    logfile.write(&record("one"));
+    logfile.due = Some("2026-02-03T12:00:00Z".parse().unwrap());
+    logfile.write(&record("two"));
+    logfile.write(&record("three"));
+    let start = logfile.due.unwrap();
+    assert!(start > Timestamp::now());
+    assert_eq!(read(directory.path(), "x.log"), "two\nthree\n");
+    let mut names: Vec<_> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    // The day before noon of 2026-02-03 begins on 2026-02-02, in most time zones.
+    let dated = names
+        .iter()
+        .filter(|name| name.starts_with("x.log.2026-02-0"));
+    assert_eq!(dated.count(), 1);
+    assert!(!names.contains(&"x.log.2020-01-01".to_owned()));
+    assert!(names.contains(&"x.log.2020-01-02".to_owned()));
+    assert!(names.contains(&"x.log.2020-01-02.gz".to_owned()));
+    assert!(names.contains(&"y.log.2019-01-01".to_owned()));
+}
+
+#[test]
+fn a_rotation_that_fails_loses_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    // A directory in the way.
+    fs::create_dir_all(directory.path().join("x.log.1/x")).unwrap();
+    let rotation = Rotation {
+        when: When::Size(4),
+        old_files: 1,
+    };
+    let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
+    for message in ["a", "b", "c"] {
+        logfile.write(&record(message));
+    }
+    assert_eq!(read(directory.path(), "x.log"), "a\nb\nc\n");
+}

@@ -1,0 +1,161 @@
+//! Formats of log lines, in the four styles of ZConfig's log handlers: `classic`
+//! (`%(message)s`), `format` (`{message}`), `template` and `safe-template` (`$message`).
+//!
+//! A format is read once, when the configuration is, so that a wrong one is refused there.
+
+mod classic;
+mod dollar;
+mod field;
+mod spec;
+mod structured;
+
+use jiff::Timestamp;
+
+use super::{DateFormat, LogRecord};
+use field::Field;
+use spec::Spec;
+
+/// The longest that a field may be padded or cut to, in characters.
+const MAX_WIDTH: usize = 1000;
+
+/// How a format names its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `%(message)s`
+    Classic,
+    /// `{message}`
+    Format,
+    /// `$message` or `${message}`
+    Template,
+    /// As `Template`, but what it does not know is left as it stands.
+    SafeTemplate,
+}
+
+impl Style {
+    /// The style that ZConfig calls `text`.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn named(text: &str) -> Result<Style, String> {
+        match text.to_lowercase().as_str() {
+            "classic" => Ok(Style::Classic),
+            "format" => Ok(Style::Format),
+            "template" => Ok(Style::Template),
+            "safe-template" => Ok(Style::SafeTemplate),
+            _ => Err(format!(
+                "{text:?} is not a style; expected classic, format, template or safe-template"
+            )),
+        }
+    }
+}
+
+/// A format, ready to use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Piece {
+    Text(String),
+    Field(Field, Spec),
+    /// A field that no record has, as it was written. It is left so.
+    Unknown(String),
+}
+
+impl Template {
+    /// Reads the format `text`; an empty one is the message alone. `\n`, `\t`, `\b`, `\f` and
+    /// `\r` stand for control characters. With `any_field`, fields that no record has are let
+    /// through.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong in the format.
+    pub fn parse(style: Style, text: &str, any_field: bool) -> Result<Template, String> {
+        let text = with_control_characters(text);
+        if text.is_empty() {
+            let pieces = vec![Piece::Field(Field::Message, Spec::default())];
+            return Ok(Template { pieces });
+        }
+        let pieces = match style {
+            Style::Classic => classic::pieces(&text),
+            Style::Format => structured::pieces(&text),
+            Style::Template => dollar::pieces(&text, false),
+            Style::SafeTemplate => dollar::pieces(&text, true),
+        }?;
+        let mut fields = 0;
+        for piece in &pieces {
+            match piece {
+                Piece::Text(_) => continue,
+                Piece::Field(field, spec) => spec.check(*field)?,
+                Piece::Unknown(_) if any_field || style == Style::SafeTemplate => {}
+                Piece::Unknown(written) => return Err(format!("unknown field {written}")),
+            }
+            fields += 1;
+        }
+        if fields == 0 && style != Style::SafeTemplate {
+            return Err(format!("the format {text:?} has no field"));
+        }
+        Ok(Template { pieces })
+    }
+
+    /// The line for `record`, without a newline at its end. `start` is when the log was
+    /// started, for `relativeCreated`.
+    pub fn format(&self, record: &LogRecord, dates: &DateFormat, start: Timestamp) -> String {
+        let mut line = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) | Piece::Unknown(text) => line.push_str(text),
+                Piece::Field(field, spec) => {
+                    spec.push(&mut line, field.value(record, dates, start));
+                }
+            }
+        }
+        line
+    }
+}
+
+impl Piece {
+    /// The field called `name`, or the unknown one that is `written` so.
+    fn field(name: &str, spec: Spec, written: &str) -> Piece {
+        match Field::named(name) {
+            Some(field) => Piece::Field(field, spec),
+            None => Piece::Unknown(written.to_owned()),
+        }
+    }
+}
+
+/// Adds `text` to `pieces`, to the last one if that is text.
+fn push_text(pieces: &mut Vec<Piece>, text: &str) {
+    match pieces.last_mut() {
+        Some(Piece::Text(last)) => last.push_str(text),
+        _ if text.is_empty() => {}
+        _ => pieces.push(Piece::Text(text.to_owned())),
+    }
+}
+
+fn with_control_characters(text: &str) -> String {
+    text.replace(r"\n", "\n")
+        .replace(r"\t", "\t")
+        .replace(r"\b", "\u{8}")
+        .replace(r"\f", "\u{c}")
+        .replace(r"\r", "\r")
+}
+
+/// Reads a width or a precision, up to [`MAX_WIDTH`]; `None` if `text` does not begin with a
+/// digit.
+fn number(text: &str) -> Result<(Option<usize>, &str), String> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+    if digits.is_empty() {
+        return Ok((None, rest));
+    }
+    match digits.parse() {
+        Ok(number) if number <= MAX_WIDTH => Ok((Some(number), rest)),
+        _ => Err(format!(
+            "{digits} is too wide for a field; at most {MAX_WIDTH}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

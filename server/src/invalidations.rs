@@ -1,0 +1,99 @@
+//! The last transactions, for clients that come back after a short absence.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use zeo_proto::{Oid, Tid};
+
+/// The last N transactions with the objects that they changed.
+#[derive(Debug)]
+pub struct Invalidations {
+    /// Oldest first. The first entry only says how far back the queue
+    /// reaches: its objects are never asked for.
+    recent: VecDeque<(Tid, Arc<[Oid]>)>,
+    limit: usize,
+}
+
+impl Invalidations {
+    /// A queue of at most `limit` transactions, filled from the end of the
+    /// storage where it can tell; else it reaches back to its last tid, so
+    /// that clients that are up to date stay so.
+    pub fn new(limit: usize, last: Tid, known: Option<Vec<(Tid, Vec<Oid>)>>) -> Self {
+        let known = known.filter(|known| !known.is_empty());
+        let recent = match known {
+            Some(known) => known
+                .into_iter()
+                .map(|(tid, oids)| (tid, oids.into()))
+                .collect(),
+            None => VecDeque::from([(last, Arc::from([]))]),
+        };
+        Self {
+            recent,
+            limit: limit.max(1),
+        }
+    }
+
+    /// Enters a transaction.
+    pub fn push(&mut self, tid: Tid, oids: &[Oid]) {
+        while self.recent.len() >= self.limit {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((tid, oids.into()));
+    }
+
+    /// The last tid and all objects changed after `since`; `None` when the
+    /// queue does not reach back so far.
+    pub fn since(&self, since: Tid) -> Option<(Tid, Vec<Oid>)> {
+        let (oldest, _) = self.recent.front()?;
+        let (last, _) = self.recent.back()?;
+        if *oldest > since {
+            return None;
+        }
+        let newer = self.recent.iter().rev().take_while(|(tid, _)| *tid > since);
+        let oids: BTreeSet<Oid> = newer.flat_map(|(_, oids)| oids.iter().copied()).collect();
+        Some((*last, oids.into_iter().collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn oids(numbers: &[u64]) -> Vec<Oid> {
+        numbers.iter().map(|&n| Oid::new(n)).collect()
+    }
+
+    #[test]
+    fn reaches_back_as_far_as_its_limit() {
+        let mut queue = Invalidations::new(3, Tid::new(10), None);
+        assert_eq!(queue.since(Tid::new(10)), Some((Tid::new(10), vec![])));
+        assert_eq!(queue.since(Tid::new(9)), None);
+        queue.push(Tid::new(11), &oids(&[1, 2]));
+        queue.push(Tid::new(12), &oids(&[2, 3]));
+        assert_eq!(
+            queue.since(Tid::new(10)),
+            Some((Tid::new(12), oids(&[1, 2, 3])))
+        );
+        queue.push(Tid::new(13), &oids(&[4]));
+        assert_eq!(queue.since(Tid::new(10)), None, "the limit is 3");
+        assert_eq!(
+            queue.since(Tid::new(11)),
+            Some((Tid::new(13), oids(&[2, 3, 4])))
+        );
+        assert_eq!(
+            queue.since(Tid::new(99)),
+            Some((Tid::new(13), vec![])),
+            "ahead of us"
+        );
+    }
+
+    #[test]
+    fn starts_with_what_the_storage_knows() {
+        let known = vec![(Tid::new(5), oids(&[1])), (Tid::new(6), oids(&[2]))];
+        let queue = Invalidations::new(100, Tid::new(6), Some(known));
+        assert_eq!(queue.since(Tid::new(5)), Some((Tid::new(6), oids(&[2]))));
+        assert_eq!(queue.since(Tid::new(4)), None);
+        let empty = Invalidations::new(100, Tid::ZERO, Some(vec![]));
+        assert_eq!(empty.since(Tid::ZERO), Some((Tid::ZERO, vec![])));
+    }
+}

@@ -1,0 +1,215 @@
+//! How other threads reach a session: a bounded queue of events and a
+//! descriptor that the session can wait for together with its socket.
+//!
+//! Whoever posts never waits. A mailbox that is full closes its session (the
+//! client comes back and verifies its cache), since an invalidation that is
+//! dropped would leave stale objects in a client for ever.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::{Receiver, Sender};
+use rustix::event::{EventfdFlags, eventfd};
+use zeo_proto::exception::Exception;
+use zeo_proto::marshal::{Encoding, Flag, encode_message};
+use zeo_proto::{Oid, Tid, Value};
+
+use crate::order::{Rule, is_broken};
+use crate::session::Session;
+
+/// How many events may wait for a session that does not look at them.
+pub const CAPACITY: usize = 10_000;
+
+/// What a session is told.
+pub enum Event {
+    /// It is entered for invalidations; the last tid at that moment.
+    Registered(Tid),
+    /// The locks that its vote of this number asked for are its own.
+    Granted(u64),
+    /// Its transaction is durable and visible.
+    Finished(Tid),
+    /// Its transaction could not be written.
+    FinishFailed(Exception),
+    /// A message to pass on: another client's invalidation, or new sizes.
+    Notice(Arc<Notice>),
+    /// The answer to `getInvalidations`: the last tid and the objects
+    /// changed since; `None` when the queue does not reach back so far.
+    Invalidations(Option<(Tid, Vec<Oid>)>),
+    /// A helper thread is done; this is what remains to do in the session.
+    Job(Box<dyn FnOnce(&mut Session) + Send>),
+}
+
+/// A notification for many clients, encoded once for each encoding.
+pub struct Notice {
+    method: &'static str,
+    args: Value<'static>,
+    frames: [OnceLock<Vec<u8>>; 2],
+}
+
+impl Notice {
+    /// `invalidateTransaction(tid, oids)`.
+    pub fn invalidate(tid: Tid, oids: &[Oid]) -> Self {
+        let oids = oids.iter().map(|&oid| oid.into()).collect();
+        Self::new(
+            "invalidateTransaction",
+            Value::Tuple(vec![tid.into(), Value::List(oids)]),
+        )
+    }
+
+    /// `info({length, size})`.
+    pub fn info(length: u64, size: u64) -> Self {
+        Self::new("info", Value::Tuple(vec![size_info(length, size)]))
+    }
+
+    fn new(method: &'static str, args: Value<'static>) -> Self {
+        Self {
+            method,
+            args,
+            frames: [OnceLock::new(), OnceLock::new()],
+        }
+    }
+
+    /// The frame of the notification.
+    pub fn frame(&self, encoding: Encoding) -> &[u8] {
+        let slot = match encoding {
+            Encoding::Pickle => &self.frames[0],
+            Encoding::Msgpack => &self.frames[1],
+        };
+        slot.get_or_init(|| {
+            let mut frame = Vec::new();
+            let id = Value::Int(0);
+            // Ids and numbers can be written in either encoding.
+            let _ = encode_message(
+                &mut frame,
+                encoding,
+                &id,
+                Flag::Async,
+                self.method,
+                &self.args,
+            );
+            frame
+        })
+    }
+}
+
+/// The dict that `info` and part of `get_info` consist of.
+pub fn size_info(length: u64, size: u64) -> Value<'static> {
+    Value::Dict(vec![
+        (Value::str("length"), Value::Int(i128::from(length))),
+        (Value::str("size"), Value::Int(i128::from(size))),
+    ])
+}
+
+struct Wake {
+    event: OwnedFd,
+    /// True from the first post until the session clears it: further posts
+    /// need no system call.
+    pending: AtomicBool,
+    close: OnceLock<&'static str>,
+}
+
+impl Wake {
+    fn wake(&self) {
+        if !self.pending.swap(true, Ordering::SeqCst) {
+            // Can only fail when the counter is full, and then it wakes.
+            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+/// The end that others post to.
+#[derive(Clone)]
+pub struct Mailbox {
+    events: Sender<Event>,
+    wake: Arc<Wake>,
+}
+
+impl Mailbox {
+    /// Posts an event. False when the mailbox was full: then the session has
+    /// been told to close, and nothing may be posted any more.
+    #[must_use = "a client whose mailbox is full must be forgotten"]
+    pub fn post(&self, event: Event) -> bool {
+        if self.events.len() >= CAPACITY {
+            if is_broken(Rule::FullMailboxCloses) {
+                return true;
+            }
+            self.close("it does not read its invalidations");
+            return false;
+        }
+        // The session is gone: it needs nothing any more.
+        let _ = self.events.send(event);
+        self.wake.wake();
+        true
+    }
+
+    /// Tells the session to end, whatever else is waiting; `reason` is for
+    /// its log.
+    pub fn close(&self, reason: &'static str) {
+        let _ = self.wake.close.set(reason);
+        self.wake.wake();
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a mailbox of {} events", self.events.len())
+    }
+}
+
+/// The session's end.
+pub struct Inbox {
+    events: Receiver<Event>,
+    wake: Arc<Wake>,
+}
+
+/// A new mailbox.
+pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let wake = Arc::new(Wake {
+        event,
+        pending: AtomicBool::new(false),
+        close: OnceLock::new(),
+    });
+    Ok((
+        Mailbox {
+            events: sender,
+            wake: Arc::clone(&wake),
+        },
+        Inbox {
+            events: receiver,
+            wake,
+        },
+    ))
+}
+
+impl Inbox {
+    /// Becomes readable when something was posted.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.wake.event.as_fd()
+    }
+
+    /// True when there is something to look at. Cheap.
+    pub fn has_news(&self) -> bool {
+        self.wake.pending.load(Ordering::SeqCst)
+    }
+
+    /// Takes note of the wake-up; [`Self::next`] until `None` comes next.
+    pub fn clear(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.wake.event, &mut count);
+        self.wake.pending.store(false, Ordering::SeqCst);
+    }
+
+    /// The next event.
+    pub fn next(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Why the session is to end, if it is.
+    pub fn closed(&self) -> Option<&'static str> {
+        self.wake.close.get().copied()
+    }
+}

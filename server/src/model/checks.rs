@@ -1,0 +1,53 @@
+//! What a distrustful client checks in what it receives.
+
+use std::collections::BTreeMap;
+
+use zeo_proto::{Oid, Tid};
+
+/// All that one connection has been told, in order.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    registered: Option<Tid>,
+    last: Tid,
+    /// The last transaction that this connection knows to have changed an
+    /// object.
+    changed: BTreeMap<Oid, Tid>,
+    /// Every transaction that it was told of, its own included.
+    pub(super) seen: Vec<Tid>,
+}
+
+impl Checks {
+    pub(super) fn registered(&mut self, last: Tid) {
+        self.registered = Some(last);
+        self.last = last;
+    }
+
+    /// The tid that `register` answered.
+    pub(super) fn since(&self) -> Option<Tid> {
+        self.registered
+    }
+
+    /// An invalidation, or the client's own finish.
+    pub(super) fn transaction(&mut self, tid: Tid, oids: &[Oid]) -> Result<(), String> {
+        if self.registered.is_none() {
+            return Err(format!("{tid} comes before the reply to register"));
+        }
+        if tid <= self.last {
+            return Err(format!("{tid} comes after {}", self.last));
+        }
+        self.last = tid;
+        self.seen.push(tid);
+        self.changed.extend(oids.iter().map(|&oid| (oid, tid)));
+        Ok(())
+    }
+
+    /// A reply that calls `serial` current.
+    pub(super) fn current(&self, oid: Oid, serial: Tid) -> Result<(), String> {
+        match self.changed.get(&oid) {
+            Some(&changed) if changed > serial => Err(format!(
+                "{oid} is said to be current at {serial}, behind its invalidation by {changed}"
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A world of its own for the commit logic: the real coordinator, sessions,
+//! connections and storage, stepped in one thread by a seeded scheduler, with
+//! clients that distrust every answer, a clock that the test winds, and no
+//! disk. What it checks holds for every order of steps that threads could
+//! take.
+
+mod checks;
+mod client;
+mod history;
+mod storage;
+mod world;
+
+use self::world::{Plan, World};
+use crate::order::{Rule, break_rule};
+
+const SEEDS: u64 = 60;
+const STEPS: usize = 1500;
+
+/// Runs one world; what it finds wrong is the error.
+fn run(seed: u64, plan: &Plan) -> Result<(), String> {
+    let world = World::new(seed, plan);
+    world.run(STEPS).map_err(|why| format!("seed {seed}: {why}"))
+}
+
+fn found_by_any_seed(plan: &Plan) -> Option<String> {
+    (0..SEEDS * 4).find_map(|seed| run(seed, plan).err())
+}
+
+#[test]
+fn every_order_of_steps_keeps_the_rules() {
+    break_rule(None);
+    for seed in 0..SEEDS {
+        run(seed, &Plan::default()).unwrap();
+    }
+}
+
+#[test]
+fn transactions_that_stall_time_out_and_hold_up_nobody() {
+    break_rule(None);
+    let plan = Plan { stalls: true, ..Plan::default() };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
+#[test]
+fn a_conflict_reported_to_the_client_can_be_resolved_there() {
+    break_rule(None);
+    let plan = Plan { client_conflict_resolution: true, ..Plan::default() };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
+#[test]
+fn a_failing_disk_ends_commits_and_nothing_else() {
+    break_rule(None);
+    let plan = Plan { disk_fails: true, ..Plan::default() };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
+#[test]
+fn announcing_before_publishing_is_noticed() {
+    assert_noticed(Rule::PublishThenAnnounce, &Plan::default());
+}
+
+#[test]
+fn draining_before_answering_is_noticed() {
+    assert_noticed(Rule::AnswerThenDrain, &Plan::default());
+}
+
+#[test]
+fn announcing_out_of_order_is_noticed() {
+    assert_noticed(Rule::MailboxInTidOrder, &Plan::default());
+}
+
+#[test]
+fn reading_the_last_tid_before_subscribing_is_noticed() {
+    assert_noticed(Rule::SubscribeThenRead, &Plan::default());
+}
+
+#[test]
+fn dropping_from_a_full_mailbox_is_noticed() {
+    assert_noticed(Rule::FullMailboxCloses, &Plan { sleepers: true, ..Plan::default() });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed() {
+    break_rule(None);
+    let plan = Plan { sleepers: true, ..Plan::default() };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
+fn assert_noticed(rule: Rule, plan: &Plan) {
+    break_rule(Some(rule));
+    let found = found_by_any_seed(plan);
+    break_rule(None);
+    let found = found.unwrap_or_else(|| panic!("nobody noticed that {rule:?} was broken"));
+    println!("{rule:?}: {found}");
+}

@@ -1,0 +1,335 @@
+//! The scheduler of the model, and what must be true when all is quiet.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender};
+use slog::{Discard, Logger, o};
+use zeo_proto::Tid;
+use zeo_proto::marshal::Encoding;
+use zeo_proto::stream::Stream;
+use zeo_storage::Storage;
+use zeo_storage::mapping_storage::MappingStorage;
+
+use super::client::Client;
+use super::history::History;
+use super::storage::Interrupted;
+use crate::clock::Clock;
+use crate::connection::Connection;
+use crate::coordinator::{Coordinator, Parts, Request};
+use crate::log_writer::{self, Queued};
+use crate::mailbox::mailbox;
+use crate::server::{Settings, Shelf, StorageHandle};
+use crate::session::Session;
+use crate::stats::Stats;
+
+const CLIENTS: usize = 6;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What happens in a world beside the usual.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Clients may never finish what they have voted for.
+    pub(super) stalls: bool,
+    /// A client registers and then reads nothing.
+    pub(super) sleepers: bool,
+    /// At some time the disk fails.
+    pub(super) disk_fails: bool,
+    pub(super) client_conflict_resolution: bool,
+}
+
+/// Numbers that depend on nothing but the seed.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A clock that stands still unless it is wound.
+struct StillClock {
+    start: Instant,
+    wound: Mutex<Duration>,
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + *self.wound.lock().unwrap()
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + *self.wound.lock().unwrap()
+    }
+}
+
+/// Everything but the clients. Each part is borrowed by itself, so that a
+/// step may interrupt another one that it does not touch.
+pub(super) struct World {
+    random: RefCell<Random>,
+    plan: Plan,
+    clock: Arc<StillClock>,
+    storage: Arc<Interrupted>,
+    stats: Arc<Stats>,
+    shelf: Arc<Shelf>,
+    settings: Arc<Settings>,
+    coordinator: RefCell<Coordinator>,
+    requests: (Sender<Request>, Receiver<Request>),
+    queue: Receiver<Queued>,
+    clients: Vec<RefCell<Client>>,
+    history: RefCell<History>,
+    /// What a client found wrong.
+    found: RefCell<Option<String>>,
+    next_client: RefCell<u64>,
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+}
+
+/// Lets others go on in the middle of a step.
+pub(super) fn interrupt() {
+    if let Some(world) = WORLD.with(|world| world.borrow().clone()) {
+        let steps = world.random.borrow_mut().below(6);
+        (0..steps).for_each(|_| world.step());
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64, plan: &Plan) -> Rc<Self> {
+        let storage = Arc::new(Interrupted {
+            inner: Arc::new(MappingStorage::new("model").unwrap()),
+            failing: false.into(),
+        });
+        let clock = Arc::new(StillClock { start: Instant::now(), wound: Mutex::default() });
+        let stats = Arc::new(Stats::new());
+        let (log_writer, queue) = crossbeam_channel::unbounded();
+        let parts = Parts {
+            storage: Arc::clone(&storage) as Arc<dyn Storage>,
+            stats: Arc::clone(&stats),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            log: Logger::root(Discard, o!()),
+            timeout: Some(TIMEOUT),
+            queue_size: 10,
+        };
+        let requests = crossbeam_channel::unbounded();
+        let handle = StorageHandle {
+            storage: Arc::clone(&storage) as Arc<dyn Storage>,
+            stats: Arc::clone(&stats),
+            coordinator: requests.0.clone(),
+        };
+        let settings = Settings {
+            encoding: if seed.is_multiple_of(2) { Encoding::Pickle } else { Encoding::Msgpack },
+            read_only: false,
+            max_message_size: 1 << 20,
+            client_conflict_resolution: plan.client_conflict_resolution,
+            invalidation_age: None,
+            invalidation_queue_size: 10,
+            transaction_timeout: Some(TIMEOUT),
+        };
+        let mut world = Self {
+            random: RefCell::new(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+            plan: Plan { ..*plan },
+            clock,
+            storage,
+            stats,
+            shelf: Arc::new(Shelf::of([("1".to_owned(), handle)])),
+            settings: Arc::new(settings),
+            coordinator: RefCell::new(Coordinator::new(parts, log_writer).unwrap()),
+            requests,
+            queue,
+            clients: Vec::new(),
+            history: RefCell::default(),
+            found: RefCell::default(),
+            next_client: RefCell::new(1),
+        };
+        world.clients =
+            (0..CLIENTS).map(|n| RefCell::new(world.connect(plan.sleepers && n == 0))).collect();
+        Rc::new(world)
+    }
+
+    fn connect(&self, asleep: bool) -> Client {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (mailbox, inbox) = mailbox().unwrap();
+        let mut id = self.next_client.borrow_mut();
+        *id += 1;
+        let session = Session::new(
+            *id,
+            "model".into(),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.shelf),
+            mailbox,
+            &Logger::root(Discard, o!()),
+        );
+        let connection = Connection::new(Stream::unix(theirs).unwrap(), &session);
+        Client::new(ours, (connection, session, inbox), self.settings.encoding, asleep)
+    }
+
+    /// Takes random steps, lets everything come to rest, and checks what is
+    /// left.
+    pub(super) fn run(self: &Rc<Self>, steps: usize) -> Result<(), String> {
+        WORLD.set(Some(Rc::clone(self)));
+        let result = self.run_steps(steps);
+        WORLD.set(None);
+        result
+    }
+
+    fn run_steps(&self, steps: usize) -> Result<(), String> {
+        for step in 0..steps {
+            self.step();
+            if self.plan.disk_fails && step == steps / 2 {
+                self.storage.failing.store(true, Ordering::Relaxed);
+            }
+            if let Some(found) = self.found.take() {
+                return Err(found);
+            }
+        }
+        if self.plan.sleepers {
+            self.flood();
+        }
+        self.come_to_rest()?;
+        self.check()
+    }
+
+    /// One step of whoever comes first; of nobody, if that one is busy
+    /// further up.
+    fn step(&self) {
+        let who = self.random.borrow_mut().below(3 * CLIENTS as u64 + 4);
+        match who {
+            0 | 1 => self.coordinate(),
+            2 => self.append(),
+            3 => self.wind(),
+            _ => self.step_client((who as usize - 4) / 3, (who as usize - 4) % 3),
+        }
+    }
+
+    fn coordinate(&self) -> bool {
+        let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else { return false };
+        coordinator.expire();
+        let Ok(request) = self.requests.1.try_recv() else { return false };
+        coordinator.handle(request);
+        true
+    }
+
+    fn append(&self) -> bool {
+        let Ok(first) = self.queue.try_recv() else { return false };
+        let storage = Arc::clone(&self.storage) as Arc<dyn Storage>;
+        let _ = self.requests.0.send(log_writer::append_waiting(&storage, first, &self.queue));
+        true
+    }
+
+    fn wind(&self) {
+        let mut random = self.random.borrow_mut();
+        let long = self.plan.stalls && random.one_in(20);
+        let by = if long { TIMEOUT } else { Duration::from_millis(random.below(3)) };
+        *self.clock.wound.lock().unwrap() += by;
+    }
+
+    fn step_client(&self, number: usize, kind: usize) {
+        let Ok(mut client) = self.clients[number].try_borrow_mut() else { return };
+        let Ok(mut history) = self.history.try_borrow_mut() else { return };
+        match kind {
+            0 => {
+                // The history is nobody's business while others go on.
+                drop(history);
+                let mut gone = History::default();
+                client.turn(&mut gone);
+                self.history.borrow_mut().unknown += gone.unknown;
+            }
+            1 => {
+                if let Err(found) = client.read(&mut history) {
+                    self.found.borrow_mut().get_or_insert(found);
+                }
+            }
+            _ if client.is_connected() => {
+                let mut random = self.random.borrow_mut();
+                client.act(&mut random, &self.plan, &mut history);
+            }
+            _ => *client = self.connect(false),
+        }
+    }
+
+    /// More transactions than a mailbox holds, past a client that sleeps.
+    fn flood(&self) {
+        let coordinator = &mut *self.coordinator.borrow_mut();
+        for number in 0..2 * crate::mailbox::CAPACITY as u64 {
+            let tid = Tid::new(u64::MAX / 2 + number);
+            coordinator.announce(0, tid, &[]);
+        }
+    }
+
+    fn come_to_rest(&self) -> Result<(), String> {
+        for _ in 0..2000 {
+            let mut busy = self.coordinate() || self.append();
+            for number in 0..CLIENTS {
+                self.step_client(number, 0);
+                self.step_client(number, 1);
+                let client = self.clients[number].borrow();
+                let idle = client.is_idle() || client.is_asleep();
+                drop(client);
+                if !idle {
+                    self.step_client(number, 2);
+                    busy = true;
+                }
+            }
+            if let Some(found) = self.found.take() {
+                return Err(found);
+            }
+            if !busy && self.requests.1.is_empty() && self.queue.is_empty() {
+                return Ok(());
+            }
+            if self.plan.stalls {
+                *self.clock.wound.lock().unwrap() += Duration::from_secs(1);
+            }
+        }
+        Err("the world does not come to rest: somebody waits for ever".into())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let history = self.history.borrow();
+        if history.unknown == 0 {
+            self.check_history(&history)?;
+        }
+        for client in &self.clients {
+            let client = client.borrow();
+            let Some(since) = client.checks.since().filter(|_| client.is_connected()) else {
+                continue;
+            };
+            if client.is_asleep() && self.plan.sleepers {
+                return Err("a client that reads nothing is still there".into());
+            }
+            let seen: BTreeSet<Tid> = client.checks.seen.iter().copied().collect();
+            let missed = history.finished.range(since..).find(|&(tid, _)| *tid > since && !seen.contains(tid));
+            if let Some((tid, _)) = missed {
+                return Err(format!("a client that registered at {since} was not told of {tid}"));
+            }
+        }
+        match self.stats.waiting.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            n => Err(format!("{n} votes wait for ever")),
+        }
+    }
+
+    /// With every outcome known, the storage holds what was acknowledged and
+    /// nothing else.
+    fn check_history(&self, history: &History) -> Result<(), String> {
+        for (oid, tid) in history.replay()? {
+            let found = self.storage.inner.get_tid(oid).map_err(|why| why.to_string())?;
+            if found != tid {
+                return Err(format!("{oid} should be at {tid} and is at {found}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! The command line of runzeo, and what it makes of the configuration file.
+
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::schema::{Config, FileStorageConfig, StorageConfig, StorageKind, ZeoConfig, seconds};
+use crate::zconfig::datatypes::{self, Address};
+use crate::zconfig::{self, ConfigError, Env};
+
+/// The longest message by default, in bytes: what a message's 4-byte length can say, which is
+/// the only limit that Python's server has.
+pub const DEFAULT_MAX_MESSAGE_SIZE: u32 = u32::MAX;
+
+/// Serve ZODB storages to ZEO clients.
+///
+/// Options given here override the configuration file. Unless -C is given, -a and -f are
+/// required.
+#[derive(Debug, Parser)]
+#[command(name = "runzeo", version, infer_long_args = true)]
+struct CommandLine {
+    /// Configuration file
+    #[arg(short = 'C', long, value_name = "FILE")]
+    configure: Vec<PathBuf>,
+    /// Server address: PORT, HOST:PORT, or a PATH with at least one "/"
+    #[arg(short, long, value_parser = datatypes::socket_binding_address)]
+    address: Vec<Address>,
+    /// File of a FileStorage; may be given several times, for storages named 1, 2 ...
+    #[arg(short, long)]
+    filename: Vec<PathBuf>,
+    /// Transaction timeout in seconds (default 30)
+    #[arg(short, long, value_parser = seconds, allow_negative_numbers = true)]
+    timeout: Vec<std::time::Duration>,
+    /// File to write the process id to; default $INSTANCE_HOME/var/ZEO.pid, if INSTANCE_HOME is
+    /// set
+    #[arg(long, value_name = "PATH")]
+    pid_file: Vec<PathBuf>,
+    /// Longest message taken from a client, such as 100mb (default 4 GiB); also
+    /// RZEO_MAX_MESSAGE_SIZE in the environment
+    #[arg(long, value_name = "SIZE", value_parser = message_size)]
+    max_message_size: Vec<u32>,
+}
+
+/// All that a server is told: by the command line, the configuration file and the environment,
+/// in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The configuration, with what the command line overrides.
+    pub config: Config,
+    /// Whether to speak msgpack.
+    pub msgpack: bool,
+    /// The file to write the process's id to, if any.
+    pub pid_file: Option<PathBuf>,
+    /// The longest message to take from a client, in bytes.
+    pub max_message_size: u32,
+}
+
+/// Why there are no options.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// Help or the version was asked for: the text to print, and no error.
+    #[error("{0}")]
+    Information(String),
+    /// Wrong usage.
+    #[error("{0}")]
+    Usage(String),
+    /// Wrong configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl OptionsError {
+    /// What to tell: a line that begins with `Error: `, or the help that was asked for.
+    pub fn report(&self) -> String {
+        match self {
+            OptionsError::Information(text) => text.clone(),
+            OptionsError::Usage(_) => format!("Error: {self}\nFor help, use runzeo -h\n"),
+            OptionsError::Config(_) => format!("Error: {self}\n"),
+        }
+    }
+
+    /// The status to exit with: 2, or 0 for help.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            OptionsError::Information(_) => 0,
+            OptionsError::Usage(_) | OptionsError::Config(_) => 2,
+        }
+    }
+}
+
+impl Options {
+    /// Reads the command line `args`, which begins with the program's name, and the
+    /// configuration file that it names.
+    ///
+    /// # Errors
+    /// [`OptionsError`], of which [`OptionsError::report`] is to be printed.
+    pub fn parse<I>(args: I, env: Env) -> Result<Options, OptionsError>
+    where
+        I: IntoIterator,
+        I::Item: Into<std::ffi::OsString> + Clone,
+    {
+        let matches = CommandLine::command()
+            .try_get_matches_from(args)
+            .and_then(|matches| CommandLine::from_arg_matches(&matches));
+        let mut line = matches.map_err(usage)?;
+        let file = agreed("-C", std::mem::take(&mut line.configure))?;
+        let timeout = agreed("-t", std::mem::take(&mut line.timeout))?;
+        let pid_file = agreed("--pid-file", std::mem::take(&mut line.pid_file))?;
+        let mut config = config(file.as_deref(), line.address.pop(), line.filename, env)?;
+        if let Some(timeout) = timeout {
+            config.zeo.transaction_timeout = timeout;
+        }
+        let msgpack = config.zeo.msgpack;
+        Ok(Options {
+            msgpack: msgpack.unwrap_or_else(|| non_empty("ZEO_MSGPACK", env).is_some()),
+            pid_file: resolved_pid_file(pid_file, &config.zeo, env),
+            max_message_size: agreed("--max-message-size", line.max_message_size)?
+                .map_or_else(|| max_message_size(env), Ok)?,
+            config,
+        })
+    }
+}
+
+/// The configuration in `file`, overridden by the command line's address and filenames.
+fn config(
+    file: Option<&Path>,
+    address: Option<Address>,
+    filenames: Vec<PathBuf>,
+    env: Env,
+) -> Result<Config, OptionsError> {
+    let missing = |what: &str| OptionsError::Usage(what.to_owned());
+    let storages: Vec<StorageConfig> = (1..)
+        .zip(filenames)
+        .map(|(number, path)| StorageConfig {
+            name: number.to_string(),
+            kind: StorageKind::FileStorage(FileStorageConfig::new(path)),
+            place: None,
+        })
+        .collect();
+    let mut config = match file {
+        Some(file) => Config::from_tree(&zconfig::load(file, env)?)?,
+        None => Config {
+            zeo: ZeoConfig::new(
+                address
+                    .clone()
+                    .ok_or_else(|| missing("no server address specified; use -a or -C"))?,
+            ),
+            storages: Vec::new(),
+            eventlog: None,
+        },
+    };
+    if let Some(address) = address {
+        config.zeo.address = address;
+    }
+    if !storages.is_empty() {
+        config.storages = storages;
+    }
+    if config.storages.is_empty() {
+        return Err(missing("no storages specified; use -f or -C"));
+    }
+    Ok(config)
+}
+
+/// The one value among those given for `option`, which may be repeated only as it is.
+fn agreed<T: PartialEq>(option: &str, values: Vec<T>) -> Result<Option<T>, OptionsError> {
+    let mut values = values.into_iter();
+    let first = values.next();
+    if values.any(|value| Some(&value) != first.as_ref()) {
+        let problem = format!("conflicting command line option {option:?}");
+        return Err(OptionsError::Usage(problem));
+    }
+    Ok(first)
+}
+
+/// A read-only server writes no pid file. An empty name is none.
+fn resolved_pid_file(option: Option<PathBuf>, zeo: &ZeoConfig, env: Env) -> Option<PathBuf> {
+    if zeo.read_only {
+        return None;
+    }
+    let given = option.or_else(|| zeo.pid_filename.clone());
+    given
+        .filter(|path| !path.as_os_str().is_empty())
+        .or_else(|| Some(Path::new(&non_empty("INSTANCE_HOME", env)?).join("var/ZEO.pid")))
+}
+
+fn max_message_size(env: Env) -> Result<u32, OptionsError> {
+    let name = "RZEO_MAX_MESSAGE_SIZE";
+    let Some(text) = non_empty(name, env) else {
+        return Ok(DEFAULT_MAX_MESSAGE_SIZE);
+    };
+    message_size(&text)
+        .map_err(|problem| OptionsError::Usage(format!("bad value in ${name}: {problem}")))
+}
+
+/// A size of at least 1 kB. A length beyond what a message can have is as good as the longest.
+fn message_size(text: &str) -> Result<u32, String> {
+    let size = datatypes::byte_size(text)?;
+    if size < 1024 {
+        return Err(format!("{text:?} is too small; expected at least 1kb"));
+    }
+    Ok(size.try_into().unwrap_or(u32::MAX))
+}
+
+fn non_empty(name: &str, env: Env) -> Option<String> {
+    env(name).filter(|value| !value.is_empty())
+}
+
+/// One line out of clap's several, or the whole of what is not an error.
+fn usage(error: clap::Error) -> OptionsError {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            OptionsError::Information(error.to_string())
+        }
+        _ if is_positional(&error) => {
+            OptionsError::Usage("positional arguments are not supported".to_owned())
+        }
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            OptionsError::Usage(line.trim_start_matches("error: ").to_owned())
+        }
+    }
+}
+
+fn is_positional(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind, ContextValue};
+    error.kind() == ErrorKind::UnknownArgument
+        && matches!(
+            error.get(ContextKind::InvalidArg),
+            Some(ContextValue::String(argument)) if !argument.starts_with('-')
+        )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! The file that holds the server's process id.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+
+/// A pid file that was written.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+}
+
+impl PidFile {
+    /// Writes this process's id and a newline to a new file at `path`; what is there is
+    /// replaced. A server that can't write it should say so and go on, as Python's does.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(path: &Path) -> io::Result<PidFile> {
+        // Not through a link, and not into a file that others have open.
+        remove(path)?;
+        fs::write(path, format!("{}\n", process::id()))?;
+        Ok(PidFile {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Deletes the file, if it is still there.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn remove(self) -> io::Result<()> {
+        remove(&self.path)
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_holds_the_pid_until_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ZEO.pid");
+        fs::write(&path, "the file of a server that crashed").unwrap();
+        let pid_file = PidFile::write(&path).unwrap();
+        let text = fs::read_to_string(pid_file.path()).unwrap();
+        assert_eq!(text, format!("{}\n", process::id()));
+        pid_file.remove().unwrap();
+        assert!(!path.exists());
+
+        let pid_file = PidFile::write(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        pid_file.remove().unwrap();
+
+        assert!(PidFile::write(&directory.path().join("none/ZEO.pid")).is_err());
+    }
+}

@@ -1,0 +1,195 @@
+//! The life of the server process: start, signals, stop.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use slog::{Drain, Logger, crit, error, info, o, warn};
+use zeo_proto::marshal::Encoding;
+
+use crate::acceptor::{Acceptors, is_in_use};
+use crate::eventlog::{EventLog, EventLogConfig, EventLogError};
+use crate::options::Options;
+use crate::pidfile::PidFile;
+use crate::server::{Server, Settings, StartError};
+use crate::signals::{self, Signal};
+use crate::storages::{self, OpenError};
+use crate::zconfig::datatypes::Address;
+
+/// How often the index is saved while the server runs (if it has changed
+/// enough for that).
+const INDEX_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Somebody listens at the address already.
+    #[error("address {0} already in use")]
+    InUse(Address),
+    /// The log can't be written.
+    #[error("eventlog: {0}")]
+    Log(#[from] EventLogError),
+    /// The log's format makes no sense.
+    #[error("eventlog: {0}")]
+    Format(String),
+    /// A storage can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The server's threads can't be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The address can't be listened at.
+    #[error("can't listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: Address,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Signals can't be caught.
+    #[error("can't catch signals: {0}")]
+    Signals(io::Error),
+}
+
+impl RunError {
+    /// The status to exit with: 2 for what is a matter of usage, else 1.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            RunError::InUse(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs the server until a signal stops it; returns the status to exit with.
+pub fn run(options: Options) -> Result<i32, RunError> {
+    let is_configured = options.config.eventlog.is_some();
+    let config = match options.config.eventlog.clone() {
+        Some(config) => config,
+        None => EventLogConfig::standard().map_err(RunError::Format)?,
+    };
+    let events = EventLog::start(config)?;
+    let log = Logger::root(events.drain().fuse(), o!("logger" => "ZEO.runzeo"));
+    let result = serve(&options, &log, &events, is_configured);
+    if let Err(why) = &result {
+        crit!(log, "{why}");
+    }
+    result
+}
+
+fn serve(
+    options: &Options,
+    log: &Logger,
+    events: &EventLog,
+    is_configured: bool,
+) -> Result<i32, RunError> {
+    let address = &options.config.zeo.address;
+    if is_in_use(address) {
+        return Err(RunError::InUse(address.clone()));
+    }
+    let signals = signals::catch().map_err(RunError::Signals)?;
+    let pid_file = write_pid_file(options, log);
+    let code = open_and_listen(options, log).map(|(server, acceptors)| {
+        let reopen = || reopen(events, is_configured, log);
+        let code = wait(&signals, &server, reopen);
+        drop(acceptors);
+        server.stop();
+        code
+    });
+    if let Some(pid_file) = pid_file {
+        remove_pid_file(pid_file, log);
+    }
+    code
+}
+
+fn open_and_listen(options: &Options, log: &Logger) -> Result<(Arc<Server>, Acceptors), RunError> {
+    let storages = storages::open_all(&options.config.storages, log)?;
+    let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
+    let server = Server::start(settings(options), storages, server_log)?;
+    let address = &options.config.zeo.address;
+    let acceptors = Acceptors::start(address, &server);
+    match acceptors {
+        Ok(acceptors) => Ok((server, acceptors)),
+        Err(source) => {
+            server.stop();
+            Err(RunError::Listen {
+                address: address.clone(),
+                source,
+            })
+        }
+    }
+}
+
+fn settings(options: &Options) -> Settings {
+    let zeo = &options.config.zeo;
+    Settings {
+        encoding: if options.msgpack {
+            Encoding::Msgpack
+        } else {
+            Encoding::Pickle
+        },
+        read_only: zeo.read_only,
+        max_message_size: options.max_message_size as usize,
+        client_conflict_resolution: zeo.client_conflict_resolution,
+        invalidation_age: zeo.invalidation_age.map(|age| age.as_secs_f64()),
+        invalidation_queue_size: zeo.invalidation_queue_size,
+        // Zero turns the limit off, which has a default here.
+        transaction_timeout: Some(zeo.transaction_timeout).filter(|timeout| !timeout.is_zero()),
+    }
+}
+
+/// Waits for the signal that ends the server; returns its exit code.
+fn wait(signals: &Receiver<Signal>, server: &Arc<Server>, reopen: impl Fn()) -> i32 {
+    loop {
+        match signals.recv_timeout(INDEX_INTERVAL) {
+            Ok(Signal::ReopenLogs) => reopen(),
+            Ok(signal) => {
+                let (name, code) = (signal.name(), signal.exit_code());
+                let verb = if signal == Signal::HangUp {
+                    "restarted"
+                } else {
+                    "terminated"
+                };
+                info!(server.log(), "{verb} by {name}");
+                return code.unwrap_or(1);
+            }
+            Err(RecvTimeoutError::Timeout) => server.save_indexes(),
+            Err(RecvTimeoutError::Disconnected) => return 1,
+        }
+    }
+}
+
+fn reopen(events: &EventLog, is_configured: bool, log: &Logger) {
+    if !is_configured {
+        warn!(log, "received SIGUSR2, but it was not handled!");
+        return;
+    }
+    match events.reopen() {
+        Ok(()) => info!(log, "Log files reopened successfully"),
+        Err(why) => error!(log, "a log file could not be reopened: {why}"),
+    }
+}
+
+/// A server that can't write its pid file says so and runs.
+fn write_pid_file(options: &Options, log: &Logger) -> Option<PidFile> {
+    let path = options.pid_file.as_ref()?;
+    match PidFile::write(path) {
+        Ok(file) => {
+            info!(log, "created PID file '{}'", path.display());
+            Some(file)
+        }
+        Err(why) => {
+            error!(log, "PID file '{}' cannot be opened: {why}", path.display());
+            None
+        }
+    }
+}
+
+fn remove_pid_file(file: PidFile, log: &Logger) {
+    let path = file.path().display().to_string();
+    match file.remove() {
+        Ok(()) => info!(log, "removed PID file '{path}'"),
+        Err(why) => error!(log, "PID file '{path}' could not be removed: {why}"),
+    }
+}

@@ -1,0 +1,74 @@
+//! What a configuration means: the sections and keys that runzeo takes, and their defaults.
+//!
+//! The source is `schema.xml` and `server.xml` of ZEO, `component.xml` of ZODB and of zdaemon,
+//! and `ZConfig.components.logger`. Two things differ on purpose: transaction-timeout defaults
+//! to 30 seconds, as ZEO's manual says and its code does not, and what only zdaemon uses need
+//! not exist.
+
+mod eventlog;
+mod reader;
+mod runner;
+mod storages;
+mod zeo;
+
+use crate::eventlog::EventLogConfig;
+use crate::zconfig::{ConfigError, Section};
+
+pub use storages::{FileStorageConfig, StorageConfig, StorageKind};
+pub use zeo::{DEFAULT_TRANSACTION_TIMEOUT, ZeoConfig, seconds};
+
+use reader::Reader;
+
+/// A server's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How to serve.
+    pub zeo: ZeoConfig,
+    /// What to serve; at least one, each of its own name.
+    pub storages: Vec<StorageConfig>,
+    /// Where to log; standard error if `None`.
+    pub eventlog: Option<EventLogConfig>,
+}
+
+impl Config {
+    /// Reads the configuration out of a whole file's tree.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing that is unknown, missing, doubled, bad or not
+    /// supported yet.
+    pub fn from_tree(root: &Section) -> Result<Config, ConfigError> {
+        Reader::new(root)?.finish()?;
+        let (mut zeo, mut eventlog, mut runner) = (None, None, None);
+        let mut storages = Vec::new();
+        for section in &root.sections {
+            match section.kind.as_str() {
+                "zeo" => reader::only("zeo", &mut zeo, section)?,
+                "eventlog" => reader::only("eventlog", &mut eventlog, section)?,
+                "runner" => reader::only("runner", &mut runner, section)?,
+                _ => storages.push(StorageConfig::from_section(section)?),
+            }
+        }
+        let missing = |what| ConfigError::MissingSection {
+            what,
+            file: root.place.file.to_path_buf(),
+        };
+        let zeo = zeo.ok_or_else(|| missing("<zeo>"))?;
+        let zeo = ZeoConfig::from_section(zeo)?;
+        if let Some(runner) = runner {
+            runner::check(runner)?;
+        }
+        let eventlog = eventlog.map(eventlog::from_section).transpose()?;
+        if storages.is_empty() {
+            return Err(missing("storage"));
+        }
+        storages::name_the_unnamed(&mut storages)?;
+        Ok(Config {
+            zeo,
+            storages,
+            eventlog,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Takes keys out of a section, and finds those that nobody asked for.
+
+use std::collections::HashMap;
+
+use crate::zconfig::{ConfigError, Entry, Section, datatypes};
+
+/// A section whose keys are taken one by one. [`Reader::finish`] must end it: a key that was
+/// not taken is one that the section does not have.
+pub struct Reader<'a> {
+    section: &'a Section,
+    /// By key in lower case.
+    entries: HashMap<String, &'a Entry>,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins to read `section`.
+    ///
+    /// # Errors
+    /// A key or the name of a section in it is malformed, or given twice.
+    pub fn new(section: &'a Section) -> Result<Reader<'a>, ConfigError> {
+        let mut entries: HashMap<String, &Entry> = HashMap::new();
+        for entry in &section.entries {
+            let key = datatypes::basic_key(&entry.key).map_err(|problem| ConfigError::Syntax {
+                problem,
+                place: entry.place.clone(),
+            })?;
+            if let Some(first) = entries.get(&key) {
+                return Err(ConfigError::DuplicateKey {
+                    key,
+                    first: first.place.line,
+                    place: entry.place.clone(),
+                });
+            }
+            entries.insert(key, entry);
+        }
+        check_names(section)?;
+        Ok(Reader {
+            section,
+            entries,
+            asked: Vec::new(),
+        })
+    }
+
+    /// Takes the value of `key`, if there is one, as the datatype `convert` reads it.
+    ///
+    /// # Errors
+    /// The value is not of that type.
+    pub fn optional<T>(
+        &mut self,
+        key: &'static str,
+        convert: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.asked.push(key);
+        let Some(entry) = self.entries.get(key) else {
+            return Ok(None);
+        };
+        let value = convert(&entry.value).map_err(|problem| ConfigError::Value {
+            key: key.to_owned(),
+            problem,
+            place: entry.place.clone(),
+        })?;
+        Ok(Some(value))
+    }
+
+    /// Takes the value of `key` as [`Reader::optional`] does.
+    ///
+    /// # Errors
+    /// There is none, or it is not of that type.
+    pub fn required<T>(
+        &mut self,
+        key: &'static str,
+        convert: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let value = self.optional(key, convert)?;
+        value.ok_or_else(|| ConfigError::MissingKey {
+            key,
+            section: described(self.section),
+            place: self.section.place.clone(),
+        })
+    }
+
+    /// Refuses the value of `key`, which is good in itself, as not supported yet.
+    pub fn not_supported(&self, key: &'static str) -> ConfigError {
+        let entry = self.entries.get(key);
+        let place = entry.map_or(&self.section.place, |entry| &entry.place);
+        let value = entry.map_or("", |entry| &entry.value);
+        ConfigError::NotSupported {
+            what: format!("{key} {value}").trim().to_owned(),
+            place: place.clone(),
+        }
+    }
+
+    /// Refuses values that don't go together.
+    pub fn conflict(&self, problem: &str) -> ConfigError {
+        ConfigError::Conflict {
+            problem: format!("{}: {problem}", described(self.section)),
+            place: self.section.place.clone(),
+        }
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// A key was not asked for.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        for entry in &self.section.entries {
+            let key = entry.key.to_ascii_lowercase();
+            if !self.asked.contains(&key.as_str()) {
+                return Err(ConfigError::UnknownKey {
+                    key: entry.key.clone(),
+                    section: described(self.section),
+                    expected: self.asked,
+                    place: entry.place.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts `section` into `place`, where only one may stand.
+///
+/// # Errors
+/// There is one already.
+pub fn only<'a>(
+    kind: &'static str,
+    place: &mut Option<&'a Section>,
+    section: &'a Section,
+) -> Result<(), ConfigError> {
+    match place.replace(section) {
+        None => Ok(()),
+        Some(first) => Err(ConfigError::DuplicateSection {
+            kind,
+            first: first.place.line,
+            place: section.place.clone(),
+        }),
+    }
+}
+
+/// Checks that no section stands in `section`.
+///
+/// # Errors
+/// One does.
+pub fn no_sections(section: &Section) -> Result<(), ConfigError> {
+    match section.sections.first() {
+        None => Ok(()),
+        Some(inner) => Err(unknown_section(inner, &described(section), Vec::new())),
+    }
+}
+
+/// Refuses `section`, since its type is unknown in `parent`.
+pub fn unknown_section(
+    section: &Section,
+    parent: &str,
+    expected: Vec<&'static str>,
+) -> ConfigError {
+    ConfigError::UnknownSection {
+        kind: section.kind.clone(),
+        parent: parent.to_owned(),
+        expected,
+        place: section.place.clone(),
+    }
+}
+
+/// Refuses `section`, since it is not supported yet.
+pub fn section_not_supported(section: &Section) -> ConfigError {
+    ConfigError::NotSupported {
+        what: described(section),
+        place: section.place.clone(),
+    }
+}
+
+/// A section as it is called in messages.
+pub fn described(section: &Section) -> String {
+    match (section.kind.as_str(), &section.name) {
+        ("", _) => "the configuration".to_owned(),
+        (kind, None) => format!("<{kind}>"),
+        (kind, Some(name)) => format!("<{kind} {name}>"),
+    }
+}
+
+/// Checks the names of the sections in `parent`: sections of all types share them.
+fn check_names(parent: &Section) -> Result<(), ConfigError> {
+    let mut names: Vec<&str> = Vec::new();
+    for section in &parent.sections {
+        let Some(name) = section.name.as_deref() else {
+            continue;
+        };
+        if name == "*" || name == "+" {
+            return Err(bad_name(name, section));
+        }
+        if names.contains(&name) {
+            return Err(ConfigError::DuplicateName {
+                name: name.to_owned(),
+                place: section.place.clone(),
+            });
+        }
+        names.push(name);
+    }
+    Ok(())
+}
+
+/// Refuses the name of `section`.
+pub fn bad_name(name: &str, section: &Section) -> ConfigError {
+    ConfigError::BadName {
+        name: name.to_owned(),
+        kind: section.kind.clone(),
+        place: section.place.clone(),
+    }
+}

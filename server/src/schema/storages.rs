@@ -1,0 +1,177 @@
+//! Storage sections: what to serve.
+
+use std::path::PathBuf;
+
+use super::reader::{self, Reader};
+use crate::zconfig::{ConfigError, Place, Section, datatypes};
+
+/// The name of a storage that is given none, which is the one that clients ask for by default.
+const DEFAULT_NAME: &str = "1";
+
+/// Storages that Python's server can serve and this one can't yet.
+const NOT_SUPPORTED: [&str; 11] = [
+    "blobstorage",
+    "clientstorage",
+    "demostorage",
+    "fullstorage",
+    "minimalstorage",
+    "relstorage",
+    "serverzlibstorage",
+    "temporarystorage",
+    "zeoclient",
+    "zlibstorage",
+    "zrs",
+];
+
+/// A storage to serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageConfig {
+    /// The name that clients ask for.
+    pub name: String,
+    /// What it is.
+    pub kind: StorageKind,
+    /// Its section; `None` if the command line gave it.
+    pub place: Option<Place>,
+}
+
+/// The kinds of storages.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StorageKind {
+    /// A `Data.fs`.
+    FileStorage(FileStorageConfig),
+    /// A storage in memory.
+    MappingStorage {
+        /// What it calls itself to clients.
+        name: String,
+    },
+}
+
+/// A `Data.fs` and how to treat it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileStorageConfig {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether to empty the file if it is there.
+    pub create: bool,
+    /// Whether writing is refused.
+    pub read_only: bool,
+    /// The size in bytes that the file may not exceed.
+    pub quota: Option<u64>,
+    /// Whether packing drops objects that nothing refers to.
+    pub pack_gc: bool,
+    /// Whether packing leaves the file as it was in `.old`.
+    pub pack_keep_old: bool,
+    /// The Python function that packs, if one is named.
+    pub packer: Option<String>,
+}
+
+impl StorageKind {
+    /// The name of the kind, for the log: that of Python's class.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            StorageKind::FileStorage(_) => "FileStorage",
+            StorageKind::MappingStorage { .. } => "MappingStorage",
+        }
+    }
+}
+
+impl StorageConfig {
+    /// Reads a storage section. A name that is missing stays empty, see [`name_the_unnamed`].
+    pub(super) fn from_section(section: &Section) -> Result<StorageConfig, ConfigError> {
+        let kind = match section.kind.as_str() {
+            "filestorage" => StorageKind::FileStorage(FileStorageConfig::from_section(section)?),
+            "mappingstorage" => mapping_storage(section)?,
+            kind if NOT_SUPPORTED.contains(&kind) => {
+                return Err(reader::section_not_supported(section));
+            }
+            _ => {
+                let expected = ["zeo", "filestorage", "mappingstorage", "eventlog", "runner"];
+                let parent = "the configuration";
+                return Err(reader::unknown_section(section, parent, expected.to_vec()));
+            }
+        };
+        Ok(StorageConfig {
+            name: section.name.clone().unwrap_or_default(),
+            kind,
+            place: Some(section.place.clone()),
+        })
+    }
+}
+
+impl FileStorageConfig {
+    /// The configuration of the file `path` of which nothing else is said.
+    pub fn new(path: PathBuf) -> FileStorageConfig {
+        FileStorageConfig {
+            path,
+            create: false,
+            read_only: false,
+            quota: None,
+            pack_gc: true,
+            pack_keep_old: true,
+            packer: None,
+        }
+    }
+
+    fn from_section(section: &Section) -> Result<FileStorageConfig, ConfigError> {
+        let mut reader = Reader::new(section)?;
+        let path = reader.required("path", |text| match text {
+            "" => Err("expected the path of a file".to_owned()),
+            text => datatypes::existing_dirpath(text),
+        })?;
+        let mut storage = FileStorageConfig::new(path);
+        let blob_dir = reader.optional("blob-dir", datatypes::existing_dirpath)?;
+        storage.create = reader
+            .optional("create", datatypes::boolean)?
+            .unwrap_or(false);
+        let read_only = reader.optional("read-only", datatypes::boolean)?;
+        storage.read_only = read_only.unwrap_or(false);
+        let quota = reader.optional("quota", datatypes::byte_size)?;
+        storage.quota = quota.map(|bytes| bytes.try_into().unwrap_or(0));
+        let packer = reader.optional("packer", |text| Ok(text.to_owned()))?;
+        storage.packer = packer.filter(|packer| !packer.is_empty());
+        let pack_gc = reader.optional("pack-gc", datatypes::boolean)?;
+        storage.pack_gc = pack_gc.unwrap_or(true);
+        let keep_old = reader.optional("pack-keep-old", datatypes::boolean)?;
+        storage.pack_keep_old = keep_old.unwrap_or(true);
+        if blob_dir.is_some_and(|directory| !directory.as_os_str().is_empty()) {
+            return Err(reader.not_supported("blob-dir"));
+        }
+        reader.finish()?;
+        reader::no_sections(section)?;
+        Ok(storage)
+    }
+}
+
+fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
+    let mut reader = Reader::new(section)?;
+    let name = reader.optional("name", |text| Ok(text.to_owned()))?;
+    reader.finish()?;
+    reader::no_sections(section)?;
+    Ok(StorageKind::MappingStorage {
+        name: name.unwrap_or_else(|| "Mapping Storage".to_owned()),
+    })
+}
+
+/// Gives the storage without a name, if there is one, the name that clients ask for by default.
+/// That two have the same name is impossible otherwise, since sections can't.
+pub(super) fn name_the_unnamed(storages: &mut [StorageConfig]) -> Result<(), ConfigError> {
+    let has_one = storages.iter().any(|storage| storage.name == DEFAULT_NAME);
+    let mut unnamed = storages
+        .iter_mut()
+        .filter(|storage| storage.name.is_empty());
+    let Some(first) = unnamed.next() else {
+        return Ok(());
+    };
+    if let Some(place) = unnamed.next().and_then(|second| second.place.clone()) {
+        return Err(ConfigError::UnnamedStorages { place });
+    }
+    match &first.place {
+        Some(place) if has_one => Err(ConfigError::UnnamedAndOne {
+            place: place.clone(),
+        }),
+        _ => {
+            first.name = DEFAULT_NAME.to_owned();
+            Ok(())
+        }
+    }
+}

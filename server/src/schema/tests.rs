@@ -1,0 +1,373 @@
+//! What is accepted and refused here was compared with ZEO's own `ZEOOptions`, which reads the
+//! same files the same way but where a test says otherwise.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::eventlog::{LogTarget, Rotation, Unit, When};
+use crate::zconfig::{self, datatypes::Address};
+
+const ZEO: &str = "<zeo>\n address 8100\n</zeo>\n";
+const MAPPING: &str = "<mappingstorage/>\n";
+
+/// Reads `text` as a file; an error with the file's name shortened.
+fn config(text: &str) -> Result<Config, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zeo.conf");
+    fs::write(&path, text).unwrap();
+    let tree = zconfig::load(&path, &|_| None).map_err(|error| error.to_string());
+    let config = tree.and_then(|tree| Config::from_tree(&tree).map_err(|e| e.to_string()));
+    config.map_err(|error| error.replace(&path.display().to_string(), "zeo.conf"))
+}
+
+fn zeo(lines: &str) -> Result<ZeoConfig, String> {
+    let text = format!("<zeo>\n address 8100\n{lines}\n</zeo>\n{MAPPING}");
+    config(&text).map(|config| config.zeo)
+}
+
+fn file_storage(lines: &str) -> Result<FileStorageConfig, String> {
+    let text = format!("{ZEO}<filestorage>\n path Data.fs\n{lines}\n</filestorage>\n");
+    match config(&text)?.storages.remove(0).kind {
+        StorageKind::FileStorage(storage) => Ok(storage),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn storage_names(sections: &str) -> Result<Vec<String>, String> {
+    let config = config(&format!("{ZEO}{sections}"))?;
+    Ok(config.storages.into_iter().map(|s| s.name).collect())
+}
+
+fn logfile(lines: &str) -> Result<crate::eventlog::LogFileConfig, String> {
+    let log = format!("<eventlog>\n<logfile>\n{lines}\n</logfile>\n</eventlog>\n");
+    let config = config(&format!("{ZEO}{MAPPING}{log}"))?;
+    Ok(config.eventlog.unwrap().logfiles.remove(0))
+}
+
+#[test]
+fn defaults_are_pythons_but_for_the_timeout() {
+    let config = config(&format!("{ZEO}<filestorage>\npath Data.fs\n</filestorage>")).unwrap();
+    let address = Address::Tcp {
+        host: None,
+        port: Some(8100),
+    };
+    assert_eq!(config.zeo, ZeoConfig::new(address));
+    assert_eq!(config.zeo.invalidation_queue_size, 100);
+    assert_eq!(config.zeo.transaction_timeout, Duration::from_secs(30));
+    let expected = FileStorageConfig::new(PathBuf::from("Data.fs"));
+    assert_eq!(config.storages[0].kind, StorageKind::FileStorage(expected));
+    assert_eq!(config.storages[0].name, "1");
+    assert!(config.eventlog.is_none());
+}
+
+#[test]
+fn zeo_keys_are_read() {
+    assert!(zeo("read-only true").unwrap().read_only);
+    assert!(zeo("READ-ONLY on").unwrap().read_only);
+    assert!(
+        zeo("client-conflict-resolution yes")
+            .unwrap()
+            .client_conflict_resolution
+    );
+    assert_eq!(zeo("msgpack off").unwrap().msgpack, Some(false));
+    assert_eq!(
+        zeo("invalidation-queue-size 1_0")
+            .unwrap()
+            .invalidation_queue_size,
+        10
+    );
+    assert_eq!(
+        zeo("invalidation-queue-size -5")
+            .unwrap()
+            .invalidation_queue_size,
+        0
+    );
+    assert_eq!(
+        zeo("pid-filename p.pid").unwrap().pid_filename,
+        Some("p.pid".into())
+    );
+    for (text, expected) in [("0", 0), ("-1", 0), ("60", 60)] {
+        let zeo = zeo(&format!("transaction-timeout {text}")).unwrap();
+        assert_eq!(
+            zeo.transaction_timeout,
+            Duration::from_secs(expected),
+            "{text}"
+        );
+    }
+    for (text, expected) in [
+        ("1.5", Duration::from_millis(1500)),
+        ("1e3", Duration::from_secs(1000)),
+        ("-1", Duration::ZERO),
+        ("inf", Duration::MAX),
+    ] {
+        let zeo = zeo(&format!("invalidation-age {text}")).unwrap();
+        assert_eq!(zeo.invalidation_age, Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn file_storage_keys_are_read() {
+    assert!(file_storage("create yes").unwrap().create);
+    assert!(file_storage("read-only yes").unwrap().read_only);
+    assert_eq!(file_storage("quota 10 MB").unwrap().quota, Some(10 << 20));
+    assert!(!file_storage("pack-gc no").unwrap().pack_gc);
+    assert!(!file_storage("pack-keep-old no").unwrap().pack_keep_old);
+    assert_eq!(
+        file_storage("packer a:b").unwrap().packer,
+        Some("a:b".to_owned())
+    );
+    assert_eq!(file_storage("packer\nblob-dir").unwrap().packer, None);
+}
+
+#[test]
+fn storages_have_names() {
+    for (sections, expected) in [
+        ("<mappingstorage/>", vec!["1"]),
+        (
+            "<mappingstorage Main/>\n<mappingstorage/>",
+            vec!["main", "1"],
+        ),
+        ("<mappingstorage 1/>\n<mappingstorage 2/>", vec!["1", "2"]),
+    ] {
+        let names = storage_names(sections);
+        assert_eq!(
+            names,
+            Ok(expected.into_iter().map(str::to_owned).collect()),
+            "{sections}"
+        );
+    }
+    for (sections, problem) in [
+        (
+            "<mappingstorage/>\n<mappingstorage/>",
+            "No more than one storage may be unnamed. (line 5, in zeo.conf)",
+        ),
+        (
+            "<mappingstorage/>\n<mappingstorage 1/>",
+            "Can't have an unnamed storage and a storage named 1. (line 4, in zeo.conf)",
+        ),
+        (
+            "<mappingstorage a/>\n<mappingstorage A/>",
+            "section names must not be re-used within the same container: \"a\" \
+             (line 5, in zeo.conf)",
+        ),
+    ] {
+        assert_eq!(storage_names(sections).unwrap_err(), problem);
+    }
+}
+
+#[test]
+fn log_files_are_read() {
+    let text = "<eventlog>\nlevel warn\n<logfile>\npath STDERR\nlevel error\n</logfile>\n\
+                <logfile>\npath x.log\nformat %(name)s\n</logfile>\n</eventlog>";
+    let log = config(&format!("{ZEO}{MAPPING}{text}"))
+        .unwrap()
+        .eventlog
+        .unwrap();
+    assert_eq!(log.level, 30);
+    assert_eq!(
+        (&log.logfiles[0].target, log.logfiles[0].level),
+        (&LogTarget::Stderr, 40)
+    );
+    assert_eq!((log.logfiles.len(), log.logfiles[1].level), (2, 0));
+
+    for (lines, expected) in [
+        ("", None),
+        ("max-size 1kb\nold-files 3", Some((When::Size(1024), 3))),
+        ("when d\nold-files 2", Some((When::Every(Unit::Day, 1), 2))),
+        (
+            "when W6\ninterval 3\nold-files 1",
+            Some((When::Every(Unit::Weekday(6), 3), 1)),
+        ),
+    ] {
+        let logfile = logfile(&format!("path x.log\ndelay yes\n{lines}")).unwrap();
+        let rotation = expected.map(|(when, old_files)| Rotation { when, old_files });
+        let expected = LogTarget::File {
+            path: PathBuf::from("x.log"),
+            delay: true,
+            rotation,
+        };
+        assert_eq!(logfile.target, expected, "{lines}");
+    }
+    for lines in [
+        "level info",
+        "path STDERR\nmax-size 1\nold-files 1",
+        "path STDOUT\ndelay true",
+        "path STDOUT\nencoding utf-8",
+        "path x.log\nmax-size 1kb",
+        "path x.log\nold-files 3",
+        "path x.log\ninterval 3",
+        "path x.log\ninterval 3\nold-files 1",
+        "path x.log\nwhen D\nmax-size 1\nold-files 1",
+        "path x.log\nwhen W7\nold-files 1",
+        "path x.log\nformat none",
+        "path x.log\nstyle format",
+        "path x.log\nstyle nope",
+        "path x.log\nlevel loud",
+        "path x.log\nformatter no.such",
+        "path x.log\nencoding nosuch",
+        "path x.log\nmode w",
+        "path x.log\n<logfile/>",
+    ] {
+        assert!(logfile(lines).is_err(), "{lines}");
+    }
+}
+
+#[test]
+fn the_runner_is_checked_and_ignored() {
+    let good = "program a b\ndaemon on\nexit-codes 0, 2\numask 022\nsocket-name /no/such\n\
+                <logger>\nname a.b\n</logger>";
+    let text = |lines: &str| format!("{ZEO}{MAPPING}<runner>\n{lines}\n</runner>");
+    let config_of = |text: &str| config(text).map(|config| (config.zeo, config.eventlog));
+    assert_eq!(
+        config_of(&text(good)),
+        config_of(&format!("{ZEO}{MAPPING}"))
+    );
+    for lines in [
+        "",
+        "program x\nnope 1",
+        "program x\ndaemon x",
+        "program x\nexit-codes 0,",
+        "program x\numask 99",
+        "program x\n<eventlog/>\n<logger/>",
+        "program x\n<zeo/>",
+    ] {
+        assert!(config(&text(lines)).is_err(), "{lines}");
+    }
+}
+
+#[test]
+fn mistakes_are_named_by_line() {
+    for (text, expected) in [
+        ("", "no <zeo> section is given (in zeo.conf)"),
+        (ZEO, "no storage section is given (in zeo.conf)"),
+        (
+            "<zeo/>\n<mappingstorage/>",
+            "<zeo> needs a value for \"address\" (line 1, in zeo.conf)",
+        ),
+        (
+            "<zeo>\n address 1\n</zeo>\n<zeo/>\n",
+            "only one <zeo> section may be given; the first is at line 1 (line 4, in zeo.conf)",
+        ),
+        (
+            "<zeo>\naddress 1\nread_only yes\n</zeo>\n",
+            "\"read_only\" is not a known key of <zeo>; expected address, read-only, \
+             invalidation-queue-size, invalidation-age, transaction-timeout, pid-filename, \
+             client-conflict-resolution or msgpack (line 3, in zeo.conf)",
+        ),
+        (
+            "<zeo>\naddress 1\nAddress 2\n</zeo>\n",
+            "\"address\" may be given only once; the first is at line 2 (line 3, in zeo.conf)",
+        ),
+        (
+            "<zeo>\naddress 1\nread-only 1\n</zeo>\n<mappingstorage/>",
+            "bad value for read-only: \"1\" is not a boolean; expected yes, true, on, no, false \
+             or off (line 3, in zeo.conf)",
+        ),
+        (
+            "<zeo>\naddress 1\n1st x\n</zeo>\n",
+            "\"1st\" is not a key; expected letters, digits, '-', '.' and '_' \
+             (line 3, in zeo.conf)",
+        ),
+        (
+            "key value\n",
+            "\"key\" is not a known key of the configuration; expected none (line 1",
+        ),
+        (
+            "<nostorage/>",
+            "unknown section <nostorage> in the configuration; expected zeo, filestorage, \
+             mappingstorage, eventlog or runner (line 1, in zeo.conf)",
+        ),
+        (
+            "<zeo *>\n</zeo>",
+            "\"*\" is not an allowed name for <zeo> sections (line 1",
+        ),
+        (
+            "<filestorage a/>",
+            "<filestorage a> needs a value for \"path\" (line 1",
+        ),
+        (
+            "<filestorage>\npath /no/such/Data.fs\n</filestorage>",
+            "bad value for path: the directory in the path \"/no/such/Data.fs\" does not exist \
+             (line 2",
+        ),
+        (
+            "<mappingstorage>\n<zeo/>\n</mappingstorage>",
+            "unknown section <zeo> in <mapping",
+        ),
+        (
+            "<eventlog>\n<logfile level/>\n</eventlog>\n<zeo>\naddress 1\n</zeo>",
+            "\"level\" is not",
+        ),
+    ] {
+        let error = config(text).expect_err(text);
+        assert!(error.starts_with(expected), "{text:?}: {error}");
+    }
+}
+
+/// Python accepts these.
+#[test]
+fn what_is_not_supported_says_so() {
+    for (text, expected) in [
+        (
+            "<zeo>\naddress 1\n<ssl>\ncertificate x\nauthenticate y\n</ssl>\n</zeo>\n\
+             <mappingstorage/>",
+            "<ssl> is not supported yet (line 3, in zeo.conf)",
+        ),
+        (
+            "<filestorage>\npath Data.fs\nblob-dir blobs\n</filestorage>",
+            "blob-dir blobs is not supported yet (line 3, in zeo.conf)",
+        ),
+        (
+            "\n<demostorage x/>",
+            "<demostorage x> is not supported yet (line 2, in zeo.conf)",
+        ),
+        (
+            "<zeo>\naddress 1\n</zeo>\n<eventlog>\n<syslog/>\n</eventlog>",
+            "<syslog> is not supported yet (line 5, in zeo.conf)",
+        ),
+    ] {
+        assert_eq!(config(text).unwrap_err(), expected, "{text:?}");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever is put together out of real sections, keys and values, nothing panics.
+    #[test]
+    fn no_configuration_panics(sections in proptest::collection::vec(
+        (0..6usize, proptest::collection::vec((0..27usize, 0..24usize), 0..4)), 0..4,
+    )) {
+        let tags = ["zeo", "filestorage", "mappingstorage x", "runner", "eventlog", "logfile"];
+        let keys = [
+            "address", "read-only", "invalidation-queue-size", "invalidation-age",
+            "transaction-timeout", "pid-filename", "msgpack", "path", "quota", "create",
+            "blob-dir", "packer", "level", "format", "style", "dateformat", "max-size",
+            "old-files", "when", "interval", "delay", "encoding", "program", "umask",
+            "exit-codes", "name", "formatter",
+        ];
+        let values = [
+            "", "1", "-1", "1.5", "yes", "off", "8100", "[::1]:1", "host:99999", "/x/y", "~",
+            "~x", "99999999999999999999999gb", "1e999", "nan", "%(message)s", "{message}",
+            "$$name", "%(x)99999999999d", "STDERR", "W6", "info", "_", "\u{e9}\u{feff}",
+        ];
+        let mut text = ZEO.to_owned();
+        for (tag, entries) in &sections {
+            let (tag, entries) = (tags[*tag], entries.iter());
+            let kind = tag.split(' ').next().unwrap();
+            let lines: String =
+                entries.map(|(k, v)| format!("{} {}\n", keys[*k], values[*v])).collect();
+            let required = match kind {
+                "filestorage" | "logfile" => "path x\n",
+                "runner" => "program x\n",
+                _ => "",
+            };
+            let section = format!("<{tag}>\n{required}{lines}</{kind}>\n");
+            text += &match kind {
+                "logfile" => format!("<eventlog>\n{section}</eventlog>\n"),
+                _ => section,
+            };
+        }
+        let _ = config(&text);
+    }
+}

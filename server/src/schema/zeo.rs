@@ -1,0 +1,102 @@
+//! `<zeo>`: how to serve.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::{self, Reader};
+use crate::zconfig::datatypes::{self, Address};
+use crate::zconfig::{ConfigError, Section};
+
+/// How long a transaction may take when nothing is configured. ZEO's manual names it; its code
+/// has no limit then.
+pub const DEFAULT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many transactions the invalidation queue holds when nothing is configured.
+const DEFAULT_QUEUE_SIZE: usize = 100;
+
+/// The parameters of a server but for its storages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ZeoConfig {
+    /// Where to listen.
+    pub address: Address,
+    /// Whether all writing is refused.
+    pub read_only: bool,
+    /// How many transactions the invalidation queue holds.
+    pub invalidation_queue_size: usize,
+    /// How old a client's cache may be to be verified by reading the end of the storage; no
+    /// client's is, if `None`.
+    pub invalidation_age: Option<Duration>,
+    /// How long a transaction may take once it has its locks. Zero: as long as it likes.
+    pub transaction_timeout: Duration,
+    /// The file to write the process's id to, as configured.
+    pub pid_filename: Option<PathBuf>,
+    /// Whether conflicts are left to the client.
+    pub client_conflict_resolution: bool,
+    /// Whether to speak msgpack; the environment says, if `None`.
+    pub msgpack: Option<bool>,
+}
+
+impl ZeoConfig {
+    /// The configuration of a server at `address` of which nothing else is said.
+    pub fn new(address: Address) -> ZeoConfig {
+        ZeoConfig {
+            address,
+            read_only: false,
+            invalidation_queue_size: DEFAULT_QUEUE_SIZE,
+            invalidation_age: None,
+            transaction_timeout: DEFAULT_TRANSACTION_TIMEOUT,
+            pid_filename: None,
+            client_conflict_resolution: false,
+            msgpack: None,
+        }
+    }
+
+    pub(super) fn from_section(section: &Section) -> Result<ZeoConfig, ConfigError> {
+        let mut reader = Reader::new(section)?;
+        let address = reader.required("address", datatypes::socket_binding_address)?;
+        let mut zeo = ZeoConfig::new(address);
+        if let Some(read_only) = reader.optional("read-only", datatypes::boolean)? {
+            zeo.read_only = read_only;
+        }
+        if let Some(size) = reader.optional("invalidation-queue-size", queue_size)? {
+            zeo.invalidation_queue_size = size;
+        }
+        zeo.invalidation_age = reader.optional("invalidation-age", seconds)?;
+        let timeout = reader.optional("transaction-timeout", |text| {
+            datatypes::integer(text).map(|n| Duration::from_secs(n.try_into().unwrap_or(0)))
+        })?;
+        if let Some(timeout) = timeout {
+            zeo.transaction_timeout = timeout;
+        }
+        zeo.pid_filename = reader.optional("pid-filename", datatypes::existing_dirpath)?;
+        let resolution = reader.optional("client-conflict-resolution", datatypes::boolean)?;
+        zeo.client_conflict_resolution = resolution.unwrap_or(false);
+        zeo.msgpack = reader.optional("msgpack", datatypes::boolean)?;
+        reader.finish()?;
+        match section.sections.first() {
+            None => Ok(zeo),
+            Some(ssl) if ssl.kind == "ssl" => Err(reader::section_not_supported(ssl)),
+            Some(other) => Err(reader::unknown_section(other, "<zeo>", vec!["<ssl>"])),
+        }
+    }
+}
+
+/// A number of seconds, with or without a fraction. Negative is zero; too many are the most that
+/// there can be.
+///
+/// # Errors
+/// Not a number.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let number = datatypes::float(text)?;
+    if number.is_nan() {
+        return Err(format!("{text:?} is not a number of seconds"));
+    }
+    Ok(Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+fn queue_size(text: &str) -> Result<usize, String> {
+    Ok(datatypes::integer(text)?
+        .max(0)
+        .try_into()
+        .unwrap_or(usize::MAX))
+}

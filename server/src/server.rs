@@ -1,0 +1,307 @@
+//! The server as a whole: its storages with their threads, its addresses,
+//! its clients.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use slog::{Logger, crit, info, o, warn};
+use zeo_proto::Value;
+use zeo_proto::marshal::Encoding;
+use zeo_proto::stream::Stream;
+use zeo_storage::Storage;
+
+use crate::clock::SystemClock;
+use crate::connection;
+use crate::coordinator::{Coordinator, Parts, Request};
+use crate::lock_table::ClientId;
+use crate::log_writer;
+use crate::mailbox::{Mailbox, mailbox};
+use crate::session::Session;
+use crate::stats::Stats;
+
+/// How long a stop waits for client threads before it goes on without them.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the server treats its clients.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The encoding that the server offers.
+    pub encoding: Encoding,
+    /// No client may write.
+    pub read_only: bool,
+    /// The longest message of a registered client, in bytes.
+    pub max_message_size: usize,
+    /// Conflicts go to the client instead of being resolved here.
+    pub client_conflict_resolution: bool,
+    /// For how long a client may be away, in seconds, and still be told what
+    /// changed by reading the end of the storage.
+    pub invalidation_age: Option<f64>,
+    /// How many transactions are kept for clients that come back.
+    pub invalidation_queue_size: usize,
+    /// How long a transaction may hold its locks before it finishes.
+    pub transaction_timeout: Option<Duration>,
+}
+
+/// A storage that is served: what sessions need of it.
+pub struct StorageHandle {
+    /// The storage.
+    pub storage: Arc<dyn Storage>,
+    /// Its counters.
+    pub stats: Arc<Stats>,
+    /// Its coordinator.
+    pub coordinator: Sender<Request>,
+}
+
+impl StorageHandle {
+    /// The answer to `server_status`.
+    pub fn status(&self) -> Value<'static> {
+        let status = self.stats.status(self.storage.last_tid());
+        Value::Dict(
+            status
+                .into_iter()
+                .map(|(name, value)| (Value::str(name), value))
+                .collect(),
+        )
+    }
+}
+
+/// The storages by name.
+#[derive(Default)]
+pub struct Shelf {
+    storages: BTreeMap<String, Arc<StorageHandle>>,
+}
+
+impl Shelf {
+    /// A shelf with these storages.
+    pub(crate) fn of(storages: impl IntoIterator<Item = (String, StorageHandle)>) -> Self {
+        let storages = storages.into_iter();
+        Self { storages: storages.map(|(name, handle)| (name, Arc::new(handle))).collect() }
+    }
+
+    /// The storage of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<StorageHandle>> {
+        self.storages.get(name).cloned()
+    }
+
+    /// The status of every storage by name, for the `ruok` probe.
+    pub fn status_json(&self) -> String {
+        let storages = self.storages.iter().map(|(name, handle)| {
+            let status = handle.stats.status(handle.storage.last_tid());
+            let fields = status
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), json(&value)));
+            (name.clone(), serde_json::Value::Object(fields.collect()))
+        });
+        serde_json::Value::Object(storages.collect()).to_string()
+    }
+}
+
+fn json(value: &Value<'_>) -> serde_json::Value {
+    match value {
+        Value::Int(number) => i64::try_from(*number).unwrap_or(i64::MAX).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Str(text) => text.as_ref().into(),
+        Value::Bool(flag) => (*flag).into(),
+        _ => serde_json::Value::Null,
+    }
+}
+
+/// A running server.
+pub struct Server {
+    settings: Arc<Settings>,
+    shelf: Arc<Shelf>,
+    clients: Mutex<HashMap<ClientId, Mailbox>>,
+    next_client: AtomicU64,
+    log: Logger,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Server {
+    /// Starts the threads of every storage.
+    pub fn start(
+        settings: Settings,
+        storages: Vec<(String, Arc<dyn Storage>)>,
+        log: Logger,
+    ) -> Result<Arc<Self>, StartError> {
+        let mut handles = Vec::new();
+        let mut threads = Vec::new();
+        for (name, storage) in storages {
+            let handle = start_storage(&settings, &name, storage, &log, &mut threads)?;
+            handles.push((name, handle));
+        }
+        Ok(Arc::new(Self {
+            settings: Arc::new(settings),
+            shelf: Arc::new(Shelf::of(handles)),
+            clients: Mutex::default(),
+            next_client: AtomicU64::new(1),
+            log,
+            threads: Mutex::new(threads),
+        }))
+    }
+
+    /// Serves one connection on a thread of its own.
+    pub fn serve(self: &Arc<Self>, stream: Stream, peer: String) -> io::Result<()> {
+        let (mailbox, inbox) = mailbox()?;
+        let id = self.next_client.fetch_add(1, Relaxed);
+        let session = Session::new(
+            id,
+            peer,
+            Arc::clone(&self.settings),
+            Arc::clone(&self.shelf),
+            mailbox.clone(),
+            &self.log,
+        );
+        self.clients().insert(id, mailbox);
+        let server = Arc::clone(self);
+        let run = move || {
+            connection::run(stream, session, &inbox);
+            server.clients().remove(&id);
+        };
+        let started = thread::Builder::new()
+            .name(format!("session {id}"))
+            .spawn(run);
+        started.map(|_| ()).inspect_err(|_| {
+            self.clients().remove(&id);
+        })
+    }
+
+    /// Finishes what has begun to finish, closes all clients, and closes the
+    /// storages.
+    pub fn stop(&self) {
+        for handle in self.shelf.storages.values() {
+            // It is gone already only if it has failed, with its own message.
+            let _ = handle.coordinator.send(Request::Stop);
+        }
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+        self.close_clients();
+        for (name, handle) in &self.shelf.storages {
+            info!(self.log, "closing storage '{name}'");
+            if let Err(why) = handle.storage.close() {
+                crit!(self.log, "storage '{name}' did not close well: {why}");
+            }
+        }
+    }
+
+    fn close_clients(&self) {
+        let patience = Instant::now() + STOP_PATIENCE;
+        loop {
+            let clients = self.clients();
+            if clients.is_empty() {
+                return;
+            }
+            clients
+                .values()
+                .for_each(|mailbox| mailbox.close("the server stops"));
+            if Instant::now() > patience {
+                warn!(self.log, "{} clients did not end in time", clients.len());
+                return;
+            }
+            drop(clients);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Saves the index of every storage, so that a start after a crash scans
+    /// little.
+    pub fn save_indexes(&self) {
+        for (name, handle) in &self.shelf.storages {
+            if let Err(why) = handle.storage.save_index() {
+                warn!(
+                    self.log,
+                    "the index of storage '{name}' could not be saved: {why}"
+                );
+            }
+        }
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Logger {
+        &self.log
+    }
+
+    fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<ClientId, Mailbox>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The storage can't tell its last transactions.
+    #[error("storage '{name}': {source}")]
+    Storage {
+        /// Its name.
+        name: String,
+        /// The cause.
+        source: zeo_storage::Error,
+    },
+    /// The system gives no threads.
+    #[error("can't start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+fn start_storage(
+    settings: &Settings,
+    name: &str,
+    storage: Arc<dyn Storage>,
+    log: &Logger,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<StorageHandle, StartError> {
+    let stats = Arc::new(Stats::new());
+    let log = log.new(o!("storage" => name.to_owned()));
+    // Sessions wait when the coordinator is behind. It waits for nobody, and
+    // hands over at most one transaction of each client to the log writer.
+    let (requests, inbox) = crossbeam_channel::bounded(1024);
+    let (log_writer, queue) = crossbeam_channel::unbounded();
+    let parts = Parts {
+        storage: Arc::clone(&storage),
+        stats: Arc::clone(&stats),
+        clock: Arc::new(SystemClock),
+        log: log.clone(),
+        timeout: settings.transaction_timeout,
+        queue_size: settings.invalidation_queue_size,
+    };
+    let coordinator =
+        Coordinator::new(parts, log_writer).map_err(|source| StartError::Storage {
+            name: name.to_owned(),
+            source,
+        })?;
+    threads.push(essential("coordinator", &log, move || {
+        coordinator.run(&inbox)
+    })?);
+    let (writer_storage, done) = (Arc::clone(&storage), requests.clone());
+    threads.push(essential("log writer", &log, move || {
+        log_writer::run(&writer_storage, &queue, &done);
+    })?);
+    Ok(StorageHandle {
+        storage,
+        stats,
+        coordinator: requests,
+    })
+}
+
+/// Starts a thread that the server can't go on without: should it panic, the
+/// process ends, and recovery at the next start is quick.
+fn essential(
+    name: &'static str,
+    log: &Logger,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let log = log.clone();
+    thread::Builder::new().name(name.into()).spawn(move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            crit!(log, "the {name} has failed: this is a bug; the server ends");
+            std::process::abort();
+        }
+    })
+}

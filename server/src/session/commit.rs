@@ -1,0 +1,419 @@
+//! Two-phase commit as a client drives it: begin, store, vote, finish.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use slog::{debug, error};
+use zeo_proto::exception::Exception;
+use zeo_proto::message::{Call, TpcBegin};
+use zeo_proto::pickle::{self, Memo};
+use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::Error;
+use zeo_storage::error::Conflict;
+use zeo_storage::storage::{OnConflict, Prepared, TransactionMeta, Vote};
+
+use super::{Answer, Outcome, Session, Stage};
+use crate::commit_log::CommitLog;
+use crate::coordinator::Request;
+use crate::errors::exception_from;
+use crate::mailbox::Notice;
+use crate::server::StorageHandle;
+
+/// A transaction with more steps or bytes than this is checked on a helper
+/// thread, so that the session goes on with its mailbox.
+const SMALL_STEPS: u64 = 200;
+const SMALL_BYTES: u64 = 1 << 20;
+
+/// The client's current transaction.
+pub(super) struct Transaction {
+    id: Value<'static>,
+    meta: TransactionMeta,
+    log: CommitLog,
+    phase: Phase,
+    /// Counts the votes of the session: a grant names the vote it is for.
+    vote: u64,
+}
+
+/// How far a transaction is; the values are the ids of calls to be answered.
+enum Phase {
+    Open,
+    /// The vote waits for its locks.
+    Waiting(Value<'static>),
+    /// The locks are granted; the objects are being checked.
+    Preparing(Value<'static>),
+    Voted(Prepared),
+    /// With the log writer: can't be aborted any more.
+    Finishing(Value<'static>),
+}
+
+impl Transaction {
+    /// For the log: as Python's server tells it.
+    pub(super) fn describe(&self) -> &'static str {
+        match self.phase {
+            Phase::Voted(_) | Phase::Finishing(_) => "locked",
+            _ => "unlocked",
+        }
+    }
+
+    /// True while a call on the transaction is under way, so that the next
+    /// one has to wait.
+    fn is_busy(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Waiting(_) | Phase::Preparing(_) | Phase::Finishing(_)
+        )
+    }
+}
+
+impl Session {
+    /// Does what a call of the commit asks for.
+    pub(super) fn commit_call(
+        &mut self,
+        storage: &Arc<StorageHandle>,
+        call_id: &Value<'static>,
+        call: Call<'_>,
+    ) -> Outcome {
+        if self.read_only {
+            return Err(Exception::read_only());
+        }
+        match call {
+            Call::Vote { id } => self.vote(storage, call_id, &id),
+            Call::TpcAbort { id } => self.tpc_abort(storage, &id),
+            _ if self.transaction.as_ref().is_some_and(Transaction::is_busy) => Ok(Answer::Hold),
+            Call::TpcBegin(begin) => self.tpc_begin(storage, *begin),
+            Call::TpcFinish { id } => self.tpc_finish(storage, call_id, &id),
+            Call::Store {
+                oid,
+                serial,
+                data,
+                id,
+            } => {
+                storage.stats.stores.fetch_add(1, Relaxed);
+                self.step(&id, |log| log.store(oid, serial, &data))
+            }
+            Call::CheckSerial { oid, serial, id } => self.step(&id, |log| log.check(oid, serial)),
+            Call::DeleteObject { oid, serial, id } => {
+                storage.stats.stores.fetch_add(1, Relaxed);
+                self.step(&id, |log| log.delete(oid, serial))
+            }
+            Call::Restore {
+                oid,
+                serial,
+                data,
+                prev_tid,
+                id,
+            } => {
+                storage.stats.stores.fetch_add(1, Relaxed);
+                self.step(&id, |log| {
+                    log.restore(oid, serial, data.as_deref(), prev_tid)
+                })
+            }
+            Call::Undo { undo_id, id } => self.step(&id, |log| log.undo(undo_tid(&undo_id))),
+            other => Err(Exception::type_error(format!(
+                "{other:.80?} is not a commit call"
+            ))),
+        }
+    }
+
+    fn tpc_begin(&mut self, storage: &StorageHandle, begin: TpcBegin<'_>) -> Outcome {
+        if let Some(current) = &self.transaction {
+            if current.id == begin.id {
+                debug!(self.log, "duplicate tpc_begin");
+                return Ok(Answer::Value(Value::None));
+            }
+            return Err(Exception::transaction(
+                "Multiple simultaneous tpc_begin requests from one client.",
+            ));
+        }
+        let meta = TransactionMeta {
+            user: begin.user.into_owned(),
+            description: begin.description.into_owned(),
+            extension: extension_pickle(&begin.extension)?,
+            tid: begin.tid,
+            status: begin.status,
+        };
+        self.transaction = Some(Transaction {
+            id: begin.id.into_owned(),
+            log: CommitLog::new(meta.tid.is_some()),
+            meta,
+            phase: Phase::Open,
+            vote: 0,
+        });
+        storage.stats.active_txns.fetch_add(1, Relaxed);
+        Ok(Answer::Value(Value::None))
+    }
+
+    /// The client's transaction, if `id` names it.
+    fn current(&mut self, id: &Value<'_>) -> Result<&mut Transaction, Exception> {
+        let current = self.transaction.as_ref().map(|current| &current.id);
+        if current != Some(id) {
+            let current = current.cloned().unwrap_or(Value::None);
+            return Err(Exception::wrong_transaction(
+                current,
+                id.clone().into_owned(),
+            ));
+        }
+        let none = || Exception::transaction("no transaction");
+        self.transaction.as_mut().ok_or_else(none)
+    }
+
+    fn step(
+        &mut self,
+        id: &Value<'_>,
+        add: impl FnOnce(&mut CommitLog) -> zeo_storage::Result<()>,
+    ) -> Outcome {
+        let transaction = self.current(id)?;
+        if matches!(transaction.phase, Phase::Voted(_)) {
+            return Err(Exception::transaction("the transaction has voted"));
+        }
+        add(&mut transaction.log).map_err(|error| exception_from(&error))?;
+        Ok(Answer::Value(Value::None))
+    }
+
+    /// Asks for the locks; [`Self::granted`] goes on.
+    fn vote(
+        &mut self,
+        storage: &StorageHandle,
+        call_id: &Value<'static>,
+        id: &Value<'_>,
+    ) -> Outcome {
+        let number = self.next_vote();
+        let transaction = self.current(id)?;
+        match transaction.phase {
+            Phase::Open => {}
+            Phase::Voted(_) => return Err(Exception::transaction("Already voting (locked)")),
+            Phase::Waiting(_) | Phase::Preparing(_) => {
+                return Err(Exception::transaction("Already voting (waiting)"));
+            }
+            Phase::Finishing(_) => return Ok(Answer::Hold),
+        }
+        transaction.phase = Phase::Waiting(call_id.clone());
+        transaction.vote = number;
+        let claim = transaction.log.claim().clone();
+        self.ask(
+            storage,
+            Request::Lock {
+                client: self.id,
+                vote: number,
+                claim,
+            },
+        );
+        Ok(Answer::Later)
+    }
+
+    /// The locks are granted: checks serials, resolves conflicts, lays the
+    /// records out.
+    pub(super) fn granted(&mut self, vote: u64) {
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let storage = Arc::clone(storage);
+        let on_conflict = match self.settings.client_conflict_resolution {
+            true => OnConflict::Report,
+            false => OnConflict::Resolve,
+        };
+        // A grant that an abort has crossed is for nobody: the abort has
+        // released its locks.
+        let Some(transaction) = self.transaction.as_mut().filter(|t| t.vote == vote) else {
+            return;
+        };
+        let Phase::Waiting(call_id) = &transaction.phase else {
+            return;
+        };
+        transaction.phase = Phase::Preparing(call_id.clone());
+        let mut log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
+        let meta = transaction.meta.clone();
+        let small = log.steps() <= SMALL_STEPS && log.bytes() <= SMALL_BYTES && !log.claim().whole;
+        let work = move || {
+            let vote = log
+                .replay()
+                .and_then(|mut steps| storage.storage.prepare(&meta, &mut steps, on_conflict));
+            (log, vote)
+        };
+        if small {
+            let outcome = work();
+            return self.prepared(outcome);
+        }
+        if let Err(exception) = self.spawn(work, Session::prepared) {
+            self.vote_failed(&exception);
+        }
+    }
+
+    fn prepared(&mut self, (log, vote): (CommitLog, zeo_storage::Result<Vote>)) {
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let storage = Arc::clone(storage);
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        let Phase::Preparing(call_id) = &transaction.phase else {
+            return;
+        };
+        let call_id = call_id.clone();
+        transaction.log = log;
+        match vote {
+            Ok(Vote::Ready(prepared)) => {
+                let resolved = prepared.resolved.iter().map(|&oid| oid.into()).collect();
+                transaction.phase = Phase::Voted(prepared);
+                self.reply(&call_id, &Value::List(resolved));
+            }
+            Ok(Vote::Conflicts(conflicts)) => {
+                transaction.phase = Phase::Open;
+                self.ask(&storage, Request::Release { client: self.id });
+                let conflicts = conflicts.into_iter().map(conflict_value).collect();
+                self.reply(&call_id, &Value::List(conflicts));
+            }
+            Err(error) => {
+                if error.is_conflict() {
+                    storage.stats.conflicts.fetch_add(1, Relaxed);
+                    debug!(self.log, "conflict error {error}");
+                } else if matches!(error, Error::Io { .. } | Error::Corrupt { .. }) {
+                    error!(self.log, "While voting: {error}");
+                }
+                self.vote_failed(&exception_from(&error));
+            }
+        }
+    }
+
+    /// A vote that fails has aborted the transaction.
+    fn vote_failed(&mut self, exception: &Exception) {
+        if let Some(Phase::Preparing(call_id)) = self.drop_transaction() {
+            self.reply_error(&call_id, exception);
+        }
+        if let Stage::Open(_, storage) = &self.stage {
+            self.ask(storage, Request::Release { client: self.id });
+        }
+    }
+
+    fn tpc_finish(
+        &mut self,
+        storage: &StorageHandle,
+        call_id: &Value<'static>,
+        id: &Value<'_>,
+    ) -> Outcome {
+        let Ok(transaction) = self.current(id) else {
+            return Ok(Answer::Value(Value::None));
+        };
+        let finishing = Phase::Finishing(call_id.clone());
+        let tid = transaction.meta.tid;
+        match std::mem::replace(&mut transaction.phase, finishing) {
+            Phase::Voted(prepared) => {
+                self.ask(
+                    storage,
+                    Request::Finish {
+                        client: self.id,
+                        prepared,
+                        tid,
+                    },
+                );
+                Ok(Answer::Later)
+            }
+            other => {
+                transaction.phase = other;
+                Err(Exception::message(
+                    "builtins.AssertionError",
+                    "finished called wo lock",
+                ))
+            }
+        }
+    }
+
+    /// The transaction is durable and visible: new sizes, and then its tid.
+    pub(super) fn finished(&mut self, tid: Tid) {
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let notice = Notice::info(storage.storage.len(), storage.storage.size());
+        if let Some(Phase::Finishing(call_id)) = self.drop_transaction() {
+            self.notify(&notice);
+            self.reply(&call_id, &tid.into());
+        }
+    }
+
+    pub(super) fn finish_failed(&mut self, exception: &Exception) {
+        error!(self.log, "tpc_finish failed: {exception}");
+        if let Some(Phase::Finishing(call_id)) = self.drop_transaction() {
+            self.reply_error(&call_id, exception);
+        }
+    }
+
+    fn tpc_abort(&mut self, storage: &StorageHandle, id: &Value<'_>) -> Outcome {
+        let Ok(transaction) = self.current(id) else {
+            return Ok(Answer::Value(Value::None));
+        };
+        if matches!(transaction.phase, Phase::Preparing(_) | Phase::Finishing(_)) {
+            return Ok(Answer::Hold);
+        }
+        storage.stats.aborts.fetch_add(1, Relaxed);
+        match self.drop_transaction() {
+            Some(Phase::Waiting(call_id)) => {
+                self.ask(storage, Request::Release { client: self.id });
+                self.reply_error(&call_id, &Exception::transaction("aborted"));
+            }
+            Some(Phase::Voted(_)) => self.ask(storage, Request::Release { client: self.id }),
+            _ => {}
+        }
+        Ok(Answer::Value(Value::None))
+    }
+
+    fn drop_transaction(&mut self) -> Option<Phase> {
+        let transaction = self.transaction.take()?;
+        if let Stage::Open(_, storage) = &self.stage {
+            storage.stats.active_txns.fetch_sub(1, Relaxed);
+        }
+        Some(transaction.phase)
+    }
+
+    fn next_vote(&mut self) -> u64 {
+        self.votes += 1;
+        self.votes
+    }
+}
+
+/// The tid that an entry of the undo log is named by: in base64. A name that
+/// is none leads to tid 0, which no transaction has, so that the vote says
+/// what is wrong (the call itself has no answer).
+fn undo_tid(undo_id: &[u8]) -> Tid {
+    let trimmed = undo_id.trim_ascii();
+    let decoded = BASE64_STANDARD.decode(trimmed).unwrap_or_default();
+    Tid::from_slice(&decoded).unwrap_or(Tid::ZERO)
+}
+
+/// The extension as it stands in a file: a pickle, or nothing for an empty
+/// dict.
+fn extension_pickle(extension: &Value<'_>) -> Result<Vec<u8>, Exception> {
+    match extension {
+        Value::None => Ok(Vec::new()),
+        Value::Bytes(pickle) => Ok(pickle.to_vec()),
+        Value::Dict(fields) if fields.is_empty() => Ok(Vec::new()),
+        Value::Dict(_) => {
+            let mut out = Vec::new();
+            pickle::encode(extension, &mut out, Memo::Memoizing)
+                .map_err(|why| Exception::value_error(format!("tpc_begin: {why}")))?;
+            Ok(out)
+        }
+        _ => Err(Exception::type_error(
+            "tpc_begin: the extension must be a dict or bytes",
+        )),
+    }
+}
+
+fn conflict_value(conflict: Conflict) -> Value<'static> {
+    let Conflict {
+        oid,
+        committed,
+        read,
+        data,
+    } = conflict;
+    Value::Dict(vec![
+        (Value::str("oid"), Oid::into(oid)),
+        (
+            Value::str("serials"),
+            Value::Tuple(vec![committed.into(), read.into()]),
+        ),
+        (Value::str("data"), Value::Bytes(data.into())),
+    ])
+}

@@ -1,0 +1,72 @@
+//! Work that may take long, on a helper thread, so that the session goes on
+//! with its socket and its mailbox meanwhile.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use slog::error;
+use zeo_proto::Value;
+use zeo_proto::exception::Exception;
+
+use super::{Answer, Outcome, Session};
+use crate::errors::exception_from;
+use crate::mailbox::Event;
+use crate::server::StorageHandle;
+
+/// How many helper threads one client may keep busy; its next calls wait.
+pub(super) const MAX_JOBS: usize = 4;
+
+impl Session {
+    /// Runs `work` on a helper thread and `done` with its result here.
+    pub(super) fn spawn<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(&mut Session, T) + Send + 'static,
+    ) -> Result<(), Exception> {
+        let mailbox = self.mailbox.clone();
+        let run = move || {
+            let Ok(result) = catch_unwind(AssertUnwindSafe(work)) else {
+                mailbox.close("a helper has failed: this is a bug");
+                return;
+            };
+            let event = Event::Job(Box::new(move |session: &mut Session| {
+                session.jobs -= 1;
+                done(session, result);
+            }));
+            // A full mailbox has closed the session already.
+            let _ = mailbox.post(event);
+        };
+        let spawned = thread::Builder::new().name("helper".into()).spawn(run);
+        spawned.map_err(|why| {
+            error!(self.log, "no helper thread: {why}");
+            Exception::message(
+                "builtins.RuntimeError",
+                format!("can't start new thread: {why}"),
+            )
+        })?;
+        self.jobs += 1;
+        Ok(())
+    }
+
+    /// Answers the call `id` with what `work` finds.
+    pub(super) fn answer_later(
+        &mut self,
+        storage: &Arc<StorageHandle>,
+        id: &Value<'static>,
+        work: impl FnOnce(&StorageHandle) -> zeo_storage::Result<Value<'static>> + Send + 'static,
+    ) -> Outcome {
+        if self.jobs >= MAX_JOBS {
+            return Ok(Answer::Hold);
+        }
+        let (storage, id) = (Arc::clone(storage), id.clone());
+        self.spawn(
+            move || work(&storage),
+            move |session, result| match result {
+                Ok(value) => session.reply(&id, &value),
+                Err(error) => session.reply_error(&id, &exception_from(&error)),
+            },
+        )?;
+        Ok(Answer::Later)
+    }
+}

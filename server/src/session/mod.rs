@@ -1,0 +1,287 @@
+//! One client: what it has sent so far, what it is owed, what it is told.
+//!
+//! A session knows no socket. It is given frames and mailbox events, and
+//! leaves what is to be sent in [`Session::output`], in the order in which
+//! the client must get it: a reply is complete there before the session
+//! looks at its mailbox again, so "current" data never comes behind the
+//! invalidation that made it old.
+
+mod commit;
+mod iterators;
+mod job;
+mod reading;
+mod start;
+mod undo_info;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use slog::{Logger, error, info, o, warn};
+use zeo_proto::exception::Exception;
+use zeo_proto::marshal::{Encoding, Flag, REPLY, decode_message, encode_message};
+use zeo_proto::message::{Call, CallError};
+use zeo_proto::{Tid, Value};
+
+use self::commit::Transaction;
+use self::iterators::Iterators;
+use crate::coordinator::Request;
+use crate::errors::exception_from_call;
+use crate::lock_table::ClientId;
+use crate::mailbox::{Event, Mailbox, Notice};
+use crate::server::{Settings, Shelf, StorageHandle};
+
+/// The longest frame before `register`: nobody has shown who they are.
+const FIRST_FRAMES: usize = 4096;
+
+/// What to do after a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on with the next one.
+    Continue,
+    /// Not now: give the same frame again after the next mailbox event.
+    Hold,
+    /// Send what is in the output, and close.
+    Close,
+}
+
+/// What a call comes to.
+enum Answer {
+    /// This is its result.
+    Value(Value<'static>),
+    /// It has written its reply itself.
+    Written,
+    /// The reply comes later, by way of the mailbox.
+    Later,
+    /// It can't be taken now.
+    Hold,
+}
+
+type Outcome = Result<Answer, Exception>;
+
+/// How far the connection has come.
+enum Stage {
+    /// The client has not answered the greeting.
+    Greeted,
+    /// It may register.
+    Known(Encoding),
+    /// `register` is on its way; the id of its call.
+    Registering(Encoding, Arc<StorageHandle>, Value<'static>),
+    /// All calls are open.
+    Open(Encoding, Arc<StorageHandle>),
+}
+
+/// The state of one connection. See the module.
+pub struct Session {
+    id: ClientId,
+    stage: Stage,
+    settings: Arc<Settings>,
+    shelf: Arc<Shelf>,
+    mailbox: Mailbox,
+    log: Logger,
+    peer: String,
+    read_only: bool,
+    transaction: Option<Transaction>,
+    iterators: Iterators,
+    /// Helper threads at work.
+    jobs: usize,
+    /// The ids of `getInvalidations` calls that are on their way, with the
+    /// tids that they asked for.
+    asked: VecDeque<(Value<'static>, Tid)>,
+    /// How often the client has voted.
+    votes: u64,
+    /// Bytes to be sent.
+    pub output: Vec<u8>,
+}
+
+impl Session {
+    /// A session for a new connection from `peer`, with the greeting in its
+    /// output.
+    pub fn new(
+        id: ClientId,
+        peer: String,
+        settings: Arc<Settings>,
+        shelf: Arc<Shelf>,
+        mailbox: Mailbox,
+        log: &Logger,
+    ) -> Self {
+        let greeting = zeo_proto::handshake::greeting(settings.encoding);
+        let mut output = Vec::new();
+        zeo_proto::framing::write_frame(&mut output, greeting);
+        Self {
+            id,
+            stage: Stage::Greeted,
+            read_only: settings.read_only,
+            settings,
+            shelf,
+            mailbox,
+            log: log.new(o!("client" => peer.clone())),
+            peer,
+            transaction: None,
+            iterators: Iterators::default(),
+            jobs: 0,
+            asked: VecDeque::new(),
+            votes: 0,
+            output,
+        }
+    }
+
+    /// The longest frame that the session takes now.
+    pub fn frame_limit(&self) -> usize {
+        match self.stage {
+            Stage::Open(..) => self.settings.max_message_size,
+            _ => FIRST_FRAMES,
+        }
+    }
+
+    /// The session's log, which names the client.
+    pub fn log(&self) -> &Logger {
+        &self.log
+    }
+
+    /// Takes one frame.
+    pub fn on_frame(&mut self, frame: &[u8]) -> Flow {
+        let encoding = match self.stage {
+            Stage::Greeted => return self.handshake(frame),
+            Stage::Registering(..) => return Flow::Hold,
+            Stage::Known(encoding) | Stage::Open(encoding, _) => encoding,
+        };
+        let message = match decode_message(frame, encoding) {
+            Ok(message) => message,
+            Err(why) => {
+                error!(self.log, "Can't deserialize message: {why}");
+                return Flow::Close;
+            }
+        };
+        if message.id == Value::Int(-1) {
+            return Flow::Continue;
+        }
+        let (Value::Tuple(args) | Value::List(args)) = message.args else {
+            error!(
+                self.log,
+                "Can't deserialize message: the arguments are no tuple"
+            );
+            return Flow::Close;
+        };
+        let (id, is_async) = (message.id.into_owned(), message.flag == Flag::Async);
+        match Call::parse(&message.name, args) {
+            Ok(call) => self.on_call(id, is_async, call),
+            Err(why @ CallError::Unknown(_)) => {
+                error!(self.log, "{why}");
+                Flow::Close
+            }
+            Err(why) => self.fail(&id, is_async, &exception_from_call(&why)),
+        }
+    }
+
+    fn on_call(&mut self, id: Value<'static>, is_async: bool, call: Call<'_>) -> Flow {
+        let outcome = match &self.stage {
+            Stage::Open(_, storage) => {
+                let storage = Arc::clone(storage);
+                self.answer(&storage, &id, call)
+            }
+            _ => match call {
+                Call::Register { storage, read_only } => self.register(&id, &storage, read_only),
+                other => {
+                    error!(self.log, "a call before register: {other:.100?}");
+                    return Flow::Close;
+                }
+            },
+        };
+        match outcome {
+            Ok(Answer::Hold) => Flow::Hold,
+            Ok(Answer::Later | Answer::Written) => Flow::Continue,
+            Ok(Answer::Value(_)) if is_async => Flow::Continue,
+            Ok(Answer::Value(value)) => {
+                self.reply(&id, &value);
+                Flow::Continue
+            }
+            Err(exception) => self.fail(&id, is_async, &exception),
+        }
+    }
+
+    /// Sends an error; after an asynchronous call, which has no reply,
+    /// closing is the only way to say so.
+    fn fail(&mut self, id: &Value<'static>, is_async: bool, exception: &Exception) -> Flow {
+        if !exception.is_ordinary() {
+            warn!(self.log, "a call failed: {exception}");
+        }
+        if is_async {
+            return Flow::Close;
+        }
+        self.reply_error(id, exception);
+        Flow::Continue
+    }
+
+    fn reply(&mut self, id: &Value<'_>, result: &Value<'_>) {
+        let encoding = self.encoding();
+        let wrote = encode_message(&mut self.output, encoding, id, Flag::Reply, REPLY, result);
+        if let Err(why) = wrote {
+            error!(self.log, "a reply can't be sent: {why}");
+            self.reply_error(id, &Exception::value_error("Couldn't pickle response"));
+        }
+    }
+
+    fn reply_error(&mut self, id: &Value<'_>, exception: &Exception) {
+        let encoding = self.encoding();
+        let reply = exception.to_reply(encoding);
+        let wrote = encode_message(&mut self.output, encoding, id, Flag::Error, REPLY, &reply);
+        if let Err(why) = wrote {
+            error!(self.log, "an error can't be sent: {why}");
+        }
+    }
+
+    fn notify(&mut self, notice: &Notice) {
+        let frame = notice.frame(self.encoding());
+        self.output.extend_from_slice(frame);
+    }
+
+    fn encoding(&self) -> Encoding {
+        match self.stage {
+            Stage::Known(encoding)
+            | Stage::Registering(encoding, ..)
+            | Stage::Open(encoding, _) => encoding,
+            Stage::Greeted => self.settings.encoding,
+        }
+    }
+
+    /// Takes one event from the mailbox.
+    pub fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Registered(last) => self.registered(last),
+            Event::Granted(vote) => self.granted(vote),
+            Event::Finished(tid) => self.finished(tid),
+            Event::FinishFailed(exception) => self.finish_failed(&exception),
+            Event::Notice(notice) => self.notify(&notice),
+            Event::Invalidations(answer) => self.invalidations(answer),
+            Event::Job(done) => done(self),
+        }
+    }
+
+    /// The connection has ended, for this reason: aborts what is open.
+    pub fn end(&mut self, reason: &str) {
+        if let Stage::Open(_, storage) | Stage::Registering(_, storage, _) = &self.stage {
+            let storage = Arc::clone(storage);
+            match self.transaction.take() {
+                Some(transaction) => {
+                    storage.stats.active_txns.fetch_sub(1, Relaxed);
+                    info!(
+                        self.log,
+                        "disconnected during {} transaction: {reason}",
+                        transaction.describe()
+                    );
+                }
+                None => info!(self.log, "disconnected: {reason}"),
+            }
+            self.ask(&storage, Request::Unsubscribe { client: self.id });
+        }
+    }
+
+    /// Sends a request to the storage's coordinator. It is gone only when
+    /// the server stops, and then the session is being closed.
+    fn ask(&self, storage: &StorageHandle, request: Request) {
+        if storage.coordinator.send(request).is_err() {
+            self.mailbox.close("the server stops");
+        }
+    }
+}

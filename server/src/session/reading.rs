@@ -1,0 +1,359 @@
+//! Calls that read, and those that are about the session itself.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use slog::info;
+use zeo_proto::exception::Exception;
+use zeo_proto::message::Call;
+use zeo_proto::pickle::{self, Policy};
+use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::storage::{CurrentRecord, HistoryEntry, UndoEntry};
+
+use super::undo_info::Specification;
+use super::{Answer, Outcome, Session};
+use crate::coordinator::Request;
+use crate::errors::exception_from;
+use crate::mailbox::size_info;
+use crate::server::StorageHandle;
+
+/// A history of more revisions than this is walked on a helper thread.
+const SHORT_HISTORY: usize = 20;
+/// How many oids one call gives at most (Python's limit).
+const MAX_NEW_OIDS: i64 = 100;
+
+impl Session {
+    /// Does what a call asks for, once the client has registered.
+    pub(super) fn answer(
+        &mut self,
+        storage: &Arc<StorageHandle>,
+        id: &Value<'static>,
+        call: Call<'_>,
+    ) -> Outcome {
+        match call {
+            Call::LoadBefore { oid, before } => self.load_before(storage, id, oid, before),
+            Call::LoadSerial { oid, serial } => {
+                let data = storage.storage.load_serial(oid, serial).map_err(raise)?;
+                self.reply(id, &Value::bytes(&data));
+                Ok(Answer::Written)
+            }
+            Call::GetTid { oid } => value(storage.storage.get_tid(oid).map_err(raise)?.into()),
+            Call::LastTransaction => value(storage.storage.last_tid().into()),
+            Call::GetInfo => value(get_info(storage)),
+            Call::GetInvalidations { since } => self.get_invalidations(storage, id, since),
+            Call::History { oid, size } => self.history(storage, id, oid, size),
+            Call::RecordIternext { from } => {
+                let record = storage.storage.record_iternext(from).map_err(raise)?;
+                value(current_record_value(&record))
+            }
+            Call::UndoLog { first, last } => self.undo_log(storage, id, first, last, None),
+            Call::UndoInfo {
+                first,
+                last,
+                specification,
+            } => {
+                let specification = Specification::new(specification)?;
+                self.undo_log(storage, id, first, last, specification)
+            }
+            Call::IteratorStart { start, stop } => self.iterator_start(storage, id, start, stop),
+            Call::IteratorNext { id } => self.iterator_next(id),
+            Call::IteratorRecordStart { id, tid } => self.iterator_record_start(id, tid),
+            Call::IteratorRecordNext { id } => self.iterator_record_next(id),
+            Call::IteratorGc { ids } => {
+                self.iterators.drop_all(&ids);
+                value(Value::None)
+            }
+            Call::NewOid => value(self.new_oids(storage, 1)?.pop().unwrap_or(Value::None)),
+            Call::NewOids { count } => value(Value::List(self.new_oids(storage, count)?)),
+            Call::ServerStatus => value(storage.status()),
+            Call::SetClientLabel { label } => {
+                self.set_label(&label);
+                value(Value::None)
+            }
+            Call::Ping => value(Value::None),
+            Call::Register { .. } => Err(Exception::value_error("duplicate register() call")),
+            Call::Pack { .. } => Err(not_yet("pack is not supported yet")),
+            Call::Blob { method } => {
+                Err(not_yet(&format!("{method}: blobs are not supported yet")))
+            }
+            commit => self.commit_call(storage, id, commit),
+        }
+    }
+
+    fn load_before(
+        &mut self,
+        storage: &StorageHandle,
+        id: &Value<'static>,
+        oid: Oid,
+        before: Tid,
+    ) -> Outcome {
+        storage.stats.loads.fetch_add(1, Relaxed);
+        let Some(found) = storage.storage.load_before(oid, before).map_err(raise)? else {
+            return value(Value::None);
+        };
+        let next = found.next.map_or(Value::None, Value::from);
+        let revision = vec![Value::bytes(&found.data), found.serial.into(), next];
+        self.reply(id, &Value::Tuple(revision));
+        Ok(Answer::Written)
+    }
+
+    fn get_invalidations(
+        &mut self,
+        storage: &StorageHandle,
+        id: &Value<'static>,
+        since: Tid,
+    ) -> Outcome {
+        self.asked.push_back((id.clone(), since));
+        self.ask(
+            storage,
+            Request::Invalidations {
+                client: self.id,
+                since,
+            },
+        );
+        Ok(Answer::Later)
+    }
+
+    /// The coordinator's answer: from its queue, or else, for a client that
+    /// was away not longer than the configured age, from the storage.
+    pub(super) fn invalidations(&mut self, answer: Option<(Tid, Vec<Oid>)>) {
+        let Some((id, since)) = self.asked.pop_front() else {
+            return;
+        };
+        if let Some((last, oids)) = answer {
+            info!(
+                self.log,
+                "Return {} invalidations up to tid {last}",
+                oids.len()
+            );
+            let oids = oids.into_iter().map(Value::from).collect();
+            return self.reply(&id, &Value::Tuple(vec![last.into(), Value::List(oids)]));
+        }
+        let super::Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let storage = Arc::clone(storage);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let away = now.as_secs_f64() - since.unix_time();
+        if self.settings.invalidation_age.is_none_or(|age| age <= away) {
+            info!(
+                self.log,
+                "tid {since} is too old for the invalidation queue"
+            );
+            return self.reply(&id, &Value::None);
+        }
+        let walk = move |storage: &StorageHandle| changed_since(storage, since);
+        if let Err(exception) = self.answer_later(&storage, &id, walk) {
+            self.reply_error(&id, &exception);
+        }
+    }
+
+    fn history(
+        &mut self,
+        storage: &Arc<StorageHandle>,
+        id: &Value<'static>,
+        oid: Oid,
+        size: usize,
+    ) -> Outcome {
+        let walk = move |storage: &StorageHandle| {
+            let entries = storage.storage.history(oid, size)?;
+            Ok(Value::List(entries.iter().map(history_value).collect()))
+        };
+        if size <= SHORT_HISTORY {
+            return value(walk(storage).map_err(raise)?);
+        }
+        self.answer_later(storage, id, walk)
+    }
+
+    /// `last` below zero is a count from `first` on.
+    fn undo_log(
+        &mut self,
+        storage: &Arc<StorageHandle>,
+        id: &Value<'static>,
+        first: i64,
+        last: i64,
+        specification: Option<Specification>,
+    ) -> Outcome {
+        if !storage.storage.capabilities().undo {
+            return value(Value::Tuple(Vec::new()));
+        }
+        let last = if last < 0 {
+            first.saturating_sub(last)
+        } else {
+            last
+        };
+        let range = [first, last].map(|n| usize::try_from(n.max(0)).unwrap_or(usize::MAX));
+        self.answer_later(storage, id, move |storage| {
+            let mut wanted = |entry: &UndoEntry| {
+                Ok(specification
+                    .as_ref()
+                    .is_none_or(|wanted| wanted.admits(&undo_fields(entry))))
+            };
+            let entries = storage.storage.undo_log(range[0], range[1], &mut wanted)?;
+            Ok(Value::List(
+                entries
+                    .iter()
+                    .map(|entry| Value::Dict(undo_fields(entry)))
+                    .collect(),
+            ))
+        })
+    }
+
+    fn new_oids(
+        &self,
+        storage: &StorageHandle,
+        count: i64,
+    ) -> Result<Vec<Value<'static>>, Exception> {
+        if self.read_only {
+            return Err(Exception::read_only());
+        }
+        let oids = (0..count.clamp(1, MAX_NEW_OIDS)).map(|_| storage.storage.new_oid());
+        oids.map(|oid| oid.map(Value::from).map_err(raise))
+            .collect()
+    }
+}
+
+fn value(value: Value<'static>) -> Outcome {
+    Ok(Answer::Value(value))
+}
+
+fn raise(error: zeo_storage::Error) -> Exception {
+    exception_from(&error)
+}
+
+fn not_yet(what: &str) -> Exception {
+    Exception::message("ZODB.POSException.Unsupported", what)
+}
+
+fn get_info(storage: &StorageHandle) -> Value<'static> {
+    let able = storage.storage.capabilities();
+    let names = able
+        .interfaces
+        .iter()
+        .map(|(module, name)| Value::Tuple(vec![Value::str(module), Value::str(name)]));
+    let Value::Dict(mut info) = size_info(storage.storage.len(), storage.storage.size()) else {
+        return Value::None;
+    };
+    info.extend([
+        (
+            Value::str("name"),
+            Value::Str(storage.storage.name().into()),
+        ),
+        (Value::str("supportsUndo"), Value::Bool(able.undo)),
+        (
+            Value::str("supports_record_iternext"),
+            Value::Bool(able.record_iternext),
+        ),
+        (Value::str("interfaces"), Value::Tuple(names.collect())),
+    ]);
+    Value::Dict(info)
+}
+
+/// The last tid and all objects changed after `since`, from the file.
+fn changed_since(storage: &StorageHandle, since: Tid) -> zeo_storage::Result<Value<'static>> {
+    let mut last = None;
+    let mut oids = std::collections::BTreeSet::new();
+    let start = since.as_u64().checked_add(1).map(Tid::new);
+    for transaction in storage.storage.iterator(start, None)? {
+        let transaction = transaction?;
+        for record in (transaction.records)() {
+            oids.insert(record?.oid);
+        }
+        last = Some(transaction.tid);
+    }
+    let last = last.map_or(Value::None, Value::from);
+    Ok(match last {
+        Value::None => Value::None,
+        last => Value::Tuple(vec![
+            last,
+            Value::List(oids.into_iter().map(Value::from).collect()),
+        ]),
+    })
+}
+
+fn current_record_value(record: &CurrentRecord) -> Value<'static> {
+    Value::Tuple(vec![
+        record.oid.into(),
+        record.serial.into(),
+        Value::Bytes(record.data.to_vec().into()),
+        record.next.map_or(Value::None, Value::from),
+    ])
+}
+
+type Fields = Vec<(Value<'static>, Value<'static>)>;
+
+fn history_value(entry: &HistoryEntry) -> Value<'static> {
+    let mut fields = extension_fields(&entry.meta.extension);
+    for (name, value) in [
+        ("time", Value::Float(entry.tid.unix_time())),
+        ("user_name", Value::Bytes(entry.meta.user.clone().into())),
+        (
+            "description",
+            Value::Bytes(entry.meta.description.clone().into()),
+        ),
+        ("tid", entry.tid.into()),
+        ("size", Value::Int(i128::from(entry.size))),
+    ] {
+        set(&mut fields, Value::str(name), value);
+    }
+    Value::Dict(fields)
+}
+
+/// The undo log's entry; what the extension says comes before the rest.
+pub(super) fn undo_fields(entry: &UndoEntry) -> Fields {
+    let id = BASE64_STANDARD.encode(entry.tid.to_bytes());
+    let mut fields = vec![
+        (Value::str("id"), Value::Bytes(id.into_bytes().into())),
+        (Value::str("time"), Value::Float(entry.tid.unix_time())),
+        (
+            Value::str("user_name"),
+            Value::Bytes(entry.meta.user.clone().into()),
+        ),
+        (Value::str("size"), Value::Int(i128::from(entry.size))),
+        (
+            Value::str("description"),
+            Value::Bytes(entry.meta.description.clone().into()),
+        ),
+    ];
+    for (name, value) in extension_fields(&entry.meta.extension) {
+        set(&mut fields, name, value);
+    }
+    fields
+}
+
+fn set(fields: &mut Fields, name: Value<'static>, value: Value<'static>) {
+    match fields.iter_mut().find(|(other, _)| *other == name) {
+        Some(field) => field.1 = value,
+        None => fields.push((name, value)),
+    }
+}
+
+fn extension_fields(extension: &[u8]) -> Fields {
+    match extension_value(extension) {
+        Value::Dict(fields) => fields,
+        _ => Vec::new(),
+    }
+}
+
+/// The extension as a dict. One that can't be read as such (it may hold what
+/// only the application can make) goes out as the bytes in the file, so that
+/// nothing of it is lost.
+pub(super) fn extension_value(extension: &[u8]) -> Value<'static> {
+    if extension.is_empty() {
+        return Value::Dict(Vec::new());
+    }
+    match pickle::decode(extension, &Policy::FILE) {
+        Ok(value @ Value::Dict(_)) => value.into_owned(),
+        _ => Value::Bytes(extension.to_vec().into()),
+    }
+}
+
+/// The status byte as text.
+pub(super) fn status_text(status: u8) -> Value<'static> {
+    Value::Str(char::from(status).to_string().into())
+}

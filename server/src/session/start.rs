@@ -1,0 +1,80 @@
+//! From the greeting to `register`.
+
+use std::sync::Arc;
+
+use slog::{error, info, o};
+use zeo_proto::exception::Exception;
+use zeo_proto::framing::write_frame;
+use zeo_proto::handshake::{Hello, answer};
+use zeo_proto::marshal::Encoding;
+use zeo_proto::{Tid, Value};
+
+use super::{Answer, Flow, Outcome, Session, Stage};
+use crate::coordinator::Request;
+
+impl Session {
+    pub(super) fn handshake(&mut self, frame: &[u8]) -> Flow {
+        match answer(frame) {
+            Some(Hello::Speak(encoding)) => {
+                let letter = if encoding == Encoding::Pickle {
+                    'Z'
+                } else {
+                    'M'
+                };
+                info!(self.log, "received handshake '{letter}5'");
+                self.stage = Stage::Known(encoding);
+                Flow::Continue
+            }
+            Some(Hello::Probe) => {
+                write_frame(&mut self.output, self.shelf.status_json().as_bytes());
+                Flow::Close
+            }
+            None => {
+                let shown: String = frame.escape_ascii().map(char::from).take(80).collect();
+                error!(self.log, "bad handshake '{shown}'");
+                Flow::Close
+            }
+        }
+    }
+
+    /// Chooses a storage. A refusal may be followed by another attempt, as
+    /// clients with a read-only fallback make it.
+    pub(super) fn register(&mut self, id: &Value<'static>, name: &str, read_only: bool) -> Outcome {
+        let Stage::Known(encoding) = self.stage else {
+            return Err(Exception::value_error("duplicate register() call"));
+        };
+        let Some(storage) = self.shelf.get(name) else {
+            return Err(Exception::value_error(format!("unknown storage: {name}")));
+        };
+        if !read_only && (self.read_only || storage.storage.is_read_only()) {
+            return Err(Exception::read_only());
+        }
+        self.read_only |= read_only;
+        let subscribe = Request::Subscribe {
+            client: self.id,
+            mailbox: self.mailbox.clone(),
+        };
+        self.stage = Stage::Registering(encoding, Arc::clone(&storage), id.clone());
+        self.ask(&storage, subscribe);
+        Ok(Answer::Later)
+    }
+
+    pub(super) fn registered(&mut self, last: Tid) {
+        if let Stage::Registering(encoding, storage, id) = &self.stage {
+            let (encoding, storage, id) = (*encoding, Arc::clone(storage), id.clone());
+            self.stage = Stage::Open(encoding, storage);
+            self.reply(&id, &last.into());
+        }
+    }
+
+    pub(super) fn set_label(&mut self, label: &str) {
+        let label: String = label
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(200)
+            .collect();
+        self.log = self
+            .log
+            .new(o!("client" => format!("{label} {}", self.peer)));
+    }
+}

@@ -1,0 +1,102 @@
+//! Counters of one storage: what `server_status` and the `ruok` probe show.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use zeo_proto::{Tid, Value};
+
+/// Counters that any thread may move. (ZEO `monitor.StorageStats`.)
+#[derive(Debug)]
+pub struct Stats {
+    /// Clients registered.
+    pub connections: AtomicU64,
+    /// Objects loaded.
+    pub loads: AtomicU64,
+    /// Objects stored, deleted and restored.
+    pub stores: AtomicU64,
+    /// Transactions finished.
+    pub commits: AtomicU64,
+    /// Transactions aborted by their clients.
+    pub aborts: AtomicU64,
+    /// Transactions begun and not ended.
+    pub active_txns: AtomicU64,
+    /// Votes that failed with a conflict.
+    pub conflicts: AtomicU64,
+    /// Conflicts that the server resolved.
+    pub conflicts_resolved: AtomicU64,
+    /// Votes that wait for locks.
+    pub waiting: AtomicU64,
+    /// Since when some transaction holds locks, as the bits of seconds since
+    /// 1970; 0 when none does.
+    lock_time: AtomicU64,
+    start: String,
+}
+
+impl Stats {
+    /// All zero, started now.
+    pub fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            connections: zero(),
+            loads: zero(),
+            stores: zero(),
+            commits: zero(),
+            aborts: zero(),
+            active_txns: zero(),
+            conflicts: zero(),
+            conflicts_resolved: zero(),
+            waiting: zero(),
+            lock_time: zero(),
+            start: ctime_now(),
+        }
+    }
+
+    /// Notes whether any transaction holds locks.
+    pub fn set_locked(&self, locked: bool) {
+        if !locked {
+            self.lock_time.store(0, Relaxed);
+        } else if self.lock_time.load(Relaxed) == 0 {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            self.lock_time.store(now.as_secs_f64().to_bits(), Relaxed);
+        }
+    }
+
+    /// All of it by name, in the words of Python's server.
+    pub fn status(&self, last: Tid) -> Vec<(&'static str, Value<'static>)> {
+        let count = |counter: &AtomicU64| Value::Int(i128::from(counter.load(Relaxed)));
+        let lock_time = match self.lock_time.load(Relaxed) {
+            0 => Value::None,
+            bits => Value::Float(f64::from_bits(bits)),
+        };
+        vec![
+            ("connections", count(&self.connections)),
+            ("loads", count(&self.loads)),
+            ("stores", count(&self.stores)),
+            ("commits", count(&self.commits)),
+            ("aborts", count(&self.aborts)),
+            ("active_txns", count(&self.active_txns)),
+            ("lock_time", lock_time),
+            ("conflicts", count(&self.conflicts)),
+            ("conflicts_resolved", count(&self.conflicts_resolved)),
+            ("start", Value::Str(self.start.clone().into())),
+            ("waiting", count(&self.waiting)),
+            ("timeout-thread-is-alive", Value::Bool(true)),
+            ("last-transaction", Value::Str(last.to_string().into())),
+        ]
+    }
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The local time as C's `ctime` writes it, without the newline.
+fn ctime_now() -> String {
+    jiff::ZonedDateTime::now()
+        .strftime("%a %b %e %H:%M:%S %Y")
+        .to_string()
+}

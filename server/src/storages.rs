@@ -1,0 +1,78 @@
+//! Opens the storages that the configuration names.
+
+use std::sync::Arc;
+
+use slog::{Logger, error, info, o, warn};
+use zeo_storage::file_storage::Options;
+use zeo_storage::log::{Level, Log};
+use zeo_storage::mapping_storage::MappingStorage;
+use zeo_storage::{FileStorage, Storage};
+
+use crate::schema::{StorageConfig, StorageKind};
+
+/// A storage that can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("can't open storage '{name}': {source}")]
+pub struct OpenError {
+    /// Its name.
+    pub name: String,
+    /// The cause.
+    pub source: zeo_storage::Error,
+}
+
+/// Opens all of them. If one fails, those opened before are closed again.
+pub fn open_all(
+    configs: &[StorageConfig],
+    log: &Logger,
+) -> Result<Vec<(String, Arc<dyn Storage>)>, OpenError> {
+    let mut opened: Vec<(String, Arc<dyn Storage>)> = Vec::new();
+    for config in configs {
+        info!(
+            log,
+            "opening storage '{}' using {}",
+            config.name,
+            config.kind.type_name()
+        );
+        match open(config, log) {
+            Ok(storage) => opened.push((config.name.clone(), storage)),
+            Err(source) => {
+                for (_, storage) in opened {
+                    // The failure to open is what is reported.
+                    let _ = storage.close();
+                }
+                return Err(OpenError {
+                    name: config.name.clone(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(opened)
+}
+
+fn open(config: &StorageConfig, log: &Logger) -> zeo_storage::Result<Arc<dyn Storage>> {
+    Ok(match &config.kind {
+        StorageKind::FileStorage(file) => {
+            let options = Options {
+                create: file.create,
+                read_only: file.read_only,
+                quota: file.quota,
+                pack_gc: file.pack_gc,
+                pack_keep_old: file.pack_keep_old,
+                log: storage_log(log),
+            };
+            Arc::new(FileStorage::open(&file.path, options)?)
+        }
+        StorageKind::MappingStorage { name } => Arc::new(MappingStorage::new(name.clone())?),
+    })
+}
+
+/// The messages of a storage, as Python's logger of FileStorage has them.
+fn storage_log(log: &Logger) -> Log {
+    let log = log.new(o!("logger" => "ZODB.FileStorage"));
+    Arc::new(move |level, message| match level {
+        Level::Info => info!(log, "{message}"),
+        Level::Warning => warn!(log, "{message}"),
+        Level::Error => error!(log, "{message}"),
+    })
+}

@@ -1,0 +1,52 @@
+"""ZODB's race tests against the server.
+
+A run takes them once, on a file storage. RZEO_RACE_ROUNDS=N takes each N times
+and adds the in-memory storage, where other delays let other races show.
+"""
+import os
+import unittest
+
+import pytest
+from support.configuration import filestorage, mappingstorage
+from ZEO.ClientStorage import ClientStorage
+from ZODB.tests.racetest import RaceTests, T2ObjectsInc, T2ObjectsInc2Phase
+
+ROUNDS = int(os.environ.get('RZEO_RACE_ROUNDS') or 0)
+STORAGES = {'file': filestorage()}
+if ROUNDS:
+    STORAGES['mapping'] = mappingstorage()
+
+CHECKS = {
+    'loadopen_vs_local_invalidate': T2ObjectsInc,
+    'load_vs_external_invalidate': T2ObjectsInc,
+    'external_invalidate_vs_disconnect': T2ObjectsInc2Phase,
+}
+
+
+class Race(RaceTests, unittest.TestCase):
+    """Lets ZODB's race tests run on a server's address."""
+
+    __test__ = False  # pytest shall not collect it
+
+    def __init__(self, address):
+        super().__init__('runTest')
+        self._address = address
+        self._storage = self._new_storage_client()
+
+    def _new_storage_client(self):
+        return ClientStorage(self._address, wait_timeout=60)
+
+    def runTest(self):
+        """unittest wants one; the checks are called by name."""
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize('round_', range(max(ROUNDS, 1)))
+@pytest.mark.parametrize('storage', STORAGES)
+@pytest.mark.parametrize('check', CHECKS)
+def test_race(check, storage, round_, serve, encoding):
+    server = serve(storages=STORAGES[storage], encoding=encoding)
+    case = Race(server.address)
+    getattr(case, f'_check_race_{check}')(CHECKS[check]())
+    case._storage.close()
+    server.stop()

@@ -1,0 +1,1 @@
+"""What all Python suites share: starting and stopping the server under test."""

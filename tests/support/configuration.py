@@ -1,0 +1,30 @@
+"""Configuration texts for the server under test."""
+
+
+def zeo(address='127.0.0.1:0', **options):
+    """A <zeo> section; `transaction_timeout=3` becomes `transaction-timeout 3`."""
+    lines = ''.join(f'  {name.replace("_", "-")} {_text(value)}\n'
+                    for name, value in options.items() if value is not None)
+    return f'<zeo>\n  address {address}\n{lines}</zeo>\n'
+
+
+def filestorage(path='Data.fs', name='', **options):
+    """A <filestorage> section."""
+    lines = ''.join(f'  {key.replace("_", "-")} {_text(value)}\n'
+                    for key, value in options.items() if value is not None)
+    return f'<filestorage {name}>\n  path {path}\n{lines}</filestorage>\n'
+
+
+def mappingstorage(name=''):
+    """A <mappingstorage> section."""
+    return f'<mappingstorage {name}>\n</mappingstorage>\n'
+
+
+def eventlog(path='server.log', level='INFO'):
+    """An <eventlog> section with one log file."""
+    return (f'<eventlog>\n  level {level}\n  <logfile>\n    path {path}\n'
+            f'  </logfile>\n</eventlog>\n')
+
+
+def _text(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,77 @@
+"""Replaces the way ZEO's own tests start a server.
+
+ZEO's test helper runs a Python server in a child process or a thread. Here its
+function `start_zeo_server` is replaced by one with the same arguments and
+results, which starts the server under test.
+"""
+import os
+import re
+
+from support.server import Server, binary
+
+_STORAGE_PATH = re.compile(r'^\s*path\s+(\S+)', re.MULTILINE)
+
+
+def install():
+    """Puts the replacement where the tests look. Call before importing any test module."""
+    import ZEO._forker
+    ZEO._forker.start_zeo_server = start_zeo_server
+    import ZEO.tests.forker
+    ZEO.tests.forker.start_zeo_server = start_zeo_server
+    import ZEO.tests.testZEO
+    ZEO.tests.testZEO.generate_script = generate_script
+
+
+def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False,
+                     path='Data.fs', protocol=None, blob_dir=None,
+                     suicide=True, debug=False, threaded=False, start_timeout=33,
+                     name=None, log=None, show_config=False):
+    """Starts a server; returns its address and a function that stops it.
+
+    The stop function ends the server by SIGTERM, insists on exit code 0 and,
+    unless `keep`, removes the files of its storages. `suicide`, `debug`,
+    `threaded`, `start_timeout`, `name` and `show_config` are about Python's
+    server process and have no meaning here.
+    """
+    if protocol:
+        raise NotImplementedError('an old protocol is a switch inside Python\'s server')
+    storage_conf = storage_conf or f'<filestorage>\npath {path}\n</filestorage>'
+    if blob_dir:
+        storage_conf = f'<blobstorage>\nblob-dir {blob_dir}\n{storage_conf}\n</blobstorage>'
+    if zeo_conf is None or isinstance(zeo_conf, dict):
+        zeo_conf = _zeo_section(zeo_conf or {}, port or 0, log)
+    server = Server(f'{zeo_conf}\n\n{storage_conf}\n')
+    cwd = os.getcwd()
+    stopped = []
+
+    def stop(stop_timeout=None):
+        if not stopped:
+            stopped.append(True)
+            server.stop()
+            if not keep:
+                _remove_storage_files(storage_conf, cwd)
+
+    return server.address, stop
+
+
+def generate_script(name, src):
+    """What a test wrote as a script that runs Python's server runs the one under test."""
+    with open(name, 'w') as f:
+        f.write(f'import os, sys\nos.execv({binary()!r}, [{binary()!r}] + sys.argv[1:])\n')
+
+
+def _zeo_section(options, port, log):
+    from ZEO._forker import ZEOConfig
+    address = port if not isinstance(port, int) else ('127.0.0.1', port)
+    config = ZEOConfig(address, log=log)
+    config.__dict__.update(options)
+    return str(config)
+
+
+def _remove_storage_files(storage_conf, cwd):
+    for path in _STORAGE_PATH.findall(storage_conf):
+        for ending in '', '.index', '.tmp', '.lock', '.old', '.pack':
+            try:
+                os.remove(os.path.join(cwd, path + ending))
+            except FileNotFoundError:
+                pass
