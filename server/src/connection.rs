@@ -132,7 +132,8 @@ impl Connection {
                     let flow = session.on_frame(frame);
                     if is_broken(Rule::AnswerThenDrain) {
                         let reply = session.output.split_off(before);
-                        std::iter::from_fn(|| inbox.next()).for_each(|event| session.on_event(event));
+                        std::iter::from_fn(|| inbox.next())
+                            .for_each(|event| session.on_event(event));
                         session.output.extend(reply);
                     }
                     if flow != Flow::Hold {

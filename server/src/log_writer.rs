@@ -22,7 +22,10 @@ pub struct Queued {
 /// Appends until the coordinator is gone.
 pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Queued>, coordinator: &Sender<Request>) {
     while let Ok(first) = queue.recv() {
-        if coordinator.send(append_waiting(storage, first, queue)).is_err() {
+        if coordinator
+            .send(append_waiting(storage, first, queue))
+            .is_err()
+        {
             return;
         }
     }
@@ -39,5 +42,9 @@ pub(crate) fn append_waiting(
     let (clients, mut commits): (Vec<_>, Vec<_>) =
         waiting.map(|queued| (queued.client, queued.commit)).unzip();
     let result = storage.append(&mut commits);
-    Request::Appended { clients, commits, result }
+    Request::Appended {
+        clients,
+        commits,
+        result,
+    }
 }

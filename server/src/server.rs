@@ -81,7 +81,11 @@ impl Shelf {
     /// A shelf with these storages.
     pub(crate) fn of(storages: impl IntoIterator<Item = (String, StorageHandle)>) -> Self {
         let storages = storages.into_iter();
-        Self { storages: storages.map(|(name, handle)| (name, Arc::new(handle))).collect() }
+        Self {
+            storages: storages
+                .map(|(name, handle)| (name, Arc::new(handle)))
+                .collect(),
+        }
     }
 
     /// The storage of this name.

@@ -82,7 +82,9 @@ impl Client {
 
     /// The server's side takes one turn, as its thread would.
     pub(super) fn turn(&mut self, history: &mut History) {
-        let Some((connection, session, inbox)) = &mut self.server_side else { return };
+        let Some((connection, session, inbox)) = &mut self.server_side else {
+            return;
+        };
         let gone = matches!(connection.receive(), Ok(Some(0)) | Err(_));
         let turn = connection.turn(session, inbox);
         if gone || !matches!(turn, Ok(Turn::Wait(_))) {
@@ -117,7 +119,9 @@ impl Client {
         while matches!(self.received.fill(|space| socket.read(space)), Ok(count) if count > 0) {}
         loop {
             let frame = self.received.frame().map_err(|why| why.to_string())?;
-            let Some(frame) = frame.map(<[u8]>::to_vec) else { return Ok(()) };
+            let Some(frame) = frame.map(<[u8]>::to_vec) else {
+                return Ok(());
+            };
             self.received.consume(frame.len());
             if !self.greeted {
                 self.greeted = true;
@@ -131,8 +135,14 @@ impl Client {
     fn take(&mut self, message: Message<'_>, history: &mut History) -> Result<(), String> {
         match (message.flag, &*message.name) {
             (Flag::Async, "invalidateTransaction") => {
-                let [tid, oids] = message.args.as_items().unwrap() else { panic!() };
-                let oids = oids.as_items().unwrap().iter().map(|oid| oid.as_oid().unwrap());
+                let [tid, oids] = message.args.as_items().unwrap() else {
+                    panic!()
+                };
+                let oids = oids
+                    .as_items()
+                    .unwrap()
+                    .iter()
+                    .map(|oid| oid.as_oid().unwrap());
                 let oids: Vec<_> = oids.collect();
                 let tid = tid.as_tid().unwrap();
                 self.known.retain(|oid, _| !oids.contains(oid));
@@ -155,7 +165,9 @@ impl Client {
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
             Doing::Registering => self.checks.registered(result.as_tid().unwrap()),
             Doing::Loading(oid) if !failed => {
-                let [_, serial, next] = result.as_items().unwrap() else { panic!() };
+                let [_, serial, next] = result.as_items().unwrap() else {
+                    panic!()
+                };
                 let serial = serial.as_tid().unwrap();
                 if *next == Value::None {
                     self.checks.current(oid, serial)?;
@@ -176,7 +188,8 @@ impl Client {
             Doing::Finishing(work) if !failed => {
                 let tid = result.as_tid().ok_or("a finish without a tid")?;
                 self.checks.transaction(tid, &work.oids())?;
-                self.known.extend(work.oids().into_iter().map(|oid| (oid, tid)));
+                self.known
+                    .extend(work.oids().into_iter().map(|oid| (oid, tid)));
                 if history.finished.insert(tid, work).is_some() {
                     return Err(format!("{tid} was given out twice"));
                 }
@@ -189,13 +202,25 @@ impl Client {
     /// Stores again over what is committed, and votes again.
     fn resolve(&mut self, mut work: Work, conflicts: &[Value<'_>]) {
         for conflict in conflicts {
-            let Value::Dict(fields) = conflict else { continue };
-            let field = |name| &fields.iter().find(|(key, _)| key.as_str() == Some(name)).unwrap().1;
+            let Value::Dict(fields) = conflict else {
+                continue;
+            };
+            let field = |name| {
+                &fields
+                    .iter()
+                    .find(|(key, _)| key.as_str() == Some(name))
+                    .unwrap()
+                    .1
+            };
             let oid = field("oid").as_oid().unwrap();
             let committed = field("serials").as_items().unwrap()[0].as_tid().unwrap();
             work.stores.retain(|&(other, _)| other != oid);
             work.stores.push((oid, committed));
-            self.call("storea", Flag::Async, store_args(oid, committed, self.number));
+            self.call(
+                "storea",
+                Flag::Async,
+                store_args(oid, committed, self.number),
+            );
         }
         self.call("vote", Flag::Call, vec![Value::Int(self.number)]);
         self.doing = Doing::Voting(work);
@@ -226,14 +251,23 @@ impl Client {
         let mut frame = Vec::new();
         zeo_proto::framing::write_frame(&mut frame, hello);
         self.send(&frame);
-        self.call("register", Flag::Call, vec![Value::str("1"), Value::Bool(false)]);
+        self.call(
+            "register",
+            Flag::Call,
+            vec![Value::str("1"), Value::Bool(false)],
+        );
         self.doing = Doing::Registering;
     }
 
     fn begin(&mut self, random: &mut Random) {
         self.number += 1;
         let empty = || Value::bytes(b"");
-        let begin = vec![Value::Int(self.number), empty(), empty(), Value::Dict(vec![])];
+        let begin = vec![
+            Value::Int(self.number),
+            empty(),
+            empty(),
+            Value::Dict(vec![]),
+        ];
         self.call("tpc_begin", Flag::Async, begin);
         let mut work = Work::default();
         for number in 0..OBJECTS {
@@ -252,13 +286,7 @@ impl Client {
         self.doing = Doing::Voting(work);
     }
 
-    fn after_vote(
-        &mut self,
-        work: Work,
-        random: &mut Random,
-        plan: &Plan,
-        history: &mut History,
-    ) {
+    fn after_vote(&mut self, work: Work, random: &mut Random, plan: &Plan, history: &mut History) {
         if plan.stalls && random.one_in(4) {
             self.doing = Doing::Voted(work);
         } else if random.one_in(10) {
@@ -290,5 +318,10 @@ impl Client {
 }
 
 fn store_args(oid: Oid, serial: Tid, number: i128) -> Vec<Value<'static>> {
-    vec![oid.into(), serial.into(), Value::bytes(b"record"), Value::Int(number)]
+    vec![
+        oid.into(),
+        serial.into(),
+        Value::bytes(b"record"),
+        Value::Int(number),
+    ]
 }

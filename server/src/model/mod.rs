@@ -19,7 +19,9 @@ const STEPS: usize = 1500;
 /// Runs one world; what it finds wrong is the error.
 fn run(seed: u64, plan: &Plan) -> Result<(), String> {
     let world = World::new(seed, plan);
-    world.run(STEPS).map_err(|why| format!("seed {seed}: {why}"))
+    world
+        .run(STEPS)
+        .map_err(|why| format!("seed {seed}: {why}"))
 }
 
 fn found_by_any_seed(plan: &Plan) -> Option<String> {
@@ -37,7 +39,10 @@ fn every_order_of_steps_keeps_the_rules() {
 #[test]
 fn transactions_that_stall_time_out_and_hold_up_nobody() {
     break_rule(None);
-    let plan = Plan { stalls: true, ..Plan::default() };
+    let plan = Plan {
+        stalls: true,
+        ..Plan::default()
+    };
     for seed in 0..SEEDS {
         run(seed, &plan).unwrap();
     }
@@ -46,7 +51,10 @@ fn transactions_that_stall_time_out_and_hold_up_nobody() {
 #[test]
 fn a_conflict_reported_to_the_client_can_be_resolved_there() {
     break_rule(None);
-    let plan = Plan { client_conflict_resolution: true, ..Plan::default() };
+    let plan = Plan {
+        client_conflict_resolution: true,
+        ..Plan::default()
+    };
     for seed in 0..SEEDS {
         run(seed, &plan).unwrap();
     }
@@ -55,7 +63,10 @@ fn a_conflict_reported_to_the_client_can_be_resolved_there() {
 #[test]
 fn a_failing_disk_ends_commits_and_nothing_else() {
     break_rule(None);
-    let plan = Plan { disk_fails: true, ..Plan::default() };
+    let plan = Plan {
+        disk_fails: true,
+        ..Plan::default()
+    };
     for seed in 0..SEEDS {
         run(seed, &plan).unwrap();
     }
@@ -83,13 +94,22 @@ fn reading_the_last_tid_before_subscribing_is_noticed() {
 
 #[test]
 fn dropping_from_a_full_mailbox_is_noticed() {
-    assert_noticed(Rule::FullMailboxCloses, &Plan { sleepers: true, ..Plan::default() });
+    assert_noticed(
+        Rule::FullMailboxCloses,
+        &Plan {
+            sleepers: true,
+            ..Plan::default()
+        },
+    );
 }
 
 #[test]
 fn a_client_that_does_not_read_is_closed() {
     break_rule(None);
-    let plan = Plan { sleepers: true, ..Plan::default() };
+    let plan = Plan {
+        sleepers: true,
+        ..Plan::default()
+    };
     for seed in 0..SEEDS {
         run(seed, &plan).unwrap();
     }

@@ -48,7 +48,10 @@ pub(super) struct Random(u64);
 
 impl Random {
     pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 
@@ -111,7 +114,10 @@ impl World {
             inner: Arc::new(MappingStorage::new("model").unwrap()),
             failing: false.into(),
         });
-        let clock = Arc::new(StillClock { start: Instant::now(), wound: Mutex::default() });
+        let clock = Arc::new(StillClock {
+            start: Instant::now(),
+            wound: Mutex::default(),
+        });
         let stats = Arc::new(Stats::new());
         let (log_writer, queue) = crossbeam_channel::unbounded();
         let parts = Parts {
@@ -129,7 +135,11 @@ impl World {
             coordinator: requests.0.clone(),
         };
         let settings = Settings {
-            encoding: if seed.is_multiple_of(2) { Encoding::Pickle } else { Encoding::Msgpack },
+            encoding: if seed.is_multiple_of(2) {
+                Encoding::Pickle
+            } else {
+                Encoding::Msgpack
+            },
             read_only: false,
             max_message_size: 1 << 20,
             client_conflict_resolution: plan.client_conflict_resolution,
@@ -153,8 +163,9 @@ impl World {
             found: RefCell::default(),
             next_client: RefCell::new(1),
         };
-        world.clients =
-            (0..CLIENTS).map(|n| RefCell::new(world.connect(plan.sleepers && n == 0))).collect();
+        world.clients = (0..CLIENTS)
+            .map(|n| RefCell::new(world.connect(plan.sleepers && n == 0)))
+            .collect();
         Rc::new(world)
     }
 
@@ -173,7 +184,12 @@ impl World {
             &Logger::root(Discard, o!()),
         );
         let connection = Connection::new(Stream::unix(theirs).unwrap(), &session);
-        Client::new(ours, (connection, session, inbox), self.settings.encoding, asleep)
+        Client::new(
+            ours,
+            (connection, session, inbox),
+            self.settings.encoding,
+            asleep,
+        )
     }
 
     /// Takes random steps, lets everything come to rest, and checks what is
@@ -215,30 +231,47 @@ impl World {
     }
 
     fn coordinate(&self) -> bool {
-        let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else { return false };
+        let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else {
+            return false;
+        };
         coordinator.expire();
-        let Ok(request) = self.requests.1.try_recv() else { return false };
+        let Ok(request) = self.requests.1.try_recv() else {
+            return false;
+        };
         coordinator.handle(request);
         true
     }
 
     fn append(&self) -> bool {
-        let Ok(first) = self.queue.try_recv() else { return false };
+        let Ok(first) = self.queue.try_recv() else {
+            return false;
+        };
         let storage = Arc::clone(&self.storage) as Arc<dyn Storage>;
-        let _ = self.requests.0.send(log_writer::append_waiting(&storage, first, &self.queue));
+        let _ = self
+            .requests
+            .0
+            .send(log_writer::append_waiting(&storage, first, &self.queue));
         true
     }
 
     fn wind(&self) {
         let mut random = self.random.borrow_mut();
         let long = self.plan.stalls && random.one_in(20);
-        let by = if long { TIMEOUT } else { Duration::from_millis(random.below(3)) };
+        let by = if long {
+            TIMEOUT
+        } else {
+            Duration::from_millis(random.below(3))
+        };
         *self.clock.wound.lock().unwrap() += by;
     }
 
     fn step_client(&self, number: usize, kind: usize) {
-        let Ok(mut client) = self.clients[number].try_borrow_mut() else { return };
-        let Ok(mut history) = self.history.try_borrow_mut() else { return };
+        let Ok(mut client) = self.clients[number].try_borrow_mut() else {
+            return;
+        };
+        let Ok(mut history) = self.history.try_borrow_mut() else {
+            return;
+        };
         match kind {
             0 => {
                 // The history is nobody's business while others go on.
@@ -310,9 +343,14 @@ impl World {
                 return Err("a client that reads nothing is still there".into());
             }
             let seen: BTreeSet<Tid> = client.checks.seen.iter().copied().collect();
-            let missed = history.finished.range(since..).find(|&(tid, _)| *tid > since && !seen.contains(tid));
+            let missed = history
+                .finished
+                .range(since..)
+                .find(|&(tid, _)| *tid > since && !seen.contains(tid));
             if let Some((tid, _)) = missed {
-                return Err(format!("a client that registered at {since} was not told of {tid}"));
+                return Err(format!(
+                    "a client that registered at {since} was not told of {tid}"
+                ));
             }
         }
         match self.stats.waiting.load(Ordering::Relaxed) {
@@ -325,7 +363,11 @@ impl World {
     /// nothing else.
     fn check_history(&self, history: &History) -> Result<(), String> {
         for (oid, tid) in history.replay()? {
-            let found = self.storage.inner.get_tid(oid).map_err(|why| why.to_string())?;
+            let found = self
+                .storage
+                .inner
+                .get_tid(oid)
+                .map_err(|why| why.to_string())?;
             if found != tid {
                 return Err(format!("{oid} should be at {tid} and is at {found}"));
             }

@@ -1,6 +1,8 @@
 //! Tests on files that Python's FileStorage made, with its own answers about
 //! them: see `tests/make_history_data.py`.
 
+mod commits;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
