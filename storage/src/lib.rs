@@ -11,4 +11,5 @@ pub mod storage;
 
 pub use error::{Error, Result};
 pub use file_storage::FileStorage;
+pub use mapping_storage::MappingStorage;
 pub use storage::Storage;

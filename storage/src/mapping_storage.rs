@@ -149,7 +149,6 @@ impl Storage for MappingStorage {
     }
 
     fn publish(&self, commit: &Commit) {
-        self.core.publish(commit);
         let added: u64 = commit
             .prepared
             .records()
@@ -159,17 +158,157 @@ impl Storage for MappingStorage {
             })
             .sum();
         self.size.fetch_add(added, Ordering::AcqRel);
+        self.core.publish(commit);
     }
 
     fn save_index(&self) -> Result<()> {
-        Ok(())
+        self.core.save_index()
     }
 
     fn close(&self) -> Result<()> {
-        Ok(())
+        self.core.close()
     }
 }
 
 fn unsupported(method: &str) -> Error {
     Error::Unsupported(format!("a MappingStorage has no {method}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Conflict;
+
+    fn store(oid: u64, serial: u64, data: &str) -> Op {
+        Op::Store {
+            oid: Oid::new(oid),
+            serial: Tid::new(serial),
+            data: data.into(),
+        }
+    }
+
+    fn vote(storage: &MappingStorage, tid: u64, ops: &[Op], mode: OnConflict) -> Result<Vote> {
+        let meta = TransactionMeta {
+            user: b"u".to_vec(),
+            description: b"d".to_vec(),
+            tid: Some(Tid::new(tid)),
+            status: b' ',
+            ..TransactionMeta::default()
+        };
+        storage.prepare(&meta, &mut ops.iter().cloned().map(Ok), mode)
+    }
+
+    fn commit(storage: &MappingStorage, tid: u64, ops: &[Op]) {
+        let Ok(Vote::Ready(prepared)) = vote(storage, tid, ops, OnConflict::Resolve) else {
+            panic!("conflict");
+        };
+        let tid = Tid::new(tid);
+        let mut batch = [Commit { tid, prepared }];
+        storage.append(&mut batch).unwrap();
+        storage.publish(&batch[0]);
+    }
+
+    /// Objects 1 and 2 by transaction 10, object 1 again by 20.
+    fn filled() -> MappingStorage {
+        let storage = MappingStorage::new("here").unwrap();
+        commit(&storage, 10, &[store(1, 0, "one"), store(2, 0, "second")]);
+        commit(&storage, 20, &[store(1, 10, "four")]);
+        storage
+    }
+
+    /// The numbers are what Python's MappingStorage gives after the same.
+    #[test]
+    fn answers_as_python() {
+        let storage = filled();
+        assert_eq!((storage.name(), storage.len()), ("here".to_owned(), 2));
+        assert_eq!(storage.size(), 413);
+        assert_eq!(storage.last_tid(), Tid::new(20));
+        assert!(storage.last_invalidations(5).unwrap().is_none());
+        let undo_log = storage.undo_log(0, 9, &mut |_| Ok(true)).unwrap();
+        assert!(undo_log.is_empty());
+
+        let one = Oid::new(1);
+        let history = storage.history(one, 5).unwrap();
+        let sizes: Vec<_> = history.iter().map(|h| (h.tid.as_u64(), h.size)).collect();
+        assert_eq!(sizes, [(20, 4), (10, 3)]);
+        assert_eq!(history[0].meta.user, b"u");
+        let old = storage.load_before(one, Tid::new(20)).unwrap().unwrap();
+        assert_eq!((&*old.data, old.next), (&b"one"[..], Some(Tid::new(20))));
+        assert_eq!(storage.load_before(one, Tid::new(10)).unwrap(), None);
+        assert_eq!(storage.load_before(one, Tid::ZERO).unwrap(), None);
+        let found = storage.iterator(Some(Tid::new(11)), Some(Tid::new(20)));
+        let tids: Vec<_> = found.unwrap().map(|txn| txn.unwrap().tid).collect();
+        assert_eq!(tids, [Tid::new(20)]);
+    }
+
+    #[test]
+    fn unknown_objects_are_missing() {
+        let (storage, five) = (filled(), Oid::new(5));
+        let missing = [
+            storage.load_serial(Oid::new(1), Tid::new(11)).err(),
+            storage.load_before(five, Tid::MAX).err(),
+            storage.get_tid(five).err(),
+            storage.history(five, 1).err(),
+        ];
+        for error in missing {
+            assert!(matches!(error, Some(Error::NoObject(_))), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn conflicts_are_errors_or_reported() {
+        let storage = filled();
+        let expected = Conflict {
+            oid: Oid::new(1),
+            committed: Tid::new(20),
+            read: Tid::new(10),
+            data: b"other".to_vec(),
+        };
+        let ops = [store(2, 10, "fine"), store(1, 10, "other")];
+        match vote(&storage, 30, &ops, OnConflict::Resolve) {
+            Err(Error::Conflict(conflict)) => assert_eq!(*conflict, expected),
+            other => panic!("{other:?}"),
+        }
+        match vote(&storage, 30, &ops, OnConflict::Report) {
+            Ok(Vote::Conflicts(conflicts)) => assert_eq!(conflicts, [expected]),
+            other => panic!("{other:?}"),
+        }
+        let (oid, serial) = (Oid::new(1), Tid::new(10));
+        let stale = vote(
+            &storage,
+            30,
+            &[Op::Check { oid, serial }],
+            OnConflict::Resolve,
+        );
+        assert!(
+            matches!(stale, Err(Error::ReadConflict { .. })),
+            "{stale:?}"
+        );
+    }
+
+    #[test]
+    fn what_python_lacks_is_unsupported() {
+        let storage = filled();
+        let (oid, serial) = (Oid::new(1), Tid::new(20));
+        let restore = Op::Restore {
+            oid,
+            serial,
+            data: None,
+            prev_tid: None,
+        };
+        for op in [
+            Op::Delete { oid, serial },
+            restore,
+            Op::Undo { tid: serial },
+        ] {
+            let refused = vote(&storage, 30, &[op], OnConflict::Resolve);
+            assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
+        }
+        assert!(matches!(
+            storage.record_iternext(None),
+            Err(Error::Unsupported(_))
+        ));
+        let capabilities = storage.capabilities();
+        assert!(!capabilities.undo && !capabilities.record_iternext);
+    }
 }

@@ -2,7 +2,7 @@
 //! (ZODB `FileStorage/format.py`; told in full in `FORMAT.md`).
 //!
 //! ```text
-//! file         "FS21" transaction*
+//! file         "FS30" transaction*
 //! transaction  header user description extension record* length(8)
 //! header (23)  tid(8) length(8) status(1) ulen(2) dlen(2) elen(2)
 //!              length: of the transaction without its last 8 bytes
@@ -18,8 +18,11 @@ use crate::backend::Backend;
 use crate::storage::{Data, TransactionMeta};
 use crate::{Error, Result};
 
-/// The first four bytes of the file.
-pub const MAGIC: &[u8; 4] = b"FS21";
+/// The first four bytes of the file, as ZODB writes them under Python 3.
+pub const MAGIC: &[u8; 4] = b"FS30";
+/// The same under Python 2. The records differ in what their strings mean,
+/// so ZODB does not open one for the other.
+pub const MAGIC_PYTHON_2: &[u8; 4] = b"FS21";
 /// Where the first transaction begins.
 pub const FIRST: u64 = 4;
 /// Length of a transaction header without its three texts.

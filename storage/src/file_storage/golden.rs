@@ -1,6 +1,8 @@
 //! Tests on files that Python's FileStorage made, with its own answers about
 //! them: see `tests/make_history_data.py`.
 
+mod commits;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use super::testing::{encode_txn, generation, positions};
 use super::undo::{UndoRecord, undo};
 use super::undo_log::{last_invalidations, undo_log};
 use super::walk::{RecordHeaders, find_txn};
-use crate::storage::{TransactionMeta, TransactionRecord};
+use crate::storage::{OnConflict, TransactionMeta, TransactionRecord};
 use crate::{Error, Result};
 
 const NAMES: [&str; 6] = ["plain", "undone", "packed", "gone", "ignored", "empty"];
@@ -266,7 +268,7 @@ fn undo_writes_the_bytes_that_python_writes() {
 fn undo_all(generation: &Generation, tids: &[Tid]) -> Result<Vec<UndoRecord>> {
     let (mut pending, mut all) = (Pending::default(), Vec::new());
     for &tid in tids {
-        let records = undo(generation, tid, &pending)?;
+        let records = undo(generation, tid, &pending, OnConflict::Resolve)?;
         for record in &records {
             pending.push(record.oid, record.payload.clone());
         }

@@ -1,4 +1,4 @@
-//! The storage in one append-only file, format `FS21`: see `FORMAT.md`.
+//! The storage in one append-only file, format `FS30`: see `FORMAT.md`.
 
 mod append;
 mod body;

@@ -13,7 +13,7 @@ use zeo_proto::Tid;
 
 use super::append::Writer;
 use super::core::{FileStorage, Files};
-use super::format::{FIRST, MAGIC, Reader};
+use super::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 use super::generation::Generation;
 use super::index::Index;
 use super::lock_file::LockFile;
@@ -266,10 +266,14 @@ fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
             .map_err(failed("creating", backend.path()));
     }
     if magic != *MAGIC {
+        let what = match &magic == MAGIC_PYTHON_2 {
+            true => "this is a FileStorage of Python 2; convert it with zodbupdate",
+            false => "this is not a FileStorage, which begins with FS30",
+        };
         return Err(Error::Corrupt {
             file: backend.path().to_owned(),
             position: 0,
-            what: "this is not a FileStorage, which begins with FS21".to_owned(),
+            what: what.to_owned(),
         });
     }
     Ok(())

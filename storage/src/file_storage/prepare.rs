@@ -204,7 +204,7 @@ impl Preparing<'_> {
             Some(pending) => pending,
             none => none.insert(self.body.pending().map_err(spool_failed(self.generation))?),
         };
-        let records = undo(self.generation, tid, pending)?;
+        let records = undo(self.generation, tid, pending, self.on_conflict)?;
         let mut seen = HashSet::new();
         for record in records {
             if seen.insert(record.oid) {

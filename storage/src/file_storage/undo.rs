@@ -14,7 +14,7 @@ use super::format::DataHeader;
 use super::generation::Generation;
 use super::pending::{Payload, Pending};
 use super::walk::{RecordHeaders, find_txn};
-use crate::storage::Data;
+use crate::storage::{Data, OnConflict};
 use crate::{Error, Result};
 
 /// A record that undoes another one.
@@ -27,7 +27,8 @@ pub(crate) struct UndoRecord {
 }
 
 /// The records that undo transaction `tid`, in its own order, given what the
-/// same undoing transaction has laid out already in `pending`.
+/// same undoing transaction has laid out already in `pending`. With
+/// `Report`, changed data can't be undone: nobody could resolve it later.
 ///
 /// Fails with `Undo`, in Python's words: for a transaction that is unknown,
 /// packed away, or not an ordinary one, and with all objects that stand in
@@ -37,6 +38,7 @@ pub(crate) fn undo(
     generation: &Generation,
     tid: Tid,
     pending: &Pending,
+    on_conflict: OnConflict,
 ) -> Result<Vec<UndoRecord>> {
     let reader = generation.reader();
     let txn = find_txn(reader, tid)?;
@@ -51,6 +53,7 @@ pub(crate) fn undo(
         let one = Undoing {
             generation,
             pending,
+            on_conflict,
             position,
             header,
         };
@@ -82,6 +85,7 @@ const CHANGED: Reason = "Some data were modified by a later transaction";
 struct Undoing<'a> {
     generation: &'a Generation,
     pending: &'a Pending,
+    on_conflict: OnConflict,
     position: u64,
     header: DataHeader,
 }
@@ -125,7 +129,11 @@ impl Undoing<'_> {
             committed: &current,
             new: &previous,
         };
-        match resolve_conflict(oid, merge) {
+        let merged = match self.on_conflict {
+            OnConflict::Resolve => resolve_conflict(oid, merge),
+            OnConflict::Report => None,
+        };
+        match merged {
             Some(data) => undone(Payload::Data(data)),
             None => Ok(Err(CHANGED)),
         }
@@ -202,6 +210,10 @@ fn all_refused(failures: HashMap<Oid, (usize, Reason)>) -> Error {
 mod tests {
     use super::super::testing::{Builder, data, generation, positions};
     use super::*;
+
+    fn undo(generation: &Generation, tid: Tid, pending: &Pending) -> Result<Vec<UndoRecord>> {
+        super::undo(generation, tid, pending, OnConflict::Resolve)
+    }
 
     /// Object 1 as "a", "b", and "a" again; object 2 as "x" and "y".
     fn file() -> Builder {
