@@ -100,7 +100,6 @@ def plan(options):
                 parts = -(-len(labels) // TESTS_PER_JOB)
                 # Neighbours tend to be slow together: deal them out like cards.
                 jobs += [Job(venv, encoding, module, labels[i::parts]) for i in range(parts)]
-    jobs.sort(key=lambda job: not any('_race_' in label for label in job.labels))  # slowest first
     return jobs, skipped, sorted(unmatched or ())
 
 
