@@ -87,7 +87,7 @@ def test_all_of_the_syntax(tmp_path, monkeypatch):
 <zeo>
    ADDRESS    127.0.0.1:$port
    Invalidation-Queue-Size 7
-   invalidation-age 2h
+   invalidation-age 7200
    transaction-timeout 45
 </zeo>
 

@@ -34,6 +34,7 @@ Result = collections.namedtuple('Result', 'job outcomes seconds output')
 
 
 def main():
+    start = time.monotonic()
     options = parse_arguments()
     if not os.access(binary(), os.X_OK):
         sys.exit(f'no server to test: {binary()} (set RUNZEO)')
@@ -55,6 +56,7 @@ def main():
             show(result, options.verbose)
     for seconds, label, job in sorted(slowest, key=lambda item: -item[0])[:options.durations]:
         print(f'{seconds:7.1f} s  {name(job)} {label}')
+    print(f'{time.monotonic() - start:.0f} s')
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     sys.exit(1 if counts['failed'] or not counts['passed'] else 0)
 
@@ -73,6 +75,7 @@ def parse_arguments():
     options.venv = options.venv or [
         os.environ.get(f'RZEO_VENV{n}') or os.path.join(REPOSITORY, '.venv', f'z{n}')
         for n in (6, 5)]
+    options.venv = [os.path.abspath(venv) for venv in options.venv]
     options.encoding = options.encoding or ['Z', 'M']
     return options
 
@@ -179,8 +182,4 @@ def python(venv):
 
 
 if __name__ == '__main__':
-    start = time.monotonic()
-    try:
-        main()
-    finally:
-        print(f'{time.monotonic() - start:.0f} s', file=sys.stderr)
+    main()
