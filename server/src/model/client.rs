@@ -112,7 +112,7 @@ impl Client {
 
     /// Takes in what the server has sent, and checks it.
     pub(super) fn read(&mut self, history: &mut History) -> Result<(), String> {
-        if self.asleep && self.checks.since().is_some() {
+        if !self.is_connected() || self.asleep && self.checks.since().is_some() {
             return Ok(());
         }
         let socket = &mut self.socket;

@@ -103,7 +103,8 @@ thread_local! {
 /// Lets others go on in the middle of a step.
 pub(super) fn interrupt() {
     if let Some(world) = WORLD.with(|world| world.borrow().clone()) {
-        let steps = world.random.borrow_mut().below(6);
+        let long = world.random.borrow_mut().one_in(4);
+        let steps = world.random.borrow_mut().below(if long { 60 } else { 6 });
         (0..steps).for_each(|_| world.step());
     }
 }
@@ -223,8 +224,8 @@ impl World {
     fn step(&self) {
         let who = self.random.borrow_mut().below(3 * CLIENTS as u64 + 4);
         match who {
-            0 | 1 => self.coordinate(),
-            2 => self.append(),
+            0 | 1 => drop(self.coordinate()),
+            2 => drop(self.append()),
             3 => self.wind(),
             _ => self.step_client((who as usize - 4) / 3, (who as usize - 4) % 3),
         }
