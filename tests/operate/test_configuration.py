@@ -10,7 +10,7 @@ GOOD = '<zeo>\n  address 127.0.0.1:1\n</zeo>\n<filestorage>\n  path x.fs\n</file
 
 # name: (configuration, the line that the message has to name)
 WRONG = {
-    'unknown key': (GOOD.replace('address', 'adress'), 2),
+    'unknown key': (GOOD.replace(':1\n', ':1\n  port 8100\n'), 3),
     'unknown key in a storage': (GOOD.replace('path x.fs', 'path x.fs\n  colour red'), 6),
     'unknown section': (GOOD + '<nosuchstorage>\n</nosuchstorage>\n', 7),
     'boolean': (GOOD.replace(':1\n', ':1\n  read-only maybe\n'), 3),
