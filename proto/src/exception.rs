@@ -59,6 +59,14 @@ impl Exception {
         }
     }
 
+    /// `POSKeyError` of something that is no oid.
+    pub fn no_object(key: Value<'static>) -> Self {
+        Self {
+            class: "ZODB.POSException.POSKeyError",
+            payload: Payload::Args(vec![key]),
+        }
+    }
+
     /// `ReadOnlyError`.
     pub fn read_only() -> Self {
         Self {

@@ -137,6 +137,9 @@ pub enum CallError {
     /// No such method: Python's server closes the connection.
     #[error("invalid method {0:?}")]
     Unknown(String),
+    /// A look-up by a value that is no oid (`POSKeyError`).
+    #[error("{0:.80?} is not the oid of an object")]
+    NoObject(Box<Value<'static>>),
     /// Wrong number or type of arguments (`builtins.TypeError`).
     #[error("{method}(): {what}")]
     Arguments {
@@ -218,7 +221,7 @@ impl<'a> Args<'a> {
     fn call(mut self) -> Result<Call<'a>, CallError> {
         Ok(match self.method {
             "loadBefore" => Call::LoadBefore {
-                oid: self.oid()?,
+                oid: self.known_oid()?,
                 before: self.tid()?,
             },
             "storea" => Call::Store {
@@ -270,12 +273,14 @@ impl<'a> Args<'a> {
             "lastTransaction" => Call::LastTransaction,
             "getInvalidations" => Call::GetInvalidations { since: self.tid()? },
             "loadSerial" => Call::LoadSerial {
-                oid: self.oid()?,
+                oid: self.known_oid()?,
                 serial: self.tid()?,
             },
-            "getTid" => Call::GetTid { oid: self.oid()? },
+            "getTid" => Call::GetTid {
+                oid: self.known_oid()?,
+            },
             "history" => Call::History {
-                oid: self.oid()?,
+                oid: self.known_oid()?,
                 size: self.size(1)?,
             },
             "record_iternext" => Call::RecordIternext {
@@ -357,15 +362,32 @@ impl<'a> Args<'a> {
             .ok_or_else(|| self.expected("an oid of 8 bytes"))
     }
 
+    /// The oid of an object that is to be there already: for a look-up, what
+    /// is no oid is just not found.
+    fn known_oid(&mut self) -> Result<Oid, CallError> {
+        let value = self.any();
+        value
+            .as_oid()
+            .ok_or_else(|| CallError::NoObject(Box::new(value.into_owned())))
+    }
+
     fn tid(&mut self) -> Result<Tid, CallError> {
         self.any()
             .as_tid()
             .ok_or_else(|| self.expected("a tid of 8 bytes"))
     }
 
-    /// The serial an object is stored over; `None` counts as "new".
+    /// The serial an object is stored over; `None` counts as "new". Python
+    /// never looks at the serial of a new object, so that programs get away
+    /// with zeros in text.
     fn serial(&mut self) -> Result<Tid, CallError> {
-        Ok(self.optional_tid()?.unwrap_or(Tid::ZERO))
+        match self.any() {
+            Value::None => Ok(Tid::ZERO),
+            Value::Str(text) if text == "\0\0\0\0\0\0\0\0" => Ok(Tid::ZERO),
+            value => value
+                .as_tid()
+                .ok_or_else(|| self.expected("a tid of 8 bytes or None")),
+        }
     }
 
     fn optional_tid(&mut self) -> Result<Option<Tid>, CallError> {
@@ -524,6 +546,7 @@ mod tests {
                 match Call::parse(method, args) {
                     Ok(_) => assert!((min..=max).contains(&count), "{method} {count}"),
                     Err(CallError::Arguments { method: named, .. }) => assert_eq!(named, method),
+                    Err(CallError::NoObject(value)) => assert_eq!(*value, Value::None),
                     Err(error) => panic!("{method}: {error}"),
                 }
             }
@@ -543,10 +566,10 @@ mod tests {
             Call::parse("new_oids", vec![]),
             Ok(Call::NewOids { count: 100 })
         );
-        let short = Call::parse("getTid", vec![Value::bytes(b"short")]).unwrap_err();
+        let short = Call::parse("getInvalidations", vec![Value::bytes(b"short")]).unwrap_err();
         assert_eq!(
             short.to_string(),
-            "getTid(): argument 1 must be an oid of 8 bytes"
+            "getInvalidations(): argument 1 must be a tid of 8 bytes"
         );
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use slog::{Logger, crit, error, info};
+use slog::{Logger, crit, info};
 use zeo_proto::exception::Exception;
 use zeo_proto::{Oid, Tid};
 use zeo_storage::Storage;
@@ -404,8 +404,8 @@ impl Coordinator {
             self.deadlines.pop_front();
             if !over {
                 let timeout = self.parts.timeout.unwrap_or_default().as_secs_f64();
-                error!(self.parts.log, "Transaction timeout after {timeout} seconds";
-                    "client" => client);
+                crit!(self.parts.log, "Transaction timeout after {timeout} seconds";
+                    "session" => client);
                 if let Some(entry) = self.clients.get(&client) {
                     entry.mailbox.close("its transaction took too long");
                 }

@@ -43,7 +43,10 @@ pub fn exception_from(error: &Error) -> Exception {
 
 /// The exception for a call with wrong arguments.
 pub fn exception_from_call(error: &CallError) -> Exception {
-    Exception::type_error(error.to_string())
+    match error {
+        CallError::NoObject(key) => Exception::no_object((**key).clone()),
+        _ => Exception::type_error(error.to_string()),
+    }
 }
 
 /// A conflict, with the class of the record that could not be stored, where

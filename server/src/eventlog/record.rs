@@ -48,10 +48,12 @@ pub struct LogRecord {
 
 impl LogRecord {
     /// Takes down `record`, on the thread that logs it. The pair whose key is `logger` is the
-    /// name; the last one given wins. Other pairs follow the message as ` key=value`.
+    /// name, the one whose key is `client` stands before the message as `(client) `, as in
+    /// Python's server; of each the last one given wins. Other pairs follow as ` key=value`.
     pub fn new(record: &Record, values: &OwnedKVList) -> LogRecord {
         let mut pairs = Pairs {
             name: None,
+            client: None,
             text: record.msg().to_string(),
         };
         // A value that fails to show itself is left out; the message counts.
@@ -64,7 +66,10 @@ impl LogRecord {
         LogRecord {
             level: record.level(),
             name: pairs.name.unwrap_or_else(|| "root".to_owned()),
-            message: pairs.text,
+            message: match pairs.client {
+                Some(client) => format!("({client}) {}", pairs.text),
+                None => pairs.text,
+            },
             time: Timestamp::now(),
             thread: rustix::thread::gettid().as_raw_nonzero().get().into(),
             thread_name,
@@ -90,6 +95,7 @@ impl LogRecord {
 /// Collects key-value pairs. They come latest first, a record's own before its logger's.
 struct Pairs {
     name: Option<String>,
+    client: Option<String>,
     text: String,
 }
 
@@ -97,6 +103,8 @@ impl Serializer for Pairs {
     fn emit_arguments(&mut self, key: Key, value: &std::fmt::Arguments) -> slog::Result {
         if key == "logger" {
             self.name.get_or_insert_with(|| value.to_string());
+        } else if key == "client" {
+            self.client.get_or_insert_with(|| value.to_string());
         } else {
             self.text.push_str(&format!(" {key}={value}"));
         }

@@ -154,14 +154,14 @@ fn find_start(reader: Reader<'_>, start: Tid) -> Result<u64> {
         return Ok(FIRST);
     };
     let first = reader.txn_header(FIRST)?.tid;
+    if start <= first {
+        return Ok(FIRST);
+    }
     if last.header.tid < first {
         return Err(reader.corrupt(
             last.position,
             "the last transaction is older than the first",
         ));
-    }
-    if start <= first {
-        return Ok(FIRST);
     }
     if start > last.header.tid {
         return Ok(reader.end);
