@@ -110,7 +110,7 @@ pub(crate) fn save(path: &Path, generation: &Generation) -> Result<u64> {
 }
 
 /// Writes the index as it was when the file ended at `position`.
-fn write(
+pub(super) fn write(
     out: &mut impl Write,
     generation: &Generation,
     position: u64,

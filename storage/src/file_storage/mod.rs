@@ -28,8 +28,11 @@ pub(crate) mod walk;
 
 pub use self::core::FileStorage;
 pub use self::open::Options;
+pub use self::prepared::Prepared;
 
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
