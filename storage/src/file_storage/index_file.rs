@@ -62,7 +62,7 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
 
 fn add_bucket(index: &Index, end: u64, prefix: &[u8], bucket: &[u8]) -> io::Result<()> {
     let count = bucket.len() / (SUFFIX + POSITION);
-    if prefix.len() != 8 - SUFFIX || bucket.len() % (SUFFIX + POSITION) != 0 {
+    if prefix.len() != 8 - SUFFIX || bucket.len() != count * (SUFFIX + POSITION) {
         return Err(invalid("a bucket has a wrong length"));
     }
     let high = BE::read_uint(prefix, 8 - SUFFIX) << (8 * SUFFIX);

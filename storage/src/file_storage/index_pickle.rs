@@ -279,14 +279,14 @@ mod tests {
 
     #[test]
     fn pickles_of_other_protocols() {
-        let pair = format!("{:?}", Item::Pair(b"abcdef", b"01234567"));
+        let pair = format!("{:?}", Item::Pair(b"abcdef", b"stuvwxyz"));
         for pickle in [
             // Protocol 4 and 5, memo and all.
-            &b"\x80\x04\x95\x1b\0\0\0\0\0\0\0C\x06abcdef\x94C\x0801234567\x94\x86\x94."[..],
-            b"\x80\x05\x8e\x06\0\0\0\0\0\0\0abcdefB\x08\0\0\001234567\x86.",
+            &b"\x80\x04\x95\x1b\0\0\0\0\0\0\0C\x06abcdef\x94C\x08stuvwxyz\x94\x86\x94."[..],
+            b"\x80\x05\x8e\x06\0\0\0\0\0\0\0abcdefB\x08\0\0\0stuvwxyz\x86.",
             // Python 2, protocols 1 and 2.
-            b"(U\x06abcdefq\0T\x08\0\0\001234567r\0\0\0\0tq\x01.",
-            b"\x80\x02U\x06abcdefU\x0801234567\x86.",
+            b"(U\x06abcdefq\0T\x08\0\0\0stuvwxyzr\0\0\0\0tq\x01.",
+            b"\x80\x02U\x06abcdefU\x08stuvwxyz\x86.",
         ] {
             assert_eq!(read(pickle).unwrap(), pair, "{pickle:?}");
         }

@@ -28,7 +28,6 @@ pub(crate) mod walk;
 
 pub use self::core::FileStorage;
 pub use self::open::Options;
-pub use self::prepared::Prepared;
 
 #[cfg(test)]
 mod golden;

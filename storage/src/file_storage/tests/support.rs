@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use zeo_proto::{Oid, Tid};
 
-use crate::file_storage::{FileStorage, Options, Prepared};
+use crate::file_storage::{FileStorage, Options};
 use crate::log::{Level, Log};
-use crate::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
+use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
 use crate::{Error, Result, Storage};
 
 pub fn oid(number: u64) -> Oid {
@@ -64,9 +64,12 @@ pub fn load(storage: &FileStorage, number: u64) -> Option<String> {
     }
 }
 
+/// What a storage said.
+pub type Messages = Arc<Mutex<Vec<(Level, String)>>>;
+
 /// Options whose messages are kept.
-pub fn listening() -> (Options, Arc<Mutex<Vec<(Level, String)>>>) {
-    let messages = Arc::new(Mutex::new(Vec::new()));
+pub fn listening() -> (Options, Messages) {
+    let messages = Messages::default();
     let kept = Arc::clone(&messages);
     let log: Log = Arc::new(move |level, text| kept.lock().unwrap().push((level, text.to_owned())));
     let options = Options {
