@@ -23,15 +23,6 @@ pub(crate) struct Generation {
     last_tid: AtomicU64,
 }
 
-/// Data found by following back-pointers.
-pub(crate) struct Backed {
-    pub data: Data,
-    /// Serial of the record that holds the data.
-    pub tid: Tid,
-    /// Position of that record.
-    pub position: u64,
-}
-
 impl Generation {
     pub fn new(backend: Arc<dyn Backend>, index: Index, end: u64, last_tid: Tid) -> Self {
         Self {
@@ -83,15 +74,11 @@ impl Generation {
 
     /// The data that a back-pointer leads to, over any number of steps.
     /// Fails with `NoObject` when it ends at an object that is gone.
-    pub fn load_back(&self, oid: Oid, mut back: u64) -> Result<Backed> {
+    pub fn load_back(&self, oid: Oid, mut back: u64) -> Result<Data> {
         while back != 0 {
             let (header, data) = self.reader().record(back, None)?;
             if header.plen != 0 {
-                return Ok(Backed {
-                    data,
-                    tid: header.tid,
-                    position: back,
-                });
+                return Ok(data);
             }
             back = header.back;
         }
@@ -103,6 +90,6 @@ impl Generation {
         if header.plen != 0 {
             return Ok(own);
         }
-        Ok(self.load_back(header.oid, header.back)?.data)
+        self.load_back(header.oid, header.back)
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
 
 fn add_bucket(index: &Index, end: u64, prefix: &[u8], bucket: &[u8]) -> io::Result<()> {
     let count = bucket.len() / (SUFFIX + POSITION);
-    if prefix.len() != 8 - SUFFIX || bucket.len() % (SUFFIX + POSITION) != 0 {
+    if prefix.len() != 8 - SUFFIX || bucket.len() != count * (SUFFIX + POSITION) {
         return Err(invalid("a bucket has a wrong length"));
     }
     let high = BE::read_uint(prefix, 8 - SUFFIX) << (8 * SUFFIX);
@@ -110,7 +110,7 @@ pub(crate) fn save(path: &Path, generation: &Generation) -> Result<u64> {
 }
 
 /// Writes the index as it was when the file ended at `position`.
-fn write(
+pub(super) fn write(
     out: &mut impl Write,
     generation: &Generation,
     position: u64,
@@ -171,5 +171,67 @@ impl Bucket {
         write_pair(out, &prefix[SUFFIX..], &self.suffixes)?;
         self.suffixes.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use zeo_proto::Tid;
+
+    use super::*;
+    use crate::backend::MemoryBackend;
+
+    /// Oids of some buckets, full, sparse and far apart, with positions.
+    fn entries(seed: u64) -> Vec<(Oid, u64)> {
+        let mut state = seed;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state >> 16
+        };
+        let mut oids: Vec<u64> = (0..70_000).filter(|oid| oid % seed != 1).collect();
+        oids.extend((0..2000).map(|_| random() << (random() % 17)));
+        oids.push(u64::MAX);
+        oids.sort_unstable();
+        oids.dedup();
+        let position = |oid| (Oid::new(oid), FIRST + random() % (POSITION_END - FIRST));
+        oids.into_iter().map(position).collect()
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Data.fs");
+        for seed in 2..8 {
+            let (index, entries) = (Index::default(), entries(seed));
+            for &(oid, position) in &entries {
+                index.set(oid, position);
+            }
+            let backend = Arc::new(MemoryBackend::default());
+            let end = POSITION_END;
+            let generation = Generation::new(backend, index, end, Tid::ZERO);
+            assert_eq!(save(&path, &generation).unwrap(), end);
+            let loaded = load(&beside(&path, ".index")).unwrap().unwrap();
+            assert_eq!(loaded.position, end);
+            assert!(loaded.index.iter().eq(entries));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn entries_must_fit() {
+        let index = Index::default();
+        let prefix = [0; 6];
+        let bucket = |position: u64| [&[0, 1][..], &position.to_be_bytes()[2..]].concat();
+        assert!(add_bucket(&index, 100, &prefix, &bucket(99)).is_ok());
+        for position in [0, 3, 100, POSITION_END - 1] {
+            assert!(add_bucket(&index, 100, &prefix, &bucket(position)).is_err());
+        }
+        assert!(add_bucket(&index, 100, &prefix, &bucket(50)[..7]).is_err());
+        assert!(add_bucket(&index, 100, &prefix[..5], &bucket(50)).is_err());
+        assert_eq!(index.iter().collect::<Vec<_>>(), [(Oid::new(1), 99)]);
     }
 }

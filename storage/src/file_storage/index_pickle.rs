@@ -237,3 +237,85 @@ pub(crate) fn write_none(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&START)?;
     out.write_all(&[op::NONE, op::STOP])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by Python: `zodbpickle.pickle.dumps(number, 3)`, in hex.
+    const INTS: &[(u64, &str)] = &[
+        (4, "80034b042e"),
+        (255, "80034bff2e"),
+        (256, "80034d00012e"),
+        (65_535, "80034dffff2e"),
+        (65_536, "80034a000001002e"),
+        ((1 << 31) - 1, "80034affffff7f2e"),
+        (1 << 31, "80038a0500000080002e"),
+        ((1 << 39) - 1, "80038a05ffffffff7f2e"),
+        (1 << 39, "80038a060000000080002e"),
+        ((1 << 47) - 1, "80038a06ffffffffff7f2e"),
+        (1 << 47, "80038a07000000000080002e"),
+    ];
+
+    fn read(pickle: &[u8]) -> io::Result<String> {
+        let item = Pickles::new(pickle)
+            .next()
+            .map(|item| format!("{item:?}"))?;
+        Ok(item)
+    }
+
+    #[test]
+    fn ints_as_python_writes_them() {
+        for &(number, hex) in INTS {
+            let mut out = Vec::new();
+            write_int(&mut out, number).unwrap();
+            assert_eq!(hex::encode(&out), hex);
+            assert_eq!(read(&out).unwrap(), format!("Int({number})"));
+        }
+        let mut out = Vec::new();
+        write_int(&mut out, u64::MAX).unwrap();
+        assert_eq!(read(&out).unwrap(), format!("Int({})", u64::MAX));
+    }
+
+    #[test]
+    fn pickles_of_other_protocols() {
+        let pair = format!("{:?}", Item::Pair(b"abcdef", b"stuvwxyz"));
+        for pickle in [
+            // Protocol 4 and 5, memo and all.
+            &b"\x80\x04\x95\x1b\0\0\0\0\0\0\0C\x06abcdef\x94C\x08stuvwxyz\x94\x86\x94."[..],
+            b"\x80\x05\x8e\x06\0\0\0\0\0\0\0abcdefB\x08\0\0\0stuvwxyz\x86.",
+            // Python 2, protocols 1 and 2.
+            b"(U\x06abcdefq\0T\x08\0\0\0stuvwxyzr\0\0\0\0tq\x01.",
+            b"\x80\x02U\x06abcdefU\x08stuvwxyz\x86.",
+        ] {
+            assert_eq!(read(pickle).unwrap(), pair, "{pickle:?}");
+        }
+        assert_eq!(read(b"I5000000000\n.").unwrap(), "Int(5000000000)");
+        assert_eq!(read(b"L5000000000L\n.").unwrap(), "Int(5000000000)");
+        assert_eq!(read(b"N.").unwrap(), "None");
+    }
+
+    #[test]
+    fn other_shapes_are_errors() {
+        for pickle in [
+            &b""[..],
+            b".",
+            b"\x80\x03}.",
+            b"NN.",
+            b"K\x01K\x02.",
+            b"C\x01a.",
+            b"C\x01aC\x01bC\x01c\x86.",
+            b"\x86.",
+            b"J\xff\xff\xff\xff.",
+            b"\x8a\x01\xff.",
+            b"\x8a\xff",
+            b"\x8a\x0a\0\0\0\0\0\0\0\0\0\x01.",
+            b"Ione\n.",
+            b"I11111111111111111111111111111111111111111\n.",
+            b"B\xff\xff\xff\xffabc",
+            b"\x8e\xff\xff\xff\xff\xff\xff\xff\xffabc",
+        ] {
+            assert!(read(pickle).is_err(), "{pickle:?}");
+        }
+    }
+}

@@ -33,3 +33,5 @@ pub use self::open::Options;
 mod golden;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;

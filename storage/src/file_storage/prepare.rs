@@ -289,7 +289,7 @@ impl Preparing<'_> {
             oids,
             resolved,
             meta: meta.clone(),
-            body: self.body,
+            body: Box::new(self.body),
             reservation,
             written: None,
         }))

@@ -19,7 +19,7 @@ pub struct Prepared {
     /// resolved: what `vote` answers.
     pub resolved: Vec<Oid>,
     pub(super) meta: TransactionMeta,
-    pub(super) body: Body,
+    pub(super) body: Box<Body>,
     pub(super) reservation: Reservation,
     /// Where the transaction stands in the file, once it is there.
     pub(super) written: Option<Span>,

@@ -225,7 +225,8 @@ impl Scan<'_> {
 
     fn read_window(&mut self, position: u64) -> Result<()> {
         self.tell_progress(position);
-        self.window.resize(PIECE, 0);
+        let left = usize::try_from(self.reader.end.saturating_sub(position));
+        self.window.resize(left.unwrap_or(PIECE).min(PIECE), 0);
         self.window_at = position;
         let backend = self.reader.backend;
         let got = backend

@@ -167,7 +167,7 @@ impl Undoing<'_> {
     /// the object is gone there.
     fn data_at(&self, position: u64) -> Result<Option<Data>> {
         match self.generation.load_back(self.header.oid, position) {
-            Ok(backed) => Ok(Some(backed.data)),
+            Ok(data) => Ok(Some(data)),
             Err(Error::NoObject(_)) => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,0 +1,7 @@
+//! Tests of the storage as a whole.
+
+mod commits;
+mod crashes;
+mod faults;
+mod support;
+mod votes;
