@@ -281,9 +281,12 @@ impl Coordinator {
     }
 
     fn release_locks(&mut self, client: ClientId) {
-        for next in self.locks.release(client) {
-            self.grant(next);
-        }
+        let next = self.locks.release(client);
+        self.grant_all(next);
+    }
+
+    fn grant_all(&mut self, clients: Vec<ClientId>) {
+        clients.into_iter().for_each(|client| self.grant(client));
     }
 
     /// Gives out the tid: after the clock and after the last one.
@@ -320,11 +323,7 @@ impl Coordinator {
         };
         if self.log_writer.send(queued).is_err() {
             crit!(self.parts.log, "the log writer is gone");
-            self.post(
-                client,
-                Event::FinishFailed(Exception::transaction("the server stops")),
-            );
-            self.end(client);
+            self.fail_finish(client, Exception::transaction("the server stops"));
         }
     }
 
@@ -347,11 +346,16 @@ impl Coordinator {
             Err(error) => {
                 crit!(self.parts.log, "no more commits are taken: {error}");
                 for client in clients {
-                    self.post(client, Event::FinishFailed(exception_from(&error)));
-                    self.end(client);
+                    self.fail_finish(client, exception_from(&error));
                 }
             }
         }
+    }
+
+    fn fail_finish(&mut self, client: ClientId, why: Exception) {
+        let next = self.end(client);
+        self.post(client, Event::FinishFailed(why));
+        self.grant_all(next);
     }
 
     /// Makes a transaction visible, and only then announces it.
@@ -363,11 +367,13 @@ impl Coordinator {
         self.parts.storage.publish(commit);
         self.parts.stats.commits.fetch_add(1, Relaxed);
         self.invalidations.push(tid, oids);
+        // Who is told finds the locks free; who gets them has been told.
+        let next = self.end(committer);
         self.post(committer, Event::Finished(tid));
         if !is_broken(Rule::PublishThenAnnounce) {
             self.announce(committer, tid, oids);
         }
-        self.end(committer);
+        self.grant_all(next);
     }
 
     pub(crate) fn announce(&mut self, committer: ClientId, tid: Tid, oids: &[Oid]) {
@@ -385,11 +391,14 @@ impl Coordinator {
         full.into_iter().for_each(|client| self.forget(client));
     }
 
-    /// The transaction of a client is over, one way or the other.
-    fn end(&mut self, client: ClientId) {
+    /// The transaction of a client is over, one way or the other. Returns
+    /// whose turn it is now.
+    fn end(&mut self, client: ClientId) -> Vec<ClientId> {
         self.finishing.remove(&client);
         self.set_state(client, State::Idle);
-        self.release_locks(client);
+        let next = self.locks.release(client);
+        self.note_locks();
+        next
     }
 
     /// Aborts the transactions whose time has run out, and closes their
