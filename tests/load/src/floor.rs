@@ -140,8 +140,12 @@ pub fn sync(run: &Run, path: &Path, shape: &Shape) -> Result<Value> {
         }) as Step)
     };
     let name = "sync";
+    let run = Run {
+        pid: Some(std::process::id()),
+        ..*run
+    };
     let report = drive(
-        run,
+        &run,
         &[Group {
             name,
             clients: 1,
