@@ -1,0 +1,227 @@
+//! A connection to a ZEO server: blocking, driven by one thread, in the
+//! encoding that the server's greeting names.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use zeo_proto::framing::{FrameBuffer, write_frame};
+use zeo_proto::marshal::{Encoding, Flag, Message, decode_message_within, encode_message};
+use zeo_proto::pickle::Policy;
+use zeo_proto::{Tid, Value, handshake};
+
+use crate::error::{Error, Result};
+
+/// Frames longer than this are refused: nothing here is larger.
+const FRAME_LIMIT: usize = 64 << 20;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a server listens: `host:port`, or the path of a Unix socket (with
+/// a slash in it).
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text.contains('/') {
+            return Ok(Address::Unix(text.into()));
+        }
+        let mut found = text.to_socket_addrs().map_err(|why| why.to_string())?;
+        found.next().map(Address::Tcp).ok_or("no such host".into())
+    }
+}
+
+/// A connection whose greeting is done.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    input: FrameBuffer,
+    encoding: Encoding,
+    last_id: i128,
+}
+
+impl Connection {
+    /// Connects and exchanges greetings.
+    pub fn connect(address: &Address) -> Result<Self> {
+        let (domain, to) = match address {
+            Address::Tcp(to) => (Domain::for_address(*to), Ok(SockAddr::from(*to))),
+            Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)),
+        };
+        let failed = || Error::io(format!("can't connect to {address:?}"));
+        let socket = Socket::new(domain, Type::STREAM, None).map_err(failed())?;
+        socket.connect(&to.map_err(failed())?).map_err(failed())?;
+        if domain != Domain::UNIX {
+            socket.set_tcp_nodelay(true).map_err(failed())?;
+        }
+        socket.set_read_timeout(Some(PATIENCE)).map_err(failed())?;
+        let mut connection = Self {
+            socket,
+            input: FrameBuffer::new(FRAME_LIMIT),
+            encoding: Encoding::Msgpack,
+            last_id: 0,
+        };
+        connection.greet()?;
+        Ok(connection)
+    }
+
+    /// Connects and registers with a storage; returns its last tid, too.
+    pub fn open(address: &Address, storage: &str) -> Result<(Self, Tid)> {
+        let mut connection = Self::connect(address)?;
+        let args = Value::Tuple(vec![Value::str(storage), Value::Bool(false)]);
+        let last = connection.call("register", &args, &mut |_| Ok(()))?;
+        let last = last
+            .as_tid()
+            .ok_or_else(|| Error::Protocol(format!("register returned {last:?}")))?;
+        Ok((connection, last))
+    }
+
+    fn greet(&mut self) -> Result<()> {
+        let encoding = self.take(|frame| match handshake::answer(frame) {
+            Some(handshake::Hello::Speak(encoding)) => Ok(encoding),
+            _ => Err(Error::Protocol(format!("its greeting is {frame:?}"))),
+        })??;
+        self.encoding = encoding;
+        let mut answer = Vec::new();
+        write_frame(&mut answer, handshake::greeting(encoding));
+        self.send(&answer)
+    }
+
+    /// The encoding of every message on this connection.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Sends frames.
+    pub fn send(&mut self, frames: &[u8]) -> Result<()> {
+        let sent = self.socket.write_all(frames);
+        sent.map_err(Error::io("can't send"))
+    }
+
+    /// Hands the next frame to `use_frame`, waiting for it.
+    pub fn take<R>(&mut self, use_frame: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        while !self.is_ready()? {
+            self.receive()?;
+        }
+        let frame = self.input.frame().map_err(protocol)?.unwrap_or_default();
+        let (length, result) = (frame.len(), use_frame(frame));
+        self.input.consume(length);
+        Ok(result)
+    }
+
+    /// Whether the next frame is here whole.
+    pub fn is_ready(&self) -> Result<bool> {
+        Ok(self.input.frame().map_err(protocol)?.is_some())
+    }
+
+    /// Takes in what has come, or waits for something to come.
+    pub fn receive(&mut self) -> Result<()> {
+        let socket = &mut self.socket;
+        loop {
+            return match self.input.fill(|space| socket.read(space)) {
+                Ok(0) => Err(Error::Protocol("it closed the connection".into())),
+                Ok(_) => Ok(()),
+                Err(why) if why.kind() == ErrorKind::Interrupted => continue,
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {
+                    Err(Error::Protocol(format!("no answer within {PATIENCE:?}")))
+                }
+                Err(why) => Err(Error::io("can't receive")(why)),
+            };
+        }
+    }
+
+    /// Appends a call to `out`; returns the id that its reply will have.
+    pub fn encode_call(&mut self, out: &mut Vec<u8>, name: &str, args: &Value<'_>) -> Result<i128> {
+        self.last_id += 1;
+        let id = Value::Int(self.last_id);
+        encode_message(out, self.encoding, &id, Flag::Call, name, args).map_err(protocol)?;
+        Ok(self.last_id)
+    }
+
+    /// Appends a call that gets no answer to `out`.
+    pub fn encode_async(&self, out: &mut Vec<u8>, name: &str, args: &Value<'_>) -> Result<()> {
+        let none = Value::Int(0);
+        encode_message(out, self.encoding, &none, Flag::Async, name, args).map_err(protocol)
+    }
+
+    /// Calls a method and waits for its result. Notifications that come
+    /// first go to `notice`.
+    pub fn call(
+        &mut self,
+        name: &str,
+        args: &Value<'_>,
+        notice: Notice<'_>,
+    ) -> Result<Value<'static>> {
+        let mut out = Vec::new();
+        let id = self.encode_call(&mut out, name, args)?;
+        self.send(&out)?;
+        self.reply(name, id, notice)
+    }
+
+    /// Waits for the reply to the call with this id; only notifications may
+    /// come before it.
+    pub fn reply(&mut self, name: &str, id: i128, notice: Notice<'_>) -> Result<Value<'static>> {
+        let encoding = self.encoding;
+        loop {
+            let found = self.take(|frame| {
+                let message = decode(frame, encoding)?;
+                if message.flag == Flag::Async {
+                    return notice(&message).map(|()| None);
+                }
+                if message.id != Value::Int(id) {
+                    let what = format!("a reply to {:?} where {name} waits", message.id);
+                    return Err(Error::Protocol(what));
+                }
+                result(name, message).map(Some)
+            })??;
+            if let Some(result) = found {
+                return Ok(result);
+            }
+        }
+    }
+}
+
+/// What is called with notifications.
+pub type Notice<'a> = &'a mut dyn FnMut(&Message<'_>) -> Result<()>;
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Decodes what a server sent.
+pub fn decode(frame: &[u8], encoding: Encoding) -> Result<Message<'_>> {
+    decode_message_within(frame, encoding, &Policy::REPLY).map_err(protocol)
+}
+
+/// The result in a reply to the call `name`, or the exception as an error.
+pub fn result(name: &str, message: Message<'_>) -> Result<Value<'static>> {
+    if message.flag == Flag::Reply {
+        return Ok(message.args.into_owned());
+    }
+    let exception = message.args.as_items().unwrap_or_default();
+    let class = exception.first().and_then(Value::as_str);
+    Err(Error::Refused {
+        call: name.to_owned(),
+        class: class.unwrap_or("no exception").to_owned(),
+        detail: format!("{:?}", exception.get(1)),
+    })
+}
+
+/// What the codecs find wrong, as an error of the server.
+fn protocol(why: impl std::fmt::Display) -> Error {
+    Error::Protocol(why.to_string())
+}

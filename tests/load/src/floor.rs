@@ -1,0 +1,164 @@
+//! What the machine gives at best: an echo of messages of the same sizes by
+//! blocking threads, and appends with a sync after each.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::drive::{Group, Run, Step, drive};
+use crate::error::{Error, Result};
+use crate::workloads::Shape;
+
+/// The sizes of a request and its reply, with their lengths.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of a request.
+    pub request: usize,
+    /// Bytes of a reply.
+    pub reply: usize,
+}
+
+/// Runs [`echo_server`] in a process of its own and drives it with so many
+/// clients, each with so many requests outstanding.
+pub fn echo(run: &Run, clients: usize, outstanding: usize, sizes: Sizes) -> Result<Value> {
+    let own = std::env::current_exe().map_err(Error::io("can't find this program"))?;
+    let mut child = Command::new(own)
+        .arg("echo-server")
+        .args(["--request-size", &sizes.request.to_string()])
+        .args(["--reply-size", &sizes.reply.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(Error::io("can't start the echo server"))?;
+    let address = first_line(&mut child);
+    let run = Run {
+        pid: Some(child.id()),
+        ..*run
+    };
+    let make = |_| {
+        echo_client(
+            *address
+                .as_ref()
+                .map_err(|why| Error::Usage(why.to_string()))?,
+            outstanding,
+            sizes,
+        )
+    };
+    let name = "echo";
+    let report = drive(
+        &run,
+        &[Group {
+            name,
+            clients,
+            pace: None,
+            make: &make,
+        }],
+    );
+    // It would end with its standard input, too, but not before its clients.
+    let ended = child.kill().and_then(|()| child.wait());
+    ended.map_err(Error::io("can't end the echo server"))?;
+    report
+}
+
+/// The address that the child prints.
+fn first_line(child: &mut Child) -> Result<SocketAddr> {
+    let mut line = String::new();
+    if let Some(out) = child.stdout.as_mut() {
+        let read = BufReader::new(out).read_line(&mut line);
+        read.map_err(Error::io("can't hear the echo server"))?;
+    }
+    let address = line.trim().parse();
+    address.map_err(|_| Error::Usage(format!("the echo server said {line:?}")))
+}
+
+fn echo_client(address: SocketAddr, outstanding: usize, sizes: Sizes) -> Result<Step> {
+    let mut stream = TcpStream::connect(address).map_err(Error::io("can't connect"))?;
+    stream
+        .set_nodelay(true)
+        .map_err(Error::io("can't connect"))?;
+    let request = vec![1; sizes.request * outstanding];
+    let mut replies = vec![0; sizes.reply * outstanding];
+    Ok(Box::new(move || {
+        let sent = stream.write_all(&request);
+        let answered = sent.and_then(|()| stream.read_exact(&mut replies));
+        answered.map_err(Error::io("the echo server is gone"))?;
+        Ok(outstanding as u64)
+    }))
+}
+
+/// Prints its address and answers requests, a thread for each client, until
+/// standard input ends.
+pub fn echo_server(sizes: Sizes) -> Result<()> {
+    let failed = || Error::io("can't listen");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
+    println!("{}", listener.local_addr().map_err(failed())?);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || serve(stream, sizes));
+        }
+    });
+    let waited = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    waited.map_err(Error::io("standard input")).map(|_| ())
+}
+
+/// Answers as many requests at once as have come.
+fn serve(mut stream: TcpStream, sizes: Sizes) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut received = vec![0; 1 << 16];
+    let mut rest = 0;
+    let mut replies = Vec::new();
+    loop {
+        let count = stream.read(&mut received)?;
+        if count == 0 {
+            return Ok(());
+        }
+        rest += count;
+        replies.resize(rest / sizes.request.max(1) * sizes.reply, 2);
+        rest %= sizes.request.max(1);
+        stream.write_all(&replies)?;
+    }
+}
+
+/// Appends transactions of this shape to a new file and syncs each.
+pub fn sync(run: &Run, path: &Path, shape: &Shape) -> Result<Value> {
+    let failed = || Error::io(format!("can't write {}", path.display()));
+    let file = File::create_new(path).map_err(failed())?;
+    let make = |_| {
+        let mut file = file.try_clone().map_err(failed())?;
+        let shape = shape.clone();
+        let data = vec![3; transaction_size(*shape.objects.end(), shape.size)];
+        Ok(Box::new(move || {
+            let size = transaction_size(fastrand::usize(shape.objects.clone()), shape.size);
+            let part = data.get(..size).unwrap_or_default();
+            let done = file.write_all(part).and_then(|()| file.sync_data());
+            done.map_err(Error::io("can't append")).map(|()| 1_u64)
+        }) as Step)
+    };
+    let name = "sync";
+    let run = Run {
+        pid: Some(std::process::id()),
+        ..*run
+    };
+    let report = drive(
+        &run,
+        &[Group {
+            name,
+            clients: 1,
+            pace: None,
+            make: &make,
+        }],
+    );
+    let removed = std::fs::remove_file(path).map_err(failed());
+    report.and_then(|report| removed.map(|()| report))
+}
+
+/// The size of a transaction in a FileStorage: its header, without texts,
+/// records with theirs, and the length again.
+fn transaction_size(objects: usize, size: usize) -> usize {
+    23 + objects * (42 + size) + 8
+}

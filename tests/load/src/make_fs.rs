@@ -1,0 +1,115 @@
+//! Writes a FileStorage (`Data.fs`) with many objects quickly, without a
+//! server. (Format: ZODB `FileStorage/format.py`.)
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use zeo_proto::{Oid, Tid};
+
+use crate::error::{Error, Result};
+use crate::record::record;
+
+const MAGIC: &[u8] = b"FS30";
+const TRANSACTION_HEADER: usize = 23;
+const RECORD_HEADER: usize = 42;
+/// Objects in one transaction.
+const BATCH: u64 = 100;
+/// The time of the first transaction before now: a year.
+const AGE: Duration = Duration::from_secs(365 * 86_400);
+
+/// Writes a new file with the objects 0 to `objects - 1`, each with one
+/// record of `size` bytes. No index is written.
+pub fn make_fs(path: &Path, objects: u64, size: usize) -> Result<Value> {
+    let failed = || Error::io(format!("can't write {}", path.display()));
+    let file = File::create_new(path).map_err(failed())?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let mut written = Written {
+        position: 0,
+        tid: Tid::from_time(SystemTime::now() - AGE),
+    };
+    let done = written.file(&mut out, objects, size);
+    done.and_then(|()| out.flush()).map_err(failed())?;
+    Ok(json!({"objects": objects, "bytes": written.position, "last_tid": written.tid.to_string()}))
+}
+
+struct Written {
+    position: u64,
+    tid: Tid,
+}
+
+impl Written {
+    fn file(&mut self, out: &mut impl Write, objects: u64, size: usize) -> io::Result<()> {
+        out.write_all(MAGIC)?;
+        self.position = MAGIC.len() as u64;
+        for first in (0..objects).step_by(BATCH as usize) {
+            let last = objects.min(first + BATCH);
+            self.tid = Tid::new(self.tid.as_u64() + 1);
+            let transaction = self.transaction(first..last, size);
+            out.write_all(&transaction)?;
+            self.position += transaction.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn transaction(&self, oids: std::ops::Range<u64>, size: usize) -> Vec<u8> {
+        let records = usize::try_from(oids.end - oids.start).unwrap_or(0);
+        let room = TRANSACTION_HEADER + records * (RECORD_HEADER + size) + 8;
+        let mut out = Vec::with_capacity(room);
+        out.extend(self.tid.to_bytes());
+        out.extend([0; 8]); // the length: see below
+        out.push(b' ');
+        out.extend([0; 6]); // no user, description or extension
+        for oid in oids {
+            let data = record(Oid::new(oid), 0, size);
+            out.extend(oid.to_be_bytes());
+            out.extend(self.tid.to_bytes());
+            out.extend([0; 8]); // no previous record
+            out.extend(self.position.to_be_bytes());
+            out.extend([0; 2]);
+            out.extend((data.len() as u64).to_be_bytes());
+            out.extend(data);
+        }
+        let length = (out.len() as u64).to_be_bytes();
+        if let Some(space) = out.get_mut(8..16) {
+            space.copy_from_slice(&length);
+        }
+        out.extend(length);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::MIN_SIZE;
+
+    #[test]
+    fn transactions_have_their_lengths() {
+        let mut written = Written {
+            position: 0,
+            tid: Tid::new(1),
+        };
+        let mut file = Vec::new();
+        written.file(&mut file, BATCH + 1, 0).expect("writes");
+        assert_eq!(written.position, file.len() as u64);
+        let mut at = MAGIC.len();
+        for objects in [BATCH as usize, 1] {
+            let length = TRANSACTION_HEADER + objects * (RECORD_HEADER + MIN_SIZE);
+            let number = |at: usize| u64::from_be_bytes(file[at..at + 8].try_into().expect("8"));
+            assert_eq!(number(at + 8), length as u64);
+            assert_eq!(number(at + length), length as u64);
+            let record = at + TRANSACTION_HEADER;
+            assert_eq!(
+                number(record + 24),
+                at as u64,
+                "where its transaction begins"
+            );
+            assert_eq!(number(record + 8), number(at), "its tid");
+            at += length + 8;
+        }
+        assert_eq!(at, file.len());
+    }
+}
