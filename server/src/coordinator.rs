@@ -133,6 +133,10 @@ pub struct Coordinator {
     /// then its locks, which last until the end, are all that is left of it.
     finishing: HashSet<ClientId>,
     stopping: bool,
+    /// Who has an answer in its mailbox and is to be woken.
+    answered: Vec<ClientId>,
+    /// Everybody is to be woken: there are invalidations.
+    announced: bool,
 }
 
 impl Coordinator {
@@ -150,6 +154,8 @@ impl Coordinator {
             log_writer,
             finishing: HashSet::new(),
             stopping: false,
+            answered: Vec::new(),
+            announced: false,
             parts,
         })
     }
@@ -209,6 +215,20 @@ impl Coordinator {
             Request::Stop => self.stop(),
         }
         self.note_locks();
+        self.wake();
+    }
+
+    /// Wakes, once each, the sessions that something was posted to: those
+    /// that wait for an answer first.
+    fn wake(&mut self) {
+        for client in self.answered.drain(..) {
+            if let Some(entry) = self.clients.get(&client) {
+                entry.mailbox.wake();
+            }
+        }
+        if std::mem::take(&mut self.announced) {
+            self.clients.values().for_each(|entry| entry.mailbox.wake());
+        }
     }
 
     /// Enters the client first and reads the last tid then, so that it
@@ -380,12 +400,17 @@ impl Coordinator {
         if self.clients.len() <= usize::from(self.clients.contains_key(&committer)) {
             return;
         }
+        self.announced = true;
         let notice = Arc::new(Notice::invalidate(tid, oids));
         let full: Vec<ClientId> = self
             .clients
             .iter()
             .filter(|&(&client, _)| client != committer)
-            .filter(|(_, entry)| !entry.mailbox.post(Event::Notice(Arc::clone(&notice))))
+            .filter(|(_, entry)| {
+                !entry
+                    .mailbox
+                    .post_quietly(Event::Notice(Arc::clone(&notice)))
+            })
             .map(|(&client, _)| client)
             .collect();
         full.into_iter().for_each(|client| self.forget(client));
@@ -420,6 +445,7 @@ impl Coordinator {
                 }
                 self.forget(client);
                 self.note_locks();
+                self.wake();
             }
         }
     }
@@ -449,9 +475,11 @@ impl Coordinator {
         let full = self
             .clients
             .get(&client)
-            .is_some_and(|entry| !entry.mailbox.post(event));
+            .is_some_and(|entry| !entry.mailbox.post_quietly(event));
         if full {
             self.forget(client);
+        } else {
+            self.answered.push(client);
         }
     }
 

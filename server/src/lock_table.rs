@@ -51,6 +51,8 @@ struct Held {
 pub struct LockTable {
     queues: HashMap<Resource, VecDeque<(ClientId, Mode)>>,
     claims: HashMap<ClientId, Held>,
+    /// How many claims wait.
+    waiting: usize,
     next_number: u64,
 }
 
@@ -75,6 +77,7 @@ impl LockTable {
             },
         );
         self.next_number += 1;
+        self.waiting += usize::from(missing > 0);
         missing == 0
     }
 
@@ -84,6 +87,7 @@ impl LockTable {
         let Some(held) = self.claims.remove(&client) else {
             return Vec::new();
         };
+        self.waiting -= usize::from(held.missing > 0);
         let mut now_granted = Vec::new();
         for resource in held.resources {
             for next in self.leave(resource, client) {
@@ -96,6 +100,7 @@ impl LockTable {
                 }
             }
         }
+        self.waiting -= now_granted.len();
         now_granted.sort_unstable();
         now_granted.into_iter().map(|(_, client)| client).collect()
     }
@@ -133,7 +138,7 @@ impl LockTable {
 
     /// How many claims wait.
     pub fn waiting(&self) -> usize {
-        self.claims.values().filter(|held| held.missing > 0).count()
+        self.waiting
     }
 
     /// How many claims are granted.

@@ -104,9 +104,11 @@ pub fn size_info(length: u64, size: u64) -> Value<'static> {
 
 struct Wake {
     event: OwnedFd,
-    /// True from the first post until the session clears it: further posts
-    /// need no system call.
+    /// True from the wake-up until the session clears it: further ones need
+    /// no system call.
     pending: AtomicBool,
+    /// True when something was posted without a wake-up.
+    unannounced: AtomicBool,
     close: OnceLock<&'static str>,
 }
 
@@ -127,10 +129,20 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Posts an event. False when the mailbox was full: then the session has
-    /// been told to close, and nothing may be posted any more.
+    /// Posts an event and wakes the session. False when the mailbox was full:
+    /// then the session has been told to close, and nothing may be posted any
+    /// more.
     #[must_use = "a client whose mailbox is full must be forgotten"]
     pub fn post(&self, event: Event) -> bool {
+        let posted = self.post_quietly(event);
+        self.wake();
+        posted
+    }
+
+    /// Posts an event for which [`Self::wake`] follows soon: whoever posts
+    /// several wakes the session once.
+    #[must_use = "a client whose mailbox is full must be forgotten"]
+    pub fn post_quietly(&self, event: Event) -> bool {
         if self.events.len() >= CAPACITY {
             if is_broken(Rule::FullMailboxCloses) {
                 return true;
@@ -140,8 +152,15 @@ impl Mailbox {
         }
         // The session is gone: it needs nothing any more.
         let _ = self.events.send(event);
-        self.wake.wake();
+        self.wake.unannounced.store(true, Ordering::Release);
         true
+    }
+
+    /// Wakes the session, if anything was posted since the last time.
+    pub fn wake(&self) {
+        if self.wake.unannounced.swap(false, Ordering::AcqRel) {
+            self.wake.wake();
+        }
     }
 
     /// Tells the session to end, whatever else is waiting; `reason` is for
@@ -171,6 +190,7 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
     let wake = Arc::new(Wake {
         event,
         pending: AtomicBool::new(false),
+        unannounced: AtomicBool::new(false),
         close: OnceLock::new(),
     });
     Ok((
