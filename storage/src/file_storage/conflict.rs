@@ -2,6 +2,8 @@
 
 use zeo_proto::Oid;
 
+use crate::conflict;
+
 /// The three records that a merge starts from.
 #[derive(Clone, Copy)]
 pub(crate) struct Merge<'a> {
@@ -14,7 +16,7 @@ pub(crate) struct Merge<'a> {
 }
 
 /// The merged record; `None` when there is a conflict that can't be
-/// resolved, as it is for every class that is not known here.
-pub(crate) fn resolve_conflict(_oid: Oid, _merge: Merge<'_>) -> Option<Vec<u8>> {
-    None
+/// resolved. As from Python, the client is told no more than that.
+pub(crate) fn resolve_conflict(_oid: Oid, merge: Merge<'_>) -> Option<Vec<u8>> {
+    conflict::resolve(merge.old, merge.committed, merge.new).ok()
 }
