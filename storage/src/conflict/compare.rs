@@ -22,7 +22,7 @@ pub(super) struct Comparer {
 /// Comparisons (each of 16 bytes of text, or of one other value) that are
 /// free, and those for each byte of the records.
 const FREE_WORK: usize = 1 << 22;
-const WORK_PER_BYTE: usize = 64;
+const WORK_PER_BYTE: usize = 16;
 
 const MIXED: &str = "they are of types without an order between them";
 const REFERENCES: &str = "persistent references to different objects";

@@ -96,7 +96,8 @@ fn read<'a>(
     let malformed = |what| Unresolved::State { revision, what };
     let mut parts = match state {
         Value::None => return Ok(Bucket::default()),
-        Value::Tuple(parts) if class.python || parts.len() <= 2 => parts.into_iter(),
+        Value::Tuple(parts) | Value::List(parts) if class.python => parts.into_iter(),
+        Value::Tuple(parts) if parts.len() <= 2 => parts.into_iter(),
         _ => return Err(malformed("no state of a bucket")),
     };
     let Some(Value::Tuple(items)) = parts.next() else {

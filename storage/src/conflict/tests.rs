@@ -180,3 +180,100 @@ fn fresh_outcomes_of_python() {
     assert!(judge.wait().unwrap().success(), "Python sees a difference");
     assert!(counts.resolved > 0);
 }
+
+fn length(state: &[u8]) -> Vec<u8> {
+    [b"\x80\x03cBTrees.Length\nLength\nq\x00.\x80\x03", state].concat()
+}
+
+fn bucket(state: &[u8]) -> Vec<u8> {
+    [b"\x80\x03cBTrees.OOBTree\nOOBucket\nq\x00.\x80\x03", state].concat()
+}
+
+#[test]
+fn compressed_records_give_compressed_ones() {
+    let text = "x".repeat(100);
+    let set = |last: &str| {
+        let state = format!("((X\x64\0\0\0{text}X\x01\0\0\0{last}tt.");
+        [b"\x80\x03cBTrees.OOBTree\nOOSet\nq\x00.", state.as_bytes()].concat()
+    };
+    let (old, committed, new) = (set("y"), set("y"), set("z"));
+    assert!(resolve(&old, &committed, &new).is_ok());
+    let zipped = resolve(&compress(old.clone()), &committed, &new).unwrap();
+    assert!(is_compressed(&zipped));
+    let plain = resolve(&old, &committed, &new).unwrap();
+    assert_eq!(decompress(&zipped, 1000).unwrap(), plain);
+    // What gets no shorter stays as it is.
+    let [old, committed, new] = [b"K\x01.", b"K\x02.", b"K\x05."].map(|state| length(state));
+    let short = [b".z", &zlib(&new)[..]].concat();
+    let sum = resolve(&old, &committed, &short).unwrap();
+    assert!(!is_compressed(&sum));
+    assert_eq!(shown(&sum), shown(&length(b"K\x06.")));
+
+    let bomb = [b".z", &zlib(&vec![b'N'; MAX_PLAIN as usize + 1])[..]].concat();
+    let answer = resolve(&old, &committed, &bomb);
+    assert!(
+        matches!(answer, Err(Unresolved::Compressed { .. })),
+        "{answer:?}"
+    );
+}
+
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn what_a_state_may_not_hold() {
+    // A set as Python 2 names it, by which Python 3 does not find it here.
+    let set = |module: &str| {
+        let state = format!("((K\x01c{module}\nset\n(]K\x01atRtt.");
+        let record = bucket(state.as_bytes());
+        resolve(&record, &record, &record)
+    };
+    assert!(set("builtins").is_ok());
+    assert!(matches!(
+        set("__builtin__"),
+        Err(Unresolved::Instance { class, .. }) if class == "__builtin__.set"
+    ));
+    let other = [b"\x80\x03capp\nThing\n.", &b"N."[..]].concat();
+    let answer = resolve(&other, &other, &other);
+    assert!(
+        matches!(&answer, Err(Unresolved::Class(class)) if class == "app.Thing"),
+        "{answer:?}"
+    );
+    let deleted = resolve(b"", b"", b"").unwrap_err();
+    assert!(matches!(deleted, Unresolved::Unreadable { .. }));
+}
+
+#[test]
+fn results_that_share_are_bounded() {
+    // 1 MiB of text, as the value of 201 keys.
+    let mut state = b"(K\x00X\0\0\x10\0".to_vec();
+    state.extend(vec![b'x'; 1 << 20]);
+    state.extend(b"q\x01");
+    for n in 1..=200u8 {
+        state.extend([b'K', n, b'h', 1]);
+    }
+    state.extend(b"t\x85.");
+    let record = bucket(&state);
+    let answer = resolve(&record, &record, &record);
+    assert!(matches!(answer, Err(Unresolved::TooLarge)));
+}
+
+#[test]
+fn damaged_records_are_no_trouble() {
+    let lines = include_str!("../../tests/data/conflict.txt").lines();
+    for line in lines.step_by(9) {
+        let [old, committed, new] = case(line).records;
+        for at in 0..new.len() {
+            for bit in [0, 3, 6] {
+                let mut damaged = new.clone();
+                damaged[at] ^= 1 << bit;
+                let _ = resolve(&old, &committed, &damaged);
+                let _ = resolve(&damaged, &committed, &damaged);
+            }
+            let _ = resolve(&old, &new[..at], &committed);
+        }
+    }
+}

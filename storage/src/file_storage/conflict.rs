@@ -20,3 +20,23 @@ pub(crate) struct Merge<'a> {
 pub(crate) fn resolve_conflict(_oid: Oid, merge: Merge<'_>) -> Option<Vec<u8>> {
     conflict::resolve(merge.old, merge.committed, merge.new).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_add_up_and_others_stay_in_conflict() {
+        let length = |n: u8| [b"cBTrees.Length\nLength\n.K", &[n, b'.'][..]].concat();
+        let (old, committed, new) = (length(1), length(4), length(3));
+        let merge = Merge {
+            old: &old,
+            committed: &committed,
+            new: &new,
+        };
+        let merged = resolve_conflict(Oid::new(1), merge).unwrap();
+        assert!(merged.ends_with(b"K\x06."));
+        let new = b"capp\nThing\n.N.";
+        assert_eq!(resolve_conflict(Oid::new(1), Merge { new, ..merge }), None);
+    }
+}
