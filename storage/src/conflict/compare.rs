@@ -213,7 +213,7 @@ fn numbers(a: &Value<'_>, b: &Value<'_>) -> Option<Option<Ordering>> {
 }
 
 fn int_with_float(int: i128, float: f64) -> Option<Ordering> {
-    const TWO_TO_127: f64 = i128::MIN as f64 * -1.0;
+    const TWO_TO_127: f64 = -(i128::MIN as f64);
     if float.is_nan() {
         None
     } else if float >= TWO_TO_127 {

@@ -286,7 +286,9 @@ impl Rules<'_> {
         match (self.class.value, a, b) {
             _ if self.class.python => self.comparer.equal(a, b),
             // NaN counts as equal to everything.
-            (Kind::Float, Value::Float(a), Value::Float(b)) => Ok(!(a < b || a > b)),
+            (Kind::Float, Value::Float(a), Value::Float(b)) => {
+                Ok(matches!(a.partial_cmp(b), None | Some(Ordering::Equal)))
+            }
             _ => Ok(self.order(a, b)? == Ordering::Equal),
         }
     }
