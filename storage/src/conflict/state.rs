@@ -160,22 +160,13 @@ pub(super) fn take(kind: Kind, python: bool, value: &mut Value<'_>) -> Option<()
 }
 
 fn float(python: bool, value: &Value<'_>) -> Option<f64> {
-    let (single, double) = match *value {
-        Value::Float(float) => (float as f32, float),
-        Value::Bool(bool) => (f32::from(bool), f64::from(bool)),
-        Value::Int(int) if python => (int as f64 as f32, int as f64),
-        Value::Int(int) => {
-            let int = i64::try_from(int).ok()?;
-            (int as f32, int as f64)
-        }
-        _ => return None,
-    };
-    if !python {
-        Some(single.into())
-    } else if single.is_finite() || !double.is_finite() {
-        Some(double)
-    } else {
-        None
+    match *value {
+        Value::Float(float) if python => Some(float),
+        Value::Float(float) => Some(f64::from(float as f32)),
+        Value::Bool(bool) => Some(f64::from(bool)),
+        Value::Int(int) if python => Some(int as f64),
+        Value::Int(int) => Some(f64::from(i64::try_from(int).ok()? as f32)),
+        _ => None,
     }
 }
 
