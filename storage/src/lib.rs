@@ -2,6 +2,7 @@
 //! memory, behind the [`Storage`] trait that the server drives.
 
 pub mod backend;
+pub mod conflict;
 pub mod error;
 pub mod file_storage;
 pub mod log;

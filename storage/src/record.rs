@@ -1,15 +1,66 @@
 //! Object records: a pickle of the class and a pickle of the state
 //! (ZODB `serialize`). Nothing of them is ever run.
 
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
 use zeo_proto::Value;
 use zeo_proto::pickle::{Policy, Unpickler};
+
+/// What a record begins with that `zc.zlibstorage` compressed: no pickle
+/// does, for a dot ends it.
+const ZIPPED: &[u8] = b".z";
+
+/// Whether a record is compressed.
+pub fn is_compressed(record: &[u8]) -> bool {
+    record.starts_with(ZIPPED)
+}
+
+/// The record out of its compression, if it has one.
+///
+/// # Errors
+///
+/// `InvalidData` for what is no zlib stream, or holds more than `limit`
+/// bytes; `UnexpectedEof` for what is cut off.
+pub fn decompress(record: &[u8], limit: u64) -> io::Result<Cow<'_, [u8]>> {
+    let Some(zipped) = record.strip_prefix(ZIPPED) else {
+        return Ok(Cow::Borrowed(record));
+    };
+    let mut plain = Vec::new();
+    let read = ZlibDecoder::new(zipped)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut plain)?;
+    if read as u64 > limit {
+        let what = format!("it holds more than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(Cow::Owned(plain))
+}
+
+/// The record compressed as by `zc.zlibstorage`: only if that is shorter,
+/// and never those of at most 20 bytes.
+pub fn compress(record: Vec<u8>) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(ZIPPED.to_vec(), Compression::default());
+    let zipped = encoder.write_all(&record).and_then(|()| encoder.finish());
+    match zipped {
+        Ok(zipped) if record.len() > 20 && zipped.len() < record.len() => zipped,
+        _ => record,
+    }
+}
+
+/// How much of a record is decompressed to see its class, in bytes.
+const CLASS_LIMIT: u64 = 1 << 26;
 
 /// The dotted name of the record's class; `None` when it can't be told.
 ///
 /// The class pickle is a class, or a tuple of one and the arguments for its
 /// `__new__`; a class stands as a global or as a pair (module, name).
 pub fn class_name(record: &[u8]) -> Option<String> {
-    let class = Unpickler::new(record, &Policy::FILE).value().ok()?;
+    let record = decompress(record, CLASS_LIMIT).ok()?;
+    let class = Unpickler::new(&record, &Policy::FILE).value().ok()?;
     name_of(&class, 2)
 }
 
@@ -57,5 +108,24 @@ mod tests {
                 record.escape_ascii()
             );
         }
+    }
+
+    #[test]
+    fn compressed_records() {
+        let record = [b"\x80\x03ca.b\nC\nq\x00.", &[b'N'; 100][..]].concat();
+        let zipped = compress(record.clone());
+        assert!(is_compressed(&zipped) && zipped.len() < record.len());
+        let length = record.len() as u64;
+        assert_eq!(decompress(&zipped, length).unwrap(), record);
+        assert_eq!(decompress(&record, 0).unwrap(), record);
+        assert_eq!(class_name(&zipped).as_deref(), Some("a.b.C"));
+        assert_eq!(compress(b"short".to_vec()), b"short");
+
+        let refused = |record: &[u8], limit| decompress(record, limit).unwrap_err().kind();
+        assert_eq!(refused(&zipped, length - 1), io::ErrorKind::InvalidData);
+        assert_eq!(refused(b".zgarbage", length), io::ErrorKind::InvalidInput);
+        let cut = &zipped[..zipped.len() - 10];
+        assert_eq!(refused(cut, length), io::ErrorKind::UnexpectedEof);
+        assert_eq!(class_name(cut), None);
     }
 }

@@ -1,0 +1,141 @@
+//! Conflict resolution without Python: what `_p_resolveConflict` of BTrees 6
+//! and of `BTrees.Length` makes of three states, and what ZODB's
+//! `tryToResolveConflict` makes of three records.
+//!
+//! Upstream is the judge of every outcome (`ZODB/ConflictResolution.py`;
+//! `MergeTemplate.c`, `BucketTemplate.c`, `SetTemplate.c`, `BTreeTemplate.c`
+//! and `_base.py` of BTrees). A Python server tells its client only that
+//! there is a conflict; [`Unresolved`] is for logs and tests.
+//!
+//! What is bound to differ: an application's classes are never known, as on
+//! a Python server that can't import them; so a state that holds an instance
+//! of one, other than by reference, is not merged. Nor are states with
+//! integers over 128 bits, values that contain themselves, or other things
+//! that [`Policy::FILE`] refuses; and work and size have limits.
+
+mod class;
+mod compare;
+mod instances;
+mod length;
+mod merge;
+mod reference;
+mod sanity;
+mod state;
+mod unresolved;
+
+use std::borrow::Cow;
+
+use zeo_proto::Value;
+use zeo_proto::pickle::{Memo, Policy, Unpickler, encode};
+
+use crate::record::{compress, decompress, is_compressed};
+use class::Class;
+use compare::Comparer;
+pub use unresolved::{Reason, Revision, Unresolved};
+
+/// The record that carries both changes of an object: that from `old` to
+/// `committed`, which is in the database, and that from `old` to `new`.
+///
+/// All are whole records (class and state pickle), each possibly compressed
+/// as by `zc.zlibstorage`; the result is compressed if any of them is and it
+/// gets shorter by that. Undo passes as `old` what it takes back, and as
+/// `new` what was there before.
+///
+/// # Errors
+///
+/// Whatever makes Python's server raise a `ConflictError`.
+pub fn resolve(old: &[u8], committed: &[u8], new: &[u8]) -> Result<Vec<u8>, Unresolved> {
+    let zipped = [old, committed, new].into_iter().any(is_compressed);
+    let new = plain(Revision::New, new)?;
+    let (class, class_length, new_state) = read(Revision::New, &new)?;
+    let class = Class::of(&class)?;
+    let old = plain(Revision::Old, old)?;
+    let committed = plain(Revision::Committed, committed)?;
+    let states = [
+        read(Revision::Old, &old)?.2,
+        read(Revision::Committed, &committed)?.2,
+        new_state,
+    ];
+    let size = old.len() + committed.len() + new.len();
+    let resolved = match class {
+        Class::Length => length::resolve(&states)?,
+        Class::Tree(class) => state::resolve(&class, states, &Comparer::new(size))?,
+    };
+    let head = new.get(..class_length).unwrap_or_default();
+    let record = write(head, &resolved, size)?;
+    Ok(if zipped { compress(record) } else { record })
+}
+
+/// The longest record that is decompressed to be merged, in bytes.
+const MAX_PLAIN: u64 = 1 << 26;
+
+fn plain(revision: Revision, record: &[u8]) -> Result<Cow<'_, [u8]>, Unresolved> {
+    decompress(record, MAX_PLAIN).map_err(|source| Unresolved::Compressed { revision, source })
+}
+
+/// The class, the length of its pickle and the state, of which it is certain
+/// that Python could load them.
+fn read(revision: Revision, record: &[u8]) -> Result<(Value<'_>, usize, Value<'_>), Unresolved> {
+    let unreadable = |source| Unresolved::Unreadable { revision, source };
+    let mut pickles = Unpickler::new(record, &Policy::FILE);
+    let class = pickles.value().map_err(unreadable)?;
+    let class_length = pickles.position();
+    let state = pickles.value().map_err(unreadable)?;
+    let rest = record.get(class_length..).unwrap_or_default();
+    if [record, rest].into_iter().any(is_too_late) {
+        let what = "its pickle protocol is later than 3, which ZODB does not read";
+        return Err(Unresolved::State { revision, what });
+    }
+    sanity::check(revision, &state)?;
+    Ok((class, class_length, state))
+}
+
+/// Whether a pickle is of a protocol that zodbpickle does not know.
+fn is_too_late(pickle: &[u8]) -> bool {
+    matches!(pickle, [0x80, protocol, ..] if *protocol > 3)
+}
+
+/// How much larger than the three records the result may be. It is larger
+/// at all only by what they share, as Python's would not be.
+const GROWTH: usize = 4;
+/// What the result may take however small the records are, in bytes.
+const FREE_SIZE: usize = 1 << 20;
+
+fn write(class: &[u8], state: &Value<'_>, size: usize) -> Result<Vec<u8>, Unresolved> {
+    let mut left = size.saturating_mul(GROWTH).saturating_add(FREE_SIZE);
+    if !fits(state, &mut left) {
+        return Err(Unresolved::TooLarge);
+    }
+    let mut record = class.to_vec();
+    encode(state, &mut record, Memo::Memoizing).map_err(|_| Unresolved::TooLarge)?;
+    Ok(record)
+}
+
+/// Takes the text and bytes of a value off what is left; false if they are
+/// more. Values without them can't be many times the input.
+fn fits(value: &Value<'_>, left: &mut usize) -> bool {
+    let length = match value {
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Str(text) => text.len(),
+        Value::Global { module, name } => module.len().saturating_add(name.len()),
+        Value::Tuple(items) | Value::List(items) => {
+            return items.iter().all(|item| fits(item, left));
+        }
+        Value::Dict(pairs) => {
+            return pairs.iter().all(|(k, v)| fits(k, left) && fits(v, left));
+        }
+        Value::Persistent(id) => return fits(id, left),
+        Value::Object(object) => return fits(&object.callable, left) && fits(&object.args, left),
+        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => return true,
+    };
+    match left.checked_sub(length) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
