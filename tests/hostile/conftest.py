@@ -1,0 +1,14 @@
+"""Every test here attacks a server of its own, and ends with the same questions to it."""
+import pytest
+
+from hostile.target import Target
+
+
+@pytest.fixture
+def target(serve, encoding, request):
+    """A server in either encoding; `@pytest.mark.options(...)` sets options of `<zeo>`."""
+    mark = request.node.get_closest_marker('options')
+    target = Target(serve(encoding=encoding, **(mark.kwargs if mark else {})))
+    yield target
+    target.check()
+
