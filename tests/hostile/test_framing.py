@@ -66,12 +66,13 @@ def test_long_register(target):
 
 
 @pytest.mark.ours_only('it has no limit')
+@pytest.mark.arguments('--max-message-size', '1MB')
 def test_huge_length_from_a_client(target):
     """Closed as soon as the length is there, with the limit in the log."""
     client = target.hostile()
     client.send_bytes(HUGE)
     assert client.is_closed()
-    target.one_line(client, 'over the limit')
+    target.one_line(client, 'over the limit of 1048576')
 
 
 def test_length_that_is_never_filled(target):
