@@ -13,6 +13,10 @@ TXN = 7  # the id of every transaction here: a client chooses its own
 class Hostile(Wire):
     """A connection that sends whatever a test wants, and can end in several ways."""
 
+    def __init__(self, *args, **options):
+        self.serials = {}  # of what it has committed itself
+        super().__init__(*args, **options)
+
     @property
     def pickles(self):
         return self.greeting.startswith(b'Z')
@@ -83,11 +87,13 @@ class Hostile(Wire):
         """One transaction that sets each oid to its data; returns its tid."""
         self.begin()
         for oid, data in changes.items():
-            self.store(oid, data, self.serial(oid))
+            self.store(oid, data, self.serials.get(oid) or self._serial(oid))
         self.call('vote', TXN)
-        return self.call('tpc_finish', TXN)
+        tid = self.call('tpc_finish', TXN)
+        self.serials.update(dict.fromkeys(changes, tid))
+        return tid
 
-    def serial(self, oid):
+    def _serial(self, oid):
         try:
             return self.load(oid)[1]
         except WireError:

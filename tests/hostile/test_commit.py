@@ -221,6 +221,10 @@ def test_killed(target, state, end):
     survivor = target.hostile()
     survivor.socket.settimeout(30)
     wait_until(lambda: survivor.call('server_status')['active_txns'] == 0, 20)
+    if state is finishing:  # under the same locks, so that what was begun is done
+        survivor.begin()
+        survivor.store(OID, record(), p64(1))
+        assert survivor.attempt('vote', TXN)[0] == 'error'
     found = [survivor.attempt('loadBefore', oid, b'\x7f' + b'\xff' * 7) for oid in (OID, OTHER)]
     if state is finishing:
         assert len({status for status, _ in found}) == 1, found
