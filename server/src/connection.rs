@@ -98,27 +98,43 @@ impl Connection {
     /// mailbox after them: see the rule "answer, then drain" in `THREADS.md`.
     pub(crate) fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
         loop {
+            self.take_all(session, inbox);
+            if let Some(reason) = inbox.closed() {
+                return Ok(Turn::Ended(reason));
+            }
+            let was_full = session.output.len() >= OUTPUT_LIMIT;
+            self.send(session)?;
+            if self.state == State::Closing {
+                // What a socket does not take, nobody reads: its client is
+                // not to keep its locks for that.
+                return Ok(Turn::Ended("closed"));
+            }
+            let is_full = session.output.len() >= OUTPUT_LIMIT;
+            if was_full && !is_full {
+                // Requests and events were left until there is room again.
+                continue;
+            }
+            return Ok(Turn::Wait(Interest {
+                read: self.state == State::Reading && !is_full,
+                write: !session.output.is_empty(),
+            }));
+        }
+    }
+
+    /// Answers requests and takes events, until none is left or too much
+    /// waits to be sent.
+    fn take_all(&mut self, session: &mut Session, inbox: &Inbox) {
+        loop {
             self.answer_frames(session, inbox);
             if inbox.has_news() {
                 inbox.clear();
                 self.mail = true;
             }
             if !self.mail || session.output.len() >= OUTPUT_LIMIT {
-                break;
+                return;
             }
             self.empty_mailbox(session, inbox);
         }
-        if let Some(reason) = inbox.closed() {
-            return Ok(Turn::Ended(reason));
-        }
-        self.send(session)?;
-        if self.state == State::Closing && session.output.is_empty() {
-            return Ok(Turn::Ended("closed"));
-        }
-        Ok(Turn::Wait(Interest {
-            read: self.state == State::Reading && session.output.len() < OUTPUT_LIMIT,
-            write: !session.output.is_empty(),
-        }))
     }
 
     /// Answers the requests that are there, as far as they can be now.
@@ -158,6 +174,10 @@ impl Connection {
         self.mail = false;
         while let Some(event) = inbox.next() {
             session.on_event(event);
+            if session.output.len() >= OUTPUT_LIMIT {
+                self.mail = true;
+                break;
+            }
         }
         if self.state == State::Holding {
             self.state = State::Reading;

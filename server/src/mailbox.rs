@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -21,6 +21,9 @@ use crate::session::Session;
 
 /// How many events may wait for a session that does not look at them.
 pub const CAPACITY: usize = 10_000;
+/// How many bytes, about, may wait for such a session before it counts as
+/// full. One event alone may be larger.
+const CAPACITY_BYTES: usize = 64 << 20;
 
 /// What a session is told.
 pub enum Event {
@@ -41,33 +44,64 @@ pub enum Event {
     Job(Box<dyn FnOnce(&mut Session) + Send>),
 }
 
+impl Event {
+    /// About how many bytes of memory it takes.
+    fn weight(&self) -> usize {
+        match self {
+            Event::Notice(notice) => notice.weight(),
+            Event::Invalidations(Some((_, oids))) => 64 + size_of_val(&**oids),
+            _ => 64,
+        }
+    }
+}
+
 /// A notification for many clients, encoded once for each encoding.
 pub struct Notice {
-    method: &'static str,
-    args: Value<'static>,
+    content: Content,
     frames: [OnceLock<Vec<u8>>; 2],
+}
+
+enum Content {
+    Invalidate(Tid, Vec<Oid>),
+    Info { length: u64, size: u64 },
 }
 
 impl Notice {
     /// `invalidateTransaction(tid, oids)`.
     pub fn invalidate(tid: Tid, oids: &[Oid]) -> Self {
-        let oids = oids.iter().map(|&oid| oid.into()).collect();
-        Self::new(
-            "invalidateTransaction",
-            Value::Tuple(vec![tid.into(), Value::List(oids)]),
-        )
+        Self::new(Content::Invalidate(tid, oids.to_vec()))
     }
 
     /// `info({length, size})`.
     pub fn info(length: u64, size: u64) -> Self {
-        Self::new("info", Value::Tuple(vec![size_info(length, size)]))
+        Self::new(Content::Info { length, size })
     }
 
-    fn new(method: &'static str, args: Value<'static>) -> Self {
+    fn new(content: Content) -> Self {
         Self {
-            method,
-            args,
+            content,
             frames: [OnceLock::new(), OnceLock::new()],
+        }
+    }
+
+    /// An oid takes 8 bytes here and 11 in a frame.
+    fn weight(&self) -> usize {
+        match &self.content {
+            Content::Invalidate(_, oids) => 256 + oids.len().saturating_mul(19),
+            Content::Info { .. } => 256,
+        }
+    }
+
+    fn call(&self) -> (&'static str, Value<'static>) {
+        match &self.content {
+            Content::Invalidate(tid, oids) => {
+                let oids = oids.iter().map(|&oid| oid.into()).collect();
+                let args = Value::Tuple(vec![Value::from(*tid), Value::List(oids)]);
+                ("invalidateTransaction", args)
+            }
+            &Content::Info { length, size } => {
+                ("info", Value::Tuple(vec![size_info(length, size)]))
+            }
         }
     }
 
@@ -80,15 +114,9 @@ impl Notice {
         slot.get_or_init(|| {
             let mut frame = Vec::new();
             let id = Value::Int(0);
+            let (method, args) = self.call();
             // Ids and numbers can be written in either encoding.
-            let _ = encode_message(
-                &mut frame,
-                encoding,
-                &id,
-                Flag::Async,
-                self.method,
-                &self.args,
-            );
+            let _ = encode_message(&mut frame, encoding, &id, Flag::Async, method, &args);
             frame
         })
     }
@@ -109,6 +137,8 @@ struct Wake {
     pending: AtomicBool,
     /// True when something was posted without a wake-up.
     unannounced: AtomicBool,
+    /// What the events that wait take.
+    weight: AtomicUsize,
     close: OnceLock<&'static str>,
 }
 
@@ -143,13 +173,17 @@ impl Mailbox {
     /// several wakes the session once.
     #[must_use = "a client whose mailbox is full must be forgotten"]
     pub fn post_quietly(&self, event: Event) -> bool {
-        if self.events.len() >= CAPACITY {
+        let weight = self.wake.weight.load(Ordering::Relaxed);
+        if self.events.len() >= CAPACITY || weight >= CAPACITY_BYTES {
             if is_broken(Rule::FullMailboxCloses) {
                 return true;
             }
             self.close("it does not read its invalidations");
             return false;
         }
+        self.wake
+            .weight
+            .fetch_add(event.weight(), Ordering::Relaxed);
         // The session is gone: it needs nothing any more.
         let _ = self.events.send(event);
         self.wake.unannounced.store(true, Ordering::Release);
@@ -191,6 +225,7 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
         event,
         pending: AtomicBool::new(false),
         unannounced: AtomicBool::new(false),
+        weight: AtomicUsize::new(0),
         close: OnceLock::new(),
     });
     Ok((
@@ -225,11 +260,45 @@ impl Inbox {
 
     /// The next event.
     pub fn next(&self) -> Option<Event> {
-        self.events.try_recv().ok()
+        let event = self.events.try_recv().ok()?;
+        self.wake
+            .weight
+            .fetch_sub(event.weight(), Ordering::Relaxed);
+        Some(event)
     }
 
     /// Why the session is to end, if it is.
     pub fn closed(&self) -> Option<&'static str> {
         self.wake.close.get().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_bytes_fill_a_mailbox_as_many_events_do() {
+        let (mailbox, inbox) = mailbox().unwrap();
+        let oids = vec![Oid::ZERO; 1 << 20];
+        let large = Arc::new(Notice::invalidate(Tid::ZERO, &oids));
+        let post = |notice: &Arc<Notice>| mailbox.post(Event::Notice(Arc::clone(notice)));
+        let fits = CAPACITY_BYTES / large.weight() + 1;
+        assert!((0..fits).all(|_| post(&large)));
+        assert!(
+            inbox.next().is_some() && post(&large),
+            "there is room again"
+        );
+        assert!(!post(&large));
+        assert!(inbox.closed().is_some());
+    }
+
+    #[test]
+    fn one_event_may_be_larger_than_a_mailbox() {
+        let (mailbox, inbox) = mailbox().unwrap();
+        let oids = vec![Oid::ZERO; 1 << 22];
+        assert!(mailbox.post(Event::Invalidations(Some((Tid::ZERO, oids.clone())))));
+        assert!(mailbox.post(Event::Invalidations(Some((Tid::ZERO, oids)))));
+        assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 2);
     }
 }

@@ -24,6 +24,7 @@ use crate::log_writer;
 use crate::mailbox::{Mailbox, mailbox};
 use crate::session::Session;
 use crate::stats::Stats;
+use crate::storages::NamedStorage;
 
 /// How long a stop waits for client threads before it goes on without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -130,7 +131,7 @@ impl Server {
     /// Starts the threads of every storage.
     pub fn start(
         settings: Settings,
-        storages: Vec<(String, Arc<dyn Storage>)>,
+        storages: Vec<NamedStorage>,
         log: Logger,
     ) -> Result<Arc<Self>, StartError> {
         let mut handles = Vec::new();

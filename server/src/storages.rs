@@ -10,6 +10,9 @@ use zeo_storage::{FileStorage, Storage};
 
 use crate::schema::{StorageConfig, StorageKind};
 
+/// A storage, and the name that clients ask for.
+pub type NamedStorage = (String, Arc<dyn Storage>);
+
 /// A storage that can't be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("can't open storage '{name}': {source}")]
@@ -24,8 +27,8 @@ pub struct OpenError {
 pub fn open_all(
     configs: &[StorageConfig],
     log: &Logger,
-) -> Result<Vec<(String, Arc<dyn Storage>)>, OpenError> {
-    let mut opened: Vec<(String, Arc<dyn Storage>)> = Vec::new();
+) -> Result<Vec<NamedStorage>, OpenError> {
+    let mut opened: Vec<NamedStorage> = Vec::new();
     for config in configs {
         info!(
             log,

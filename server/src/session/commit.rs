@@ -27,6 +27,10 @@ use crate::server::StorageHandle;
 const SMALL_STEPS: u64 = 200;
 const SMALL_BYTES: u64 = 1 << 20;
 
+/// Tids from the year 9400 on are not taken from a client: tids only grow, so
+/// one near their end would be the storage's last.
+const TOO_LATE: Tid = Tid::new(0xf000 << 48);
+
 /// The client's current transaction.
 pub(super) struct Transaction {
     id: Value<'static>,
@@ -126,6 +130,11 @@ impl Session {
             }
             return Err(Exception::transaction(
                 "Multiple simultaneous tpc_begin requests from one client.",
+            ));
+        }
+        if begin.tid.is_some_and(|tid| tid >= TOO_LATE) {
+            return Err(Exception::value_error(
+                "no later transactions would be possible after this tid",
             ));
         }
         let meta = TransactionMeta {

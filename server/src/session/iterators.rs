@@ -68,7 +68,7 @@ impl Session {
         start: Option<Tid>,
         stop: Option<Tid>,
     ) -> Outcome {
-        if self.jobs >= super::job::MAX_JOBS {
+        if self.is_busy() {
             return Ok(Answer::Hold);
         }
         let (storage, id) = (Arc::clone(storage), id.clone());

@@ -15,9 +15,15 @@ use crate::mailbox::Event;
 use crate::server::StorageHandle;
 
 /// How many helper threads one client may keep busy; its next calls wait.
-pub(super) const MAX_JOBS: usize = 4;
+const MAX_JOBS: usize = 4;
 
 impl Session {
+    /// True when no more helpers may be started: those count in, too, that
+    /// `getInvalidations` may come to need.
+    pub(super) fn is_busy(&self) -> bool {
+        self.jobs + self.asked.len() >= MAX_JOBS
+    }
+
     /// Runs `work` on a helper thread and `done` with its result here.
     pub(super) fn spawn<T: Send + 'static>(
         &mut self,
@@ -56,7 +62,7 @@ impl Session {
         id: &Value<'static>,
         work: impl FnOnce(&StorageHandle) -> zeo_storage::Result<Value<'static>> + Send + 'static,
     ) -> Outcome {
-        if self.jobs >= MAX_JOBS {
+        if self.is_busy() {
             return Ok(Answer::Hold);
         }
         let (storage, id) = (Arc::clone(storage), id.clone());

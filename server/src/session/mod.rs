@@ -78,6 +78,8 @@ pub struct Session {
     settings: Arc<Settings>,
     shelf: Arc<Shelf>,
     mailbox: Mailbox,
+    /// The server's log, to make `log` from.
+    server_log: Logger,
     log: Logger,
     peer: String,
     read_only: bool,
@@ -115,6 +117,7 @@ impl Session {
             settings,
             shelf,
             mailbox,
+            server_log: log.clone(),
             log: log.new(o!("client" => peer.clone())),
             peer,
             transaction: None,
@@ -164,14 +167,26 @@ impl Session {
             return Flow::Close;
         };
         let (id, is_async) = (message.id.into_owned(), message.flag == Flag::Async);
+        // An asynchronous call has no answer, whatever it comes to.
+        let id = if is_async { nobody() } else { id };
         match Call::parse(&message.name, args) {
-            Ok(call) => self.on_call(id, is_async, call),
+            Ok(call) if self.is_in_time(&call) => self.on_call(id, is_async, call),
+            Ok(_) => {
+                error!(self.log, "{} is not called in time", message.name);
+                Flow::Close
+            }
             Err(why @ CallError::Unknown(_)) => {
                 error!(self.log, "{why}");
                 Flow::Close
             }
             Err(why) => self.fail(&id, is_async, &exception_from_call(&why)),
         }
+    }
+
+    /// `register` comes first, and once.
+    fn is_in_time(&self, call: &Call<'_>) -> bool {
+        let registered = matches!(self.stage, Stage::Open(..));
+        registered != matches!(call, Call::Register { .. })
     }
 
     fn on_call(&mut self, id: Value<'static>, is_async: bool, call: Call<'_>) -> Flow {
@@ -182,16 +197,12 @@ impl Session {
             }
             _ => match call {
                 Call::Register { storage, read_only } => self.register(&id, &storage, read_only),
-                other => {
-                    error!(self.log, "a call before register: {other:.100?}");
-                    return Flow::Close;
-                }
+                _ => return Flow::Close,
             },
         };
         match outcome {
             Ok(Answer::Hold) => Flow::Hold,
             Ok(Answer::Later | Answer::Written) => Flow::Continue,
-            Ok(Answer::Value(_)) if is_async => Flow::Continue,
             Ok(Answer::Value(value)) => {
                 self.reply(&id, &value);
                 Flow::Continue
@@ -214,6 +225,9 @@ impl Session {
     }
 
     fn reply(&mut self, id: &Value<'_>, result: &Value<'_>) {
+        if is_nobody(id) {
+            return;
+        }
         let encoding = self.encoding();
         let wrote = encode_message(&mut self.output, encoding, id, Flag::Reply, REPLY, result);
         if let Err(why) = wrote {
@@ -223,6 +237,9 @@ impl Session {
     }
 
     fn reply_error(&mut self, id: &Value<'_>, exception: &Exception) {
+        if is_nobody(id) {
+            return;
+        }
         let encoding = self.encoding();
         let reply = exception.to_reply(encoding);
         let wrote = encode_message(&mut self.output, encoding, id, Flag::Error, REPLY, &reply);
@@ -284,4 +301,14 @@ impl Session {
             self.mailbox.close("the server stops");
         }
     }
+}
+
+/// What stands for the id of a call that gets no reply: a value that no
+/// client can send.
+fn nobody() -> Value<'static> {
+    Value::Persistent(Box::new(Value::None))
+}
+
+fn is_nobody(id: &Value<'_>) -> bool {
+    matches!(id, Value::Persistent(_))
 }

@@ -74,7 +74,6 @@ impl Session {
                 value(Value::None)
             }
             Call::Ping => value(Value::None),
-            Call::Register { .. } => Err(Exception::value_error("duplicate register() call")),
             Call::Pack { .. } => Err(not_yet("pack is not supported yet")),
             Call::Blob { method } => {
                 Err(not_yet(&format!("{method}: blobs are not supported yet")))
@@ -106,6 +105,9 @@ impl Session {
         id: &Value<'static>,
         since: Tid,
     ) -> Outcome {
+        if self.is_busy() {
+            return Ok(Answer::Hold);
+        }
         self.asked.push_back((id.clone(), since));
         self.ask(
             storage,

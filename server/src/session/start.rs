@@ -78,7 +78,7 @@ impl Session {
             .take(200)
             .collect();
         self.log = self
-            .log
+            .server_log
             .new(o!("client" => format!("{label} {}", self.peer)));
     }
 }

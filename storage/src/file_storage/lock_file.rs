@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use fs2::FileExt;
 
 use crate::{Error, Result};
 
@@ -39,15 +39,15 @@ impl LockFile {
 }
 
 fn lock(file: &File, path: &Path) -> io::Result<()> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+    match file.try_lock_exclusive() {
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
             let holder = match holder(path) {
                 Some(pid) => format!("process {pid} has the storage open for writing"),
                 None => "another process has the storage open for writing".to_owned(),
             };
             Err(io::Error::new(io::ErrorKind::WouldBlock, holder))
         }
-        result => Ok(result?),
+        result => result,
     }
 }
 

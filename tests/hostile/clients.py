@@ -1,0 +1,117 @@
+"""Clients that misbehave, and the messages they send."""
+import pickle
+import socket
+import struct
+
+import msgpack
+from support.wire import Disconnected, Wire, WireError
+from ZODB.utils import z64
+
+TXN = 7  # the id of every transaction here: a client chooses its own
+
+
+class Hostile(Wire):
+    """A connection that sends whatever a test wants, and can end in several ways."""
+
+    def __init__(self, *args, **options):
+        self.serials = {}  # of what it has committed itself
+        super().__init__(*args, **options)
+
+    @property
+    def pickles(self):
+        return self.greeting.startswith(b'Z')
+
+    def hello(self):
+        """Answers the greeting, without registering."""
+        self.send(self.greeting)
+        return self
+
+    def send_bytes(self, data):
+        """Sends bytes as they are, without a length. A server that has closed already is fine."""
+        try:
+            self.socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def send_value(self, value):
+        """Sends any value in the place of a message."""
+        self.send(self._encode(value))
+
+    def attempt(self, method, *args):
+        """Makes a call; returns ('ok', result), ('error', class name) or ('closed', None)."""
+        try:
+            return 'ok', self.call(method, *args)
+        except WireError as error:
+            return 'error', error.name
+        except (Disconnected, ConnectionError):
+            return 'closed', None
+
+    def is_closed(self, timeout=10):
+        """Whether the server closes the connection within the time."""
+        self.socket.settimeout(timeout)
+        try:
+            while self.socket.recv(1 << 16):
+                pass
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            pass
+        return True
+
+    def is_alive(self):
+        """Whether the connection still serves."""
+        return self.attempt('ping') == ('ok', None)
+
+    def port(self):
+        return self.socket.getsockname()[1]
+
+    def finish_sending(self):
+        """Ends the sending half only, and goes on reading."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        """Ends the connection by RST, as the death of a machine's process may."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.socket.close()
+
+    def begin(self, txn=TXN):
+        return self.call('tpc_begin', txn, b'user', b'description', {}, None, ' ')
+
+    def store(self, oid, data, serial=z64, txn=TXN):
+        self.send_async('storea', oid, serial, data, txn)
+
+    def load(self, oid):
+        return self.call('loadBefore', oid, b'\x7f' + b'\xff' * 7)
+
+    def commit(self, changes):
+        """One transaction that sets each oid to its data; returns its tid."""
+        self.begin()
+        for oid, data in changes.items():
+            self.store(oid, data, self.serials.get(oid) or self._serial(oid))
+        self.call('vote', TXN)
+        tid = self.call('tpc_finish', TXN)
+        self.serials.update(dict.fromkeys(changes, tid))
+        return tid
+
+    def _serial(self, oid):
+        try:
+            return self.load(oid)[1]
+        except WireError:
+            return z64
+
+
+def record(text=''):
+    """An object's record: a class pickle and a state pickle."""
+    return pickle.dumps(('a.module', 'AClass'), 3) + pickle.dumps(text, 3)
+
+
+def call_pickle(args, message_id=b'K\x01', flag=b'\x89', method='ping'):
+    """A pickled call whose arguments are these opcodes."""
+    name = method.encode()
+    return (b'\x80\x03(' + message_id + flag + b'X' + struct.pack('<I', len(name)) + name
+            + args + b't.')
+
+
+def call_msgpack(args, method='ping'):
+    """A call in msgpack whose arguments are these bytes."""
+    return b'\x94\x01\xc2' + msgpack.packb(method) + args
