@@ -67,9 +67,16 @@ impl Generation {
         }
     }
 
-    /// Where the current record of `oid` stands.
-    pub fn lookup(&self, oid: Oid) -> Result<u64> {
-        self.index.get(oid).ok_or(Error::NoObject(oid))
+    /// Where the current record of `oid` stands, and a reader that reaches
+    /// it: one taken before could end before a record published meanwhile.
+    pub fn find(&self, oid: Oid) -> Option<(u64, Reader<'_>)> {
+        let position = self.index.get(oid)?;
+        Some((position, self.reader()))
+    }
+
+    /// As [`Self::find`], for an object that must be known.
+    pub fn lookup(&self, oid: Oid) -> Result<(u64, Reader<'_>)> {
+        self.find(oid).ok_or(Error::NoObject(oid))
     }
 
     /// The data that a back-pointer leads to, over any number of steps.
@@ -91,5 +98,35 @@ impl Generation {
             return Ok(own);
         }
         self.load_back(header.oid, header.back)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::backend::MemoryBackend;
+
+    #[test]
+    fn readers_reach_what_the_index_names() {
+        const OID: Oid = Oid::new(1);
+        const LAST: u64 = 200_000;
+        let backend = Arc::new(MemoryBackend::default());
+        let generation = Generation::new(backend, Index::default(), 4, Tid::ZERO);
+        generation.publish(5, Tid::new(4), [(OID, 4)].into_iter());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for at in 5..=LAST {
+                    generation.publish(at + 1, Tid::new(at), [(OID, at)].into_iter());
+                }
+            });
+            let mut position = 0;
+            while position < LAST {
+                let (found, reader) = generation.lookup(OID).unwrap();
+                assert!(found < reader.end, "{found} is behind {}", reader.end);
+                position = found;
+            }
+        });
     }
 }

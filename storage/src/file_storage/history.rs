@@ -9,8 +9,7 @@ use crate::{Error, Result};
 /// The newest `size` revisions of an object, newest first: those of an
 /// object that is gone as well. Fails with `NoObject` for an unknown one.
 pub(crate) fn history(generation: &Generation, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
-    let reader = generation.reader();
-    let mut position = generation.lookup(oid)?;
+    let (mut position, reader) = generation.lookup(oid)?;
     let mut entries = Vec::new();
     while position != 0 && entries.len() < size {
         let record = reader.data_header(position, Some(oid))?;

@@ -15,8 +15,7 @@ pub(crate) fn load_before(
     oid: Oid,
     before: Tid,
 ) -> Result<Option<Revision>> {
-    let reader = generation.reader();
-    let mut position = generation.lookup(oid)?;
+    let (mut position, reader) = generation.lookup(oid)?;
     let mut next = None;
     loop {
         let head = reader.head(position, Some(oid))?;
@@ -39,8 +38,7 @@ pub(crate) fn load_before(
 /// The record that transaction `serial` wrote for `oid`. Fails with
 /// `NoObject` when it wrote none, or one that says that the object is gone.
 pub(crate) fn load_serial(generation: &Generation, oid: Oid, serial: Tid) -> Result<Data> {
-    let reader = generation.reader();
-    let mut position = generation.lookup(oid)?;
+    let (mut position, reader) = generation.lookup(oid)?;
     loop {
         let head = reader.head(position, Some(oid))?;
         let header = head.header;
@@ -60,8 +58,8 @@ pub(crate) fn load_serial(generation: &Generation, oid: Oid, serial: Tid) -> Res
 /// As in Python, a back-pointer to a record that says that the object is
 /// gone counts as a revision here, though it can't be loaded.
 pub(crate) fn get_tid(generation: &Generation, oid: Oid) -> Result<Tid> {
-    let position = generation.lookup(oid)?;
-    let header = generation.reader().data_header(position, Some(oid))?;
+    let (position, reader) = generation.lookup(oid)?;
+    let header = reader.data_header(position, Some(oid))?;
     if header.plen == 0 && header.back == 0 {
         return Err(Error::NoObject(oid));
     }

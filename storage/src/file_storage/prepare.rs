@@ -154,7 +154,7 @@ impl Preparing<'_> {
     }
 
     fn delete(&mut self, oid: Oid, read: Tid) -> Result<()> {
-        let prev = self.generation.lookup(oid)?;
+        let (prev, _) = self.generation.lookup(oid)?;
         if let Some(committed) = self.committed_tid(oid, prev)?
             && committed != read
         {

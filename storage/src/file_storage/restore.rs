@@ -18,8 +18,9 @@ pub(crate) fn find_data(
     tid: Tid,
     data: Option<&[u8]>,
 ) -> Result<u64> {
-    let reader = generation.reader();
-    let mut position = generation.index.get(oid).unwrap_or(0);
+    let Some((mut position, reader)) = generation.find(oid) else {
+        return Ok(0);
+    };
     while position != 0 {
         let header = reader.data_header(position, Some(oid))?;
         if header.tid == tid {

@@ -148,6 +148,11 @@ impl<'a> Check<'a> {
                 None => last.is_some_and(|last| client.witness.last() >= *last),
             };
             if !done {
+                // Not to take the processors from the committers, and so that
+                // messages meet connections that work and that wait.
+                if fastrand::u8(..16) == 0 {
+                    thread::sleep(Duration::from_micros(fastrand::u64(..4000)));
+                }
                 client.ask()?;
             } else if client.asked.is_empty() {
                 return client.end();

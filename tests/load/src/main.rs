@@ -92,9 +92,9 @@ struct ShapeArgs {
 /// a load of 1000 bytes in msgpack.
 #[derive(Debug, Clone, Copy, Args)]
 struct SizeArgs {
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 59)]
     request_size: usize,
-    #[arg(long, default_value_t = 1048)]
+    #[arg(long, default_value_t = 1049)]
     reply_size: usize,
 }
 
