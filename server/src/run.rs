@@ -1,6 +1,6 @@
 //! The life of the server process: start, signals, stop.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,12 +70,24 @@ pub fn run(options: Options) -> Result<i32, RunError> {
         None => EventLogConfig::standard().map_err(RunError::Format)?,
     };
     let events = EventLog::start(config)?;
-    let log = Logger::root(events.drain().fuse(), o!("logger" => "ZEO.runzeo"));
+    let name = o!("logger" => "ZEO.runzeo");
+    let log = match !is_configured && io::stderr().is_terminal() {
+        true => Logger::root(terminal().ignore_res(), name),
+        false => Logger::root(events.drain().fuse(), name),
+    };
     let result = serve(&options, &log, &events, is_configured);
     if let Err(why) = &result {
         crit!(log, "{why}");
     }
     result
+}
+
+/// The log for whoever starts the server by hand, in colours.
+fn terminal() -> slog::LevelFilter<slog_async::Async> {
+    let decorator = slog_term::TermDecorator::new().stderr().build();
+    let drain = slog_term::FullFormat::new(decorator).build().fuse();
+    // Through a thread of its own: a terminal may be held by its user.
+    slog_async::Async::new(drain).build().filter_level(slog::Level::Info)
 }
 
 fn serve(

@@ -24,10 +24,7 @@ pub struct OpenError {
 }
 
 /// Opens all of them. If one fails, those opened before are closed again.
-pub fn open_all(
-    configs: &[StorageConfig],
-    log: &Logger,
-) -> Result<Vec<NamedStorage>, OpenError> {
+pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStorage>, OpenError> {
     let mut opened: Vec<NamedStorage> = Vec::new();
     for config in configs {
         info!(
