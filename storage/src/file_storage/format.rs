@@ -33,7 +33,7 @@ pub const DATA_HEADER_LEN: u64 = 42;
 pub const META_MAX: usize = 65_535;
 /// How much a load reads along with a header, hoping to get the whole
 /// record by one system call.
-const READ_AHEAD: usize = 4096;
+const READ_AHEAD: usize = 2048;
 const HEADER: usize = DATA_HEADER_LEN as usize;
 
 /// A transaction header, without its texts.
