@@ -9,8 +9,15 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt;
+
+/// How long a silent peer is left alone before the system asks whether it is
+/// still there. (The default of two hours would keep a crashed client's
+/// thread, and what it is told, for as long.)
+const KEEP_IDLE: Duration = Duration::from_secs(300);
 
 /// A connected, non-blocking stream.
 #[derive(Debug)]
@@ -49,7 +56,8 @@ impl Stream {
     pub fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, KEEP_IDLE)?;
         Ok(Stream::Tcp(stream))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use slog::{Drain, Logger, crit, error, info, o, warn};
 use zeo_proto::marshal::Encoding;
 
@@ -87,7 +88,9 @@ fn terminal() -> slog::LevelFilter<slog_async::Async> {
     let decorator = slog_term::TermDecorator::new().stderr().build();
     let drain = slog_term::FullFormat::new(decorator).build().fuse();
     // Through a thread of its own: a terminal may be held by its user.
-    slog_async::Async::new(drain).build().filter_level(slog::Level::Info)
+    slog_async::Async::new(drain)
+        .build()
+        .filter_level(slog::Level::Info)
 }
 
 fn serve(
@@ -101,6 +104,7 @@ fn serve(
         return Err(RunError::InUse(address.clone()));
     }
     let signals = signals::catch().map_err(RunError::Signals)?;
+    raise_descriptor_limit(log);
     let pid_file = write_pid_file(options, log);
     let code = open_and_listen(options, log).map(|(server, acceptors)| {
         let reopen = || reopen(events, is_configured, log);
@@ -113,6 +117,16 @@ fn serve(
         remove_pid_file(pid_file, log);
     }
     code
+}
+
+/// A client takes two descriptors, so that the customary limit of 1024 would
+/// not do; up to the hard limit, a process may help itself.
+fn raise_descriptor_limit(log: &Logger) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(why) = setrlimit(Resource::Nofile, limit) {
+        warn!(log, "the number of open files stays limited: {why}");
+    }
 }
 
 fn open_and_listen(options: &Options, log: &Logger) -> Result<(Arc<Server>, Acceptors), RunError> {
