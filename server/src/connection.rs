@@ -98,12 +98,15 @@ impl Connection {
     /// mailbox after them: see the rule "answer, then drain" in `THREADS.md`.
     pub(crate) fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
         loop {
+            // Whoever closes has posted before what the client is still owed.
+            let closed = inbox.closed();
             self.take_all(session, inbox);
-            if let Some(reason) = inbox.closed() {
+            let was_full = session.output.len() >= OUTPUT_LIMIT;
+            let sent = self.send(session);
+            if let Some(reason) = closed {
                 return Ok(Turn::Ended(reason));
             }
-            let was_full = session.output.len() >= OUTPUT_LIMIT;
-            self.send(session)?;
+            sent?;
             if self.state == State::Closing {
                 // What a socket does not take, nobody reads: its client is
                 // not to keep its locks for that.

@@ -18,9 +18,8 @@ use crate::signals::{self, Signal};
 use crate::storages::{self, OpenError};
 use crate::zconfig::datatypes::Address;
 
-/// How often the index is saved while the server runs (if it has changed
-/// enough for that).
-const INDEX_INTERVAL: Duration = Duration::from_secs(300);
+/// How often the server looks whether an index should be saved.
+const INDEX_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]

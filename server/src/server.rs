@@ -29,6 +29,12 @@ use crate::storages::NamedStorage;
 /// How long a stop waits for client threads before it goes on without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A storage that has grown by so many bytes gets its index saved: a scan
+/// of so much takes about a second.
+const MUCH: u64 = 256 << 20;
+/// So does one that was not saved for so long.
+const LONG: Duration = Duration::from_secs(3600);
+
 /// How the server treats its clients.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -125,6 +131,8 @@ pub struct Server {
     next_client: AtomicU64,
     log: Logger,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Sizes of the storages when their indexes were saved, and when that was.
+    saved: Mutex<HashMap<String, (u64, Instant)>>,
 }
 
 impl Server {
@@ -147,6 +155,7 @@ impl Server {
             next_client: AtomicU64::new(1),
             log,
             threads: Mutex::new(threads),
+            saved: Mutex::default(),
         }))
     }
 
@@ -216,10 +225,17 @@ impl Server {
         }
     }
 
-    /// Saves the index of every storage, so that a start after a crash scans
-    /// little.
+    /// Saves the index of every storage that has grown so much, or is so
+    /// long unsaved, that a start after a crash would scan much.
     pub fn save_indexes(&self) {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, handle) in &self.shelf.storages {
+            let (size, now) = (handle.storage.size(), Instant::now());
+            let last = saved.entry(name.clone()).or_insert((size, now));
+            if size.abs_diff(last.0) < MUCH && now.duration_since(last.1) < LONG {
+                continue;
+            }
+            *last = (size, now);
             if let Err(why) = handle.storage.save_index() {
                 warn!(
                     self.log,

@@ -63,6 +63,4 @@ LATER = [
     ('SSLConnectionTests/*', 'ssl'),
     ('testssl/SSLConfigTest.*', 'ssl'),
     ('testZeo-misc/quick_close_doesnt_kill_server', 'ssl'),
-    ('test_client_side_conflict_resolution/*.test_client_side',
-     'resolution of BTrees conflicts on the server'),
 ]

@@ -36,9 +36,9 @@ fn records_reach_the_files_of_their_level() {
     trace!(root, "traced");
     log.flush().unwrap();
     let expected = "INFO ZEO started\n\
-                    ERROR ZEO.StorageServer it failed oid=0x01 client=7\nTRACE ZEO traced\n";
+                    ERROR ZEO.StorageServer (7) it failed oid=0x01\nTRACE ZEO traced\n";
     assert_eq!(fs::read_to_string(&all).unwrap(), expected);
-    let expected = "ERROR ZEO.StorageServer it failed oid=0x01 client=7\n";
+    let expected = "ERROR ZEO.StorageServer (7) it failed oid=0x01\n";
     assert_eq!(fs::read_to_string(&some).unwrap(), expected);
 }
 

@@ -1,0 +1,25 @@
+"""`zeo-load check`: clients that trust nothing, against the server under load.
+
+They fail when a tid does not grow on a connection, when data is called current
+behind its invalidation, and when a transaction is left out.
+"""
+import os
+import subprocess
+
+import pytest
+from support.server import REPOSITORY
+
+LOAD = os.path.join(REPOSITORY, 'target', 'release', 'zeo-load')
+SECONDS = str(5 * int(os.environ.get('RZEO_RACE_ROUNDS') or 1))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize('clients', [8, 32])
+def test_order(clients, serve, encoding):
+    server = serve(encoding=encoding)
+    host, port = server.address
+    done = subprocess.run(
+        [LOAD, '--address', f'{host}:{port}', '--clients', str(clients), '--seconds', SECONDS,
+         'check'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout.decode()
+    assert server.process.poll() is None
