@@ -64,6 +64,7 @@ pub fn decode<'a>(bytes: &'a [u8], policy: &Policy) -> Result<Value<'a>, Error> 
         rest: bytes,
         length: bytes.len(),
         values_left: policy.max_values,
+        owed: 1,
         policy,
     };
     let value = decoder.value(policy.max_depth)?;
@@ -87,6 +88,8 @@ struct Decoder<'a, 'p> {
     rest: &'a [u8],
     length: usize,
     values_left: usize,
+    /// How many values are yet to come in the containers that are open.
+    owed: usize,
     policy: &'p Policy,
 }
 
@@ -111,6 +114,7 @@ impl<'a> Decoder<'a, '_> {
     fn value(&mut self, depth: usize) -> Result<Value<'a>, Error> {
         let at = self.position();
         self.spend(at, 1)?;
+        self.owed = self.owed.saturating_sub(1);
         let marker = self.number(at, RmpRead::read_data_u8, 1)?;
         Ok(match Marker::from_u8(marker) {
             Marker::Null => Value::None,
@@ -231,12 +235,14 @@ impl<'a> Decoder<'a, '_> {
     }
 
     /// Checks, before memory is taken, that this many values can follow, and
-    /// gives the depth that is left for them.
-    fn enter(&self, at: usize, values: usize, depth: usize) -> Result<usize, Error> {
-        if values > self.rest.len() {
-            return Err(self.truncated(at, values));
+    /// those that outer containers are owed as well (or else nested ones
+    /// could claim the same bytes many times). Gives the depth that is left.
+    fn enter(&mut self, at: usize, values: usize, depth: usize) -> Result<usize, Error> {
+        self.owed = self.owed.saturating_add(values);
+        if self.owed > self.rest.len() {
+            return Err(self.truncated(at, self.owed));
         }
-        if values > self.values_left {
+        if self.owed > self.values_left {
             return Err(self.error(at, Problem::TooManyValues(self.policy.max_values)));
         }
         depth

@@ -51,6 +51,17 @@ fn limits() {
 }
 
 #[test]
+fn nested_containers_do_not_claim_the_same_bytes() {
+    // Two maps of 20 pairs, one within the other, before 50 bytes.
+    let bytes = [&b"\xde\x00\x14\xde\x00\x14"[..], &[1; 50]].concat();
+    let missing = Problem::Truncated {
+        needed: 79,
+        left: 50,
+    };
+    refused(&bytes, 3, missing);
+}
+
+#[test]
 fn what_can_not_be_encoded_leaves_nothing() {
     let global = Value::Global {
         module: "os".into(),
