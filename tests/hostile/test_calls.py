@@ -113,6 +113,8 @@ def test_wrong_types(target):
         assert status != 'closed', (name, args)
         if not is_python():
             wanted = {'builtins.TypeError'}
+            if name in ('getTid', 'history'):  # the storage gets it, as any key that it does not have
+                wanted = {'builtins.TypeError', 'ZODB.POSException.POSKeyError'}
             if name == 'iterator_next' and args == (2 ** 64 - 1,):
                 wanted = {'builtins.TypeError', 'builtins.KeyError'}
             assert (status, error in wanted) == ('error', True), (name, args, error)

@@ -144,9 +144,10 @@ def test_explicit_tids(target, tid):
     if is_python():
         pytest.skip('it takes any tid')
     client = target.hostile()
-    client.call('tpc_begin', TXN, b'', b'', {}, tid, ' ')
-    client.send_async('restorea', OID, tid, record(), None, TXN)
-    status, _ = client.attempt('vote', TXN)
+    status, _ = client.attempt('tpc_begin', TXN, b'', b'', {}, tid, ' ')
+    if status == 'ok':
+        client.send_async('restorea', OID, tid, record(), None, TXN)
+        status, _ = client.attempt('vote', TXN)
     if status == 'ok':
         status, _ = client.attempt('tpc_finish', TXN)
     assert status == 'error'
@@ -260,10 +261,11 @@ def test_killed_with_others_waiting(target):
         client.begin()
         client.store(p64(200 + number), record())
         client.store(OID, record())
-        client.request('vote', TXN)
-        if client is not holder:
+        if client is holder:
+            client.call('vote', TXN)
+        else:
+            client.request('vote', TXN)
             wait_until(lambda: target.bystander.call('server_status')['waiting'] == number)
-    holder.receive_message()
     holder.reset()
     for client in queue:
         assert client.receive_message()[1] == 0

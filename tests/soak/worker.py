@@ -1,0 +1,229 @@
+"""The clients of one process: each in a thread of its own, with a connection of its own."""
+import logging
+import os
+import random
+import threading
+import time
+import traceback
+import zlib
+
+import transaction
+from hostile.clients import TXN, Hostile, record
+from support.wire import Disconnected, WireError
+from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.DB import DB
+from ZODB.POSException import ConflictError, POSKeyError, StorageTransactionError, UndoError
+from ZODB.utils import p64, z64
+
+from soak import data
+
+# Places in the counters that the processes share.
+ACTIONS = ['transfer', 'check', 'undo', 'iterate', 'look_back', 'stall', 'die', 'annoy',
+           'reconnect']
+COUNTERS = ['begun', 'done', 'failed', 'undo_begun', 'undone', 'undo_failed', 'conflicts',
+            'disconnected', *ACTIONS]
+WEIGHTS = [40, 25, 4, 3, 4, 3, 5, 4, 3]
+NOW = b'\x7f' + b'\xff' * 7
+
+
+def run(number, threads, address, oids, counters, problems, stop, pace, seed):
+    """The life of a worker process."""
+    logging.getLogger('ZEO').setLevel(logging.CRITICAL + 1)  # what fails here fails on purpose
+    logging.getLogger('txn').setLevel(logging.CRITICAL + 1)
+    workers = [Client(f'{number}-{each}', address, oids, counters, problems, stop, pace,
+                      random.Random(f'{seed} {number} {each} {os.getpid()}'))
+               for each in range(threads)]
+    running = [threading.Thread(target=worker.live, daemon=True) for worker in workers]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+class Client:
+    """One client: does one thing after another until it is told to stop."""
+
+    def __init__(self, name, address, oids, counters, problems, stop, pace, rng):
+        self.name, self.address, self.oids = name, address, oids
+        self.counters, self.problems, self.stop = counters, problems, stop
+        self.pace, self.random = pace, rng
+        self.manager = transaction.TransactionManager()
+        self.last_transfer = None
+        self.database = None
+
+    def live(self):
+        try:
+            self.connect()
+            while not self.stop.is_set():
+                action = self.random.choices(ACTIONS, WEIGHTS)[0]
+                getattr(self, action)()
+                self.count(action)
+                time.sleep(self.random.expovariate(1 / self.pace))
+            self.database.close()
+        except ClientDisconnected:
+            if not self.stop.is_set():
+                self.report(traceback.format_exc())
+        except Exception:
+            self.report(traceback.format_exc())
+
+    def connect(self):
+        # Half of them keep a cache on disk, and verify it each time.
+        cache = {'client': f'cache-{self.name}', 'var': '.'} if zlib.crc32(self.name.encode()) % 2 else {}
+        storage = ClientStorage(self.address, wait_timeout=60, cache_size=200_000, **cache)
+        self.database = DB(storage, pool_size=2)
+
+    def count(self, name, by=1):
+        place = COUNTERS.index(name)
+        with self.counters.get_lock():
+            self.counters[place] += by
+
+    def report(self, what):
+        self.problems.put(f'client {self.name}: {what}')
+        self.stop.set()
+
+    def open(self):
+        return self.database.open(self.manager)
+
+    def transfer(self):
+        connection = self.open()
+        try:
+            self.manager.begin()
+            if not data.transfer(connection, self.manager, self.random):
+                self.manager.abort()
+                return
+            self.count('begun')
+            try:
+                self.manager.commit()
+            except ConflictError:
+                self.count('conflicts')
+                self.count('failed')
+                self.manager.abort()
+            except (ClientDisconnected, StorageTransactionError):
+                self.count('disconnected')  # whether it is there, the end will show
+                self.manager.abort()
+            else:
+                self.count('done')
+                self.last_transfer = connection.root()['transfers']._p_serial
+        finally:
+            connection.close()
+
+    def check(self):
+        """All of one snapshot; what is cached, and what others have just changed."""
+        connection = self.open()
+        try:
+            for _ in range(3):
+                self.manager.begin()
+                fault = data.broken(connection)
+                if fault:
+                    self.report(fault)
+                self.manager.abort()
+        finally:
+            connection.close()
+
+    def undo(self):
+        """Takes back one of the last transfers, unless others have built upon it."""
+        log = self.database.undoLog(0, 30)
+        wanted = [entry['id'] for entry in log if b' from ' in entry['description'].encode()]
+        if not wanted:
+            return
+        self.count('undo_begun')
+        try:
+            self.manager.begin()
+            self.database.undo(self.random.choice(wanted[:3]), self.manager.get())
+            self.manager.commit()
+        except (UndoError, ConflictError, POSKeyError):
+            self.count('undo_failed')
+            self.manager.abort()
+        except (ClientDisconnected, StorageTransactionError):
+            self.count('disconnected')
+            self.manager.abort()
+        else:
+            self.count('undone')
+
+    def iterate(self):
+        """The transactions since the client's last transfer, with their records."""
+        if self.last_transfer is None:
+            return
+        last = z64
+        for number, txn in enumerate(self.database.storage.iterator(self.last_transfer)):
+            if txn.tid <= last:
+                self.report('tids do not grow in an iteration')
+            last = txn.tid
+            if sum(1 for _ in txn) == 0 or number > 30:
+                break
+
+    def look_back(self):
+        oid = self.random.choice(self.oids)
+        revisions = [entry['tid'] for entry in self.database.history(oid, 20)]
+        if revisions != sorted(revisions, reverse=True):
+            self.report(f'the history of {oid!r} is out of order')
+        self.database.undoInfo(0, -20)
+
+    def reconnect(self):
+        self.database.close()
+        self.connect()
+
+    def hostile(self):
+        return Hostile(self.address, timeout=60)
+
+    def voted(self):
+        """A bare client that has voted for a purse as it is, and so holds its lock; or None."""
+        client = self.hostile()
+        oid = self.random.choice(self.oids)
+        try:
+            contents, serial, _ = client.load(oid)
+            client.begin()
+            client.store(oid, contents, serial)
+            client.call('vote', TXN)
+            return client
+        except WireError:
+            client.close()
+            return None
+
+    def stall(self):
+        """Holds up others for a while, and aborts, or is timed out."""
+        client = self.voted()
+        if client is None:
+            return
+        time.sleep(self.random.choice([0.05, 0.3, 1, 3.5]))
+        try:
+            client.call('tpc_abort', TXN)
+        except (Disconnected, ConnectionError):
+            pass
+        client.close()
+
+    def die(self):
+        """Ends a connection in the middle of something."""
+        how = self.random.randrange(4)
+        client = self.voted() if how == 0 else self.hostile()
+        if client is None:
+            return
+        if how == 1:
+            client.begin()
+            client.store(self.random.choice(self.oids), record())
+        elif how == 2:
+            for oid in self.oids:
+                client.request('loadBefore', oid, NOW)
+        elif how == 3:
+            client.begin()
+            client.store(self.random.choice(self.oids), record(), p64(1))
+            client.request('vote', TXN)
+        client.reset() if self.random.random() < 0.5 else client.close()
+
+    def annoy(self):
+        """Sends what no client should."""
+        client = self.hostile()
+        try:
+            kind = self.random.randrange(4)
+            if kind == 0:
+                client.send(self.random.randbytes(200))
+            elif kind == 1:
+                client.attempt('no_such_method')
+            elif kind == 2:
+                client.attempt('getTid', 5)
+                client.attempt('vote', TXN)
+            else:
+                client.send_bytes(b'\x00\x01\x00\x00' + self.random.randbytes(100))
+        finally:
+            client.close()
