@@ -107,37 +107,32 @@ def refused(target, payload):
     assert target.memory() < 40 * MB
 
 
-@pytest.fixture
-def pickles(encoding):
-    if encoding != 'Z':
-        pytest.skip('msgpack is on')
+PICKLES = pytest.mark.parametrize('encoding', ['Z'], indirect=True)
+PACKS = pytest.mark.parametrize('encoding', ['M'], indirect=True)
 
 
-@pytest.fixture
-def packs(encoding):
-    if encoding != 'M':
-        pytest.skip('pickle is on')
-
-
+@PICKLES
 @pytest.mark.parametrize('name', RUN)
-def test_pickles_that_run_things(pickles, target, name):
+def test_pickles_that_run_things(target, name):
     """Closed; nothing is run. Python's server closes too (its list of modules is as short)."""
     args = RUN[name]
     refused(target, call_pickle(b'(' + args + b't'))
     assert not os.path.exists(MARKER)
 
 
+@PICKLES
 @ONLY_OURS
 @pytest.mark.parametrize('code', [b'eval', b'exec', b'__import__'])
-def test_builtins(pickles, target, code):
+def test_builtins(target, code):
     """Python's server runs any builtin that a client names, with any argument. Ours runs
     nothing: such a value is only a value, and no argument of any call."""
     source = f"__import__('os').system('touch {MARKER}')".encode()
     assert_only_a_value(target, b'cbuiltins\n' + code + b'\n' + text(source) + b'\x85R')
 
 
+@PICKLES
 @ONLY_OURS
-def test_dotted_names(pickles, target):
+def test_dotted_names(target):
     """A path through a module that is allowed leads nowhere. Python's server closes."""
     assert_only_a_value(target, b'czodbpickle\nos.system\n' + text(TOUCH) + b'\x85R')
 
@@ -152,29 +147,33 @@ def assert_only_a_value(target, value):
     assert client.is_alive()
 
 
+@PICKLES
 @pytest.mark.parametrize('name', LIES)
-def test_pickles_that_lie_about_sizes(pickles, target, name):
+def test_pickles_that_lie_about_sizes(target, name):
     """Closed, without memory for what is not there; as with Python's server."""
     refused(target, LIES[name])
 
 
+@PICKLES
 @pytest.mark.parametrize('name', BROKEN)
-def test_broken_pickles(pickles, target, name):
+def test_broken_pickles(target, name):
     """Closed, as with Python's server."""
     refused(target, BROKEN[name])
 
 
+@PICKLES
 @ONLY_OURS
 @pytest.mark.parametrize('name', BOMBS)
-def test_pickle_bombs(pickles, target, name):
+def test_pickle_bombs(target, name):
     """Closed in time and memory that the length of the message bounds. Python's server recurses,
     or builds the tree."""
     refused(target, BOMBS[name])
 
 
+@PICKLES
 @ONLY_OURS
 @pytest.mark.parametrize('index', [1 << 24, 0x7fffffff, 0xffffffff])
-def test_memo_indexes(pickles, target, index):
+def test_memo_indexes(target, index):
     """A memo entry far away takes no memory for all those before it. Python's unpickler takes 16
     bytes for each, twice."""
     client = target.hostile()
@@ -183,7 +182,7 @@ def test_memo_indexes(pickles, target, index):
     assert target.memory() < 40 * MB
 
 
-PACKS = {
+HOSTILE_PACKS = {
     'array of 2**32': b'\xdd\xff\xff\xff\xff\x01',
     'map of 2**32': b'\xdf\xff\xff\xff\xff\x01\x01',
     'text of 2**32': b'\xdb\xff\xff\xff\xffx',
@@ -198,21 +197,24 @@ PACKS = {
 }
 
 
-@pytest.mark.parametrize('name', PACKS)
-def test_hostile_msgpack(packs, target, name):
+@PACKS
+@pytest.mark.parametrize('name', HOSTILE_PACKS)
+def test_hostile_msgpack(target, name):
     """Closed, without memory for what is not there; as with Python's server."""
-    refused(target, PACKS[name])
+    refused(target, HOSTILE_PACKS[name])
 
 
+@PACKS
 @ONLY_OURS
 @pytest.mark.parametrize('value', [b'\xc7\x0c\xff' + b'\xff' * 12, b'\xd4\x05x', b'\xd6\xffabcd'])
-def test_msgpack_extensions(packs, target, value):
+def test_msgpack_extensions(target, value):
     """Timestamps and other extensions mean nothing here: closed. Python makes objects of them
     and gives them to the call."""
     refused(target, call_msgpack(b'\x91' + value))
 
 
-def test_msgpack_dict_as_a_key(packs, target):
+@PACKS
+def test_msgpack_dict_as_a_key(target):
     """Python's can't make such a dict: closed. Ours refuses it as an argument."""
     client = target.hostile()
     client.send(call_msgpack(b'\x91\x81\x81\x01\x01\x01', 'new_oids'))
@@ -269,7 +271,8 @@ def test_replies_nobody_asked_for(target):
     target.one_line(client, 'method|reply|no tuple')
 
 
-def test_extensions_that_are_bombs(pickles, target):
+@PICKLES
+def test_extensions_that_are_bombs(target):
     """What a transaction says of itself goes through the same machine."""
     for extension in bomb(12), b'cos\nsystem\n' + text(TOUCH) + b'\x85R':
         client = target.hostile()
