@@ -76,8 +76,9 @@ def test_wrong_arity(target):
     """Too few and too many arguments: TypeError for a call that waits, as with Python's server."""
     client = target.hostile()
     for name, args in wrong_arities():
-        if is_python() and name in ('record_iternext', 'getTid', 'loadSerial', 'lastTransaction'):
-            continue  # bound to the storage, whose signatures differ
+        if is_python() and name in ('record_iternext', 'getTid', 'loadSerial', 'lastTransaction',
+                                    'new_oid'):
+            continue  # bound to the storage, whose signatures differ, or not there at all
         assert client.attempt(name, *args) == ('error', 'builtins.TypeError'), (name, args)
     assert client.is_alive()
 
@@ -203,7 +204,7 @@ def test_register_over_and_over(target):
 def test_asynchronous_calls_have_no_answer(target):
     """A call that nobody waits for gets no reply, whatever it asks for; as with Python's server."""
     client = target.hostile()
-    for name, args in [('ping', ()), ('get_info', ()), ('lastTransaction', ()), ('new_oid', ()),
+    for name, args in [('ping', ()), ('get_info', ()), ('lastTransaction', ()), ('new_oids', ()),
                        ('loadBefore', (b'\0' * 7 + b'\1', b'\x7f' + b'\xff' * 7)),
                        ('getInvalidations', (b'\xff' * 8,)), ('history', (b'\0' * 7 + b'\1', 1)),
                        ('iterator_start', (None, None)), ('history', (b'\0' * 7 + b'\1', 100))]:

@@ -299,17 +299,13 @@ def test_a_transaction_too_large_for_memory(target):
     client.call('tpc_abort', TXN)
 
 
+@pytest.mark.ours_only('it never releases the lock of a client that it closed for its timeout')
 @pytest.mark.options(transaction_timeout=1)
 def test_held_locks(target):
-    """A client that votes and then only pings is closed at its deadline; its locks are free.
-
-    (Python's server closes it as well, but never releases the lock.)"""
+    """A client that votes and then only pings is closed at its deadline; its locks are free."""
     client = target.hostile()
     voted(client)
     for _ in range(5):
         client.request('ping')
     assert client.is_closed()
-    if not is_python():
-        assert target.hostile().commit({OID: record()})
-    else:
-        pytest.skip('it never releases the lock of a client that it closed for its timeout')
+    assert target.hostile().commit({OID: record()})
