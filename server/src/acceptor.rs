@@ -4,8 +4,9 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -63,14 +64,7 @@ impl Acceptors {
     pub fn start(address: &Address, server: &Arc<Server>) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let (listeners, socket_file) = match address {
-            Address::Unix(path) => {
-                // What is left of a server that was killed: nobody answers.
-                let _ = fs::remove_file(path);
-                (
-                    vec![Listener::Unix(UnixListener::bind(path)?)],
-                    Some(path.clone()),
-                )
-            }
+            Address::Unix(path) => (vec![bind_unix(path)?], Some(path.clone())),
             Address::Tcp { host, port } => (bind_tcp(host.as_deref(), port.unwrap_or(0))?, None),
         };
         let mut acceptors = Self {
@@ -101,6 +95,15 @@ impl Drop for Acceptors {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// A socket at this path, in place of what is left of a server that was
+/// killed: nobody answers there. Any other file is not ours to remove.
+fn bind_unix(path: &Path) -> io::Result<Listener> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path)?;
+    }
+    Ok(Listener::Unix(UnixListener::bind(path)?))
 }
 
 /// Sockets for every address of the host; without a host, for all of IPv4
@@ -237,5 +240,23 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
                 thread::sleep(PAUSE);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_left_is_replaced_and_any_other_file_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        drop(bind_unix(&socket).unwrap());
+        assert!(socket.exists());
+        drop(bind_unix(&socket).unwrap());
+        let data = directory.path().join("Data.fs");
+        fs::write(&data, "precious").unwrap();
+        assert!(bind_unix(&data).is_err());
+        assert_eq!(fs::read_to_string(&data).unwrap(), "precious");
     }
 }

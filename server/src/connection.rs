@@ -83,14 +83,24 @@ impl Connection {
                 Turn::Wait(interest) => interest,
                 Turn::Ended(reason) => return Ok(reason),
             };
-            let ready = self.stream.wait(inbox.descriptor(), interest)?;
-            let gone = match ready.read {
-                true => self.receive()? == Some(0),
-                false => ready.hung_up,
-            };
-            if gone {
+            if !self.wait(inbox, interest)? {
                 return Ok("the client has gone");
             }
+        }
+    }
+
+    /// Waits, and reads what has come; false when the client has gone.
+    fn wait(&mut self, inbox: &Inbox, interest: Interest) -> io::Result<bool> {
+        let ready = self.stream.wait(inbox.descriptor(), interest)?;
+        if ready.woken {
+            // Even if there is no news: the wake-up may come after its event
+            // was taken, and would be found again by every wait.
+            inbox.clear();
+            self.mail = true;
+        }
+        match ready.read {
+            true => Ok(self.receive()? != Some(0)),
+            false => Ok(!ready.hung_up),
         }
     }
 
@@ -228,5 +238,59 @@ fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
             Ok(None)
         }
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use slog::{Discard, Logger, o};
+    use zeo_proto::Tid;
+    use zeo_proto::marshal::Encoding;
+
+    use super::*;
+    use crate::mailbox::{Event, mailbox};
+    use crate::server::{Settings, Shelf};
+
+    const READ: Interest = Interest {
+        read: true,
+        write: false,
+    };
+
+    #[test]
+    fn a_wake_up_that_comes_late_wakes_once() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (mailbox, inbox) = mailbox().unwrap();
+        let settings = Settings {
+            encoding: Encoding::Pickle,
+            read_only: false,
+            max_message_size: 1 << 20,
+            client_conflict_resolution: false,
+            invalidation_age: None,
+            invalidation_queue_size: 100,
+            transaction_timeout: None,
+        };
+        let mut session = Session::new(
+            1,
+            "test".into(),
+            Arc::new(settings),
+            Arc::new(Shelf::default()),
+            mailbox.clone(),
+            &Logger::root(Discard, o!()),
+        );
+        let stream = Stream::unix(ours).unwrap();
+        let mut connection = Connection::new(stream, &session);
+        mailbox.wake_late(|| {
+            assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
+            connection.turn(&mut session, &inbox).unwrap();
+        });
+        assert!(connection.wait(&inbox, READ).unwrap());
+        connection.turn(&mut session, &inbox).unwrap();
+        assert!(inbox.next().is_none());
+        assert!(!inbox.is_woken(), "the next wait would not wait");
+        assert!(mailbox.post(Event::Finished(Tid::ZERO)));
+        assert!(inbox.has_news() && inbox.is_woken());
     }
 }

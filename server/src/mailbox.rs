@@ -197,6 +197,14 @@ impl Mailbox {
         }
     }
 
+    /// A wake-up with something that happens in the middle of it.
+    #[cfg(test)]
+    pub(crate) fn wake_late(&self, meanwhile: impl FnOnce()) {
+        self.wake.pending.store(true, Ordering::SeqCst);
+        meanwhile();
+        rustix::io::write(&self.wake.event, &1_u64.to_ne_bytes()).unwrap();
+    }
+
     /// Tells the session to end, whatever else is waiting; `reason` is for
     /// its log.
     pub fn close(&self, reason: &'static str) {
@@ -265,6 +273,14 @@ impl Inbox {
             .weight
             .fetch_sub(event.weight(), Ordering::Relaxed);
         Some(event)
+    }
+
+    /// True when a wait for the descriptor would end at once.
+    #[cfg(test)]
+    pub(crate) fn is_woken(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.wake.event, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
     }
 
     /// Why the session is to end, if it is.

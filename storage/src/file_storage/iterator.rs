@@ -10,7 +10,8 @@ use super::walk::{Backwards, Txn, check_record};
 use crate::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord};
 use crate::{Error, Result};
 
-/// Transactions with `start <= tid <= stop`, up to the last one visible now.
+/// Transactions with `start <= tid <= stop`, up to the last one that loads
+/// can see whole now: who is told of a transaction goes on to load at its tid.
 /// A pack does not disturb the iteration, which holds on to its file.
 ///
 /// Ignored (`u`) transactions are left out; an unfinished one (`c`) ends the
@@ -20,13 +21,13 @@ pub(crate) fn transactions(
     start: Option<Tid>,
     stop: Option<Tid>,
 ) -> Result<TransactionIter> {
-    let reader = generation.reader();
+    let end = generation.indexed();
     let position = match start {
-        Some(start) => find_start(reader, start)?,
+        Some(start) => find_start(reader_to(&generation, end), start)?,
         None => FIRST,
     };
     Ok(Box::new(Transactions {
-        end: reader.end,
+        end,
         position,
         stop: stop.unwrap_or(Tid::MAX),
         generation,
@@ -201,6 +202,9 @@ fn scan_backwards(reader: Reader<'_>, start: Tid) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use zeo_proto::Oid;
+
+    use super::super::index::Index;
     use super::super::testing::{Builder, data, generation};
     use super::*;
 
@@ -218,6 +222,28 @@ mod tests {
         }
         let found: Result<Vec<_>> = tids(&file).into_iter().collect();
         assert_eq!(found.unwrap(), [1, 3]);
+    }
+
+    #[test]
+    fn what_is_half_published_is_not_there_yet() {
+        let mut file = Builder::new();
+        let first = file.txn(1, b' ', &[(1, 0, data("x"))]);
+        let second = file.txn(2, b' ', &[(1, first + 23, data("y"))]);
+        let end = file.bytes.len() as u64;
+        let backend = Arc::clone(&file.build().backend);
+        let index = Index::default();
+        let generation = Arc::new(Generation::new(backend, index, second, Tid::new(1)));
+        let count = || {
+            transactions(Arc::clone(&generation), None, None)
+                .unwrap()
+                .count()
+        };
+        let record = std::iter::once_with(|| {
+            assert_eq!(count(), 1, "its record is not in the index");
+            (Oid::new(1), second + 23)
+        });
+        generation.publish(end, Tid::new(2), record);
+        assert_eq!(count(), 2);
     }
 
     #[test]

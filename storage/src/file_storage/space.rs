@@ -124,6 +124,11 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if self.length == 0 {
+            // Written, and dropped by a thread that waits for no disk, as
+            // whoever asks for room at the moment does.
+            return;
+        }
         let mut state = self.space.state();
         state.reserved = state.reserved.saturating_sub(self.length);
     }
@@ -142,6 +147,8 @@ mod tests {
     struct Disk {
         size: AtomicU64,
         calls: AtomicU64,
+        /// Dropped when it is asked for room.
+        meanwhile: Mutex<Option<Reservation>>,
     }
 
     impl Backend for Disk {
@@ -165,6 +172,7 @@ mod tests {
         }
         fn reserve(&self, _start: u64, end: u64) -> io::Result<()> {
             self.calls.fetch_add(1, Ordering::Relaxed);
+            drop(self.meanwhile.lock().unwrap().take());
             if end > self.size.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -188,6 +196,18 @@ mod tests {
         let large = space.reserve(&disk, 5 * PIECE).unwrap();
         assert_eq!(disk.calls.load(Ordering::Relaxed), 2);
         assert_eq!(large.length(), 5 * PIECE);
+    }
+
+    #[test]
+    fn whoever_drops_what_is_written_does_not_wait_for_the_disk() {
+        let disk = Disk::default();
+        disk.size.store(100 * PIECE, Ordering::Relaxed);
+        let space = Space::new(4);
+        let mut written = space.reserve(&disk, 100).unwrap();
+        written.written();
+        *disk.meanwhile.lock().unwrap() = Some(written);
+        space.reserve(&disk, 2 * PIECE).unwrap();
+        assert!(disk.meanwhile.lock().unwrap().is_none());
     }
 
     #[test]
