@@ -8,6 +8,7 @@ use zeo_proto::Tid;
 use super::core::FileStorage;
 use super::format::TxnHeader;
 use super::prepared::{Prepared, Span};
+use super::seal::{self, SEAL_LEN, Seal, Sum};
 use crate::backend::Backend;
 use crate::log::Level;
 use crate::storage::Commit;
@@ -15,7 +16,11 @@ use crate::{Error, Result};
 
 /// A batch up to this size is written at once, a larger one in pieces.
 const PIECE: usize = 8 << 20;
-const TRAILER_LEN: u64 = 8;
+/// The length behind a transaction.
+const LENGTH_LEN: u64 = 8;
+const STATUS_AT: u64 = 16;
+const WRITING: &str = "writing a transaction to";
+const SYNCING: &str = "syncing";
 
 /// The end of the file, where the log writer writes.
 #[derive(Debug)]
@@ -87,60 +92,148 @@ fn write_batch(writer: &mut Writer, backend: &dyn Backend, batch: &mut [Commit])
         }
         last_tid = commit.tid;
     }
-    let failed = |doing| {
-        move |source| Error::Io {
-            doing,
-            file: backend.path().to_owned(),
-            source,
-        }
-    };
     let mut tail = Tail {
         backend,
+        durable: writer.end,
         position: writer.end,
         buffer: std::mem::take(&mut writer.buffer),
     };
     for commit in batch.iter_mut() {
-        write_transaction(&mut tail, &mut commit.prepared, commit.tid)
-            .map_err(failed("writing a transaction to"))?;
+        write_transaction(&mut tail, commit)?;
     }
-    tail.flush().map_err(failed("writing a transaction to"))?;
-    backend.sync().map_err(failed("syncing"))?;
+    tail.sync()?;
     writer.buffer = tail.buffer;
     Ok(tail.position)
 }
 
-fn write_transaction(tail: &mut Tail<'_>, prepared: &mut Prepared, tid: Tid) -> io::Result<()> {
-    let tloc = tail.end();
-    let meta = &prepared.meta;
-    let texts = [&meta.user, &meta.description, &meta.extension];
-    let length = prepared.reservation.length().saturating_sub(TRAILER_LEN);
-    let header = TxnHeader {
-        tid,
-        length,
-        status: meta.status,
-        // The vote has checked that the lengths fit.
-        meta_lens: texts.map(|text| u16::try_from(text.len()).unwrap_or(u16::MAX)),
-    };
-    tail.write_all(&header.encode())?;
-    for text in texts {
-        tail.write_all(text)?;
+fn write_transaction(tail: &mut Tail<'_>, commit: &mut Commit) -> Result<()> {
+    let (tid, prepared) = (commit.tid, &mut commit.prepared);
+    let extension = &prepared.meta.extension;
+    match seal::sealed_len(extension) {
+        Some(length) => write_sealed(tail, prepared, tid, length).map_err(tail.failed(WRITING)),
+        None => write_unsealed(tail, prepared, tid),
     }
-    let records = tail.end();
-    prepared.body.write_to(tail, tid, tloc)?;
-    tail.write_all(&length.to_be_bytes())?;
+}
+
+/// Adds a transaction with its seal. What is small is laid out in the buffer,
+/// and sealed there; what is large is gone through twice.
+fn write_sealed(
+    tail: &mut Tail<'_>,
+    prepared: &mut Prepared,
+    tid: Tid,
+    extension_len: usize,
+) -> io::Result<()> {
+    let length = prepared.reservation.length();
+    let small = usize::try_from(length).is_ok_and(|length| length <= PIECE);
+    if small && length.saturating_add(tail.buffer.len() as u64) > PIECE as u64 {
+        tail.flush()?;
+    }
+    let tloc = tail.end();
+    let mut seal = Seal {
+        position: tloc,
+        length: length.saturating_sub(LENGTH_LEN),
+        durable: tail.durable,
+        checksum: 0,
+    };
+    let meta = &prepared.meta;
+    let header = header(prepared, tid, meta.status, extension_len);
+    let mut sum = Sum::new(header.header_len());
+    if small {
+        let from = tail.buffer.len();
+        write_whole(&mut tail.buffer, prepared, &header, tloc, Some(&seal))?;
+        let written = tail.buffer.get_mut(from..).unwrap_or_default();
+        sum.add(written);
+        seal.checksum = sum.finish();
+        let header_len = usize::try_from(header.header_len()).unwrap_or(usize::MAX);
+        let place = written.get_mut(header_len.saturating_sub(SEAL_LEN)..header_len);
+        place
+            .ok_or_else(wrong_length)?
+            .copy_from_slice(&seal.encode());
+    } else {
+        write_whole(&mut sum, prepared, &header, tloc, Some(&seal))?;
+        seal.checksum = sum.finish();
+        write_whole(tail, prepared, &header, tloc, Some(&seal))?;
+    }
+    set_written(tail, prepared, &header, tloc)
+}
+
+/// Adds a transaction whose extension leaves no room for a seal: first as an
+/// unfinished one, and when that is durable, its true status.
+fn write_unsealed(tail: &mut Tail<'_>, prepared: &mut Prepared, tid: Tid) -> Result<()> {
+    tail.sync()?;
+    let tloc = tail.end();
+    let extension_len = prepared.meta.extension.len();
+    let header = header(prepared, tid, b'c', extension_len);
+    write_whole(tail, prepared, &header, tloc, None).map_err(tail.failed(WRITING))?;
+    set_written(tail, prepared, &header, tloc).map_err(tail.failed(WRITING))?;
+    tail.sync()?;
+    let status_at = tloc.saturating_add(STATUS_AT);
+    tail.backend
+        .write_all_at(&[prepared.meta.status], status_at)
+        .map_err(tail.failed(WRITING))?;
+    tail.backend.sync().map_err(tail.failed(SYNCING))
+}
+
+fn header(prepared: &Prepared, tid: Tid, status: u8, extension_len: usize) -> TxnHeader {
+    let meta = &prepared.meta;
+    let lens = [meta.user.len(), meta.description.len(), extension_len];
+    TxnHeader {
+        tid,
+        length: prepared.reservation.length().saturating_sub(LENGTH_LEN),
+        status,
+        // The vote has checked that the lengths fit.
+        meta_lens: lens.map(|len| u16::try_from(len).unwrap_or(u16::MAX)),
+    }
+}
+
+/// Writes a transaction as it stands in the file at `tloc`.
+fn write_whole(
+    out: &mut impl Write,
+    prepared: &mut Prepared,
+    header: &TxnHeader,
+    tloc: u64,
+    seal: Option<&Seal>,
+) -> io::Result<()> {
+    let meta = &prepared.meta;
+    out.write_all(&header.encode())?;
+    out.write_all(&meta.user)?;
+    out.write_all(&meta.description)?;
+    match seal {
+        Some(seal) => {
+            out.write_all(seal::before_seal(&meta.extension))?;
+            out.write_all(&seal.encode())?;
+        }
+        None => out.write_all(&meta.extension)?,
+    }
+    prepared.body.write_to(out, header.tid, tloc)?;
+    out.write_all(&header.length.to_be_bytes())
+}
+
+/// Takes note of where the transaction stands.
+fn set_written(
+    tail: &Tail<'_>,
+    prepared: &mut Prepared,
+    header: &TxnHeader,
+    tloc: u64,
+) -> io::Result<()> {
     let end = tail.end();
     if end.checked_sub(tloc) != Some(prepared.reservation.length()) {
-        return Err(io::Error::other(
-            "the transaction does not have the length that it was prepared with",
-        ));
+        return Err(wrong_length());
     }
+    let records = tloc.saturating_add(header.header_len());
     prepared.written = Some(Span { records, end });
     Ok(())
+}
+
+fn wrong_length() -> io::Error {
+    io::Error::other("the transaction does not have the length that it was prepared with")
 }
 
 /// The end of the file as a writer that gathers what it is given.
 struct Tail<'a> {
     backend: &'a dyn Backend,
+    /// Up to here everything has been synced.
+    durable: u64,
     /// Where the buffer will be written.
     position: u64,
     buffer: Vec<u8>,
@@ -150,6 +243,25 @@ impl Tail<'_> {
     /// Where what is written next will stand.
     fn end(&self) -> u64 {
         self.position.saturating_add(self.buffer.len() as u64)
+    }
+
+    /// Makes durable what was written, if anything was.
+    fn sync(&mut self) -> Result<()> {
+        self.flush().map_err(self.failed(WRITING))?;
+        if self.position > self.durable {
+            self.backend.sync().map_err(self.failed(SYNCING))?;
+            self.durable = self.position;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> Error + use<> {
+        let file = self.backend.path().to_owned();
+        move |source| Error::Io {
+            doing,
+            file: file.clone(),
+            source,
+        }
     }
 }
 

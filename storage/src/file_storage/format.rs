@@ -14,6 +14,7 @@
 use byteorder::{BE, ByteOrder};
 use zeo_proto::{Oid, Tid};
 
+use super::seal::unsealed;
 use crate::backend::Backend;
 use crate::storage::{Data, TransactionMeta};
 use crate::{Error, Result};
@@ -188,7 +189,8 @@ impl Reader<'_> {
         Ok(TxnHeader::parse(&bytes))
     }
 
-    /// User, description and extension behind the header at `position`.
+    /// User, description and extension (without its seal) behind the header
+    /// at `position`.
     pub fn txn_meta(&self, position: u64, header: &TxnHeader) -> Result<TransactionMeta> {
         let [user_len, description_len, extension_len] = header.meta_lens.map(usize::from);
         let mut user = vec![0; user_len + description_len + extension_len];
@@ -196,7 +198,7 @@ impl Reader<'_> {
             self.read_exact(&mut user, position.saturating_add(TXN_HEADER_LEN))?;
         }
         let mut description = user.split_off(user_len);
-        let extension = description.split_off(description_len);
+        let extension = unsealed(description.split_off(description_len));
         Ok(TransactionMeta {
             user,
             description,

@@ -17,6 +17,7 @@ use super::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 use super::generation::Generation;
 use super::index::Index;
 use super::lock_file::LockFile;
+use super::sanity::Rejected;
 use super::scan::{Scanned, scan};
 use super::space::Space;
 use super::{index_file, recovery, sanity};
@@ -83,17 +84,24 @@ impl FileStorage {
         let file = open_file(&path, &options)?;
         let backend = Arc::new(FileBackend::new(file, path.clone()));
         check_magic(&*backend, options.read_only)?;
-        let saved = restore_index(&path, &*backend, &options.log);
-        let saved_position = saved.as_ref().map(|saved| saved.start);
-        let had_index = saved.is_some();
-        let start = saved.unwrap_or_default();
-        let (index, scanned) = (start.index, start.start);
-        let found = scan(&*backend, &index, scanned, start.last_tid, &options.log)?;
-        if let Some(why) = found.torn
-            && !options.read_only
-        {
-            recovery::cut_off(&path, &*backend, found.end, why, &options.log)?;
+        let start = restore_index(&path, &*backend, &options.log)?;
+        let (index, scanned, had_index) = (start.index, start.start, start.had_index);
+        let log = &options.log;
+        let found = scan(
+            &*backend,
+            &index,
+            scanned,
+            start.last_tid,
+            start.durable,
+            log,
+        )?;
+        if !options.read_only {
+            match &found.torn {
+                Some(why) => recovery::cut_off(&path, &*backend, found.end, why, log)?,
+                None => make_durable(&*backend, scanned, found.end)?,
+            }
         }
+        let saved_position = had_index.then_some(scanned);
         let read = found.end.saturating_sub(scanned);
         let files = Files {
             path,
@@ -119,9 +127,12 @@ impl FileStorage {
     ) -> Result<Self> {
         check_magic(&*backend, options.read_only)?;
         let index = Index::default();
-        let found = scan(&*backend, &index, FIRST, Tid::ZERO, &options.log)?;
-        if found.torn.is_some() && !options.read_only {
-            recovery::truncate(&*backend, found.end)?;
+        let found = scan(&*backend, &index, FIRST, Tid::ZERO, FIRST, &options.log)?;
+        if !options.read_only {
+            match found.torn {
+                Some(_) => recovery::truncate(&*backend, found.end)?,
+                None => make_durable(&*backend, FIRST, found.end)?,
+            }
         }
         Ok(Self::build(
             backend,
@@ -279,11 +290,23 @@ fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
     Ok(())
 }
 
+/// What was read may have been written by a process that died before it
+/// could sync it. What is written next relies on it.
+fn make_durable(backend: &dyn Backend, scanned: u64, end: u64) -> Result<()> {
+    match end > scanned {
+        true => backend.sync().map_err(failed("syncing", backend.path())),
+        false => Ok(()),
+    }
+}
+
 /// Where the scan begins: what the index file knew.
 struct Start {
     index: Index,
     start: u64,
     last_tid: Tid,
+    /// The file was durable up to here, if the index belongs to it.
+    durable: u64,
+    had_index: bool,
 }
 
 impl Default for Start {
@@ -292,32 +315,42 @@ impl Default for Start {
             index: Index::default(),
             start: FIRST,
             last_tid: Tid::ZERO,
+            durable: FIRST,
+            had_index: false,
         }
     }
 }
 
-/// The saved index, if there is a good one.
-fn restore_index(path: &Path, backend: &dyn Backend, log: &Log) -> Option<Start> {
+/// The saved index, if there is a good one; else the beginning. Fails when
+/// the index shows that the file is damaged.
+fn restore_index(path: &Path, backend: &dyn Backend, log: &Log) -> Result<Start> {
     let file = beside(path, ".index");
     let ignored = |why: &str| {
         let what = format!("ignoring the index {}: {why}", file.display());
         log(Level::Warning, &what);
-        None
+        Start::default()
     };
     let loaded = match index_file::load(&file) {
-        Ok(loaded) => loaded?,
-        Err(why) => return ignored(&why.to_string()),
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => return Ok(Start::default()),
+        Err(why) => return Ok(ignored(&why.to_string())),
     };
-    let reader = Reader {
-        backend,
-        end: loaded.position,
-    };
-    match sanity::check(&reader, &loaded.index) {
-        Ok(last_tid) => Some(Start {
-            index: loaded.index,
-            start: loaded.position,
+    let (index, end) = (loaded.index, loaded.position);
+    match sanity::check(&Reader { backend, end }, &index) {
+        Ok(last_tid) => Ok(Start {
+            index,
+            start: end,
             last_tid,
+            durable: end,
+            had_index: true,
         }),
-        Err(why) => ignored(&why),
+        Err(Rejected::Damaged(error)) => Err(error),
+        Err(Rejected::Foreign(why)) => {
+            let size = backend.len().map_err(failed("reading the size of", path))?;
+            Ok(Start {
+                durable: if end <= size { end } else { FIRST },
+                ..ignored(&why)
+            })
+        }
     }
 }

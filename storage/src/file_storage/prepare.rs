@@ -10,12 +10,13 @@ use zeo_proto::{Oid, Tid};
 use super::body::Body;
 use super::conflict::{self, Merge};
 use super::core::FileStorage;
-use super::format::{META_MAX, TXN_HEADER_LEN};
+use super::format::META_MAX;
 use super::generation::Generation;
 use super::load::{get_tid, load_serial};
 use super::pending::{Payload, Pending};
 use super::prepared::Prepared;
 use super::restore::find_data;
+use super::seal::{self, unsealed};
 use super::undo::undo;
 use crate::error::Conflict;
 use crate::storage::{OnConflict, Op, TransactionMeta, Vote};
@@ -31,6 +32,11 @@ impl FileStorage {
         self.check_writable()?;
         let generation = self.generation();
         check_meta(meta, generation.last_tid())?;
+        // A copy gets a seal of its own.
+        let meta = TransactionMeta {
+            extension: unsealed(meta.extension.clone()),
+            ..meta.clone()
+        };
         let mut preparing = Preparing {
             storage: self,
             generation: &generation,
@@ -38,7 +44,7 @@ impl FileStorage {
             latest_serial: meta
                 .tid
                 .unwrap_or_else(|| Tid::from_time(SystemTime::now()).max(generation.last_tid())),
-            records_start: self.space.planned_end().saturating_add(header_len(meta)),
+            records_start: self.space.planned_end().saturating_add(header_len(&meta)),
             body: Body::new(self.spool_dir()),
             pending: None,
             undone: Vec::new(),
@@ -74,8 +80,7 @@ fn check_meta(meta: &TransactionMeta, last_tid: Tid) -> Result<()> {
 }
 
 fn header_len(meta: &TransactionMeta) -> u64 {
-    let texts = [&meta.user, &meta.description, &meta.extension];
-    TXN_HEADER_LEN + texts.map(|text| text.len() as u64).iter().sum::<u64>()
+    seal::header_len([&meta.user, &meta.description], &meta.extension)
 }
 
 /// A transaction on its way to be prepared.
@@ -266,7 +271,7 @@ impl Preparing<'_> {
         }
     }
 
-    fn finish(self, meta: &TransactionMeta) -> Result<Vote> {
+    fn finish(self, meta: TransactionMeta) -> Result<Vote> {
         if !self.conflicts.is_empty() {
             let mut conflicts: Vec<_> = self.conflicts.into_values().collect();
             conflicts.sort_by_key(|&(order, _)| order);
@@ -275,7 +280,7 @@ impl Preparing<'_> {
         }
         // Header, records, and the length again. Checked when the room for
         // them is: no file is that long.
-        let length = header_len(meta)
+        let length = header_len(&meta)
             .saturating_add(self.body.length())
             .saturating_add(8);
         let space = &self.storage.space;
@@ -288,7 +293,7 @@ impl Preparing<'_> {
         Ok(Vote::Ready(Prepared {
             oids,
             resolved,
-            meta: meta.clone(),
+            meta,
             body: Box::new(self.body),
             reservation,
             written: None,

@@ -5,16 +5,36 @@ use zeo_proto::Tid;
 
 use super::format::Reader;
 use super::index::Index;
-use super::walk::{Backwards, RecordHeaders};
+use super::seal;
+use super::walk::{Backwards, RecordHeaders, Txn};
+use crate::Error;
 
 /// Python trusts no index that covers less than this, in bytes.
 const LEAST_END: u64 = 100;
 /// How many records are looked at.
 const RECORDS: usize = 5;
 
+/// Why an index is not used.
+pub(crate) enum Rejected {
+    /// It is not the index of this file.
+    Foreign(String),
+    /// It is, and the last transaction that it covers is damaged.
+    Damaged(Error),
+}
+
 /// The last tid that the index covers (up to the end of `reader`), or why it
-/// is not the index of this file.
-pub(crate) fn check(reader: &Reader<'_>, index: &Index) -> Result<Tid, String> {
+/// can't be used.
+pub(crate) fn check(reader: &Reader<'_>, index: &Index) -> Result<Tid, Rejected> {
+    let (last_tid, last) = find(reader, index).map_err(Rejected::Foreign)?;
+    match seal::verify(reader, &last) {
+        Ok(_) => Ok(last_tid),
+        Err(error) => Err(Rejected::Damaged(error)),
+    }
+}
+
+/// The last tid, and the last transaction with records, which stand where
+/// the index says.
+fn find(reader: &Reader<'_>, index: &Index) -> Result<(Tid, Txn), String> {
     if reader.end < LEAST_END {
         return Err("it covers next to nothing".to_owned());
     }
@@ -42,7 +62,7 @@ pub(crate) fn check(reader: &Reader<'_>, index: &Index) -> Result<Tid, String> {
                 ));
             }
         }
-        return Ok(last_tid);
+        return Ok((last_tid, txn));
     }
     Err("the file has no transaction with records".to_owned())
 }

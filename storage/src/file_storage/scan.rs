@@ -8,7 +8,8 @@ use zeo_proto::{Oid, Tid};
 
 use super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
 use super::index::Index;
-use super::walk::Backwards;
+use super::seal::{self, Ending, SEAL_LEN, Sum};
+use super::torn::{self, CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
 use crate::backend::Backend;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
@@ -19,12 +20,8 @@ const PIECE: usize = 1 << 20;
 const PROGRESS: Duration = Duration::from_secs(5);
 /// How many oddities of one kind are told one by one.
 const TOLD: u64 = 10;
-const TRAILER_LEN: u64 = 8;
-
-const CUT_HEADER: &str = "the file ends within a transaction's header";
-const TOO_LONG: &str = "a transaction is longer than the file";
-const MARKED: &str = "a transaction is marked as unfinished";
-const TOO_SHORT: &str = "a transaction is shorter than its header";
+/// The length behind a transaction.
+const LENGTH_LEN: u64 = 8;
 
 /// What a scan found, besides the records.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,19 +30,21 @@ pub(crate) struct Scanned {
     pub end: u64,
     /// The last transaction; what it was before if there is none.
     pub last_tid: Tid,
-    /// Why the rest of the file is the torn end of a transaction, if there
-    /// is a rest.
-    pub torn: Option<&'static str>,
+    /// Why the rest of the file is the torn end of a transaction, or of a
+    /// batch of them, if there is a rest.
+    pub torn: Option<String>,
 }
 
 /// Adds all records from `start` on (where a transaction begins) to the
-/// index. Fails with the position on damage before the end of the file; by
-/// then, nothing has been changed.
+/// index. All before `durable` was synced, if what is known of that is right.
+/// Fails with the position on damage before the end of the file; by then,
+/// nothing has been changed.
 pub(crate) fn scan(
     backend: &dyn Backend,
     index: &Index,
     start: u64,
     last_tid: Tid,
+    durable: u64,
     log: &Log,
 ) -> Result<Scanned> {
     let size = backend.len().map_err(|source| Error::Io {
@@ -56,6 +55,7 @@ pub(crate) fn scan(
     let mut scan = Scan {
         reader: Reader { backend, end: size },
         index,
+        durable,
         window: Vec::new(),
         window_at: 0,
         log,
@@ -69,16 +69,25 @@ pub(crate) fn scan(
         torn: None,
     };
     while found.end < size && found.torn.is_none() {
+        scan.records.clear();
         scan.transaction(&mut found)?;
     }
     scan.tell_the_rest();
     Ok(found)
 }
 
+/// What stands where a transaction belongs.
+enum Read {
+    Whole(TxnHeader),
+    /// One that was not written to its end, and why it looks so.
+    Torn(&'static str),
+}
+
 struct Scan<'a> {
     /// Of the whole file.
     reader: Reader<'a>,
     index: &'a Index,
+    durable: u64,
     /// The piece of the file that begins at `window_at`.
     window: Vec<u8>,
     window_at: u64,
@@ -94,20 +103,47 @@ impl Scan<'_> {
     /// says that it is torn.
     fn transaction(&mut self, found: &mut Scanned) -> Result<()> {
         let position = found.end;
+        let (torn, what) = match self.read(position, found.last_tid) {
+            Ok(Read::Whole(header)) => {
+                for (oid, position) in self.records.drain(..) {
+                    self.index.set(oid, position);
+                }
+                let length = header.length.saturating_add(LENGTH_LEN);
+                found.end = position.saturating_add(length);
+                found.last_tid = header.tid;
+                return Ok(());
+            }
+            Ok(Read::Torn(why)) => (Some(why), self.reader.corrupt(position, why)),
+            Err(error) => (None, error),
+        };
+        let Error::Corrupt {
+            position: at, what, ..
+        } = what
+        else {
+            return Err(what);
+        };
+        match torn::damage(&self.reader, position, torn, self.durable)? {
+            Some(why) => Err(self.reader.corrupt(at, format!("{what}; {why}"))),
+            None => {
+                found.torn = Some(what);
+                Ok(())
+            }
+        }
+    }
+
+    fn read(&mut self, position: u64, last_tid: Tid) -> Result<Read> {
         let size = self.reader.end;
         let Some(bytes) = self.bytes::<{ TXN_HEADER_LEN as usize }>(position)? else {
-            found.torn = Some(CUT_HEADER);
-            return Ok(());
+            return Ok(Read::Torn(CUT_HEADER));
         };
         let header = TxnHeader::parse(&bytes);
         let records_end = position.saturating_add(header.length);
-        let end = records_end.saturating_add(TRAILER_LEN);
+        let end = records_end.saturating_add(LENGTH_LEN);
         if let Some(why) = unfinished(&header, end, size) {
-            self.check_torn(position, why)?;
-            found.torn = Some(why);
-            return Ok(());
+            return Ok(Read::Torn(why));
         }
-        if header.tid <= found.last_tid {
+        self.check_seal(position, &header, end)?;
+        if header.tid <= last_tid {
             self.warn(position, "the transaction's tid is not later than the last");
         }
         match header.status {
@@ -119,19 +155,45 @@ impl Scan<'_> {
                 self.read_records(position, &header, records_end)?;
             }
         }
-        match self.bytes::<{ TRAILER_LEN as usize }>(records_end)? {
-            Some(bytes) if BE::read_u64(&bytes) == header.length => {}
+        match self.bytes::<{ LENGTH_LEN as usize }>(records_end)? {
+            Some(bytes) if BE::read_u64(&bytes) == header.length => Ok(Read::Whole(header)),
             _ => {
                 let what = "the transaction's length differs between its two ends";
-                return Err(self.reader.corrupt(position, what));
+                Err(self.reader.corrupt(position, what))
             }
         }
-        for (oid, position) in self.records.drain(..) {
-            self.index.set(oid, position);
+    }
+
+    /// Fails unless the transaction is what was sealed, if it was.
+    fn check_seal(&mut self, position: u64, header: &TxnHeader, end: u64) -> Result<()> {
+        let Some(at) = seal::seal_at(position, header) else {
+            return Ok(());
+        };
+        let ending = match self.bytes::<SEAL_LEN>(at)? {
+            Some(bytes) => Ending::parse(&bytes),
+            None => Ending::Broken,
+        };
+        let seal = match ending {
+            Ending::Sealed(seal) if seal.belongs_to(position, header) => seal,
+            Ending::Broken => return Err(seal::broken(&self.reader, position)),
+            _ => return Ok(()),
+        };
+        let mut sum = Sum::new(header.header_len());
+        let mut at = position;
+        while at < end {
+            if self.piece(at).is_empty() {
+                self.read_window(at)?;
+            }
+            let piece = self.piece(at);
+            let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+            let piece = piece.get(..left).unwrap_or(piece);
+            if piece.is_empty() {
+                return Err(self.reader.corrupt(at, "the file became shorter"));
+            }
+            sum.add(piece);
+            at = at.saturating_add(piece.len() as u64);
         }
-        found.end = end;
-        found.last_tid = header.tid;
-        Ok(())
+        seal::check_seal(&self.reader, &seal, header.status, &sum)
     }
 
     /// Gathers the records of the transaction at `tloc`.
@@ -171,38 +233,6 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// A transaction that is not whole must be the last one, or it is damage.
-    fn check_torn(&self, position: u64, why: &str) -> Result<()> {
-        let damaged = match why {
-            TOO_SHORT => self.ends_in_a_length(position)?,
-            _ => self.goes_on_behind(position)?,
-        };
-        if damaged {
-            let what = format!("{why}, but whole transactions seem to follow");
-            return Err(self.reader.corrupt(position, what));
-        }
-        Ok(())
-    }
-
-    /// True when the file ends in a whole transaction that begins behind
-    /// `position`. (Python does not look, and cuts it off.)
-    fn goes_on_behind(&self, position: u64) -> Result<bool> {
-        match Backwards::new(self.reader).next() {
-            Some(Ok(last)) => Ok(last.position > position),
-            Some(Err(error @ Error::Io { .. })) => Err(error),
-            _ => Ok(false),
-        }
-    }
-
-    /// True when the file ends in what can be the length of a transaction
-    /// from `position` on: Python's own check.
-    fn ends_in_a_length(&self, position: u64) -> Result<bool> {
-        let size = self.reader.end;
-        let length = self.reader.number(size.saturating_sub(TRAILER_LEN))?;
-        let room = size.saturating_sub(position);
-        Ok((TXN_HEADER_LEN..=room).contains(&length))
-    }
-
     /// The bytes at `position`; `None` when the file ends before.
     fn bytes<const N: usize>(&mut self, position: u64) -> Result<Option<[u8; N]>> {
         if self.reader.end.saturating_sub(position) < N as u64 {
@@ -219,8 +249,16 @@ impl Scan<'_> {
     }
 
     fn in_window<const N: usize>(&self, position: u64) -> Option<[u8; N]> {
-        let offset = usize::try_from(position.checked_sub(self.window_at)?).ok()?;
-        self.window.get(offset..)?.first_chunk().copied()
+        self.piece(position).first_chunk().copied()
+    }
+
+    /// What the window has from `position` on.
+    fn piece(&self, position: u64) -> &[u8] {
+        let offset = position.checked_sub(self.window_at);
+        let offset = offset.and_then(|offset| usize::try_from(offset).ok());
+        offset
+            .and_then(|offset| self.window.get(offset..))
+            .unwrap_or_default()
     }
 
     fn read_window(&mut self, position: u64) -> Result<()> {
@@ -275,7 +313,8 @@ impl Scan<'_> {
 fn unfinished(header: &TxnHeader, end: u64, size: u64) -> Option<&'static str> {
     if end > size {
         Some(TOO_LONG)
-    } else if header.status == b'c' {
+    } else if matches!(header.status, b'c' | 0) {
+        // 0 where the status was never written.
         Some(MARKED)
     } else if header.length < header.header_len() {
         Some(TOO_SHORT)

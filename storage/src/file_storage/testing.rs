@@ -1,5 +1,6 @@
 //! What tests here share: files built in memory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
@@ -80,6 +81,44 @@ impl Builder {
 /// A payload of data.
 pub(crate) fn data(text: &str) -> Payload {
     Payload::Data(text.into())
+}
+
+/// The file as it would be had its transactions been written without seals,
+/// and what became of its positions.
+pub(crate) fn without_seals(bytes: &[u8]) -> (Vec<u8>, HashMap<u64, u64>) {
+    let backend = backend(bytes);
+    let reader = Reader {
+        backend: &backend,
+        end: bytes.len() as u64,
+    };
+    let (mut out, mut moved) = (MAGIC.to_vec(), HashMap::from([(0, 0)]));
+    let mut position = FIRST;
+    while position < reader.end {
+        let txn = Txn::read(&reader, position).unwrap();
+        let meta = reader.txn_meta(position, &txn.header).unwrap();
+        let tloc = out.len() as u64;
+        let mut body = [meta.user, meta.description, meta.extension.clone()].concat();
+        for record in RecordHeaders::new(reader, &txn) {
+            let (position, mut record) = record.unwrap();
+            moved.insert(position, tloc + TXN_HEADER_LEN + body.len() as u64);
+            record.prev = moved[&record.prev];
+            record.tloc = tloc;
+            body.extend(record.encode());
+            match record.plen {
+                0 => body.extend(moved[&record.back].to_be_bytes()),
+                _ => body.extend(&*reader.data(position, &record).unwrap()),
+            }
+        }
+        let mut header = txn.header;
+        header.length = TXN_HEADER_LEN + body.len() as u64;
+        header.meta_lens[2] = u16::try_from(meta.extension.len()).unwrap();
+        out.extend(header.encode());
+        out.extend(body);
+        out.extend(header.length.to_be_bytes());
+        position = txn.end();
+    }
+    moved.insert(position, out.len() as u64);
+    (out, moved)
 }
 
 /// The records of all objects with their positions, in the order of the

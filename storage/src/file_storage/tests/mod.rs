@@ -3,5 +3,6 @@
 mod commits;
 mod crashes;
 mod faults;
+mod seals;
 mod support;
 mod votes;

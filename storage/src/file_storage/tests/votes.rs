@@ -218,15 +218,16 @@ fn texts_and_records_have_their_limits() {
 
 #[test]
 fn the_quota_holds_for_stores_that_begin_behind_it() {
-    // The first record begins at 27, the second at 27 + 42 + 3 = 72.
+    // Behind the header with its seal the first record begins at 69, the
+    // second at 69 + 42 + 3 = 114.
     let ops = || vec![store(1, 0, "abc"), store(2, 0, "x")];
-    assert!(prepare(&with_quota(72), ops()).is_ok());
-    let error = prepare(&with_quota(71), ops()).unwrap_err();
-    assert!(matches!(error, Error::Quota { quota: 71 }), "{error}");
+    assert!(prepare(&with_quota(114), ops()).is_ok());
+    let error = prepare(&with_quota(113), ops()).unwrap_err();
+    assert!(matches!(error, Error::Quota { quota: 113 }), "{error}");
     // Restores don't count, as in Python.
     assert!(prepare(&with_quota(1), vec![restore(1, 0, Some("abc"))]).is_ok());
     // What others have prepared does.
-    let storage = with_quota(72);
+    let storage = with_quota(114);
     let _held = prepare(&storage, ops()).unwrap();
     assert!(prepare(&storage, vec![store(3, 0, "y")]).is_err());
 }

@@ -1,0 +1,254 @@
+//! What tells a whole transaction from a torn one: a seal behind the STOP of
+//! the extension's pickle, where unpicklers do not look.
+//!
+//! ```text
+//! seal (40)    position(8) length(8) durable(8) checksum(8) check(4) "rzeo"
+//!              position, length: of the transaction, as its header has it
+//!              durable: where its batch begins; all before it was synced
+//!              checksum: XXH3-64 of the transaction with its last 8 bytes,
+//!              but without its status, this checksum, and the check
+//!              check: low half of the XXH3-64 of the 32 bytes before it
+//! ```
+//!
+//! Python copies extensions as they are when it packs. A seal that came to
+//! another position with its transaction means nothing any more; its check
+//! still tells it from a torn one.
+
+use std::io::{self, Write};
+
+use byteorder::{BE, ByteOrder};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::format::{META_MAX, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::walk::Txn;
+use crate::{Error, Result};
+
+/// Length of a seal.
+pub(crate) const SEAL_LEN: usize = 40;
+/// The end of a seal. Its last byte is no STOP, which ends every pickle.
+pub(crate) const SEAL_MAGIC: &[u8; 4] = b"rzeo";
+/// What stands for an empty extension before a seal: the pickle of `{}`.
+const EMPTY: &[u8] = b"}.";
+/// How much is read at a time to check a transaction.
+const PIECE: u64 = 1 << 20;
+const STATUS_AT: u64 = 16;
+
+/// What a seal says of its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seal {
+    /// Where the transaction was written.
+    pub position: u64,
+    /// Its length without the last 8 bytes.
+    pub length: u64,
+    /// The file was durable up to here when the transaction was written.
+    pub durable: u64,
+    /// The checksum of the transaction.
+    pub checksum: u64,
+}
+
+/// How an extension ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With a seal, be it that of its transaction or not.
+    Sealed(Seal),
+    /// With what remains of a seal of which a part was never written, or
+    /// has changed.
+    Broken,
+    /// As Python wrote it.
+    Plain,
+}
+
+impl Seal {
+    /// The bytes of the seal.
+    pub fn encode(&self) -> [u8; SEAL_LEN] {
+        let mut bytes = [0; SEAL_LEN];
+        BE::write_u64(&mut bytes[..8], self.position);
+        BE::write_u64(&mut bytes[8..16], self.length);
+        BE::write_u64(&mut bytes[16..24], self.durable);
+        BE::write_u64(&mut bytes[24..32], self.checksum);
+        let check = check(&bytes);
+        BE::write_u32(&mut bytes[32..36], check);
+        bytes[36..].copy_from_slice(SEAL_MAGIC);
+        bytes
+    }
+
+    /// True when it is the seal of the transaction at `position`, and so
+    /// tells about it.
+    pub fn belongs_to(&self, position: u64, header: &TxnHeader) -> bool {
+        self.position == position && self.length == header.length
+    }
+}
+
+impl Ending {
+    /// How an extension ends that ends in these bytes.
+    pub fn parse(bytes: &[u8; SEAL_LEN]) -> Self {
+        let written = bytes[36..] == SEAL_MAGIC[..];
+        if written && BE::read_u32(&bytes[32..36]) == check(bytes) {
+            return Self::Sealed(Seal {
+                position: BE::read_u64(&bytes[..8]),
+                length: BE::read_u64(&bytes[8..16]),
+                durable: BE::read_u64(&bytes[16..24]),
+                checksum: BE::read_u64(&bytes[24..32]),
+            });
+        }
+        // What was never written reads as zeros, and one byte may have
+        // changed. No pickle of a dict ends like that.
+        let magic = bytes[36..].iter().zip(SEAL_MAGIC);
+        let alike = magic.filter(|&(&found, &byte)| found == byte || found == 0);
+        match alike.count() + 1 >= SEAL_MAGIC.len() {
+            true => Self::Broken,
+            false => Self::Plain,
+        }
+    }
+
+    /// How the extension of the transaction at `position` ends.
+    pub fn read(reader: &Reader<'_>, position: u64, header: &TxnHeader) -> Result<Self> {
+        let Some(at) = seal_at(position, header) else {
+            return Ok(Self::Plain);
+        };
+        let mut bytes = [0; SEAL_LEN];
+        reader.read_exact(&mut bytes, at)?;
+        Ok(Self::parse(&bytes))
+    }
+}
+
+/// Where the seal of a transaction stands, if its extension is long enough.
+pub(crate) fn seal_at(position: u64, header: &TxnHeader) -> Option<u64> {
+    let fits = usize::from(header.meta_lens[2]) >= SEAL_LEN;
+    let end = position.saturating_add(header.header_len());
+    fits.then(|| end.saturating_sub(SEAL_LEN as u64))
+}
+
+fn check(bytes: &[u8; SEAL_LEN]) -> u32 {
+    xxh3_64(&bytes[..32]) as u32
+}
+
+/// What stands before the seal, given an extension without one.
+pub(crate) fn before_seal(extension: &[u8]) -> &[u8] {
+    match extension {
+        [] => EMPTY,
+        some => some,
+    }
+}
+
+/// Length of an extension with its seal; `None` when it is too long for one.
+pub(crate) fn sealed_len(extension: &[u8]) -> Option<usize> {
+    let length = before_seal(extension).len().saturating_add(SEAL_LEN);
+    (length <= META_MAX).then_some(length)
+}
+
+/// An extension without its seal, if it has one.
+pub(crate) fn unsealed(mut extension: Vec<u8>) -> Vec<u8> {
+    if let Some((before, last)) = extension.split_last_chunk()
+        && let Ending::Sealed(_) = Ending::parse(last)
+    {
+        let left = if before == EMPTY { 0 } else { before.len() };
+        extension.truncate(left);
+    }
+    extension
+}
+
+/// The checksum of a transaction that is written here from front to back,
+/// over all that a seal covers.
+pub(crate) struct Sum {
+    hasher: Xxh3,
+    at: u64,
+    /// Where checksum and check stand.
+    skipped: std::ops::Range<u64>,
+}
+
+impl Sum {
+    /// For a transaction with this length of its header, texts included.
+    pub fn new(header_len: u64) -> Self {
+        let from_end = |length| header_len.saturating_sub(length);
+        Self {
+            hasher: Xxh3::new(),
+            at: 0,
+            skipped: from_end(16)..from_end(4),
+        }
+    }
+
+    /// Adds the next bytes.
+    pub fn add(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (counts, until) = match self.at {
+                at if at < STATUS_AT => (true, STATUS_AT),
+                STATUS_AT => (false, STATUS_AT + 1),
+                at if at < self.skipped.start => (true, self.skipped.start),
+                at if at < self.skipped.end => (false, self.skipped.end),
+                _ => (true, u64::MAX),
+            };
+            let room = usize::try_from(until.saturating_sub(self.at)).unwrap_or(usize::MAX);
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            if counts {
+                self.hasher.update(now);
+            }
+            self.at = self.at.saturating_add(now.len() as u64);
+            bytes = rest;
+        }
+    }
+
+    /// The checksum of all that was added.
+    pub fn finish(&self) -> u64 {
+        self.hasher.digest()
+    }
+}
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The seal of a transaction whose lengths add up, when it holds; `None` when
+/// the transaction has no seal of its own. Fails with `Corrupt` when the
+/// transaction is not what was sealed.
+pub(crate) fn verify(reader: &Reader<'_>, txn: &Txn) -> Result<Option<Seal>> {
+    let seal = match Ending::read(reader, txn.position, &txn.header)? {
+        Ending::Sealed(seal) if seal.belongs_to(txn.position, &txn.header) => seal,
+        Ending::Broken => return Err(broken(reader, txn.position)),
+        _ => return Ok(None),
+    };
+    let mut sum = Sum::new(txn.header.header_len());
+    let (mut at, mut piece) = (txn.position, Vec::new());
+    while at < txn.end() {
+        let length = txn.end().saturating_sub(at).min(PIECE);
+        piece.resize(usize::try_from(length).unwrap_or(0), 0);
+        reader.read_exact(&mut piece, at)?;
+        sum.add(&piece);
+        at = at.saturating_add(length);
+    }
+    check_seal(reader, &seal, txn.header.status, &sum)?;
+    Ok(Some(seal))
+}
+
+/// Fails unless a transaction with this status and checksum is what was
+/// sealed.
+pub(crate) fn check_seal(reader: &Reader<'_>, seal: &Seal, status: u8, sum: &Sum) -> Result<()> {
+    if sum.finish() != seal.checksum {
+        let what = "the transaction does not have its checksum";
+        return Err(reader.corrupt(seal.position, what));
+    }
+    // The seal leaves the status out, since a pack may change it in place.
+    match status {
+        b' ' | b'p' | b'u' => Ok(()),
+        _ => Err(reader.corrupt(seal.position, "the transaction has an unknown status")),
+    }
+}
+
+/// The error about an extension that ends in half a seal.
+pub(crate) fn broken(reader: &Reader<'_>, position: u64) -> Error {
+    reader.corrupt(position, "the seal of the transaction is not whole")
+}
+
+/// Length of a transaction header with its texts, once it is sealed.
+pub(crate) fn header_len(texts: [&[u8]; 2], extension: &[u8]) -> u64 {
+    let extension = sealed_len(extension).unwrap_or(extension.len());
+    let texts = texts.map(|text| text.len() as u64);
+    TXN_HEADER_LEN + texts.iter().sum::<u64>() + extension as u64
+}
