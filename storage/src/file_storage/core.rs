@@ -106,6 +106,13 @@ impl FileStorage {
         Ok(())
     }
 
+    /// Takes note that the index on disk covers this much.
+    pub(super) fn index_is_saved(&self, position: u64) {
+        if let Some(files) = &self.files {
+            *files.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+        }
+    }
+
     fn end_files(&self) -> Result<()> {
         if self.read_only || self.failure.get().is_some() {
             return Ok(());

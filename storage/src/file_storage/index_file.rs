@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
 use byteorder::{BE, ByteOrder};
@@ -42,11 +42,15 @@ pub(crate) struct Loaded {
 /// error, and so are the shapes that Python wrote before ZODB 3.9: a scan
 /// makes a new one.
 pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
-    let file = match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut pickles = Pickles::new(BufReader::with_capacity(BUFFER, file));
+    match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => read(BufReader::with_capacity(BUFFER, file?)).map(Some),
+    }
+}
+
+/// Reads an index as it stands in its file.
+pub(super) fn read(file: impl BufRead) -> io::Result<Loaded> {
+    let mut pickles = Pickles::new(file);
     let Item::Int(position) = pickles.next()? else {
         return Err(invalid("it has another shape than today's"));
     };
@@ -54,7 +58,7 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
     loop {
         match pickles.next()? {
             Item::Pair(prefix, bucket) => add_bucket(&index, position, prefix, bucket)?,
-            Item::None => return Ok(Some(Loaded { index, position })),
+            Item::None => return Ok(Loaded { index, position }),
             Item::Int(_) => return Err(invalid("a number stands where a bucket belongs")),
         }
     }

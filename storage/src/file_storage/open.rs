@@ -13,11 +13,11 @@ use zeo_proto::Tid;
 
 use super::append::Writer;
 use super::core::{FileStorage, Files};
-use super::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
+use super::format::{MAGIC, MAGIC_PYTHON_2};
 use super::generation::Generation;
 use super::index::Index;
+use super::index_file::Loaded;
 use super::lock_file::LockFile;
-use super::sanity::Rejected;
 use super::scan::{Scanned, scan};
 use super::space::Space;
 use super::{index_file, recovery, sanity};
@@ -84,37 +84,15 @@ impl FileStorage {
         let file = open_file(&path, &options)?;
         let backend = Arc::new(FileBackend::new(file, path.clone()));
         check_magic(&*backend, options.read_only)?;
-        let start = restore_index(&path, &*backend, &options.log)?;
-        let (index, scanned, had_index) = (start.index, start.start, start.had_index);
-        let log = &options.log;
-        let found = scan(
-            &*backend,
-            &index,
-            scanned,
-            start.last_tid,
-            start.durable,
-            log,
-        )?;
-        if !options.read_only {
-            match &found.torn {
-                Some(why) => recovery::cut_off(&path, &*backend, found.end, why, log)?,
-                None => make_durable(&*backend, scanned, found.end)?,
-            }
-        }
-        let saved_position = had_index.then_some(scanned);
-        let read = found.end.saturating_sub(scanned);
+        let index = beside(&path, ".index");
+        let loaded = index_file::load(&index).map_err(|why| format!("{}: {why}", index.display()));
         let files = Files {
             path,
             lock: Mutex::new(lock),
-            saved: Mutex::new(saved_position),
+            saved: Mutex::new(None),
         };
-        let storage = Self::build(backend, index, &found, name, &options, Some(files));
-        storage.warn_of_future(found.last_tid);
-        if (!had_index || read > LONG_SCAN)
-            && let Err(error) = storage.write_index(true)
-        {
-            storage.say(Level::Warning, &format!("the index was not saved: {error}"));
-        }
+        let storage = Self::recover(backend, name, &options, loaded, Some(files))?;
+        storage.warn_of_future(storage.generation().last_tid());
         Ok(storage)
     }
 
@@ -125,29 +103,56 @@ impl FileStorage {
         name: impl Into<String>,
         options: &Options,
     ) -> Result<Self> {
+        Self::over_with_index(backend, name.into(), options, None)
+    }
+
+    /// The same with what the index file had, if there was one.
+    pub(super) fn over_with_index(
+        backend: Arc<dyn Backend>,
+        name: String,
+        options: &Options,
+        loaded: Option<Loaded>,
+    ) -> Result<Self> {
         check_magic(&*backend, options.read_only)?;
-        let index = Index::default();
-        let found = scan(&*backend, &index, FIRST, Tid::ZERO, FIRST, &options.log)?;
-        if !options.read_only {
-            match found.torn {
-                Some(_) => recovery::truncate(&*backend, found.end)?,
-                None => make_durable(&*backend, FIRST, found.end)?,
-            }
-        }
-        Ok(Self::build(
-            backend,
-            index,
-            &found,
-            name.into(),
-            options,
-            None,
-        ))
+        Self::recover(backend, name, options, Ok(loaded), None)
     }
 
     /// An empty storage in memory.
     pub fn in_memory() -> Result<Self> {
         let backend = Arc::new(MemoryBackend::default());
         Self::over(backend, "memory", &Options::default())
+    }
+
+    /// Scans what the index does not cover, cuts a torn end off, and makes
+    /// the rest durable.
+    fn recover(
+        backend: Arc<dyn Backend>,
+        name: String,
+        options: &Options,
+        loaded: std::result::Result<Option<Loaded>, String>,
+        files: Option<Files>,
+    ) -> Result<Self> {
+        let log = &options.log;
+        let start = sanity::start(&*backend, loaded, log)?;
+        let (index, from) = (start.index, start.from);
+        let found = scan(&*backend, &index, from, start.last_tid, start.durable, log)?;
+        if !options.read_only {
+            match (&found.torn, &files) {
+                (Some(why), Some(files)) => {
+                    recovery::cut_off(&files.path, &*backend, found.end, why, log)?;
+                }
+                (Some(_), None) => recovery::truncate(&*backend, found.end)?,
+                (None, _) => make_durable(&*backend, from, found.end)?,
+            }
+        }
+        let read = found.end.saturating_sub(from);
+        let storage = Self::build(backend, index, &found, name, options, files);
+        if start.had_index && read <= LONG_SCAN {
+            storage.index_is_saved(from);
+        } else if let Err(error) = storage.write_index(true) {
+            storage.say(Level::Warning, &format!("the index was not saved: {error}"));
+        }
+        Ok(storage)
     }
 
     fn build(
@@ -261,13 +266,18 @@ fn create_file(path: &Path, how: &OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Fails unless the file begins as a FileStorage; begins an empty one.
+/// Fails unless the file begins as a FileStorage; begins an empty one, and
+/// one whose beginning was never synced.
 fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
-    let mut magic = [0; MAGIC.len()];
+    let mut magic = [0; MAGIC.len() + 1];
     let got = backend
         .read_at(&mut magic, 0)
         .map_err(failed("reading", backend.path()))?;
-    if got == 0 {
+    if magic.starts_with(MAGIC) {
+        return Ok(());
+    }
+    let mut begun = magic.iter().zip(MAGIC);
+    if got <= MAGIC.len() && begun.all(|(&found, &byte)| found == byte || found == 0) {
         if read_only {
             return Ok(());
         }
@@ -276,18 +286,15 @@ fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
             .and_then(|()| backend.sync())
             .map_err(failed("creating", backend.path()));
     }
-    if magic != *MAGIC {
-        let what = match &magic == MAGIC_PYTHON_2 {
-            true => "this is a FileStorage of Python 2; convert it with zodbupdate",
-            false => "this is not a FileStorage, which begins with FS30",
-        };
-        return Err(Error::Corrupt {
-            file: backend.path().to_owned(),
-            position: 0,
-            what: what.to_owned(),
-        });
-    }
-    Ok(())
+    let what = match magic.starts_with(MAGIC_PYTHON_2) {
+        true => "this is a FileStorage of Python 2; convert it with zodbupdate",
+        false => "this is not a FileStorage, which begins with FS30",
+    };
+    Err(Error::Corrupt {
+        file: backend.path().to_owned(),
+        position: 0,
+        what: what.to_owned(),
+    })
 }
 
 /// What was read may have been written by a process that died before it
@@ -296,61 +303,5 @@ fn make_durable(backend: &dyn Backend, scanned: u64, end: u64) -> Result<()> {
     match end > scanned {
         true => backend.sync().map_err(failed("syncing", backend.path())),
         false => Ok(()),
-    }
-}
-
-/// Where the scan begins: what the index file knew.
-struct Start {
-    index: Index,
-    start: u64,
-    last_tid: Tid,
-    /// The file was durable up to here, if the index belongs to it.
-    durable: u64,
-    had_index: bool,
-}
-
-impl Default for Start {
-    fn default() -> Self {
-        Self {
-            index: Index::default(),
-            start: FIRST,
-            last_tid: Tid::ZERO,
-            durable: FIRST,
-            had_index: false,
-        }
-    }
-}
-
-/// The saved index, if there is a good one; else the beginning. Fails when
-/// the index shows that the file is damaged.
-fn restore_index(path: &Path, backend: &dyn Backend, log: &Log) -> Result<Start> {
-    let file = beside(path, ".index");
-    let ignored = |why: &str| {
-        let what = format!("ignoring the index {}: {why}", file.display());
-        log(Level::Warning, &what);
-        Start::default()
-    };
-    let loaded = match index_file::load(&file) {
-        Ok(Some(loaded)) => loaded,
-        Ok(None) => return Ok(Start::default()),
-        Err(why) => return Ok(ignored(&why.to_string())),
-    };
-    let (index, end) = (loaded.index, loaded.position);
-    match sanity::check(&Reader { backend, end }, &index) {
-        Ok(last_tid) => Ok(Start {
-            index,
-            start: end,
-            last_tid,
-            durable: end,
-            had_index: true,
-        }),
-        Err(Rejected::Damaged(error)) => Err(error),
-        Err(Rejected::Foreign(why)) => {
-            let size = backend.len().map_err(failed("reading the size of", path))?;
-            Ok(Start {
-                durable: if end <= size { end } else { FIRST },
-                ..ignored(&why)
-            })
-        }
     }
 }

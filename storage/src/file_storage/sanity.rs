@@ -3,19 +3,86 @@
 
 use zeo_proto::Tid;
 
-use super::format::Reader;
+use super::format::{FIRST, Reader};
 use super::index::Index;
+use super::index_file::Loaded;
 use super::seal;
 use super::walk::{Backwards, RecordHeaders, Txn};
-use crate::Error;
+use crate::backend::Backend;
+use crate::log::{Level, Log};
+use crate::{Error, Result};
 
 /// Python trusts no index that covers less than this, in bytes.
 const LEAST_END: u64 = 100;
 /// How many records are looked at.
 const RECORDS: usize = 5;
 
+/// Where the scan begins: what the index file knew.
+pub(crate) struct Start {
+    pub index: Index,
+    pub from: u64,
+    pub last_tid: Tid,
+    /// The file was durable up to here, if the index belongs to it.
+    pub durable: u64,
+    pub had_index: bool,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self {
+            index: Index::default(),
+            from: FIRST,
+            last_tid: Tid::ZERO,
+            durable: FIRST,
+            had_index: false,
+        }
+    }
+}
+
+/// Starts from the saved index, if there is a good one, else from the
+/// beginning. Fails when the index shows that the file is damaged.
+pub(crate) fn start(
+    backend: &dyn Backend,
+    loaded: std::result::Result<Option<Loaded>, String>,
+    log: &Log,
+) -> Result<Start> {
+    let path = backend.path();
+    let ignored = |why: &str| {
+        let what = format!("{}: ignoring the index: {why}", path.display());
+        log(Level::Warning, &what);
+        Start::default()
+    };
+    let Loaded { index, position } = match loaded {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => return Ok(Start::default()),
+        Err(why) => return Ok(ignored(&why)),
+    };
+    let end = position;
+    match check(&Reader { backend, end }, &index) {
+        Ok(last_tid) => Ok(Start {
+            index,
+            from: end,
+            last_tid,
+            durable: end,
+            had_index: true,
+        }),
+        Err(Rejected::Damaged(error)) => Err(error),
+        Err(Rejected::Foreign(why)) => {
+            let size = backend.len().map_err(|source| Error::Io {
+                doing: "reading the size of",
+                file: path.to_owned(),
+                source,
+            })?;
+            Ok(Start {
+                durable: if end <= size { end } else { FIRST },
+                ..ignored(&why)
+            })
+        }
+    }
+}
+
 /// Why an index is not used.
-pub(crate) enum Rejected {
+enum Rejected {
     /// It is not the index of this file.
     Foreign(String),
     /// It is, and the last transaction that it covers is damaged.
@@ -24,7 +91,7 @@ pub(crate) enum Rejected {
 
 /// The last tid that the index covers (up to the end of `reader`), or why it
 /// can't be used.
-pub(crate) fn check(reader: &Reader<'_>, index: &Index) -> Result<Tid, Rejected> {
+fn check(reader: &Reader<'_>, index: &Index) -> std::result::Result<Tid, Rejected> {
     let (last_tid, last) = find(reader, index).map_err(Rejected::Foreign)?;
     match seal::verify(reader, &last) {
         Ok(_) => Ok(last_tid),
@@ -34,7 +101,7 @@ pub(crate) fn check(reader: &Reader<'_>, index: &Index) -> Result<Tid, Rejected>
 
 /// The last tid, and the last transaction with records, which stand where
 /// the index says.
-fn find(reader: &Reader<'_>, index: &Index) -> Result<(Tid, Txn), String> {
+fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), String> {
     if reader.end < LEAST_END {
         return Err("it covers next to nothing".to_owned());
     }

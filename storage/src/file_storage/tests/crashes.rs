@@ -164,7 +164,7 @@ fn files_that_are_no_file_storages_are_refused() {
     };
     let path = dir.path().join("Data.fs");
     for (content, told) in [
-        ("FS3", "not a FileStorage"),
+        ("FS31", "not a FileStorage"),
         ("something else", "not a FileStorage"),
         ("FS21", "Python 2"),
     ] {
@@ -183,6 +183,19 @@ fn files_that_are_no_file_storages_are_refused() {
         ..read_only()
     };
     assert!(open(&path, create).contains("read-only"));
+}
+
+#[test]
+fn a_file_that_was_only_begun_is_begun_anew() {
+    for begun in [&b""[..], b"F\0", b"FS3", b"\0\0\0\0", b"FS\x000", b"FS30"] {
+        let backend = memory(begun);
+        let options = Options::default();
+        let storage = FileStorage::over(backend.clone(), "test", &options).unwrap();
+        commit(&storage, 1, vec![store(1, 0, "a")]).unwrap();
+        let again = FileStorage::over(backend, "test", &options).unwrap();
+        assert_eq!(load(&again, 1).as_deref(), Some("a"));
+    }
+    assert!(open_bytes(b"\0\0\0\0\0").is_err());
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod commits;
 mod crashes;
+mod disk;
 mod faults;
+mod power_cuts;
 mod seals;
 mod support;
 mod votes;

@@ -82,7 +82,10 @@ fn every_changed_bit_is_found() {
                 Err(ref error @ Error::Corrupt { position, .. }) => {
                     let position = usize::try_from(position).unwrap();
                     assert!((start..end).contains(&position), "bit {bit} at {at}");
-                    assert!(end < bytes.len(), "bit {bit} at {at} of {borders:?}: {error}");
+                    assert!(
+                        end < bytes.len(),
+                        "bit {bit} at {at} of {borders:?}: {error}"
+                    );
                 }
                 Err(error) => panic!("bit {bit} at {at}: {error}"),
             }

@@ -1,0 +1,342 @@
+//! Random work on a disk whose power fails, and what is left after it.
+//!
+//! `ZEO_POWER_CUTS` is the number of runs; with `ZEO_POWER_CUTS_DIR`, some of
+//! the recovered files are left there with what we read in them, for
+//! `tests/check_power_cuts.py`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use zeo_proto::{Oid, Tid};
+
+use super::disk::{Dice, Disk};
+use super::support::{oid, tid};
+use crate::file_storage::{FileStorage, Options, index_file};
+use crate::storage::{Commit, DataRecord, OnConflict, Op, Prepared, TransactionMeta, Vote};
+use crate::{Error, Result, Storage};
+
+/// Runs by default: what takes some seconds without optimization.
+const RUNS: u64 = 300;
+/// Objects are these.
+const OIDS: u64 = 40;
+
+/// A transaction, as it was given to the storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Model {
+    tid: Tid,
+    texts: [Vec<u8>; 3],
+    records: Vec<(Oid, Option<Vec<u8>>)>,
+}
+
+struct Run {
+    dice: Dice,
+    disk: Arc<Disk>,
+    /// All transactions in the order in which they were appended.
+    given: Vec<Model>,
+    /// How many of them were acknowledged, or were there after a start.
+    acknowledged: usize,
+    index: Option<Vec<u8>>,
+    next_tid: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let sector = if dice.once_in(3) { 4096 } else { 512 };
+        Self {
+            dice,
+            disk: Arc::new(Disk::new(sector)),
+            given: Vec::new(),
+            acknowledged: 0,
+            index: None,
+            next_tid: 1,
+        }
+    }
+
+    /// Works until something happens, several times.
+    fn run(&mut self) -> FileStorage {
+        for _ in 0..self.dice.below(5) + 1 {
+            let calls = self.dice.below(24);
+            self.disk.fail_after(calls, &mut self.dice);
+            // The power may be cut while the storage opens.
+            if let Ok(storage) = self.open() {
+                self.check(&storage);
+                self.work(&storage);
+                self.index_in_the_making(&storage);
+            }
+            match self.dice.once_in(4) {
+                true => self.disk.process_killed(),
+                false => self.disk.power_cut(&mut self.dice),
+            }
+        }
+        self.disk.process_killed();
+        let storage = self.open().unwrap();
+        self.check(&storage);
+        storage
+    }
+
+    fn open(&mut self) -> Result<FileStorage> {
+        let index = self.index.as_deref();
+        let loaded = index.map(|mut bytes| index_file::read(&mut bytes).unwrap());
+        let backend = self.disk.clone();
+        let opened =
+            FileStorage::over_with_index(backend, "test".into(), &Options::default(), loaded);
+        match &opened {
+            // The power went off.
+            Ok(_) | Err(Error::Io { .. }) => opened,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// What is there is the beginning of what was given, with all that was
+    /// acknowledged. It counts as such from now on.
+    fn check(&mut self, storage: &FileStorage) {
+        let found = read(storage);
+        assert!(
+            found.len() >= self.acknowledged,
+            "{} of {} transactions are there",
+            found.len(),
+            self.acknowledged
+        );
+        assert!(self.given.starts_with(&found), "not what was given");
+        self.given.truncate(found.len());
+        self.acknowledged = found.len();
+        let mut current = BTreeMap::new();
+        for txn in &found {
+            for (oid, data) in &txn.records {
+                current.insert(*oid, (txn.tid, data));
+            }
+        }
+        assert_eq!(storage.len(), current.len() as u64);
+        for (oid, (tid, data)) in current {
+            match (storage.load_before(oid, Tid::MAX), data) {
+                (Ok(Some(found)), Some(data)) => {
+                    assert_eq!((found.serial, &*found.data), (tid, &data[..]));
+                }
+                (Err(Error::NoObject(_)), None) => {}
+                (found, _) => panic!("{oid}: {found:?}"),
+            }
+        }
+    }
+
+    /// Commits until the disk fails.
+    fn work(&mut self, storage: &FileStorage) {
+        loop {
+            let Ok(batch) = self.prepare_batch(storage) else {
+                return;
+            };
+            let mut batch: Vec<Commit> = batch
+                .into_iter()
+                .map(|(model, prepared)| {
+                    let tid = model.tid;
+                    self.given.push(model);
+                    Commit { tid, prepared }
+                })
+                .collect();
+            if storage.append(&mut batch).is_err() {
+                assert!(storage.latched().is_some());
+                return;
+            }
+            self.acknowledged = self.given.len();
+            for commit in &batch {
+                storage.publish(commit);
+                if self.dice.once_in(20) {
+                    self.index = Some(index_bytes(storage));
+                }
+            }
+            if self.dice.once_in(30) {
+                self.index = Some(index_bytes(storage));
+                // Whether it can or not.
+                let _ = storage.close();
+                return;
+            }
+        }
+    }
+
+    /// An index is synced before it is renamed, which may be as far as it came.
+    fn index_in_the_making(&mut self, storage: &FileStorage) {
+        if self.dice.once_in(10) {
+            self.index = Some(index_bytes(storage));
+        }
+    }
+
+    /// Transactions of different objects; some others are given up.
+    fn prepare_batch(&mut self, storage: &FileStorage) -> Result<Vec<(Model, Prepared)>> {
+        let mut free: BTreeSet<u64> = (0..OIDS).collect();
+        let mut batch = Vec::new();
+        for _ in 0..self.dice.below(5) + 1 {
+            let (model, prepared) = self.prepare(storage, &mut free)?;
+            if !self.dice.once_in(6) {
+                batch.push((model, prepared));
+            }
+        }
+        // Not in the order of their votes.
+        if self.dice.once_in(2) {
+            batch.reverse();
+        }
+        for (model, _) in &mut batch {
+            self.next_tid += 1 + self.dice.below(1 << 40);
+            model.tid = tid(self.next_tid);
+        }
+        Ok(batch)
+    }
+
+    fn prepare(
+        &mut self,
+        storage: &FileStorage,
+        free: &mut BTreeSet<u64>,
+    ) -> Result<(Model, Prepared)> {
+        let texts = self.texts();
+        let mut records = Vec::new();
+        let mut ops = Vec::new();
+        for _ in 0..self.dice.below(5) {
+            let number = self.dice.below(OIDS);
+            if !free.remove(&number) {
+                continue;
+            }
+            let (oid, serial) = (oid(number), storage.get_tid(oid(number)));
+            let op = match serial {
+                Ok(serial) if self.dice.once_in(12) => {
+                    records.push((oid, None));
+                    Op::Delete { oid, serial }
+                }
+                _ => {
+                    let data = self.data();
+                    records.push((oid, Some(data.clone())));
+                    let serial = serial.or_else(|_| storage_serial(storage, oid))?;
+                    Op::Store { oid, serial, data }
+                }
+            };
+            ops.push(op);
+        }
+        let [user, description, extension] = texts.clone();
+        let meta = TransactionMeta {
+            user,
+            description,
+            extension,
+            tid: None,
+            status: b' ',
+        };
+        let vote = storage.prepare(&meta, &mut ops.into_iter().map(Ok), OnConflict::Resolve)?;
+        let Vote::Ready(prepared) = vote else {
+            panic!("{vote:?}");
+        };
+        let model = Model {
+            tid: Tid::ZERO,
+            texts,
+            records,
+        };
+        Ok((model, prepared))
+    }
+
+    /// Often short, so that seals stand anywhere in a sector; a few times too
+    /// long for one.
+    fn texts(&mut self) -> [Vec<u8>; 3] {
+        let dice = &mut self.dice;
+        let mut text = |longest: u64| vec![b'x'; dice.below(longest) as usize];
+        let (user, description) = (text(30), text(900));
+        let extension = match dice.below(60) {
+            0 => vec![b'e'; 65_500],
+            1..20 => [&b"X"[..], &vec![b'e'; dice.below(600) as usize], b"."].concat(),
+            _ => Vec::new(),
+        };
+        [user, description, extension]
+    }
+
+    fn data(&mut self) -> Vec<u8> {
+        let dice = &mut self.dice;
+        let longest = match dice.below(200) {
+            0 => 400_000,
+            1..20 => 9_000,
+            _ => 700,
+        };
+        let length = dice.below(longest) as usize + 1;
+        match dice.once_in(5) {
+            true => vec![0; length],
+            false => vec![dice.below(256) as u8; length],
+        }
+    }
+}
+
+/// The serial to store an object with that is new, or gone.
+fn storage_serial(storage: &FileStorage, oid: Oid) -> Result<Tid> {
+    match storage.history(oid, 1) {
+        Ok(entries) => Ok(entries[0].tid),
+        Err(Error::NoObject(_)) => Ok(Tid::ZERO),
+        Err(error) => Err(error),
+    }
+}
+
+fn index_bytes(storage: &FileStorage) -> Vec<u8> {
+    let (generation, mut out) = (storage.generation(), Vec::new());
+    let end = generation.indexed();
+    index_file::write(&mut out, &generation, end, |error| panic!("{error}")).unwrap();
+    out
+}
+
+/// All transactions, as they are to be given again.
+fn read(storage: &FileStorage) -> Vec<Model> {
+    let record = |record: Result<DataRecord>| {
+        let record = record.unwrap();
+        (record.oid, record.data.map(|data| data.to_vec()))
+    };
+    let found = storage.iterator(None, None).unwrap().map(|txn| {
+        let txn = txn.unwrap();
+        Model {
+            tid: txn.tid,
+            texts: [txn.meta.user, txn.meta.description, txn.meta.extension],
+            records: (txn.records)().map(record).collect(),
+        }
+    });
+    found.collect()
+}
+
+/// Leaves a file for Python, with what we read in it.
+fn leave(dir: &Path, seed: u64, content: &[u8], found: &[Model]) {
+    let json: Vec<_> = found
+        .iter()
+        .map(|txn| {
+            let records: Vec<_> = txn
+                .records
+                .iter()
+                .map(|(oid, data)| {
+                    let data = data.as_ref().map(hex::encode);
+                    serde_json::json!([hex::encode(oid.to_bytes()), data])
+                })
+                .collect();
+            serde_json::json!({
+                "tid": hex::encode(txn.tid.to_bytes()),
+                "texts": txn.texts.each_ref().map(hex::encode),
+                "records": records,
+            })
+        })
+        .collect();
+    std::fs::write(dir.join(format!("{seed}.fs")), content).unwrap();
+    let json = serde_json::Value::from(json).to_string();
+    std::fs::write(dir.join(format!("{seed}.json")), json).unwrap();
+}
+
+#[test]
+fn after_power_cuts_there_is_what_was_acknowledged_and_nothing_half() {
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    let runs = number("ZEO_POWER_CUTS").unwrap_or(RUNS);
+    let first = number("ZEO_POWER_CUTS_FIRST").unwrap_or(0);
+    let dir = std::env::var_os("ZEO_POWER_CUTS_DIR");
+    let mut transactions = 0;
+    for seed in first..first + runs {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed);
+            let storage = run.run();
+            if let Some(dir) = dir.as_deref().filter(|_| seed % 20 == 0) {
+                leave(Path::new(dir), seed, &run.disk.content(), &run.given);
+            }
+            storage.last_tid() > Tid::ZERO
+        });
+        match outcome {
+            Ok(found) => transactions += u64::from(found),
+            Err(_) => panic!("the run of seed {seed} failed"),
+        }
+    }
+    assert!(transactions * 2 > runs, "too little was done");
+}
