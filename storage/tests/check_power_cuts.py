@@ -1,0 +1,48 @@
+"""Does Python read in recovered files what we read? For scripts/power-cuts.
+
+usage: check_power_cuts.py DIRECTORY
+
+The directory has pairs of files from tests/power_cuts.rs: N.fs, and N.json
+with the transactions that we read in it.
+"""
+import json
+import logging
+import pathlib
+import sys
+
+from ZODB.FileStorage import FileStorage
+from ZODB.scripts import fstest
+
+
+def read(path):
+    """The transactions in the form of the JSON files."""
+    storage = FileStorage(str(path), read_only=True)
+    found = []
+    for txn in storage.iterator():
+        extension = txn.extension_bytes
+        if extension[-4:] == b'rzeo':
+            extension = extension[:-40]
+        texts = txn.user, txn.description, b'' if extension == b'}.' else extension
+        found.append({'tid': txn.tid.hex(), 'texts': [text.hex() for text in texts],
+                      'records': [[r.oid.hex(), r.data.hex() if r.data else None] for r in txn]})
+    storage.close()
+    return found
+
+
+def main(directory):
+    logging.disable()  # about indexes of next to nothing
+    paths = sorted(pathlib.Path(directory).glob('*.fs'))
+    transactions = 0
+    for path in paths:
+        expected = json.loads(path.with_suffix('.json').read_text())
+        fstest.check(str(path))
+        FileStorage(str(path)).close()  # recovers what it finds torn, which is nothing
+        assert not path.with_suffix('.fs.tr0').exists(), f'{path}: Python cut something off'
+        assert read(path) == expected, f'{path}: Python reads something else'
+        transactions += len(expected)
+    assert transactions, 'there is nothing to read'
+    print(f'Python agrees on {len(paths)} files with {transactions} transactions')
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
