@@ -21,7 +21,7 @@ def read(path):
     for txn in storage.iterator():
         extension = txn.extension_bytes
         if extension[-4:] == b'rzeo':
-            extension = extension[:-40]
+            extension = extension[:-41]
         texts = txn.user, txn.description, b'' if extension == b'}.' else extension
         found.append({'tid': txn.tid.hex(), 'texts': [text.hex() for text in texts],
                       'records': [[r.oid.hex(), r.data.hex() if r.data else None] for r in txn]})

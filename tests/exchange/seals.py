@@ -1,6 +1,6 @@
 """Data.fs without the seals that rzeo adds (see storage/FORMAT.md)."""
 MAGIC = b'FS30'
-TXN_HEADER, DATA_HEADER, SEAL = 23, 42, 40
+TXN_HEADER, DATA_HEADER, SEAL = 23, 42, 41
 
 
 def unsealed(data):

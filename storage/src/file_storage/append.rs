@@ -132,6 +132,7 @@ fn write_sealed(
     let mut seal = Seal {
         position: tloc,
         length: length.saturating_sub(LENGTH_LEN),
+        status: prepared.meta.status,
         durable: tail.durable,
         checksum: 0,
     };

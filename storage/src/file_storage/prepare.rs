@@ -31,12 +31,12 @@ impl FileStorage {
     ) -> Result<Vote> {
         self.check_writable()?;
         let generation = self.generation();
-        check_meta(meta, generation.last_tid())?;
         // A copy gets a seal of its own.
         let meta = TransactionMeta {
             extension: unsealed(meta.extension.clone()),
             ..meta.clone()
         };
+        check_meta(&meta, generation.last_tid())?;
         let mut preparing = Preparing {
             storage: self,
             generation: &generation,
@@ -59,8 +59,9 @@ impl FileStorage {
     }
 }
 
-/// Fails unless the header can hold the texts (in Python's words) and the
-/// explicit tid, if there is one, comes after the last transaction.
+/// Fails unless the header can hold the texts (in Python's words), nothing in
+/// it would be taken for unfinished when the file is opened, and the explicit
+/// tid, if there is one, comes after the last transaction.
 fn check_meta(meta: &TransactionMeta, last_tid: Tid) -> Result<()> {
     for (text, what) in [
         (&meta.user, "user name too long"),
@@ -70,6 +71,16 @@ fn check_meta(meta: &TransactionMeta, last_tid: Tid) -> Result<()> {
         if text.len() > META_MAX {
             return Err(Error::Value(what.to_owned()));
         }
+    }
+    if !matches!(meta.status, b' ' | b'p' | b'u') {
+        let status = char::from(meta.status);
+        return Err(Error::Value(format!(
+            "a transaction can't have the status {status:?}"
+        )));
+    }
+    if !seal::can_stand(&meta.extension) {
+        let what = "the extension ends in what would be taken for a seal";
+        return Err(Error::Value(what.to_owned()));
     }
     match meta.tid {
         Some(tid) if tid <= last_tid => Err(Error::Value(format!(

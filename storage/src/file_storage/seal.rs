@@ -2,17 +2,19 @@
 //! the extension's pickle, where unpicklers do not look.
 //!
 //! ```text
-//! seal (40)    position(8) length(8) durable(8) checksum(8) check(4) "rzeo"
-//!              position, length: of the transaction, as its header has it
+//! seal (41)    position(8) length(8) status(1) durable(8) checksum(8) check(4)
+//!              "rzeo"
+//!              position, length, status: as the transaction was written
 //!              durable: where its batch begins; all before it was synced
 //!              checksum: XXH3-64 of the transaction with its last 8 bytes,
 //!              but without its status, this checksum, and the check
-//!              check: low half of the XXH3-64 of the 32 bytes before it
+//!              check: low half of the XXH3-64 of the 33 bytes before it
 //! ```
 //!
 //! Python copies extensions as they are when it packs. A seal that came to
-//! another position with its transaction means nothing any more; its check
-//! still tells it from a torn one.
+//! another position with its transaction, or the transaction of which was
+//! packed in its place, means nothing any more; its check still tells it from
+//! a torn one.
 
 use std::io::{self, Write};
 
@@ -24,7 +26,7 @@ use super::walk::Txn;
 use crate::{Error, Result};
 
 /// Length of a seal.
-pub(crate) const SEAL_LEN: usize = 40;
+pub(crate) const SEAL_LEN: usize = 41;
 /// The end of a seal. Its last byte is no STOP, which ends every pickle.
 pub(crate) const SEAL_MAGIC: &[u8; 4] = b"rzeo";
 /// What stands for an empty extension before a seal: the pickle of `{}`.
@@ -40,6 +42,8 @@ pub(crate) struct Seal {
     pub position: u64,
     /// Its length without the last 8 bytes.
     pub length: u64,
+    /// Its status.
+    pub status: u8,
     /// The file was durable up to here when the transaction was written.
     pub durable: u64,
     /// The checksum of the transaction.
@@ -64,36 +68,42 @@ impl Seal {
         let mut bytes = [0; SEAL_LEN];
         BE::write_u64(&mut bytes[..8], self.position);
         BE::write_u64(&mut bytes[8..16], self.length);
-        BE::write_u64(&mut bytes[16..24], self.durable);
-        BE::write_u64(&mut bytes[24..32], self.checksum);
+        bytes[16] = self.status;
+        BE::write_u64(&mut bytes[17..25], self.durable);
+        BE::write_u64(&mut bytes[25..33], self.checksum);
         let check = check(&bytes);
-        BE::write_u32(&mut bytes[32..36], check);
-        bytes[36..].copy_from_slice(SEAL_MAGIC);
+        BE::write_u32(&mut bytes[33..37], check);
+        bytes[37..].copy_from_slice(SEAL_MAGIC);
         bytes
     }
 
     /// True when it is the seal of the transaction at `position`, and so
     /// tells about it.
+    ///
+    /// A pack by Python also writes `p` and changes records where nothing
+    /// moves.
     pub fn belongs_to(&self, position: u64, header: &TxnHeader) -> bool {
-        self.position == position && self.length == header.length
+        let packed = header.status == b'p' && self.status != b'p';
+        self.position == position && self.length == header.length && !packed
     }
 }
 
 impl Ending {
     /// How an extension ends that ends in these bytes.
     pub fn parse(bytes: &[u8; SEAL_LEN]) -> Self {
-        let written = bytes[36..] == SEAL_MAGIC[..];
-        if written && BE::read_u32(&bytes[32..36]) == check(bytes) {
+        let written = bytes[37..] == SEAL_MAGIC[..];
+        if written && BE::read_u32(&bytes[33..37]) == check(bytes) {
             return Self::Sealed(Seal {
                 position: BE::read_u64(&bytes[..8]),
                 length: BE::read_u64(&bytes[8..16]),
-                durable: BE::read_u64(&bytes[16..24]),
-                checksum: BE::read_u64(&bytes[24..32]),
+                status: bytes[16],
+                durable: BE::read_u64(&bytes[17..25]),
+                checksum: BE::read_u64(&bytes[25..33]),
             });
         }
         // What was never written reads as zeros, and one byte may have
         // changed. No pickle of a dict ends like that.
-        let magic = bytes[36..].iter().zip(SEAL_MAGIC);
+        let magic = bytes[37..].iter().zip(SEAL_MAGIC);
         let alike = magic.filter(|&(&found, &byte)| found == byte || found == 0);
         match alike.count() + 1 >= SEAL_MAGIC.len() {
             true => Self::Broken,
@@ -120,7 +130,7 @@ pub(crate) fn seal_at(position: u64, header: &TxnHeader) -> Option<u64> {
 }
 
 fn check(bytes: &[u8; SEAL_LEN]) -> u32 {
-    xxh3_64(&bytes[..32]) as u32
+    xxh3_64(&bytes[..33]) as u32
 }
 
 /// What stands before the seal, given an extension without one.
@@ -135,6 +145,13 @@ pub(crate) fn before_seal(extension: &[u8]) -> &[u8] {
 pub(crate) fn sealed_len(extension: &[u8]) -> Option<usize> {
     let length = before_seal(extension).len().saturating_add(SEAL_LEN);
     (length <= META_MAX).then_some(length)
+}
+
+/// True unless an extension is too long for a seal and ends in one, or in
+/// half of one.
+pub(crate) fn can_stand(extension: &[u8]) -> bool {
+    let last = extension.last_chunk().map(Ending::parse);
+    sealed_len(extension).is_some() || last.is_none_or(|ending| ending == Ending::Plain)
 }
 
 /// An extension without its seal, if it has one.
@@ -234,11 +251,11 @@ pub(crate) fn check_seal(reader: &Reader<'_>, seal: &Seal, status: u8, sum: &Sum
         let what = "the transaction does not have its checksum";
         return Err(reader.corrupt(seal.position, what));
     }
-    // The seal leaves the status out, since a pack may change it in place.
-    match status {
-        b' ' | b'p' | b'u' => Ok(()),
-        _ => Err(reader.corrupt(seal.position, "the transaction has an unknown status")),
+    if status != seal.status {
+        let what = "the transaction does not have the status that it was written with";
+        return Err(reader.corrupt(seal.position, what));
     }
+    Ok(())
 }
 
 /// The error about an extension that ends in half a seal.

@@ -70,8 +70,9 @@ fn is_plain(reader: &Reader<'_>, position: u64) -> Result<bool> {
     };
     match sound(Ending::read(reader, position, &header))? {
         Some(Ending::Plain) => {}
-        // Moved by Python.
-        Some(Ending::Sealed(seal)) if seal.position != position => {}
+        // Moved or packed by Python.
+        Some(Ending::Sealed(seal))
+            if seal.position != position || (header.status, seal.status) == (b'p', b' ') => {}
         _ => return Ok(false),
     }
     let records = position.saturating_add(header.header_len());

@@ -38,6 +38,8 @@ struct Run {
     acknowledged: usize,
     index: Option<Vec<u8>>,
     next_tid: u64,
+    /// Some records are of several megabytes.
+    large: bool,
 }
 
 impl Run {
@@ -51,6 +53,7 @@ impl Run {
             acknowledged: 0,
             index: None,
             next_tid: 1,
+            large: seed % 150 == 149,
         }
     }
 
@@ -247,6 +250,7 @@ impl Run {
     fn data(&mut self) -> Vec<u8> {
         let dice = &mut self.dice;
         let longest = match dice.below(200) {
+            0..9 if self.large => 10_000_000,
             0 => 400_000,
             1..20 => 9_000,
             _ => 700,

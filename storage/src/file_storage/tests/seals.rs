@@ -268,6 +268,33 @@ fn the_longest_extension_with_a_seal_and_those_without() {
 }
 
 #[test]
+fn nothing_is_written_that_would_be_taken_for_torn() {
+    let storage = FileStorage::in_memory().unwrap();
+    let vote = |extension: Vec<u8>, status| {
+        let meta = TransactionMeta {
+            extension,
+            status,
+            ..meta()
+        };
+        storage.prepare(&meta, &mut std::iter::empty(), OnConflict::Resolve)
+    };
+    let long = |end: &[u8]| [&vec![b'x'; META_MAX - end.len()], end].concat();
+    for extension in [long(b"rzeX"), long(b"\0\0\0\0"), long(b"rzeo")] {
+        assert!(matches!(
+            vote(extension.clone(), b' '),
+            Err(Error::Value(_))
+        ));
+        // With room for a seal behind it, it does no harm.
+        let short = extension[extension.len() - 200..].to_vec();
+        assert!(vote(short, b' ').is_ok());
+    }
+    assert!(vote(long(b"."), b' ').is_ok());
+    for status in [b'c', 0, b'x'] {
+        assert!(matches!(vote(Vec::new(), status), Err(Error::Value(_))));
+    }
+}
+
+#[test]
 fn checksums_do_not_depend_on_pieces() {
     let bytes: Vec<u8> = (0..500_u32).map(|n| (n % 251) as u8).collect();
     let sum = |pieces: usize, bytes: &[u8]| {

@@ -218,16 +218,16 @@ fn texts_and_records_have_their_limits() {
 
 #[test]
 fn the_quota_holds_for_stores_that_begin_behind_it() {
-    // Behind the header with its seal the first record begins at 69, the
-    // second at 69 + 42 + 3 = 114.
+    // Behind the header with its seal the first record begins at 70, the
+    // second at 70 + 42 + 3 = 115.
     let ops = || vec![store(1, 0, "abc"), store(2, 0, "x")];
-    assert!(prepare(&with_quota(114), ops()).is_ok());
-    let error = prepare(&with_quota(113), ops()).unwrap_err();
-    assert!(matches!(error, Error::Quota { quota: 113 }), "{error}");
+    assert!(prepare(&with_quota(115), ops()).is_ok());
+    let error = prepare(&with_quota(114), ops()).unwrap_err();
+    assert!(matches!(error, Error::Quota { quota: 114 }), "{error}");
     // Restores don't count, as in Python.
     assert!(prepare(&with_quota(1), vec![restore(1, 0, Some("abc"))]).is_ok());
     // What others have prepared does.
-    let storage = with_quota(114);
+    let storage = with_quota(115);
     let _held = prepare(&storage, ops()).unwrap();
     assert!(prepare(&storage, vec![store(3, 0, "y")]).is_err());
 }
