@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use zeo_proto::Tid;
+
 use super::support::{commit, load, oid, prepare, store, tid};
 use crate::backend::{Backend, MemoryBackend};
 use crate::file_storage::{FileStorage, Options};
@@ -13,6 +15,7 @@ use crate::{Error, Storage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
+    Read,
     Write,
     Sync,
     Truncate,
@@ -27,12 +30,17 @@ struct Faulty {
     left: AtomicI64,
     /// After the first failure, all calls fail.
     for_good: AtomicBool,
+    /// Reads count as calls, and others don't.
+    reading: AtomicBool,
     failed: Mutex<Vec<Call>>,
     syncs: AtomicUsize,
 }
 
 impl Faulty {
     fn call(&self, call: Call) -> io::Result<()> {
+        if (call == Call::Read) != self.reading.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let left = self.left.fetch_sub(1, Ordering::Relaxed);
         if left == 0 || (left < 0 && self.for_good.load(Ordering::Relaxed) && self.has_failed()) {
             self.failed.lock().unwrap().push(call);
@@ -51,6 +59,7 @@ impl Backend for Faulty {
         Path::new("faulty")
     }
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.call(Call::Read)?;
         self.inner.read_at(buffer, position)
     }
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
@@ -169,6 +178,84 @@ fn each_failing_call_latches_or_leaves_all_as_it_was() {
         // One reservation, three writes, three syncs.
         assert_eq!(calls, 7);
     }
+}
+
+impl Faulty {
+    /// Holds these bytes; the read after `n` others fails.
+    fn reading(bytes: &[u8], n: i64) -> Arc<Self> {
+        let backend = Self::default();
+        backend.inner.write_all_at(bytes, 0).unwrap();
+        backend.left.store(n, Ordering::Relaxed);
+        backend.reading.store(true, Ordering::Relaxed);
+        Arc::new(backend)
+    }
+
+    fn content(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.inner.len().unwrap() as usize];
+        self.inner.read_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+}
+
+/// Three rounds on a good disk.
+fn rounds() -> Vec<u8> {
+    let backend = Faulty::reading(b"", -1);
+    let storage = FileStorage::over(backend.clone(), "test", &Options::default()).unwrap();
+    (0..3).for_each(|round| commit_two(&storage, round).unwrap());
+    backend.content()
+}
+
+#[test]
+fn a_failed_read_while_opening_changes_nothing() {
+    let whole = rounds();
+    let (mut hole, mut damaged) = (whole.clone(), whole.clone());
+    let torn = whole[..whole.len() - 20].to_vec();
+    let length = whole.len();
+    hole[length - 150..length - 120].fill(0);
+    damaged[100] ^= 1;
+    for bytes in [whole, hole, torn, damaged] {
+        let mut reads = 0;
+        loop {
+            let backend = Faulty::reading(&bytes, reads);
+            let opened = FileStorage::over(backend.clone(), "test", &Options::default());
+            if !backend.has_failed() {
+                break;
+            }
+            assert!(matches!(opened, Err(Error::Io { .. })), "read {reads}");
+            assert!(backend.content() == bytes, "read {reads}");
+            reads += 1;
+        }
+        assert!(reads >= 2);
+    }
+}
+
+#[test]
+fn a_failed_read_costs_only_what_was_asked() {
+    let bytes = rounds();
+    let backend = Faulty::reading(&bytes, -1);
+    let storage = FileStorage::over(backend.clone(), "test", &Options::default()).unwrap();
+    for n in 0.. {
+        backend.failed.lock().unwrap().clear();
+        backend.left.store(n, Ordering::Relaxed);
+        let loaded = storage.load_before(oid(1), Tid::MAX).map(drop);
+        let history = storage.history(oid(1), 9).map(drop);
+        let log = storage.undo_log(0, 9, &mut |_| Ok(true)).map(drop);
+        let vote = prepare(
+            &storage,
+            vec![store(1, storage.last_tid().as_u64() - 1, "x")],
+        );
+        let all = [loaded, history, log, vote.map(drop)];
+        let failed = all.iter().filter(|outcome| outcome.is_err()).count();
+        let io = all.iter().flat_map(|outcome| outcome.as_ref().err());
+        assert!(io.clone().all(|error| matches!(error, Error::Io { .. })));
+        assert!(storage.latched().is_none());
+        assert_eq!(failed, usize::from(backend.has_failed()), "read {n}");
+        if failed == 0 {
+            break;
+        }
+    }
+    backend.left.store(-1, Ordering::Relaxed);
+    commit_two(&storage, 3).unwrap();
 }
 
 #[test]
