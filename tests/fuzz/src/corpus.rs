@@ -218,37 +218,31 @@ fn file(transactions: u64) -> Option<Vec<u8>> {
     let backend = Arc::new(MemoryBackend::default());
     let storage =
         FileStorage::over(Arc::clone(&backend) as _, "corpus", &Options::default()).ok()?;
-    let mut serials = [Tid::ZERO; 4];
     for number in 1..=transactions {
         let tid = Tid::new(0x03e8_0000_0000_0000 + number);
-        let mut ops = Vec::new();
-        for (oid, serial) in serials.iter_mut().enumerate().take(1 + number as usize % 4) {
-            let data = [
-                &b"\x80\x03cm\nC\n.\x80\x03X\x02\x00\x00\x00"[..],
-                &[b'a', b'0' + number as u8],
-                b".",
-            ];
-            ops.push(Op::Store {
-                oid: Oid::new(oid as u64),
-                serial: *serial,
-                data: data.concat(),
-            });
-            *serial = tid;
-        }
-        if number == 5 {
-            ops = vec![Op::Undo {
-                tid: Tid::new(tid.as_u64() - 1),
-            }];
-            serials = [Tid::ZERO; 4];
-        }
-        if number == 8 {
-            ops = vec![Op::Restore {
-                oid: Oid::new(3),
+        let last = storage.last_tid();
+        let serial = |oid| storage.get_tid(oid).unwrap_or(Tid::ZERO);
+        let oid = Oid::new(1);
+        let ops = match number {
+            5 => vec![Op::Undo { tid: last }],
+            7 => vec![Op::Delete {
+                oid,
+                serial: serial(oid),
+            }],
+            8 => vec![Op::Restore {
+                oid,
                 serial: tid,
                 data: None,
                 prev_tid: None,
-            }];
-        }
+            }],
+            _ => (0..=(number + 3) % 4)
+                .map(|oid| Op::Store {
+                    oid: Oid::new(oid),
+                    serial: serial(Oid::new(oid)),
+                    data: format!("\u{2}cm\nC\n.\u{2}I{number}\n.").into_bytes(),
+                })
+                .collect(),
+        };
         let meta = TransactionMeta {
             user: b"user".to_vec(),
             description: b"description".to_vec(),

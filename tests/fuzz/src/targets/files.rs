@@ -259,3 +259,26 @@ pub const CONFIGURATION: Target = Target {
     },
     slack: 16 * MIB,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs get far only if what they are made of is good.
+    #[test]
+    fn the_corpus_is_understood() {
+        let resolved = corpus::records()
+            .iter()
+            .filter(|record| conflict::resolve(record, record, record).is_ok())
+            .count();
+        assert!(resolved >= 3, "{resolved} records");
+        let backend = MemoryBackend::default();
+        let file = corpus::files().pop().unwrap();
+        backend.write_all_at(&file, 0).unwrap();
+        let storage = FileStorage::over(Arc::new(backend), "corpus", &Options::default()).unwrap();
+        assert_eq!(storage.iterator(None, None).unwrap().flatten().count(), 9);
+        assert!(with_directory(|path| path.join("Data.fs.index").exists()));
+        let good = corpus::configurations();
+        assert!(good.iter().all(|text| std::str::from_utf8(text).is_ok()));
+    }
+}
