@@ -69,6 +69,7 @@ impl Storage for MappingStorage {
         Capabilities {
             undo: false,
             record_iternext: false,
+            flat_history: false,
             interfaces: vec![
                 ("ZODB.interfaces", "IStorage"),
                 ("ZODB.interfaces", "IStorageIteration"),

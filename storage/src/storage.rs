@@ -173,6 +173,9 @@ pub struct Capabilities {
     pub undo: bool,
     /// `supports_record_iternext`.
     pub record_iternext: bool,
+    /// Whether `history` shows the extension's items among its own, or apart
+    /// as `extension`, with a `serial` besides.
+    pub flat_history: bool,
     /// The Python interfaces, as (module, name), most specific first.
     pub interfaces: Vec<(&'static str, &'static str)>,
 }

@@ -87,3 +87,17 @@ def test_mapping_storage_forgets(serve, encoding):
     server = serve(storages=mappingstorage(), encoding=encoding)
     with Wire(server.address) as wire:
         assert wire.call('get_info')['length'] == 0
+
+
+def test_history_of_a_mapping_storage(serve, encoding):
+    """It has other fields than that of a FileStorage: the extension stands apart."""
+    server = serve(storages=mappingstorage(), encoding=encoding)
+    with Wire(server.address) as wire:
+        wire.call('tpc_begin', 1, b'jim', b'why', {'size': 'large'})
+        wire.call('storea', p64(0), p64(0), b'data', 1)
+        wire.call('vote', 1)
+        tid = wire.call('tpc_finish', 1)
+        entry, = wire.call('history', p64(0), 5)
+    assert entry.pop('time') > 0
+    assert entry == {'tid': tid, 'serial': tid, 'user_name': b'jim', 'description': b'why',
+                     'extension': {'size': 'large'}, 'size': 4}

@@ -164,7 +164,9 @@ impl Session {
     ) -> Outcome {
         let walk = move |storage: &StorageHandle| {
             let entries = storage.storage.history(oid, size)?;
-            Ok(Value::List(entries.iter().map(history_value).collect()))
+            let is_flat = storage.storage.capabilities().flat_history;
+            let values = entries.iter().map(|entry| history_value(entry, is_flat));
+            Ok(Value::List(values.collect()))
         };
         if size <= SHORT_HISTORY {
             return value(walk(storage).map_err(raise)?);
@@ -289,8 +291,19 @@ fn current_record_value(record: &CurrentRecord) -> Value<'static> {
 
 type Fields = Vec<(Value<'static>, Value<'static>)>;
 
-fn history_value(entry: &HistoryEntry) -> Value<'static> {
-    let mut fields = extension_fields(&entry.meta.extension);
+/// An entry of the history as Python's FileStorage has it, flat, or else as
+/// its MappingStorage.
+fn history_value(entry: &HistoryEntry, is_flat: bool) -> Value<'static> {
+    let mut fields = match is_flat {
+        true => extension_fields(&entry.meta.extension),
+        false => vec![
+            (Value::str("serial"), entry.tid.into()),
+            (
+                Value::str("extension"),
+                extension_value(&entry.meta.extension),
+            ),
+        ],
+    };
     for (name, value) in [
         ("time", Value::Float(entry.tid.unix_time())),
         ("user_name", Value::Bytes(entry.meta.user.clone().into())),

@@ -161,6 +161,7 @@ impl Storage for FileStorage {
         Capabilities {
             undo: true,
             record_iternext: true,
+            flat_history: true,
             interfaces: vec![
                 ("ZODB.interfaces", "IStorageRestoreable"),
                 ("ZODB.interfaces", "IStorageIteration"),
