@@ -190,6 +190,11 @@ impl Mailbox {
         true
     }
 
+    /// True when the session has ended or is about to.
+    pub fn is_closed(&self) -> bool {
+        self.wake.close.get().is_some()
+    }
+
     /// Wakes the session, if anything was posted since the last time.
     pub fn wake(&self) {
         if self.wake.unannounced.swap(false, Ordering::AcqRel) {

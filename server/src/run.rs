@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -105,13 +106,25 @@ fn serve(
     let signals = signals::catch().map_err(RunError::Signals)?;
     raise_descriptor_limit(log);
     let pid_file = write_pid_file(options, log);
-    let code = open_and_listen(options, log).map(|(server, acceptors)| {
-        let reopen = || reopen(events, is_configured, log);
-        let code = wait(&signals, &server, reopen);
-        drop(acceptors);
-        server.stop();
-        code
-    });
+    let code = match open_watchfully(options, log, &signals) {
+        Ok(Ok((server, acceptors))) => {
+            let reopen = || reopen(events, is_configured, log);
+            let code = wait(&signals, &server, reopen);
+            drop(acceptors);
+            server.stop();
+            Ok(code)
+        }
+        Ok(Err(why)) => Err(why),
+        Err(signal) => {
+            if let Some(pid_file) = pid_file {
+                remove_pid_file(pid_file, log);
+            }
+            info!(log, "ended by {} while opening", signal.name());
+            // Nobody is owed anything yet, and a stuck log can't be helped.
+            let _ = events.flush();
+            std::process::exit(signal.exit_code().unwrap_or(1));
+        }
+    };
     if let Some(pid_file) = pid_file {
         remove_pid_file(pid_file, log);
     }
@@ -128,7 +141,39 @@ fn raise_descriptor_limit(log: &Logger) {
     }
 }
 
-fn open_and_listen(options: &Options, log: &Logger) -> Result<(Arc<Server>, Acceptors), RunError> {
+type Opened = Result<(Arc<Server>, Acceptors), RunError>;
+
+/// Opens everything on a thread of its own, since a file without an index
+/// may take long to scan; a signal that asks for the end meanwhile is the
+/// error. (Opening can be broken off at any moment, as by a crash.)
+fn open_watchfully(
+    options: &Options,
+    log: &Logger,
+    signals: &Receiver<Signal>,
+) -> Result<Opened, Signal> {
+    let (done, opened) = crossbeam_channel::bounded(1);
+    let (thread_options, thread_log) = (options.clone(), log.clone());
+    let run = move || drop(done.send(open_and_listen(&thread_options, &thread_log)));
+    if let Err(why) = thread::Builder::new().name("opening".into()).spawn(run) {
+        return Ok(Err(RunError::Start(StartError::Thread(why))));
+    }
+    loop {
+        crossbeam_channel::select! {
+            recv(opened) -> result => match result {
+                Ok(result) => return Ok(result),
+                // It has panicked, and said so.
+                Err(_) => std::process::abort(),
+            },
+            recv(signals) -> signal => match signal {
+                Ok(signal) if signal.exit_code().is_some() => return Err(signal),
+                Ok(_) => {}
+                Err(_) => return opened.recv().map_err(|_| Signal::Terminate),
+            },
+        }
+    }
+}
+
+fn open_and_listen(options: &Options, log: &Logger) -> Opened {
     let storages = storages::open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
     let server = Server::start(settings(options), storages, server_log)?;

@@ -89,3 +89,15 @@ def test_second_signal_does_not_spoil_the_end(serve):
 def read(path):
     with open(path) as f:
         return f.read()
+
+
+@pytest.mark.ours_only('Python ends without removing its pid file')
+def test_ends_while_it_opens(serve, tmp_path):
+    """A file without an index takes long to scan; nobody is to wait for that."""
+    os.mkfifo(tmp_path / 'Data.fs')  # opening waits for a writer, for ever
+    server = serve(storages=filestorage(read_only=True), pid_filename='zeo.pid',
+                   extra=eventlog('server.log'), ready=False)
+    server.wait_for_log('opening storage')
+    assert os.path.exists('zeo.pid')
+    assert server.signal(signal.SIGTERM) == 0
+    assert not os.path.exists('zeo.pid')

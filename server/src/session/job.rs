@@ -8,14 +8,30 @@ use std::thread;
 use slog::error;
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
+use zeo_storage::Error;
 
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
-use crate::mailbox::Event;
+use crate::mailbox::{Event, Mailbox};
 use crate::server::StorageHandle;
 
 /// How many helper threads one client may keep busy; its next calls wait.
 const MAX_JOBS: usize = 4;
+
+/// Whether anybody still waits for a helper's answer.
+pub(super) struct Wanted(Mailbox);
+
+impl Wanted {
+    /// Fails when the session has ended. A walk through the file asks this
+    /// at every step, so that clients that come, ask and go don't pile walks
+    /// up.
+    pub(super) fn check(&self) -> zeo_storage::Result<()> {
+        match self.0.is_closed() {
+            true => Err(Error::Transaction("the client has gone".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
 
 impl Session {
     /// True when no more helpers may be started: those count in, too, that
@@ -60,14 +76,17 @@ impl Session {
         &mut self,
         storage: &Arc<StorageHandle>,
         id: &Value<'static>,
-        work: impl FnOnce(&StorageHandle) -> zeo_storage::Result<Value<'static>> + Send + 'static,
+        work: impl FnOnce(&StorageHandle, &Wanted) -> zeo_storage::Result<Value<'static>>
+        + Send
+        + 'static,
     ) -> Outcome {
         if self.is_busy() {
             return Ok(Answer::Hold);
         }
         let (storage, id) = (Arc::clone(storage), id.clone());
+        let wanted = Wanted(self.mailbox.clone());
         self.spawn(
-            move || work(&storage),
+            move || work(&storage, &wanted),
             move |session, result| match result {
                 Ok(value) => session.reply(&id, &value),
                 Err(error) => session.reply_error(&id, &exception_from(&error)),

@@ -277,6 +277,7 @@ impl Session {
 
     /// The connection has ended, for this reason: aborts what is open.
     pub fn end(&mut self, reason: &str) {
+        self.mailbox.close("the session has ended");
         if let Stage::Open(_, storage) | Stage::Registering(_, storage, _) = &self.stage {
             let storage = Arc::clone(storage);
             match self.transaction.take() {

@@ -13,6 +13,7 @@ use zeo_proto::pickle::{self, Policy};
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::storage::{CurrentRecord, HistoryEntry, UndoEntry};
 
+use super::job::Wanted;
 use super::undo_info::Specification;
 use super::{Answer, Outcome, Session};
 use crate::coordinator::Request;
@@ -149,7 +150,8 @@ impl Session {
             );
             return self.reply(&id, &Value::None);
         }
-        let walk = move |storage: &StorageHandle| changed_since(storage, since);
+        let walk =
+            move |storage: &StorageHandle, wanted: &Wanted| changed_since(storage, since, wanted);
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
             self.reply_error(&id, &exception);
         }
@@ -171,7 +173,7 @@ impl Session {
         if size <= SHORT_HISTORY {
             return value(walk(storage).map_err(raise)?);
         }
-        self.answer_later(storage, id, walk)
+        self.answer_later(storage, id, move |storage, _| walk(storage))
     }
 
     /// `last` below zero is a count from `first` on.
@@ -192,13 +194,13 @@ impl Session {
             last
         };
         let range = [first, last].map(|n| usize::try_from(n.max(0)).unwrap_or(usize::MAX));
-        self.answer_later(storage, id, move |storage| {
-            let mut wanted = |entry: &UndoEntry| {
-                Ok(specification
-                    .as_ref()
-                    .is_none_or(|wanted| wanted.admits(&undo_fields(entry))))
+        self.answer_later(storage, id, move |storage, wanted| {
+            let mut admits = |entry: &UndoEntry| {
+                wanted.check()?;
+                let specification = specification.as_ref();
+                Ok(specification.is_none_or(|wanted| wanted.admits(&undo_fields(entry))))
             };
-            let entries = storage.storage.undo_log(range[0], range[1], &mut wanted)?;
+            let entries = storage.storage.undo_log(range[0], range[1], &mut admits)?;
             Ok(Value::List(
                 entries
                     .iter()
@@ -259,12 +261,17 @@ fn get_info(storage: &StorageHandle) -> Value<'static> {
 }
 
 /// The last tid and all objects changed after `since`, from the file.
-fn changed_since(storage: &StorageHandle, since: Tid) -> zeo_storage::Result<Value<'static>> {
+fn changed_since(
+    storage: &StorageHandle,
+    since: Tid,
+    wanted: &Wanted,
+) -> zeo_storage::Result<Value<'static>> {
     let mut last = None;
     let mut oids = std::collections::BTreeSet::new();
     let start = since.as_u64().checked_add(1).map(Tid::new);
     for transaction in storage.storage.iterator(start, None)? {
         let transaction = transaction?;
+        wanted.check()?;
         for record in (transaction.records)() {
             oids.insert(record?.oid);
         }
