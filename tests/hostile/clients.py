@@ -17,6 +17,7 @@ class Hostile(Wire):
     def __init__(self, *args, **options):
         self.serials = {}  # of what it has committed itself
         super().__init__(*args, **options)
+        self.port = self.socket.getsockname()[1]
 
     @property
     def pickles(self):
@@ -62,9 +63,6 @@ class Hostile(Wire):
     def is_alive(self):
         """Whether the connection still serves."""
         return self.attempt('ping') == ('ok', None)
-
-    def port(self):
-        return self.socket.getsockname()[1]
 
     def finish_sending(self):
         """Ends the sending half only, and goes on reading."""

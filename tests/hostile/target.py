@@ -30,7 +30,9 @@ class Target:
 
     def hostile(self, register='1', **options):
         """A new hostile client, closed at the end if it is not before."""
+        since = len(self.server.log())
         client = Hostile(self.server.address, register, **options)
+        client.since = since  # an earlier client may have had the same port
         self.clients.append(client)
         return client
 
@@ -67,17 +69,15 @@ class Target:
 
     def offences(self, client):
         """The log's lines of trouble that name this client."""
-        port = str(client if isinstance(client, int) else client.port())
-        return [line for line in self.server.log().splitlines()
-                if TROUBLE.search(line) and re.search(rf'\b{port}\b', line)]
+        return [line for line in self.server.log()[client.since:].splitlines()
+                if TROUBLE.search(line) and re.search(rf'\b{client.port}\b', line)]
 
     def one_line(self, client, words=''):
         """The log has exactly one line of trouble about this client, with these words."""
         if is_python():
             return
-        port = client.port()
-        wait_until(lambda: self.offences(port), 10, lambda: f'no line: {self.server.log()[-3000:]}')
-        lines = self.offences(port)
+        wait_until(lambda: self.offences(client), 10, lambda: f'no line: {self.server.log()[-3000:]}')
+        lines = self.offences(client)
         assert len(lines) == 1, lines
         assert re.search(words, lines[0]), f'{words!r} is not in {lines[0]!r}'
         assert len(lines[0]) < 1000, lines[0]

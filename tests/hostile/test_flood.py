@@ -39,7 +39,6 @@ def test_a_full_mailbox_closes(target):
     """A client that reads nothing is closed once its mailbox is full, and no earlier event is
     lost to it: what it finds in its socket afterwards are all the tids in order, up to the end."""
     idle = target.hostile()
-    port = idle.port()
     writers = [target.hostile() for _ in range(8)]
     stop = threading.Event()
     tids = []
@@ -55,7 +54,7 @@ def test_a_full_mailbox_closes(target):
     for _ in range(30):
         idle.request('loadBefore', p64(77), NOW)
     try:
-        wait_until(lambda: target.offences(port) or 'does not read' in target.server.log(), 240)
+        wait_until(lambda: target.offences(idle) or 'does not read' in target.server.log(), 240)
     finally:
         stop.set()
         for thread in threads:
