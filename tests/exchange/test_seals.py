@@ -5,7 +5,6 @@ import os
 import time
 
 import pytest
-from persistent.TimeStamp import TimeStamp
 from support.configuration import filestorage
 from support.server import is_python
 from ZEO.ClientStorage import ClientStorage
@@ -92,34 +91,6 @@ def test_packed_by_python(written, serve, encoding):
             fstest.check('Data.fs')
     assert {oid: data for oid, data in read_current().items() if oid in before} == before
     assert len(read_current()) == len(before) + 8
-
-
-def test_packed_by_python_in_place(serve, encoding):
-    """A pack that removes nothing, since an undo needs it, still changes a record."""
-    server = serve(encoding=encoding)
-    client = ClientStorage(server.address)
-    writer = Writer(client)
-    histories.root(writer)
-    writer.commit((1, pickle_of('one')))
-    undone = writer.commit((1, pickle_of('two')))
-    time_of_pack = TimeStamp(undone).timeTime() + .5
-    writer.undo(undone)
-    client.close()
-    server.stop()
-    size = os.path.getsize('Data.fs')
-    before = contents('Data.fs')
-    storage = FileStorage('Data.fs')
-    storage.pack(time_of_pack, referencesf, gc=False)
-    expected = read_transactions(storage)
-    storage.close()
-    after = contents('Data.fs')
-    assert size == len(after)
-    assert before.replace(b' ', b'p') != after.replace(b' ', b'p')
-    os.remove('Data.fs.index')
-    server = serve(encoding=encoding)
-    client = ClientStorage(server.address)
-    assert read_transactions(client) == expected
-    client.close()
 
 
 def test_copied_by_python(written, serve, encoding):

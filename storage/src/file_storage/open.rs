@@ -142,7 +142,7 @@ impl FileStorage {
                     recovery::cut_off(&files.path, &*backend, found.end, why, log)?;
                 }
                 (Some(_), None) => recovery::truncate(&*backend, found.end)?,
-                (None, _) => make_durable(&*backend, from, found.end)?,
+                (None, _) => make_durable(&*backend)?,
             }
         }
         let read = found.end.saturating_sub(from);
@@ -299,9 +299,6 @@ fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
 
 /// What was read may have been written by a process that died before it
 /// could sync it. What is written next relies on it.
-fn make_durable(backend: &dyn Backend, scanned: u64, end: u64) -> Result<()> {
-    match end > scanned {
-        true => backend.sync().map_err(failed("syncing", backend.path())),
-        false => Ok(()),
-    }
+fn make_durable(backend: &dyn Backend) -> Result<()> {
+    backend.sync().map_err(failed("syncing", backend.path()))
 }

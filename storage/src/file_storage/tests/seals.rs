@@ -232,6 +232,17 @@ fn a_seal_that_was_moved_means_nothing_and_is_replaced_in_a_copy() {
 }
 
 #[test]
+fn a_seal_means_nothing_in_a_transaction_that_was_packed_in_place() {
+    let (mut bytes, borders) = file();
+    bytes[borders[1] + 16] = b'p';
+    let prev_at = borders[2] - 8 - (42 + 9) * 2 + 16;
+    bytes[prev_at..prev_at + 8].fill(0);
+    assert_eq!(open(&bytes).unwrap().size(), bytes.len() as u64);
+    bytes[borders[1] + 16] = b' ';
+    assert!(open(&bytes).is_err());
+}
+
+#[test]
 fn a_transaction_larger_than_the_buffer_is_sealed() {
     let storage = FileStorage::in_memory().unwrap();
     commit(&storage, 1, vec![store(1, 0, &"x".repeat(9 << 20))]).unwrap();
