@@ -37,6 +37,8 @@ def main(directory):
         expected = json.loads(path.with_suffix('.json').read_text())
         fstest.check(str(path))
         FileStorage(str(path)).close()  # recovers what it finds torn, which is nothing
+        # Python fails on its own index of a file without records.
+        path.with_suffix('.fs.index').unlink()
         assert not path.with_suffix('.fs.tr0').exists(), f'{path}: Python cut something off'
         assert read(path) == expected, f'{path}: Python reads something else'
         transactions += len(expected)
