@@ -8,7 +8,7 @@ use zeo_storage::error::Conflict;
 /// The exception for a failed storage operation.
 pub fn exception_from(error: &Error) -> Exception {
     match error {
-        Error::NoObject(oid) => Exception::pos_key_error(*oid),
+        Error::NoObject(oid) | Error::Dangling { oid, .. } => Exception::pos_key_error(*oid),
         Error::Conflict(conflict) => conflict_exception(conflict),
         Error::ReadConflict {
             oid,
@@ -24,6 +24,10 @@ pub fn exception_from(error: &Error) -> Exception {
         Error::Undo { failures, .. } => Exception::undo_errors(failures.clone()),
         Error::Transaction(message) => Exception::transaction(message.clone()),
         Error::Value(message) => Exception::value_error(message.clone()),
+        Error::Pack(message) => Exception::message(
+            "ZODB.FileStorage.FileStorage.FileStorageError",
+            message.clone(),
+        ),
         Error::Unsupported(message) => {
             Exception::message("ZODB.POSException.Unsupported", message.clone())
         }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Positioned access to one growing sequence of bytes. Reads may come from
 /// any thread at any time; writes, truncation and sync from one at a time.
@@ -31,6 +31,11 @@ pub trait Backend: Send + Sync {
     /// without changing the length. `start` is where the last call, or the
     /// data, ended.
     fn reserve(&self, start: u64, end: u64) -> io::Result<()>;
+    /// An empty backend of the same kind, to pack into, where that needs no
+    /// name: `None` says that it does.
+    fn sibling(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
 }
 
 /// A file on disk.
@@ -150,5 +155,9 @@ impl Backend for MemoryBackend {
 
     fn reserve(&self, _start: u64, _end: u64) -> io::Result<()> {
         Ok(())
+    }
+
+    fn sibling(&self) -> Option<Arc<dyn Backend>> {
+        Some(Arc::new(Self::default()))
     }
 }

@@ -60,6 +60,9 @@ pub enum Error {
         /// The configured size, in bytes.
         quota: u64,
     },
+    /// A pack that can't begin (`FileStorageError`).
+    #[error("{0}")]
+    Pack(String),
     /// Something the storage does not do (`ZODB.POSException.Unsupported`).
     #[error("{0}")]
     Unsupported(String),
@@ -72,6 +75,20 @@ pub enum Error {
         position: u64,
         /// What is wrong there.
         what: String,
+    },
+    /// A pack met a reference to an object that does not exist (`KeyError`).
+    #[error(
+        "{} can't be packed: there is no object {oid}{}",
+        .file.display(),
+        .from.map(|from| format!(", to which the record at {from} refers")).unwrap_or_default()
+    )]
+    Dangling {
+        /// The file.
+        file: PathBuf,
+        /// The object that does not exist, at the pack time.
+        oid: Oid,
+        /// The position of a record that refers to it; `None` for the root.
+        from: Option<u64>,
     },
     /// The disk failed or is full.
     #[error("{doing} {}: {source}", .file.display())]

@@ -8,6 +8,7 @@ pub mod file_storage;
 pub mod log;
 pub mod mapping_storage;
 pub mod record;
+pub mod references;
 pub mod storage;
 
 pub use error::{Error, Result};

@@ -162,6 +162,10 @@ impl Storage for MappingStorage {
         self.core.publish(commit);
     }
 
+    fn pack(&self, _time: f64, _gc: Option<bool>) -> Result<()> {
+        Err(unsupported("pack"))
+    }
+
     fn save_index(&self) -> Result<()> {
         self.core.save_index()
     }

@@ -314,6 +314,17 @@ pub trait Storage: Send + Sync {
     /// Step 3, for each of the batch in order.
     fn publish(&self, commit: &Commit);
 
+    /// Removes revisions that were not current any more at `time` (seconds
+    /// since 1970), and with `gc` objects that could not be reached then;
+    /// without a word on it, the storage's own setting counts. Loads and
+    /// commits go on meanwhile. Succeeds without doing anything when there is
+    /// nothing to remove.
+    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()>;
+    /// How far the pack is that runs now, for people.
+    fn packing(&self) -> Option<String> {
+        None
+    }
+
     /// Saves what makes the next start quick (the index), from any thread.
     fn save_index(&self) -> Result<()>;
     /// Ends the use of the storage: saves the index, releases the lock file.

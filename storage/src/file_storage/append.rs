@@ -39,8 +39,12 @@ impl FileStorage {
     pub(super) fn append_batch(&self, batch: &mut [Commit]) -> Result<()> {
         self.check_writable()?;
         let mut writer = self.writer();
-        let backend = &*self.generation().backend;
+        let generation = self.generation();
+        let backend = &*generation.backend;
         let start = writer.end;
+        for commit in batch.iter_mut() {
+            commit.prepared.move_to(&generation);
+        }
         match write_batch(&mut writer, backend, batch) {
             Ok(end) => {
                 writer.end = end;
@@ -72,8 +76,9 @@ impl FileStorage {
 
     /// Makes a transaction visible that was appended.
     pub(super) fn publish_commit(&self, commit: &Commit) {
+        let (_between_packs, span) = self.place_in(&commit.prepared);
         // A transaction that is not in the file has nothing to show.
-        if let Some(Span { records, end }) = commit.prepared.written {
+        if let Some(Span { records, end }) = span {
             let positions = commit.prepared.body.positions(records);
             self.generation().publish(end, commit.tid, positions);
         }

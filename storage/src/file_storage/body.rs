@@ -104,6 +104,13 @@ impl Body {
         self.records.push(record);
     }
 
+    /// Sets the previous position of every record.
+    pub fn set_previous(&mut self, previous: impl Fn(Oid) -> u64) {
+        for record in &mut self.records {
+            record.prev = previous(record.oid);
+        }
+    }
+
     /// Length of the records in the file, saturating.
     pub fn length(&self) -> u64 {
         self.length

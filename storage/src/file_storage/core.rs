@@ -11,6 +11,9 @@ use zeo_proto::{Oid, Tid};
 use super::append::Writer;
 use super::generation::Generation;
 use super::lock_file::LockFile;
+use super::pack::Move;
+use super::pack::directory::Directory;
+use super::pack::state::Packing;
 use super::space::Space;
 use super::{history, index_file, iterator, load, undo_log};
 use crate::log::{Level, Log};
@@ -34,6 +37,12 @@ pub struct FileStorage {
     pub(super) read_only: bool,
     pub(super) quota: Option<u64>,
     pub(super) files: Option<Files>,
+    pub(super) pack_gc: bool,
+    pub(super) pack_keep_old: bool,
+    pub(super) packing: Arc<Packing>,
+    /// One a pack, with the generations in their order. Held by whoever makes
+    /// something visible: a transaction or a generation.
+    pub(super) moves: Mutex<Vec<Move>>,
     pub(super) log: Log,
 }
 
@@ -46,6 +55,8 @@ pub(super) struct Files {
     /// The position that the index on disk covers, once it is known.
     /// Whoever saves the index holds this.
     pub saved: Mutex<Option<u64>>,
+    /// How the directory is changed by a pack.
+    pub directory: Box<dyn Directory>,
 }
 
 impl FileStorage {
@@ -242,6 +253,14 @@ impl Storage for FileStorage {
         self.publish_commit(commit);
     }
 
+    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
+        self.pack_to(time, gc)
+    }
+
+    fn packing(&self) -> Option<String> {
+        self.packing.progress()
+    }
+
     fn save_index(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
@@ -253,6 +272,8 @@ impl Storage for FileStorage {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // A pack sees that, too.
+        self.packing.wait_for_end();
         let ended = self.end_files();
         if let Some(files) = &self.files {
             let mut lock = files.lock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,6 +16,8 @@ use crate::{Error, Result};
 pub(crate) struct Generation {
     pub backend: Arc<dyn Backend>,
     pub index: Index,
+    /// How many packs were before it, since the storage was opened.
+    pub number: usize,
     /// Where the visible part of the file ends.
     end: AtomicU64,
     /// Up to where the index knows every record.
@@ -28,6 +30,7 @@ impl Generation {
         Self {
             backend,
             index,
+            number: 0,
             end: AtomicU64::new(end),
             indexed: AtomicU64::new(end),
             last_tid: AtomicU64::new(last_tid.as_u64()),

@@ -17,8 +17,8 @@ const FANOUT: usize = 1 << BITS;
 /// Heights needed for 64 bits: a leaf and ten levels above it.
 const HEIGHTS: usize = 64_usize.div_ceil(BITS as usize);
 
-/// The index. Entries are added and moved, never removed (a pack makes a new
-/// index); position 0 is no entry.
+/// The index. Entries are added and moved, and removed only where a pack
+/// makes a new index; position 0 is no entry.
 #[derive(Debug, Default)]
 pub struct Index {
     /// `trees[h]` holds the oids of more than `6 * h` and at most
@@ -92,6 +92,22 @@ impl Index {
         }
     }
 
+    /// Takes an object out.
+    pub(crate) fn remove(&mut self, oid: Oid) {
+        if self.get(oid).is_some() {
+            self.set(oid, 0);
+            *self.len.get_mut() -= 1;
+        }
+    }
+
+    /// Puts what `change` makes of it in the place of every position; 0 takes
+    /// the object out.
+    pub(crate) fn change_all(&mut self, change: impl Fn(u64) -> u64) {
+        let trees = self.trees.iter_mut();
+        let left = trees.map(|tree| change_in(tree, &change)).sum();
+        *self.len.get_mut() = left;
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
@@ -153,6 +169,32 @@ fn first_from(node: &Node, height: usize, from: u64) -> Option<(Oid, u64)> {
                 ))
             }),
     }
+}
+
+/// Changes the positions of a subtree, and frees it if none is left. Gives
+/// how many are.
+fn change_in(slot: &mut OnceLock<Node>, change: &impl Fn(u64) -> u64) -> u64 {
+    let left = match slot.get_mut() {
+        None => 0,
+        Some(Node::Leaf(words)) => {
+            let mut left = 0;
+            for word in words.iter_mut().map(AtomicU64::get_mut) {
+                if *word != 0 {
+                    *word = change(*word);
+                }
+                left += u64::from(*word != 0);
+            }
+            left
+        }
+        Some(Node::Inner(children)) => {
+            let children = children.iter_mut();
+            children.map(|child| change_in(child, change)).sum()
+        }
+    };
+    if left == 0 {
+        slot.take();
+    }
+    left
 }
 
 fn last_in(node: &Node, height: usize) -> Option<Oid> {
@@ -219,6 +261,30 @@ mod tests {
                 assert_eq!(index.next_from(oid), next, "from {probe:#x}");
             }
         }
+    }
+
+    #[test]
+    fn changed_and_removed() {
+        let mut index = Index::default();
+        let mut numbers = numbers();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for &number in &numbers {
+            index.set(Oid::new(number), 10 + number % 3);
+        }
+        index.change_all(|position| if position == 10 { 0 } else { position * 2 });
+        let left = |number: u64| number % 3 > 0;
+        let expected: Vec<_> = numbers.iter().copied().filter(|&n| left(n)).collect();
+        assert_eq!(index.len(), expected.len() as u64);
+        for number in numbers {
+            let position = left(number).then_some(2 * (10 + number % 3));
+            assert_eq!(index.get(Oid::new(number)), position);
+        }
+        for &number in &expected {
+            index.remove(Oid::new(number));
+            index.remove(Oid::new(number));
+        }
+        assert!(index.is_empty() && index.iter().next().is_none());
     }
 
     #[test]

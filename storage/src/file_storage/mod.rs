@@ -14,6 +14,7 @@ pub(crate) mod iterator;
 mod load;
 mod lock_file;
 mod open;
+mod pack;
 pub(crate) mod pending;
 mod prepare;
 pub mod prepared;

@@ -18,6 +18,7 @@ use super::generation::Generation;
 use super::index::Index;
 use super::index_file::Loaded;
 use super::lock_file::LockFile;
+use super::pack::directory::Disk;
 use super::scan::{Scanned, scan};
 use super::space::Space;
 use super::{index_file, recovery, sanity};
@@ -90,6 +91,7 @@ impl FileStorage {
             path,
             lock: Mutex::new(lock),
             saved: Mutex::new(None),
+            directory: Box::new(Disk),
         };
         let storage = Self::recover(backend, name, &options, loaded, Some(files))?;
         storage.warn_of_future(storage.generation().last_tid());
@@ -165,11 +167,12 @@ impl FileStorage {
     ) -> Self {
         let &Scanned { end, last_tid, .. } = found;
         let last_oid = index.max_oid().unwrap_or_default();
+        let space = Space::new(Arc::clone(&backend), end);
         let generation = Generation::new(backend, index, end, last_tid);
         Self {
             name,
             generation: ArcSwap::from_pointee(generation),
-            space: Space::new(end),
+            space,
             writer: Mutex::new(Writer {
                 end,
                 last_tid,
@@ -181,6 +184,10 @@ impl FileStorage {
             read_only: options.read_only,
             quota: options.quota,
             files,
+            pack_gc: options.pack_gc,
+            pack_keep_old: options.pack_keep_old,
+            packing: Arc::default(),
+            moves: Mutex::default(),
             log: options.log.clone(),
         }
     }

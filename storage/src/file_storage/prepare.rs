@@ -13,6 +13,7 @@ use super::core::FileStorage;
 use super::format::META_MAX;
 use super::generation::Generation;
 use super::load::{get_tid, load_serial};
+use super::pack::state::BackPointers;
 use super::pending::{Payload, Pending};
 use super::prepared::Prepared;
 use super::restore::find_data;
@@ -47,6 +48,7 @@ impl FileStorage {
             records_start: self.space.planned_end().saturating_add(header_len(&meta)),
             body: Body::new(self.spool_dir()),
             pending: None,
+            back_pointers: None,
             undone: Vec::new(),
             resolved: Vec::new(),
             conflicts: HashMap::new(),
@@ -106,6 +108,7 @@ struct Preparing<'a> {
     body: Body,
     /// The records so far, for undo; kept from the first undo on.
     pending: Option<Pending>,
+    back_pointers: Option<BackPointers>,
     undone: Vec<Oid>,
     resolved: Vec<Oid>,
     /// One an object, with the number of conflicts before it.
@@ -208,9 +211,10 @@ impl Preparing<'_> {
             Some(tid) => find_data(self.generation, oid, tid, data.as_deref())?,
             None => 0,
         };
-        let payload = match data {
-            Some(data) if back == 0 => Payload::Data(data),
-            _ => Payload::Back(back),
+        let payload = match (self.back(oid, back)?, data) {
+            (Payload::Back(back), None) => Payload::Back(back),
+            (Payload::Back(back), _) if back != 0 => Payload::Back(back),
+            (Payload::Data(data), None) | (_, Some(data)) => Payload::Data(data),
         };
         self.add(oid, Some(serial), self.position(oid), payload)
     }
@@ -226,9 +230,34 @@ impl Preparing<'_> {
             if seen.insert(record.oid) {
                 self.undone.push(record.oid);
             }
-            self.add(record.oid, None, record.prev, record.payload)?;
+            let payload = match record.payload {
+                Payload::Back(back) => self.back(record.oid, back)?,
+                data => data,
+            };
+            self.add(record.oid, None, record.prev, payload)?;
         }
         Ok(())
+    }
+
+    /// A back-pointer, or if that can't be while the file is packed, the data
+    /// that it leads to.
+    fn back(&mut self, oid: Oid, back: u64) -> Result<Payload> {
+        if back == 0 {
+            return Ok(Payload::Back(0));
+        }
+        if self.back_pointers.is_none() {
+            self.back_pointers = self.storage.packing.back_pointers();
+        }
+        // Asked for with the right in hand: no pack can begin now.
+        let is_current = self.generation.number == self.storage.generation().number;
+        if self.back_pointers.is_some() && is_current {
+            return Ok(Payload::Back(back));
+        }
+        match self.generation.load_back(oid, back) {
+            Ok(data) => Ok(Payload::Data(data.to_vec())),
+            Err(Error::NoObject(_)) => Ok(Payload::Back(0)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the committed record of an object stands, 0 if nowhere.
@@ -295,7 +324,7 @@ impl Preparing<'_> {
             .saturating_add(self.body.length())
             .saturating_add(8);
         let space = &self.storage.space;
-        let reservation = space.reserve(&*self.generation.backend, length)?;
+        let reservation = space.reserve(length)?;
         let mut seen = HashSet::new();
         let oids = self.body.records().iter().map(|record| record.oid);
         let oids = oids.filter(|&oid| seen.insert(oid)).collect();
@@ -308,6 +337,8 @@ impl Preparing<'_> {
             body: Box::new(self.body),
             reservation,
             written: None,
+            generation: self.generation.number,
+            back_pointers: self.back_pointers,
         }))
     }
 }

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use zeo_proto::Oid;
 
 use super::body::Body;
+use super::generation::Generation;
+use super::pack::state::BackPointers;
 use super::space::Reservation;
 use crate::storage::TransactionMeta;
 
@@ -23,6 +25,11 @@ pub struct Prepared {
     pub(super) reservation: Reservation,
     /// Where the transaction stands in the file, once it is there.
     pub(super) written: Option<Span>,
+    /// The generation whose positions it has.
+    pub(super) generation: usize,
+    /// Held if there are back-pointers.
+    #[expect(dead_code, reason = "what counts is how long it lives")]
+    pub(super) back_pointers: Option<BackPointers>,
 }
 
 /// A transaction's place in the file.
@@ -35,6 +42,19 @@ pub(super) struct Span {
 }
 
 impl Prepared {
+    /// Takes the positions of previous records from this generation, if a
+    /// pack came between. The objects are locked: their current records are
+    /// those that were current at the vote. (What the pack found unreachable
+    /// has none any more.) Back-pointers need nothing: no pack reads the file
+    /// while [`BackPointers`] are held, and none are made meanwhile.
+    pub(super) fn move_to(&mut self, generation: &Generation) {
+        if self.generation != generation.number {
+            self.generation = generation.number;
+            self.body
+                .set_previous(|oid| generation.index.get(oid).unwrap_or(0));
+        }
+    }
+
     /// For each changed object, as its last record has it: whether it is a
     /// new one, and the length of the data.
     pub(crate) fn records(&self) -> impl Iterator<Item = (bool, u64)> {

@@ -13,13 +13,12 @@ const PIECE: u64 = 1 << 20;
 const END_MAX: u64 = 1 << 48;
 
 /// The room at the end of one file, and how much of it is spoken for.
-#[derive(Debug)]
 pub(crate) struct Space {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
+    backend: Arc<dyn Backend>,
     /// Where the written transactions end.
     end: u64,
     /// Bytes of transactions that are prepared and not yet written.
@@ -36,8 +35,9 @@ impl State {
 
 impl Space {
     /// The space behind `end`, with no room reserved.
-    pub fn new(end: u64) -> Arc<Self> {
+    pub fn new(backend: Arc<dyn Backend>, end: u64) -> Arc<Self> {
         let state = Mutex::new(State {
+            backend,
             end,
             reserved: 0,
             room: end,
@@ -57,7 +57,7 @@ impl Space {
     }
 
     /// Reserves room for a transaction of `length` bytes.
-    pub fn reserve(self: &Arc<Self>, backend: &dyn Backend, length: u64) -> Result<Reservation> {
+    pub fn reserve(self: &Arc<Self>, length: u64) -> Result<Reservation> {
         let mut state = self.state();
         let end = state
             .planned_end()
@@ -69,7 +69,7 @@ impl Space {
                 ))
             })?;
         if end > state.room {
-            state.room = grow(backend, state.room, end)?;
+            state.room = grow(&*state.backend, state.room, end)?;
         }
         state.reserved = state.reserved.saturating_add(length);
         Ok(Reservation {
@@ -78,13 +78,35 @@ impl Space {
         })
     }
 
+    /// Goes on in another file that ends at `end` and has room up to `room`,
+    /// if there is room for all that is prepared, and if `switch` succeeds.
+    pub fn move_to<T>(
+        &self,
+        backend: Arc<dyn Backend>,
+        end: u64,
+        room: u64,
+        switch: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let mut state = self.state();
+        let mut room = room.max(end);
+        let planned_end = end.saturating_add(state.reserved);
+        if planned_end > room {
+            room = grow(&*backend, room, planned_end)?;
+        }
+        let done = switch()?;
+        state.backend = backend;
+        state.end = end;
+        state.room = room;
+        Ok(done)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Gets room up to `end` at least; says up to where.
-fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
+pub(super) fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
     let ahead = end.max(room.saturating_add(PIECE));
     if backend.reserve(room, ahead).is_ok() {
         return Ok(ahead);
@@ -101,7 +123,6 @@ fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
 }
 
 /// Room for one transaction. Dropping it gives the room to the next one.
-#[derive(Debug)]
 pub(crate) struct Reservation {
     space: Arc<Space>,
     length: u64,
@@ -119,6 +140,12 @@ impl Reservation {
         let mut state = self.space.state();
         state.end = state.end.saturating_add(length);
         state.reserved = state.reserved.saturating_sub(length);
+    }
+}
+
+impl std::fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.length)
     }
 }
 
@@ -182,18 +209,18 @@ mod tests {
 
     #[test]
     fn room_is_got_in_pieces_and_given_back() {
-        let disk = Disk::default();
+        let disk = Arc::new(Disk::default());
         disk.size.store(100 * PIECE, Ordering::Relaxed);
-        let space = Space::new(4);
-        let mut first = space.reserve(&disk, 100).unwrap();
-        let second = space.reserve(&disk, 200).unwrap();
+        let space = Space::new(Arc::clone(&disk) as Arc<dyn Backend>, 4);
+        let mut first = space.reserve(100).unwrap();
+        let second = space.reserve(200).unwrap();
         assert_eq!(disk.calls.load(Ordering::Relaxed), 1);
         assert_eq!(space.planned_end(), 304);
         drop(second);
         first.written();
         drop(first);
         assert_eq!(space.planned_end(), 104);
-        let large = space.reserve(&disk, 5 * PIECE).unwrap();
+        let large = space.reserve(5 * PIECE).unwrap();
         assert_eq!(disk.calls.load(Ordering::Relaxed), 2);
         assert_eq!(large.length(), 5 * PIECE);
     }
@@ -212,16 +239,16 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_error_until_there_is_room() {
-        let disk = Disk::default();
+        let disk = Arc::new(Disk::default());
         disk.size.store(1000, Ordering::Relaxed);
-        let space = Space::new(4);
-        let held = space.reserve(&disk, 900).unwrap();
-        let error = space.reserve(&disk, 200).unwrap_err().to_string();
+        let space = Space::new(Arc::clone(&disk) as Arc<dyn Backend>, 4);
+        let held = space.reserve(900).unwrap();
+        let error = space.reserve(200).unwrap_err().to_string();
         assert!(error.contains("Data.fs"), "{error}");
         drop(held);
-        space.reserve(&disk, 200).unwrap();
+        space.reserve(200).unwrap();
         assert!(matches!(
-            space.reserve(&disk, u64::MAX),
+            space.reserve(u64::MAX),
             Err(Error::Value(_))
         ));
     }

@@ -1,0 +1,51 @@
+//! What a switch of files does to the directory, one operation at a time, so
+//! that tests can stop or fail it at each.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use super::super::open::sync_directory;
+
+/// Operations on the directory of a storage.
+pub(crate) trait Directory: Send + Sync {
+    /// Creates a file that must not exist, for reading and writing.
+    fn create(&self, path: &Path) -> io::Result<File>;
+    /// Removes a file; that it is not there is no failure.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file a second name, which must not exist.
+    fn link(&self, path: &Path, name: &Path) -> io::Result<()>;
+    /// Renames a file over another one, in one step.
+    fn rename(&self, path: &Path, over: &Path) -> io::Result<()>;
+    /// Makes all that was done beside `path` durable.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The real one.
+pub(crate) struct Disk;
+
+impl Directory for Disk {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).open(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn link(&self, path: &Path, name: &Path) -> io::Result<()> {
+        fs::hard_link(path, name)
+    }
+
+    fn rename(&self, path: &Path, over: &Path) -> io::Result<()> {
+        fs::rename(path, over)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        sync_directory(path)
+    }
+}

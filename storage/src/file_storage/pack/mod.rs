@@ -1,0 +1,235 @@
+//! Packing: a new file without what is not needed any more, made while loads
+//! and commits go on.
+//!
+//! 1. No transaction gets back-pointers any more (their data are stored
+//!    instead), and those that have some are waited for.
+//! 2. [`reach`] finds what to keep of the file as it is then.
+//! 3. [`copy`] copies that, and all transactions that came meanwhile, again
+//!    and again until few are left.
+//! 4. With the writer held, the last ones are copied, the file is synced and
+//!    renamed, and a new [`Generation`] published. Who reads the old one goes
+//!    on in its file.
+//!
+//! Transactions that were voted before and are written after that have
+//! pointers to previous records from the old file: [`Prepared::move_to`]. The
+//! same for those that are written and not yet visible:
+//! [`FileStorage::place_in`].
+//!
+//! [`Prepared::move_to`]: super::prepared::Prepared::move_to
+
+mod copy;
+pub(crate) mod directory;
+mod output;
+mod place;
+mod reach;
+pub(crate) mod state;
+mod time;
+mod watch;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use zeo_proto::Tid;
+
+pub(super) use self::copy::Move;
+use self::copy::{Rest, copy_to_pack_time};
+use self::output::Output;
+use self::place::Place;
+use self::reach::Reach;
+use self::state::Running;
+use self::watch::{Watch, check};
+use super::core::FileStorage;
+use super::format::Reader;
+use super::generation::Generation;
+use super::prepared::{Prepared, Span};
+use crate::log::Level;
+use crate::{Error, Result};
+
+/// The writer is held when no more than this is left to copy,
+const LITTLE: u64 = 1 << 20;
+/// or after so many attempts to get there.
+const ATTEMPTS: usize = 20;
+
+impl FileStorage {
+    /// `Storage::pack`.
+    pub(super) fn pack_to(&self, time: f64, gc: Option<bool>) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let stop = time::stop(time)?;
+        if self.generation().index.is_empty() {
+            return Ok(());
+        }
+        let running = self.packing.begin()?;
+        let packed = self.pack_once(&running, stop, gc.unwrap_or(self.pack_gc));
+        packed.inspect_err(|error| {
+            let what = format!("{}: the pack has failed: {error}", self.name);
+            self.say(Level::Error, &what);
+        })
+    }
+
+    fn pack_once(&self, running: &Running, stop: Tid, gc: bool) -> Result<()> {
+        let begun = Instant::now();
+        check(self)?;
+        place::clear(self)?;
+        running.wait_for_back_pointers(|| check(self))?;
+        let old = self.generation();
+        let mut watch = Watch::new(self);
+        watch.say(&format!("to {stop}, garbage collection {gc}"));
+        let Some(mut reach) = reach::find(old.reader(), stop, gc, &mut watch)? else {
+            watch.say(
+                "nothing to do: The database has already been packed to a later time or no \
+                 changes have been made since the last pack",
+            );
+            return Ok(());
+        };
+        let size = old.end().saturating_sub(reach.pack_end);
+        let place = Place::new(self, &old, size.saturating_add(reach.kept_bytes()))?;
+        let mut out = Output::new(place.backend()?);
+        let moved = copy_to_pack_time(old.reader(), &mut reach, &mut out, &mut watch)?;
+        if moved.is_nothing() {
+            watch.say("nothing to do: there is nothing to free");
+            return Ok(());
+        }
+        let sizes = (old.end(), old.index.len());
+        let rest = Rest::new(moved, reach.take_index());
+        let mut last = Last {
+            old,
+            reach,
+            rest,
+            out,
+            watch,
+        };
+        last.catch_up()?;
+        let held = self.switch(&place, &mut last)?;
+        self.tell_end(sizes, held, begun.elapsed());
+        drop(last);
+        // After a failure nobody knows which file the index would belong to.
+        if self.failure.get().is_none()
+            && let Err(error) = self.write_index(true)
+        {
+            self.say(Level::Warning, &format!("the index was not saved: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Copies the last transactions and puts the packed file in the place of
+    /// the old one. Says for how long commits had to wait.
+    fn switch(&self, place: &Place<'_>, last: &mut Last<'_>) -> Result<Duration> {
+        // An index of the old file must not be there beside the new one.
+        let saved = match &self.files {
+            Some(files) => {
+                let mut saved = files.saved.lock().unwrap_or_else(PoisonError::into_inner);
+                *saved = None;
+                place::remove_index(files)?;
+                Some(saved)
+            }
+            None => None,
+        };
+        let mut writer = self.writer();
+        let begun = Instant::now();
+        check(self)?;
+        last.copy_to(writer.end)?;
+        last.out.sync()?;
+        let (end, room) = (last.out.end(), last.out.room);
+        let backend = place.final_backend()?;
+        let take = || place.take();
+        let failure = self.space.move_to(Arc::clone(&backend), end, room, take)?;
+        if let Some(error) = failure {
+            self.latch(&error);
+        }
+        let old_end = std::mem::replace(&mut writer.end, end);
+        self.publish_generation(last, backend);
+        drop((writer, saved));
+        let held = begun.elapsed();
+        // Room that was reserved behind the end goes back to the disk.
+        let _ = last.old.backend.truncate(old_end);
+        Ok(held)
+    }
+
+    /// Makes the packed file the one that is read, between two publications
+    /// of transactions.
+    fn publish_generation(&self, last: &mut Last<'_>, backend: Arc<dyn crate::backend::Backend>) {
+        let mut moves = self.moves();
+        let (moved, visible) = (last.rest.moved, last.old.end());
+        last.rest.show(visible);
+        let index = std::mem::take(&mut last.rest.index);
+        let end = moved.apply(visible);
+        let mut generation = Generation::new(backend, index, end, last.old.last_tid());
+        moves.push(moved);
+        generation.number = moves.len();
+        self.generation.store(Arc::new(generation));
+    }
+
+    /// Where a transaction that was appended to an older file stands in the
+    /// file of today; with the lock under which to make it visible.
+    pub(super) fn place_in(&self, prepared: &Prepared) -> (MutexGuard<'_, Vec<Move>>, Option<Span>) {
+        let moves = self.moves();
+        let since = moves.iter().skip(prepared.generation);
+        let span = prepared.written.map(|span| {
+            since.fold(span, |span, moved| Span {
+                records: moved.apply(span.records),
+                end: moved.apply(span.end),
+            })
+        });
+        (moves, span)
+    }
+
+    fn moves(&self) -> MutexGuard<'_, Vec<Move>> {
+        self.moves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_end(&self, (size, objects): (u64, u64), held: Duration, took: Duration) {
+        let new = self.generation();
+        let what = format!(
+            "packed {}: from {size} to {} bytes, from {objects} to {} objects, in {:.1} s; commits \
+             were held for {:.1} ms",
+            self.name,
+            new.end(),
+            new.index.len(),
+            took.as_secs_f64(),
+            held.as_secs_f64() * 1000.0
+        );
+        self.say(Level::Info, &what);
+    }
+}
+
+/// A pack that has copied everything up to the pack time.
+struct Last<'a> {
+    old: Arc<Generation>,
+    reach: Reach,
+    rest: Rest,
+    out: Output,
+    watch: Watch<'a>,
+}
+
+impl Last<'_> {
+    /// Copies what is visible, until little is left.
+    fn catch_up(&mut self) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let (from, to) = (self.rest.copied, self.old.end());
+            self.copy_to(to)?;
+            self.out.sync()?;
+            if to.saturating_sub(from) <= LITTLE {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_to(&mut self, end: u64) -> Result<()> {
+        let old = Arc::clone(&self.old);
+        let reader = Reader {
+            backend: &*old.backend,
+            end,
+        };
+        let visible = old.end();
+        let (out, watch) = (&mut self.out, &mut self.watch);
+        self.rest
+            .copy_to_end(reader, visible, &self.reach, out, watch)
+    }
+}

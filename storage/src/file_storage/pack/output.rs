@@ -1,0 +1,191 @@
+//! The packed file while it is written.
+
+use std::io;
+use std::sync::Arc;
+
+use super::super::format::{FIRST, MAGIC, Reader, TxnHeader};
+use super::super::seal::{Ending, SEAL_LEN, Seal, Sum};
+use super::super::space::grow;
+use super::window::Window;
+use crate::backend::Backend;
+use crate::{Error, Result};
+
+/// At least so much is written at once; a transaction of twice that in parts.
+const PIECE: usize = 4 << 20;
+/// So much is synced at once: a sync of more would hold up those of commits
+/// for long.
+const SYNC: u64 = 32 << 20;
+const LENGTH_AT: u64 = 8;
+
+/// A file that grows by whole transactions.
+pub(super) struct Output {
+    pub backend: Arc<dyn Backend>,
+    /// Where the buffer will be written.
+    position: u64,
+    buffer: Vec<u8>,
+    /// Where the transaction at work begins.
+    txn: u64,
+    /// The length of its header with texts, if these end in a seal.
+    sealed: Option<u64>,
+    synced: u64,
+    /// Up to where the file system has promised room.
+    pub room: u64,
+}
+
+impl Output {
+    /// A new file without transactions.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            position: 0,
+            buffer: MAGIC.to_vec(),
+            txn: FIRST,
+            sealed: None,
+            synced: 0,
+            room: 0,
+        }
+    }
+
+    /// Where what is added next will stand.
+    pub fn end(&self) -> u64 {
+        self.position.saturating_add(self.buffer.len() as u64)
+    }
+
+    /// Begins a transaction: its header, of which the length may change, and
+    /// its texts. Gives its position.
+    pub fn begin(&mut self, header: &TxnHeader, texts: &[u8]) -> Result<u64> {
+        self.txn = self.end();
+        let ending = texts.last_chunk().map(Ending::parse);
+        self.sealed = matches!(ending, Some(Ending::Sealed(_))).then(|| header.header_len());
+        self.add(&header.encode())?;
+        self.add(texts)?;
+        Ok(self.txn)
+    }
+
+    /// Adds bytes to the transaction.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        match self.buffer.len() >= 2 * PIECE {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Adds `length` bytes that stand at `position` in another file.
+    pub fn copy(&mut self, from: &mut Window<'_>, position: u64, length: u64) -> Result<()> {
+        let mut done = 0;
+        while done < length {
+            let part = (length - done).min(from.piece());
+            self.add(from.bytes(position.saturating_add(done), part)?)?;
+            done += part;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction: sets its length, adds it once more, and seals
+    /// the transaction anew if it was sealed.
+    pub fn finish(&mut self) -> Result<()> {
+        let length = self.end().saturating_sub(self.txn);
+        self.put(&length.to_be_bytes(), self.txn.saturating_add(LENGTH_AT))?;
+        self.add(&length.to_be_bytes())?;
+        if let Some(header_len) = self.sealed {
+            self.seal(length, header_len)?;
+        }
+        match self.buffer.len() >= PIECE {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// All before it is durable when the file takes its place.
+    fn seal(&mut self, length: u64, header_len: u64) -> Result<()> {
+        let mut seal = Seal {
+            position: self.txn,
+            length,
+            durable: self.txn,
+            checksum: 0,
+        };
+        let end = self.txn.saturating_add(header_len);
+        let at = end.saturating_sub(SEAL_LEN as u64);
+        self.put(&seal.encode(), at)?;
+        let mut sum = Sum::new(header_len);
+        match self.in_buffer(self.txn) {
+            Some(offset) => sum.add(self.buffer.get(offset..).unwrap_or_default()),
+            None => self.sum_written(&mut sum)?,
+        }
+        seal.checksum = sum.finish();
+        self.put(&seal.encode(), at)
+    }
+
+    /// Adds up a transaction of which a part is written already.
+    fn sum_written(&mut self, sum: &mut Sum) -> Result<()> {
+        self.flush()?;
+        let reader = Reader {
+            backend: &*self.backend,
+            end: self.position,
+        };
+        let mut window = Window::new(reader, PIECE);
+        let mut at = self.txn;
+        while at < self.position {
+            let part = (self.position - at).min(window.piece());
+            sum.add(window.bytes(at, part)?);
+            at += part;
+        }
+        Ok(())
+    }
+
+    /// Replaces bytes, which were either all written already, or none.
+    fn put(&mut self, bytes: &[u8], at: u64) -> Result<()> {
+        let Some(offset) = self.in_buffer(at) else {
+            return self.write(bytes, at);
+        };
+        let place = self.buffer.get_mut(offset..).unwrap_or_default();
+        for (to, from) in place.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Ok(())
+    }
+
+    fn in_buffer(&self, position: u64) -> Option<usize> {
+        usize::try_from(position.checked_sub(self.position)?).ok()
+    }
+
+    /// Writes all that was added, and makes it durable.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        self.backend.sync().map_err(self.failed("syncing"))?;
+        self.synced = self.position;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let end = self.end();
+        if end > self.room {
+            self.room = grow(&*self.backend, self.room, end)?;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer, self.position)?;
+        self.buffer = buffer;
+        self.buffer.clear();
+        self.buffer.shrink_to(PIECE);
+        self.position = end;
+        if end.saturating_sub(self.synced) > SYNC {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8], position: u64) -> Result<()> {
+        let written = self.backend.write_all_at(bytes, position);
+        written.map_err(self.failed("writing the packed file"))
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> Error + use<> {
+        let file = self.backend.path().to_owned();
+        move |source| Error::Io {
+            doing,
+            file: file.clone(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Where the packed file is written, and how it takes the place of the old
+//! one.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::core::{FileStorage, Files};
+use super::super::generation::Generation;
+use super::super::open::beside;
+use crate::backend::{Backend, FileBackend};
+use crate::log::Level;
+use crate::{Error, Result};
+
+/// The place of the packed file. Unless it takes that of the storage, it is
+/// removed when this is dropped.
+pub(super) enum Place<'a> {
+    /// In memory.
+    Memory(Arc<dyn Backend>),
+    /// Beside the storage, as `.pack`.
+    Disk(Pack<'a>),
+}
+
+pub(super) struct Pack<'a> {
+    storage: &'a FileStorage,
+    files: &'a Files,
+    path: PathBuf,
+    file: File,
+}
+
+/// Removes what an earlier pack left when it was killed.
+pub(super) fn clear(storage: &FileStorage) -> Result<()> {
+    match &storage.files {
+        Some(files) => remove(files, &beside(&files.path, ".pack")),
+        None => Ok(()),
+    }
+}
+
+impl<'a> Place<'a> {
+    /// A place for a file of `size` bytes or more. As in Python, the `.old`
+    /// file of an earlier pack goes first: there may be no room for three.
+    pub fn new(storage: &'a FileStorage, old: &Generation, size: u64) -> Result<Self> {
+        let Some(files) = &storage.files else {
+            let sibling = old.backend.sibling().ok_or_else(|| {
+                Error::Unsupported("a storage over this backend can't be packed".to_owned())
+            })?;
+            return Ok(Self::Memory(sibling));
+        };
+        remove(files, &beside(&files.path, ".old"))?;
+        check_room(&files.path, size)?;
+        let path = beside(&files.path, ".pack");
+        let file = files.directory.create(&path);
+        let file = file.map_err(failed("creating", &path))?;
+        let pack = Pack {
+            storage,
+            files,
+            path,
+            file,
+        };
+        pack.keep_permissions();
+        Ok(Self::Disk(pack))
+    }
+
+    /// The file to be written.
+    pub fn backend(&self) -> Result<Arc<dyn Backend>> {
+        match self {
+            Self::Memory(backend) => Ok(Arc::clone(backend)),
+            Self::Disk(pack) => pack.named(&pack.path),
+        }
+    }
+
+    /// The same file under the name that it will have.
+    pub fn final_backend(&self) -> Result<Arc<dyn Backend>> {
+        match self {
+            Self::Memory(backend) => Ok(Arc::clone(backend)),
+            Self::Disk(pack) => pack.named(&pack.files.path),
+        }
+    }
+
+    /// Puts the packed file, which is durable, in the place of the old one.
+    /// An error that is returned with success came after that: nobody knows
+    /// which file a power cut would leave.
+    pub fn take(&self) -> Result<Option<Error>> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::Disk(pack) => pack.take(),
+        }
+    }
+}
+
+impl Pack<'_> {
+    fn named(&self, path: &Path) -> Result<Arc<dyn Backend>> {
+        let file = self.file.try_clone();
+        let file = file.map_err(failed("opening again", &self.path))?;
+        Ok(Arc::new(FileBackend::new(file, path.to_owned())))
+    }
+
+    /// Whoever may read the storage may still do so.
+    fn keep_permissions(&self) {
+        let kept = std::fs::metadata(&self.files.path)
+            .and_then(|metadata| self.file.set_permissions(metadata.permissions()));
+        if let Err(why) = kept {
+            let what = format!("the packed file gets permissions of its own: {why}");
+            self.storage.say(Level::Warning, &what);
+        }
+    }
+
+    /// One rename, so that there is always one whole file under the name of
+    /// the storage. The link is made before: until the rename, it is a second
+    /// name for the same file.
+    fn take(&self) -> Result<Option<Error>> {
+        let (path, old) = (&self.files.path, beside(&self.files.path, ".old"));
+        let directory = &self.files.directory;
+        if self.storage.pack_keep_old {
+            let linked = directory.link(path, &old);
+            linked.map_err(failed(
+                "keeping the old file (pack-keep-old needs hard links) as",
+                &old,
+            ))?;
+        }
+        if let Err(error) = directory.rename(&self.path, path) {
+            if self.storage.pack_keep_old {
+                // It would do no harm.
+                let _ = directory.remove(&old);
+            }
+            return Err(failed("renaming the packed file to", path)(error));
+        }
+        let synced = directory.sync(path);
+        Ok(synced
+            .map_err(failed("syncing the directory of", path))
+            .err())
+    }
+}
+
+impl Drop for Pack<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.files.directory.remove(&self.path) {
+            let what = format!("{} could not be removed: {error}", self.path.display());
+            self.storage.say(Level::Warning, &what);
+        }
+    }
+}
+
+/// Removes the index, which belongs to the old file, for good. To be called
+/// with `Files::saved` held, so that nobody writes it again.
+pub(super) fn remove_index(files: &Files) -> Result<()> {
+    remove(files, &beside(&files.path, ".index"))?;
+    let synced = files.directory.sync(&files.path);
+    synced.map_err(failed("syncing the directory of", &files.path))
+}
+
+fn remove(files: &Files, path: &Path) -> Result<()> {
+    let removed = files.directory.remove(path);
+    removed.map_err(failed("removing", path))
+}
+
+/// Fails at once if the disk can't take what the file will have at least.
+fn check_room(path: &Path, size: u64) -> Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let Ok(stat) = rustix::fs::statvfs(directory) else {
+        return Ok(());
+    };
+    let room = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if room < size {
+        let what = format!("the packed file needs at least {size} bytes, and {room} are free");
+        let full = io::Error::new(io::ErrorKind::StorageFull, what);
+        return Err(failed("packing", path)(full));
+    }
+    Ok(())
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
+    let file = path.to_owned();
+    move |source| Error::Io {
+        doing,
+        file: file.clone(),
+        source,
+    }
+}

@@ -1,0 +1,106 @@
+//! Whether a pack runs, how far it is, and who stands in its way.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// How often a waiting pack looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The packing of one storage.
+#[derive(Debug, Default)]
+pub(crate) struct Packing {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: bool,
+    progress: String,
+    /// How many prepared transactions hold back-pointers.
+    holders: usize,
+}
+
+/// The one pack that runs; ends when it is dropped.
+pub(super) struct Running(Arc<Packing>);
+
+/// Held by a transaction from its first back-pointer until it is in the file
+/// or aborted. No pack begins to read the file before: it would not see that
+/// the record that is pointed to must be kept.
+#[derive(Debug)]
+pub(crate) struct BackPointers(Arc<Packing>);
+
+impl Packing {
+    /// Begins a pack, unless there is one.
+    pub(super) fn begin(self: &Arc<Self>) -> Result<Running> {
+        let mut state = self.state();
+        if state.running {
+            return Err(Error::Pack("Already packing".to_owned()));
+        }
+        state.running = true;
+        "starting".clone_into(&mut state.progress);
+        Ok(Running(Arc::clone(self)))
+    }
+
+    /// The right to use back-pointers; `None` while a pack runs.
+    pub(crate) fn back_pointers(self: &Arc<Self>) -> Option<BackPointers> {
+        let mut state = self.state();
+        if state.running {
+            return None;
+        }
+        state.holders += 1;
+        Some(BackPointers(Arc::clone(self)))
+    }
+
+    /// How far the pack is, if one runs.
+    pub(crate) fn progress(&self) -> Option<String> {
+        let state = self.state();
+        state.running.then(|| state.progress.clone())
+    }
+
+    pub(super) fn set_progress(&self, progress: String) {
+        self.state().progress = progress;
+    }
+
+    /// Waits until no pack runs.
+    pub(crate) fn wait_for_end(&self) {
+        let state = self.state();
+        let waited = self.changed.wait_while(state, |state| state.running);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// Waits until no prepared transaction holds back-pointers: new ones get
+    /// no right to, and those that have it end in time, by the limit that the
+    /// server sets. `stop` may end the waiting by an error.
+    pub(super) fn wait_for_back_pointers(&self, stop: impl Fn() -> Result<()>) -> Result<()> {
+        let mut state = self.0.state();
+        while state.holders > 0 {
+            stop()?;
+            let waited = self.0.changed.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.state().running = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for BackPointers {
+    fn drop(&mut self) {
+        self.0.state().holders -= 1;
+        self.0.changed.notify_all();
+    }
+}

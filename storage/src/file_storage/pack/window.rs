@@ -1,0 +1,156 @@
+//! Reading a file from front to back, by large pieces, record by record.
+
+use byteorder::{BE, ByteOrder};
+use zeo_proto::Tid;
+
+use super::super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::super::walk::{Txn, check_record};
+use crate::Result;
+
+/// Length of the copy of the length at the end of a transaction.
+const LENGTH_LEN: u64 = 8;
+
+/// The piece of the file that is being read.
+pub(super) struct Window<'a> {
+    reader: Reader<'a>,
+    piece: usize,
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl<'a> Window<'a> {
+    /// A window on what `reader` sees that moves by steps of `piece` bytes.
+    pub fn new(reader: Reader<'a>, piece: usize) -> Self {
+        Self {
+            reader,
+            piece,
+            bytes: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// The bytes at `position`, or an error that names it. Reads at least a
+    /// piece, so `length` may be what a record claims.
+    pub fn bytes(&mut self, position: u64, length: u64) -> Result<&[u8]> {
+        let room = self.reader.end.saturating_sub(position);
+        let wanted = usize::try_from(length).ok().filter(|_| length <= room);
+        let Some(length) = wanted else {
+            let what = format!("the file ends within {length} bytes");
+            return Err(self.reader.corrupt(position, what));
+        };
+        if self.offset(position, length).is_none() {
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            // What large records took is given back.
+            self.bytes.clear();
+            self.bytes.shrink_to(self.piece.max(length));
+            self.bytes.resize(self.piece.max(length).min(room), 0);
+            self.at = position;
+            let read = self.reader.read_exact(&mut self.bytes, position);
+            read.inspect_err(|_| self.bytes.clear())?;
+        }
+        let offset = self.offset(position, length).unwrap_or(0);
+        Ok(self.bytes.get(offset..offset + length).unwrap_or_default())
+    }
+
+    fn offset(&self, position: u64, length: usize) -> Option<usize> {
+        let offset = usize::try_from(position.checked_sub(self.at)?).ok()?;
+        let end = offset.checked_add(length)?;
+        (end <= self.bytes.len()).then_some(offset)
+    }
+
+    /// The transaction at `position`, whose lengths add up, whose status is
+    /// one that a finished transaction has, and whose tid is later than
+    /// `last`: what Python's packer checks.
+    pub fn txn(&mut self, position: u64, last: Tid) -> Result<Txn> {
+        let reader = self.reader;
+        let bytes = self.bytes(position, TXN_HEADER_LEN)?;
+        let bytes = bytes.first_chunk().copied().unwrap_or_default();
+        let header = TxnHeader::parse(&bytes);
+        let txn = Txn { position, header };
+        if header.tid <= last {
+            let what = format!("transaction {} is not later than the last", header.tid);
+            return Err(reader.corrupt(position, what));
+        }
+        if !matches!(header.status, b' ' | b'p' | b'u') {
+            let what = "the transaction is unfinished, or has an unknown status";
+            return Err(reader.corrupt(position, what));
+        }
+        if header.length < header.header_len() || txn.end() > reader.end {
+            let what = "the transaction has an impossible length";
+            return Err(reader.corrupt(position, what));
+        }
+        Ok(txn)
+    }
+
+    /// Fails unless the transaction ends in its length once more.
+    pub fn check_end(&mut self, txn: &Txn) -> Result<()> {
+        let bytes = self.bytes(txn.records_end(), LENGTH_LEN)?;
+        if BE::read_u64(bytes) != txn.header.length {
+            let what = "the transaction's length differs between its two ends";
+            return Err(self.reader.corrupt(txn.position, what));
+        }
+        Ok(())
+    }
+
+    /// The header of the record at `position` of this transaction.
+    pub fn record(&mut self, position: u64, txn: &Txn) -> Result<DataHeader> {
+        let reader = Reader {
+            end: txn.records_end(),
+            ..self.reader
+        };
+        let header = self.header(position)?;
+        check_record(&reader, txn.position, position, &header)?;
+        Ok(header)
+    }
+
+    /// The header of the record at `position`, back-pointer included.
+    pub fn header(&mut self, position: u64) -> Result<DataHeader> {
+        // Behind the last record stands a length.
+        let bytes = self.bytes(position, DATA_HEADER_LEN + LENGTH_LEN)?;
+        let (header, rest) = bytes
+            .split_first_chunk::<{ DATA_HEADER_LEN as usize }>()
+            .unwrap_or((&[0; DATA_HEADER_LEN as usize], &[]));
+        let Some(mut header) = DataHeader::parse(header) else {
+            let what = "the record belongs to a version";
+            return Err(self.reader.corrupt(position, what));
+        };
+        if header.plen == 0 {
+            header.back = rest.first_chunk().copied().map_or(0, u64::from_be_bytes);
+        }
+        if header.prev >= position || header.back >= position {
+            let what = "the record leads to a record that is not before it";
+            return Err(self.reader.corrupt(position, what));
+        }
+        Ok(header)
+    }
+
+    /// Where the data stand that a record of `header` at `position` holds,
+    /// itself or by back-pointers, and their length; `None` when the object
+    /// is gone there.
+    pub fn data_of(&mut self, position: u64, header: &DataHeader) -> Result<Option<(u64, u64)>> {
+        let (mut position, mut found) = (position, *header);
+        while found.plen == 0 {
+            if found.back == 0 {
+                return Ok(None);
+            }
+            let next = self.header(found.back)?;
+            if next.oid != header.oid {
+                let what = format!("the back-pointer leads to object {}", next.oid);
+                return Err(self.reader.corrupt(position, what));
+            }
+            position = found.back;
+            found = next;
+        }
+        Ok(Some((position.saturating_add(DATA_HEADER_LEN), found.plen)))
+    }
+
+    /// How much is read at once.
+    pub fn piece(&self) -> u64 {
+        self.piece as u64
+    }
+
+    /// What is read.
+    pub fn reader(&self) -> Reader<'a> {
+        self.reader
+    }
+}

@@ -1,0 +1,145 @@
+//! Which objects a record refers to: what a pack follows.
+//!
+//! The pickles of a record, class and state, hold references as persistent
+//! ids of these forms (ZODB `serialize`):
+//!
+//! ```text
+//! oid                         of an object whose class is not known yet
+//! (oid, class)                the usual one
+//! ['w', (oid,)], ['w', (oid, database)], [oid]
+//!                             weak: does not keep the object
+//! ['n', (database, oid)], ['m', (database, oid, class)]
+//!                             into another database
+//! ```
+//!
+//! So those that are lists don't count, as in Python's `referencesf`. An oid
+//! is bytes, or text where Python 2 wrote it and all of it is ASCII.
+
+use std::io;
+
+use zeo_proto::pickle::{self, Policy, Unpickler};
+use zeo_proto::{Oid, Value};
+
+use crate::record::decompress;
+
+/// How large a compressed record may become, in bytes.
+const PLAIN_MAX: u64 = 1 << 30;
+
+/// Why the references of a record can't be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It begins as a compressed record, and is none.
+    #[error("it can't be decompressed: {0}")]
+    Compressed(#[from] io::Error),
+    /// One of its two pickles is broken, or missing.
+    #[error("{0}")]
+    Pickle(#[from] pickle::Error),
+    /// A persistent id is none of ZODB's.
+    #[error("a reference has a form that ZODB does not know: {0:.200}")]
+    Form(String),
+}
+
+/// The objects of this database that a record refers to, weakly or not at
+/// all excepted, in the order of the record; an object may occur again.
+pub fn references(record: &[u8]) -> Result<Vec<Oid>, Unreadable> {
+    let plain = decompress(record, PLAIN_MAX)?;
+    // One for both: the state may use what the class pickle has memoized.
+    let mut pickles = Unpickler::new(&plain, &Policy::FILE);
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        for id in pickles.persistent_ids()? {
+            found.extend(referred(&id)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The object that a persistent id names, if it is one of this database that
+/// is kept by that.
+fn referred(id: &Value<'_>) -> Result<Option<Oid>, Unreadable> {
+    let oid = match id {
+        Value::List(_) => return Ok(None),
+        Value::Tuple(items) => items.first(),
+        oid => Some(oid),
+    };
+    let bytes = match oid {
+        Some(Value::Bytes(bytes)) => bytes.as_ref(),
+        Some(Value::Str(text)) => text.as_bytes(),
+        _ => &[],
+    };
+    match Oid::from_slice(bytes) {
+        Some(oid) => Ok(Some(oid)),
+        None => Err(Unreadable::Form(format!("{id:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::compress;
+
+    /// A record of a class pickle and this state.
+    fn record(state: &[u8]) -> Vec<u8> {
+        [b"\x80\x03ca\nC\nq\x00.\x80\x03", state].concat()
+    }
+
+    fn numbers(record: &[u8]) -> Vec<u64> {
+        let found = references(record).unwrap();
+        found.iter().map(|oid| oid.as_u64()).collect()
+    }
+
+    const ONE: &[u8] = b"C\x08\0\0\0\0\0\0\0\x01";
+
+    #[test]
+    fn every_form() {
+        let (memoized, text) = (b"h\0", b"U\x08\0\0\0\0\0\0\0\x02");
+        let large = b"C\x08\xff\0\0\0\0\0\0\x03";
+        let cases: &[(&[&[u8]], &[u64])] = &[
+            (&[ONE, b"Q."], &[1]),
+            (&[text, b"Q."], &[2]),
+            (&[large, b"Q."], &[0xff00_0000_0000_0003]),
+            (&[b"(", ONE, memoized, b"tQ", ONE, b"Q\x86."], &[1, 1]),
+            (&[b"(", text, b"ca\nD\ntQ."], &[2]),
+            (&[b"]q\x01(X\x01\0\0\0w", ONE, b"\x85eQ."], &[]),
+            (&[b"]", ONE, b"aQ."], &[]),
+            (&[b"]q\x01(X\x01\0\0\0nX\x01\0\0\0d", ONE, b"\x86eQ."], &[]),
+            (&[b"N."], &[]),
+        ];
+        for (state, expected) in cases {
+            let record = record(&state.concat());
+            assert_eq!(numbers(&record), *expected, "{}", record.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn both_pickles_count() {
+        let class = [b"\x80\x03(ca\nC\n", ONE, b"Qt.\x80\x03N."].concat();
+        assert_eq!(numbers(&class), [1]);
+    }
+
+    #[test]
+    fn compressed_records() {
+        let many = (0..100_u8).flat_map(|n| [b"C\x08\0\0\0\0\0\0\0".to_vec(), vec![n, b'Q']]);
+        let state = [b"(".to_vec(), many.flatten().collect(), b"t.".to_vec()].concat();
+        let zipped = compress(record(&state));
+        assert!(zipped.starts_with(b".z"));
+        assert!(numbers(&zipped).into_iter().eq(0..100));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        let missing_state = b"\x80\x03ca\nC\nq\x00.";
+        let wrong_form = record(b"K\x01Q.");
+        let wrong_length = record(b"C\x02abQ.");
+        let cases: [&[u8]; 5] = [
+            b"",
+            missing_state,
+            &wrong_form,
+            &wrong_length,
+            b".znot zipped",
+        ];
+        for record in cases {
+            assert!(references(record).is_err(), "{}", record.escape_ascii());
+        }
+    }
+}
