@@ -151,7 +151,7 @@ class History:
                 data = self.storage.loadSerial(oid, old)
             except KeyError:
                 data, old = None, None
-            self.storage.restore(oid, meta.tid, data, '', old, meta)
+            self.storage.restore(oid, tid(self.number), data, '', old, meta)
 
     def pack(self):
         try:

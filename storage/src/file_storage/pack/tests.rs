@@ -1,1 +1,6 @@
+//! Tests of packing.
 
+mod crashes;
+mod online;
+mod python;
+mod support;
