@@ -24,65 +24,8 @@ use crate::lock_table::{Claim, ClientId, LockTable};
 use crate::log_writer::Queued;
 use crate::mailbox::{Event, Mailbox, Notice};
 use crate::order::{Rule, is_broken};
+pub use crate::request::Request;
 use crate::stats::Stats;
-
-/// What sessions, the log writer and the server ask for.
-#[derive(Debug)]
-pub enum Request {
-    /// Enter a client for invalidations; answered by `Event::Registered`.
-    Subscribe {
-        /// The client.
-        client: ClientId,
-        /// Where it is reached.
-        mailbox: Mailbox,
-    },
-    /// The client is gone: forget it, and abort what it had not finished.
-    Unsubscribe {
-        /// The client.
-        client: ClientId,
-    },
-    /// Locks for a vote; answered by `Event::Granted` when it is its turn.
-    Lock {
-        /// The client.
-        client: ClientId,
-        /// Which vote of the client it is for; the grant names it again.
-        vote: u64,
-        /// What it needs.
-        claim: Claim,
-    },
-    /// The transaction is aborted: its locks go to the next.
-    Release {
-        /// The client.
-        client: ClientId,
-    },
-    /// Commit; answered by `Event::Finished` or `Event::FinishFailed`.
-    Finish {
-        /// The client.
-        client: ClientId,
-        /// The transaction, prepared under the client's locks.
-        prepared: Prepared,
-        /// The tid to commit under, if the client gave one.
-        tid: Option<Tid>,
-    },
-    /// What changed since; answered by `Event::Invalidations`.
-    Invalidations {
-        /// The client.
-        client: ClientId,
-        /// The last tid that the client has seen.
-        since: Tid,
-    },
-    /// The log writer is done with a batch.
-    Appended {
-        /// The clients, one a transaction.
-        clients: Vec<ClientId>,
-        /// The transactions, in the order of their tids.
-        commits: Vec<Commit>,
-        /// Whether they are durable.
-        result: zeo_storage::Result<()>,
-    },
-    /// Finish what has begun to finish, then close all clients and end.
-    Stop,
-}
 
 struct Client {
     mailbox: Mailbox,
@@ -211,6 +154,13 @@ impl Coordinator {
                 result,
             } => {
                 self.appended(clients, commits, result);
+            }
+            Request::TellSizes { told } => {
+                let storage = &self.parts.storage;
+                let notice = Notice::info(storage.len(), storage.size());
+                self.tell(notice, None);
+                // Who has asked may be gone.
+                let _ = told.try_send(());
             }
             Request::Stop => self.stop(),
         }
@@ -400,12 +350,16 @@ impl Coordinator {
         if self.clients.len() <= usize::from(self.clients.contains_key(&committer)) {
             return;
         }
+        self.tell(Notice::invalidate(tid, oids), Some(committer));
+    }
+
+    fn tell(&mut self, notice: Notice, except: Option<ClientId>) {
         self.announced = true;
-        let notice = Arc::new(Notice::invalidate(tid, oids));
+        let notice = Arc::new(notice);
         let full: Vec<ClientId> = self
             .clients
             .iter()
-            .filter(|&(&client, _)| client != committer)
+            .filter(|&(&client, _)| Some(client) != except)
             .filter(|(_, entry)| {
                 !entry
                     .mailbox

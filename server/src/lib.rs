@@ -17,6 +17,7 @@ mod model;
 pub mod options;
 mod order;
 pub mod pidfile;
+pub mod request;
 pub mod run;
 pub mod schema;
 pub mod server;

@@ -68,7 +68,10 @@ pub struct StorageHandle {
 impl StorageHandle {
     /// The answer to `server_status`.
     pub fn status(&self) -> Value<'static> {
-        let status = self.stats.status(self.storage.last_tid());
+        let mut status = self.stats.status(self.storage.last_tid());
+        if let Some(progress) = self.storage.packing() {
+            status.push(("packing", Value::Str(progress.into())));
+        }
         Value::Dict(
             status
                 .into_iter()

@@ -4,11 +4,14 @@
 //! `MappingStorage`: no undo, no restore, no deletion, and no resolution of
 //! conflicts.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
-use crate::file_storage::FileStorage;
+use crate::file_storage::{FileStorage, pack_stop};
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
     Revision, TransactionIter, TransactionMeta, UndoEntry, Vote,
@@ -25,6 +28,7 @@ pub struct MappingStorage {
     name: String,
     core: FileStorage,
     size: AtomicU64,
+    last_pack: Mutex<Tid>,
 }
 
 impl MappingStorage {
@@ -35,7 +39,22 @@ impl MappingStorage {
             name: name.into(),
             core: FileStorage::in_memory()?,
             size: AtomicU64::new(0),
+            last_pack: Mutex::default(),
         })
+    }
+
+    /// What the transactions up to `stop` add to the size.
+    fn size_until(&self, stop: Tid) -> Result<u64> {
+        let mut oids = HashSet::new();
+        let mut size = 0;
+        for transaction in self.core.iterator(None, Some(stop))? {
+            for record in (transaction?.records)() {
+                let record = record?;
+                oids.insert(record.oid);
+                size += REVISION_SIZE + record.data.map_or(0, |data| data.len() as u64);
+            }
+        }
+        Ok(size + OBJECT_SIZE * oids.len() as u64)
     }
 }
 
@@ -162,8 +181,30 @@ impl Storage for MappingStorage {
         self.core.publish(commit);
     }
 
-    fn pack(&self, _time: f64, _gc: Option<bool>) -> Result<()> {
-        Err(unsupported("pack"))
+    /// By the rules of FileStorage, except that there is no going back behind
+    /// an earlier pack. (Python's removes unreachable objects that are younger
+    /// than the pack time as well.)
+    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let stop = pack_stop(time)?;
+        let mut last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner);
+        match stop.cmp(&last) {
+            Less => return Err(Error::Value("Already packed to a later time".to_owned())),
+            Equal => return Ok(()),
+            Greater => {}
+        }
+        let before = self.size_until(stop)?;
+        self.core.pack(time, gc)?;
+        *last = stop;
+        let freed = before.saturating_sub(self.size_until(stop)?);
+        self.size.fetch_sub(freed, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn packing(&self) -> Option<String> {
+        self.core.packing()
     }
 
     fn save_index(&self) -> Result<()> {
@@ -258,6 +299,20 @@ mod tests {
         for error in missing {
             assert!(matches!(error, Some(Error::NoObject(_))), "{error:?}");
         }
+    }
+
+    #[test]
+    fn packs() {
+        let storage = MappingStorage::new("here").unwrap();
+        let record = "\u{28}X\0\0\0\0t.N.";
+        commit(&storage, 10, &[store(0, 0, record), store(1, 0, record)]);
+        commit(&storage, 20, &[store(0, 10, record)]);
+        storage.pack(1e9, None).unwrap();
+        assert_eq!((storage.len(), storage.size()), (1, 50 + 100 + record.len() as u64));
+        assert!(storage.load_before(Oid::new(0), Tid::new(20)).unwrap().is_none());
+        storage.pack(1e9, None).unwrap();
+        let refused = storage.pack(1e8, None);
+        assert!(matches!(refused, Err(Error::Value(_))), "{refused:?}");
     }
 
     #[test]

@@ -103,6 +103,9 @@ impl Storage for Interrupted {
         world::interrupt();
         self.inner.publish(commit);
     }
+    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
+        self.inner.pack(time, gc)
+    }
     fn save_index(&self) -> Result<()> {
         self.inner.save_index()
     }

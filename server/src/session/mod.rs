@@ -9,6 +9,7 @@
 mod commit;
 mod iterators;
 mod job;
+mod packing;
 mod reading;
 mod start;
 mod undo_info;

@@ -75,7 +75,7 @@ impl Session {
                 value(Value::None)
             }
             Call::Ping => value(Value::None),
-            Call::Pack { .. } => Err(not_yet("pack is not supported yet")),
+            Call::Pack { time, wait } => self.pack(storage, id, time, wait),
             Call::Blob { method } => {
                 Err(not_yet(&format!("{method}: blobs are not supported yet")))
             }

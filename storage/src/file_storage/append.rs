@@ -37,8 +37,9 @@ impl FileStorage {
     /// Writes the batch and syncs once; a failure takes back all of it and
     /// latches the storage.
     pub(super) fn append_batch(&self, batch: &mut [Commit]) -> Result<()> {
-        self.check_writable()?;
         let mut writer = self.writer();
+        // With the writer in hand: a pack may have failed meanwhile.
+        self.check_writable()?;
         let generation = self.generation();
         let backend = &*generation.backend;
         let start = writer.end;

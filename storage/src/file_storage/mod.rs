@@ -31,6 +31,7 @@ pub(crate) mod walk;
 
 pub use self::core::FileStorage;
 pub use self::open::Options;
+pub(crate) use self::pack::pack_stop;
 
 #[cfg(test)]
 mod golden;

@@ -39,6 +39,7 @@ pub(super) use self::copy::Move;
 use self::copy::{Rest, copy_to_pack_time};
 use self::output::Output;
 use self::place::Place;
+pub(crate) use self::time::stop as pack_stop;
 use self::reach::Reach;
 use self::state::Running;
 use self::watch::{Watch, check};
@@ -60,7 +61,7 @@ impl FileStorage {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let stop = time::stop(time)?;
+        let stop = pack_stop(time)?;
         if self.generation().index.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// The last tid that belongs to a pack to `time`, in seconds since 1970: as
 /// in Python, the minutes from the calendar, the rest as a float.
-pub(super) fn stop(time: f64) -> Result<Tid> {
+pub(crate) fn stop(time: f64) -> Result<Tid> {
     /// Seconds in one unit of the lower half of a tid.
     const UNIT: f64 = 60.0 / 4_294_967_296.0;
     /// As far as a tid reaches.

@@ -1,0 +1,71 @@
+//! What a coordinator can be asked for.
+
+use crossbeam_channel::Sender;
+use zeo_proto::Tid;
+use zeo_storage::storage::{Commit, Prepared};
+
+use crate::lock_table::{Claim, ClientId};
+use crate::mailbox::Mailbox;
+
+/// What sessions, the log writer and the server ask for.
+#[derive(Debug)]
+pub enum Request {
+    /// Enter a client for invalidations; answered by `Event::Registered`.
+    Subscribe {
+        /// The client.
+        client: ClientId,
+        /// Where it is reached.
+        mailbox: Mailbox,
+    },
+    /// The client is gone: forget it, and abort what it had not finished.
+    Unsubscribe {
+        /// The client.
+        client: ClientId,
+    },
+    /// Locks for a vote; answered by `Event::Granted` when it is its turn.
+    Lock {
+        /// The client.
+        client: ClientId,
+        /// Which vote of the client it is for; the grant names it again.
+        vote: u64,
+        /// What it needs.
+        claim: Claim,
+    },
+    /// The transaction is aborted: its locks go to the next.
+    Release {
+        /// The client.
+        client: ClientId,
+    },
+    /// Commit; answered by `Event::Finished` or `Event::FinishFailed`.
+    Finish {
+        /// The client.
+        client: ClientId,
+        /// The transaction, prepared under the client's locks.
+        prepared: Prepared,
+        /// The tid to commit under, if the client gave one.
+        tid: Option<Tid>,
+    },
+    /// What changed since; answered by `Event::Invalidations`.
+    Invalidations {
+        /// The client.
+        client: ClientId,
+        /// The last tid that the client has seen.
+        since: Tid,
+    },
+    /// The log writer is done with a batch.
+    Appended {
+        /// The clients, one a transaction.
+        clients: Vec<ClientId>,
+        /// The transactions, in the order of their tids.
+        commits: Vec<Commit>,
+        /// Whether they are durable.
+        result: zeo_storage::Result<()>,
+    },
+    /// Tell all clients how many objects there are now, in how many bytes.
+    TellSizes {
+        /// Hears when it is in all mailboxes. Must have room for that.
+        told: Sender<()>,
+    },
+    /// Finish what has begun to finish, then close all clients and end.
+    Stop,
+}

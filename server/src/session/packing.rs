@@ -1,0 +1,53 @@
+//! The call `pack`.
+
+use std::sync::Arc;
+
+use slog::{Logger, info, warn};
+use zeo_proto::Value;
+
+use super::{Answer, Outcome, Session};
+use crate::coordinator::Request;
+use crate::server::StorageHandle;
+
+impl Session {
+    /// Packs on a helper thread. As in Python, a client that may only read
+    /// may pack; and without `wait`, the answer comes at once, and only the
+    /// log tells how it ended.
+    pub(super) fn pack(
+        &mut self,
+        storage: &Arc<StorageHandle>,
+        id: &Value<'static>,
+        time: f64,
+        wait: bool,
+    ) -> Outcome {
+        let log = self.log.clone();
+        if wait {
+            let work = move |storage: &StorageHandle| pack(storage, time, &log);
+            return self.answer_later(storage, id, work);
+        }
+        if self.is_busy() {
+            return Ok(Answer::Hold);
+        }
+        let storage = Arc::clone(storage);
+        let work = move || {
+            if let Err(why) = pack(&storage, time, &log) {
+                warn!(log, "pack(time={time}) failed: {why}");
+            }
+        };
+        self.spawn(work, |_, ()| {})?;
+        Ok(Answer::Value(Value::None))
+    }
+}
+
+fn pack(storage: &StorageHandle, time: f64, log: &Logger) -> zeo_storage::Result<Value<'static>> {
+    info!(log, "pack(time={time}) started...");
+    storage.storage.pack(time, None)?;
+    info!(log, "pack(time={time}) complete");
+    // The answer comes behind the sizes, so that the client knows them.
+    let (told, done) = crossbeam_channel::bounded(1);
+    if (storage.coordinator.send(Request::TellSizes { told })).is_ok() {
+        // It fails only when the server stops.
+        let _ = done.recv();
+    }
+    Ok(Value::None)
+}
