@@ -189,7 +189,10 @@ impl Storage for MappingStorage {
             return Ok(());
         }
         let stop = pack_stop(time)?;
-        let mut last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .last_pack
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match stop.cmp(&last) {
             Less => return Err(Error::Value("Already packed to a later time".to_owned())),
             Equal => return Ok(()),
@@ -308,8 +311,16 @@ mod tests {
         commit(&storage, 10, &[store(0, 0, record), store(1, 0, record)]);
         commit(&storage, 20, &[store(0, 10, record)]);
         storage.pack(1e9, None).unwrap();
-        assert_eq!((storage.len(), storage.size()), (1, 50 + 100 + record.len() as u64));
-        assert!(storage.load_before(Oid::new(0), Tid::new(20)).unwrap().is_none());
+        assert_eq!(
+            (storage.len(), storage.size()),
+            (1, 50 + 100 + record.len() as u64)
+        );
+        assert!(
+            storage
+                .load_before(Oid::new(0), Tid::new(20))
+                .unwrap()
+                .is_none()
+        );
         storage.pack(1e9, None).unwrap();
         let refused = storage.pack(1e8, None);
         assert!(matches!(refused, Err(Error::Value(_))), "{refused:?}");

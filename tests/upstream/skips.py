@@ -45,11 +45,7 @@ NOT_APPLICABLE = [
 ]
 
 LATER = [
-    ('FileStorageTests/*Pack*', 'pack'),
-    ('FileStorageTests/*RedundantPack', 'pack'),
-    ('MappingStorageTests/*Pack*', 'pack'),
-    ('testZeo-misc2/FileStorageRecoveryTests.*Pack*', 'pack'),
-    ('testZeo-misc2/IExternalGC_test', 'pack'),
+    ('testZeo-misc2/IExternalGC_test', 'blobs'),
     ('BlobAdaptedFileStorageTests/*', 'blobs'),
     ('BlobWritableCacheTests/*', 'blobs'),
     ('ClientStorageNonSharedBlobsBlobTests/*', 'blobs'),

@@ -273,7 +273,7 @@ mod tests {
             index.set(Oid::new(number), 10 + number % 3);
         }
         index.change_all(|position| if position == 10 { 0 } else { position * 2 });
-        let left = |number: u64| number % 3 > 0;
+        let left = |number: u64| !number.is_multiple_of(3);
         let expected: Vec<_> = numbers.iter().copied().filter(|&n| left(n)).collect();
         assert_eq!(index.len(), expected.len() as u64);
         for number in numbers {

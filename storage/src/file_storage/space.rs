@@ -227,13 +227,13 @@ mod tests {
 
     #[test]
     fn whoever_drops_what_is_written_does_not_wait_for_the_disk() {
-        let disk = Disk::default();
+        let disk = Arc::new(Disk::default());
         disk.size.store(100 * PIECE, Ordering::Relaxed);
-        let space = Space::new(4);
-        let mut written = space.reserve(&disk, 100).unwrap();
+        let space = Space::new(Arc::clone(&disk) as Arc<dyn Backend>, 4);
+        let mut written = space.reserve(100).unwrap();
         written.written();
         *disk.meanwhile.lock().unwrap() = Some(written);
-        space.reserve(&disk, 2 * PIECE).unwrap();
+        space.reserve(2 * PIECE).unwrap();
         assert!(disk.meanwhile.lock().unwrap().is_none());
     }
 
@@ -247,9 +247,6 @@ mod tests {
         assert!(error.contains("Data.fs"), "{error}");
         drop(held);
         space.reserve(200).unwrap();
-        assert!(matches!(
-            space.reserve(u64::MAX),
-            Err(Error::Value(_))
-        ));
+        assert!(matches!(space.reserve(u64::MAX), Err(Error::Value(_))));
     }
 }

@@ -39,9 +39,9 @@ pub(super) use self::copy::Move;
 use self::copy::{Rest, copy_to_pack_time};
 use self::output::Output;
 use self::place::Place;
-pub(crate) use self::time::stop as pack_stop;
 use self::reach::Reach;
 use self::state::Running;
+pub(crate) use self::time::stop as pack_stop;
 use self::watch::{Watch, check};
 use super::core::FileStorage;
 use super::format::Reader;
@@ -109,10 +109,7 @@ impl FileStorage {
         let held = self.switch(&place, &mut last)?;
         self.tell_end(sizes, held, begun.elapsed());
         drop(last);
-        // After a failure nobody knows which file the index would belong to.
-        if self.failure.get().is_none()
-            && let Err(error) = self.write_index(true)
-        {
+        if let Err(error) = self.write_index(true) {
             self.say(Level::Warning, &format!("the index was not saved: {error}"));
         }
         Ok(())
@@ -140,8 +137,8 @@ impl FileStorage {
         let backend = place.final_backend()?;
         let take = || place.take();
         let failure = self.space.move_to(Arc::clone(&backend), end, room, take)?;
-        if let Some(error) = failure {
-            self.latch(&error);
+        if let Some(error) = &failure {
+            self.latch(error);
         }
         let old_end = std::mem::replace(&mut writer.end, end);
         self.publish_generation(last, backend);
@@ -149,7 +146,10 @@ impl FileStorage {
         let held = begun.elapsed();
         // Room that was reserved behind the end goes back to the disk.
         let _ = last.old.backend.truncate(old_end);
-        Ok(held)
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(held),
+        }
     }
 
     /// Makes the packed file the one that is read, between two publications
@@ -168,7 +168,10 @@ impl FileStorage {
 
     /// Where a transaction that was appended to an older file stands in the
     /// file of today; with the lock under which to make it visible.
-    pub(super) fn place_in(&self, prepared: &Prepared) -> (MutexGuard<'_, Vec<Move>>, Option<Span>) {
+    pub(super) fn place_in(
+        &self,
+        prepared: &Prepared,
+    ) -> (MutexGuard<'_, Vec<Move>>, Option<Span>) {
         let moves = self.moves();
         let since = moves.iter().skip(prepared.generation);
         let span = prepared.written.map(|span| {

@@ -25,8 +25,8 @@ pub(super) struct Output {
     buffer: Vec<u8>,
     /// Where the transaction at work begins.
     txn: u64,
-    /// The length of its header with texts, if these end in a seal.
-    sealed: Option<u64>,
+    /// Its header, if the texts end in a seal.
+    sealed: Option<TxnHeader>,
     synced: u64,
     /// Up to where the file system has promised room.
     pub room: u64,
@@ -56,7 +56,7 @@ impl Output {
     pub fn begin(&mut self, header: &TxnHeader, texts: &[u8]) -> Result<u64> {
         self.txn = self.end();
         let ending = texts.last_chunk().map(Ending::parse);
-        self.sealed = matches!(ending, Some(Ending::Sealed(_))).then(|| header.header_len());
+        self.sealed = matches!(ending, Some(Ending::Sealed(_))).then_some(*header);
         self.add(&header.encode())?;
         self.add(texts)?;
         Ok(self.txn)
@@ -88,8 +88,8 @@ impl Output {
         let length = self.end().saturating_sub(self.txn);
         self.put(&length.to_be_bytes(), self.txn.saturating_add(LENGTH_AT))?;
         self.add(&length.to_be_bytes())?;
-        if let Some(header_len) = self.sealed {
-            self.seal(length, header_len)?;
+        if let Some(header) = self.sealed {
+            self.seal(length, &header)?;
         }
         match self.buffer.len() >= PIECE {
             true => self.flush(),
@@ -98,10 +98,12 @@ impl Output {
     }
 
     /// All before it is durable when the file takes its place.
-    fn seal(&mut self, length: u64, header_len: u64) -> Result<()> {
+    fn seal(&mut self, length: u64, header: &TxnHeader) -> Result<()> {
+        let header_len = header.header_len();
         let mut seal = Seal {
             position: self.txn,
             length,
+            status: header.status,
             durable: self.txn,
             checksum: 0,
         };

@@ -234,7 +234,13 @@ impl Reach {
     /// The index of the packed file, when all that is kept has moved.
     pub fn take_index(&mut self) -> Index {
         let mut index = std::mem::take(&mut self.words);
-        index.change_all(|word| if word & MOVED == 0 { 0 } else { word & POSITION });
+        index.change_all(|word| {
+            if word & MOVED == 0 {
+                0
+            } else {
+                word & POSITION
+            }
+        });
         index
     }
 }
@@ -278,13 +284,7 @@ impl Marking<'_> {
         Ok(())
     }
 
-    fn reach(
-        &self,
-        words: &Index,
-        oid: Oid,
-        from: Option<u64>,
-        wave: &mut Vec<u64>,
-    ) -> Result<()> {
+    fn reach(&self, words: &Index, oid: Oid, from: Option<u64>, wave: &mut Vec<u64>) -> Result<()> {
         match words.get(oid) {
             Some(word) if word & REACHABLE != 0 => {}
             Some(position) => {

@@ -1,1 +1,228 @@
+//! Packs that are killed, or that fail, at every step in the directory.
 
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::directory::{Directory, Disk};
+use super::support::{check_whole, commit, record, store, text_of};
+use crate::Storage;
+use crate::file_storage::{FileStorage, Options};
+
+/// What a pack does to the directory, in this order.
+const STEPS: [&str; 9] = [
+    "remove .pack",
+    "remove .old",
+    "create .pack",
+    "remove .index",
+    "sync",
+    "link .old",
+    "rename",
+    "sync",
+    "remove .pack",
+];
+
+/// A directory of which each step is counted, and kept as it was before.
+struct Steps {
+    done: AtomicUsize,
+    failing: Option<usize>,
+    images: Option<PathBuf>,
+    names: Mutex<Vec<String>>,
+}
+
+impl Steps {
+    fn step(&self, name: &str, path: &Path) -> io::Result<()> {
+        let number = self.done.fetch_add(1, Ordering::SeqCst);
+        let extension = path
+            .extension()
+            .map(|text| format!(" .{}", text.to_string_lossy()));
+        let shown = match name {
+            "sync" | "rename" => name.to_owned(),
+            _ => format!("{name}{}", extension.unwrap_or_default()),
+        };
+        self.names.lock().unwrap().push(shown);
+        if let Some(images) = &self.images {
+            copy_all(path.parent().unwrap(), &images.join(number.to_string()));
+        }
+        match self.failing == Some(number) {
+            true => Err(io::Error::other("the disk is broken")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Directory for std::sync::Arc<Steps> {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.step("create", path)?;
+        Disk.create(path)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step("remove", path)?;
+        Disk.remove(path)
+    }
+    fn link(&self, path: &Path, name: &Path) -> io::Result<()> {
+        self.step("link", name)?;
+        Disk.link(path, name)
+    }
+    fn rename(&self, path: &Path, over: &Path) -> io::Result<()> {
+        self.step("rename", path)?;
+        Disk.rename(path, over)
+    }
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        self.step("sync", path)?;
+        Disk.sync(path)
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A storage to be packed to second 150, with an index and an older `.old`.
+fn fill(path: &Path) -> FileStorage {
+    let storage = FileStorage::open(path, Options::default()).unwrap();
+    let root = store(&storage, 0, record(&[1, 2], "root"));
+    let objects = (1..4).map(|oid| store(&storage, oid, record(&[], "first")));
+    let all = std::iter::once(root).chain(objects).collect();
+    commit(&storage, 100, all);
+    for second in 101..200 {
+        let oid = 1 + second % 3;
+        let text = second.to_string();
+        commit(
+            &storage,
+            second,
+            vec![store(&storage, oid, record(&[], &text))],
+        );
+    }
+    storage.write_index(true).unwrap();
+    fs::write(path.with_extension("fs.old"), "old").unwrap();
+    storage
+}
+
+fn contents(storage: &FileStorage) -> Vec<Option<String>> {
+    let texts = (0..5).map(|oid| text_of(storage, oid));
+    texts
+        .chain([Some(storage.last_tid().to_string())])
+        .collect()
+}
+
+fn watched(
+    directory: &Path,
+    failing: Option<usize>,
+    images: Option<PathBuf>,
+) -> (FileStorage, std::sync::Arc<Steps>) {
+    let mut storage = fill(&directory.join("Data.fs"));
+    let steps = std::sync::Arc::new(Steps {
+        done: AtomicUsize::new(0),
+        failing,
+        images,
+        names: Mutex::default(),
+    });
+    storage.files.as_mut().unwrap().directory = Box::new(std::sync::Arc::clone(&steps));
+    (storage, steps)
+}
+
+#[test]
+fn killed_at_every_step() {
+    let (directory, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (storage, steps) = watched(directory.path(), None, Some(images.path().to_owned()));
+    let (expected, old_size) = (contents(&storage), storage.size());
+    storage.pack(150.0, None).unwrap();
+    assert_eq!(*steps.names.lock().unwrap(), STEPS);
+    let new_size = storage.size();
+    let left = ["Data.fs", "Data.fs.index", "Data.fs.lock", "Data.fs.old"];
+    assert_eq!(names(directory.path()), left);
+    assert_eq!(
+        fs::metadata(directory.path().join("Data.fs.old"))
+            .unwrap()
+            .len(),
+        old_size
+    );
+    storage.close().unwrap();
+    for (number, step) in STEPS.iter().enumerate() {
+        let path = images.path().join(number.to_string()).join("Data.fs");
+        let storage = FileStorage::open(&path, Options::default()).unwrap();
+        assert_eq!(contents(&storage), expected, "killed before {step}");
+        let size = if number < 7 { old_size } else { new_size };
+        assert_eq!(storage.size(), size, "killed before {step}");
+        check_whole(&storage);
+        commit(
+            &storage,
+            300,
+            vec![store(&storage, 1, record(&[], "later"))],
+        );
+        storage.pack(150.0, None).unwrap();
+        storage.close().unwrap();
+        let storage = FileStorage::open(&path, Options::default()).unwrap();
+        assert_eq!(text_of(&storage, 1).unwrap(), "later");
+        check_whole(&storage);
+        assert!(!names(path.parent().unwrap()).contains(&"Data.fs.pack".to_owned()));
+    }
+}
+
+#[test]
+fn failing_at_every_step() {
+    for (number, step) in STEPS.iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let (storage, _) = watched(directory.path(), Some(number), None);
+        let expected = contents(&storage);
+        let packed = storage.pack(150.0, None);
+        assert_eq!(packed.is_ok(), number == 8, "{step}: {packed:?}");
+        assert_eq!(contents(&storage), expected, "{step}");
+        check_whole(&storage);
+        let path = directory.path().join("Data.fs");
+        assert!(!path.with_extension("fs.pack").exists(), "{step}");
+        // After the rename, nobody knows what a power cut would leave.
+        assert_eq!(storage.latched().is_some(), number == 7, "{step}");
+        if storage.latched().is_none() {
+            commit(
+                &storage,
+                300,
+                vec![store(&storage, 1, record(&[], "later"))],
+            );
+        }
+        let expected = contents(&storage);
+        storage.close().unwrap();
+        let storage = FileStorage::open(&path, Options::default()).unwrap();
+        assert_eq!(contents(&storage), expected, "{step}");
+        check_whole(&storage);
+    }
+}
+
+#[test]
+fn old_file_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Data.fs");
+    fill(&path).close().unwrap();
+    let options = Options {
+        pack_keep_old: false,
+        pack_gc: false,
+        ..Options::default()
+    };
+    // What a killed pack has left.
+    fs::write(path.with_extension("fs.pack"), "half").unwrap();
+    let storage = FileStorage::open(&path, options).unwrap();
+    storage.pack(150.0, None).unwrap();
+    assert_eq!(
+        names(directory.path()),
+        ["Data.fs", "Data.fs.index", "Data.fs.lock"]
+    );
+    assert!(text_of(&storage, 3).is_some(), "garbage is kept");
+    storage.pack(150.0, Some(true)).unwrap();
+    assert!(text_of(&storage, 3).is_some(), "it has changed since");
+}

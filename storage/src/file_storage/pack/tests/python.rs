@@ -66,7 +66,10 @@ fn check_case(name: &str, file: &[u8], steps: &[Value]) -> usize {
     let mut storage = open_bytes(file);
     let mut packed = 0;
     for step in steps {
-        let (time, gc) = (step["time"].as_f64().unwrap(), step["gc"].as_bool().unwrap());
+        let (time, gc) = (
+            step["time"].as_f64().unwrap(),
+            step["gc"].as_bool().unwrap(),
+        );
         let place = format!("{name}: to {time}, garbage collection {gc}");
         let before = bytes(&storage);
         let result = storage.pack(time, Some(gc));
