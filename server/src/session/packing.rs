@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slog::{Logger, info, warn};
 use zeo_proto::Value;
 
+use super::job::Wanted;
 use super::{Answer, Outcome, Session};
 use crate::coordinator::Request;
 use crate::server::StorageHandle;
@@ -22,7 +23,7 @@ impl Session {
     ) -> Outcome {
         let log = self.log.clone();
         if wait {
-            let work = move |storage: &StorageHandle| pack(storage, time, &log);
+            let work = move |storage: &StorageHandle, _: &Wanted| pack(storage, time, &log);
             return self.answer_later(storage, id, work);
         }
         if self.is_busy() {

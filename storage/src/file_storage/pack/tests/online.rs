@@ -11,7 +11,7 @@ use super::support::{
     tid,
 };
 use crate::file_storage::{FileStorage, Options};
-use crate::storage::{OnConflict, Op};
+use crate::storage::Op;
 use crate::{Error, Result, Storage};
 
 /// The root refers to objects 1 to 9, of which each has two revisions, by
@@ -316,10 +316,6 @@ fn conflicts_are_reported_by_serials_that_moved() {
         serial: tid(104),
         data,
     };
-    let vote = storage.prepare(
-        &crate::storage::TransactionMeta::default(),
-        &mut [Ok(stale)].into_iter(),
-        OnConflict::Resolve,
-    );
+    let vote = prepare(&storage, vec![stale]);
     assert!(matches!(vote, Err(Error::Conflict(_))));
 }
