@@ -197,6 +197,9 @@ class History:
 
 def pack(path, pack_time, gc):
     """The packed file; null, or the name of an exception."""
+    if os.path.exists(path + '.index'):
+        # Python fails on that of a file with next to nothing in it.
+        os.remove(path + '.index')
     storage = FileStorage(path)
     try:
         storage.pack(pack_time, referencesf, gc=gc)

@@ -89,7 +89,7 @@ fn check_case(name: &str, file: &[u8], steps: &[Value]) -> usize {
             }
             Some(expected) => {
                 result.unwrap();
-                assert_eq!(hex::encode(bytes(&storage)), expected, "{place}");
+                check_same(&place, &storage, &hex::decode(expected).unwrap());
                 packed += 1;
             }
         }
@@ -98,6 +98,34 @@ fn check_case(name: &str, file: &[u8], steps: &[Value]) -> usize {
         storage = open_bytes(&bytes(&storage));
     }
     packed
+}
+
+/// Byte for byte, except that of several records that a transaction wrote for
+/// one object, a back-pointer leads to that to which it led before, where
+/// Python takes the first one if its data are the same.
+fn check_same(place: &str, storage: &FileStorage, expected: &[u8]) {
+    let found = bytes(storage);
+    if found == expected {
+        return;
+    }
+    assert_eq!(found.len(), expected.len(), "{place}");
+    let python = open_bytes(expected);
+    assert_eq!(everything(storage), everything(&python), "{place}");
+}
+
+/// All transactions and records, and where they stand.
+fn everything(storage: &FileStorage) -> Vec<String> {
+    let transactions = storage.iterator(None, None).unwrap().map(Result::unwrap);
+    let shown = transactions.map(|txn| {
+        let records: Vec<_> = (txn.records)()
+            .map(Result::unwrap)
+            .map(|record| (record.data.as_deref().map(hex::encode), record))
+            .collect();
+        format!("{} {} {:?} {records:?}", txn.tid, txn.status, txn.meta)
+    });
+    let index = storage.generation();
+    let index = index.index.iter().map(|entry| format!("{entry:?}"));
+    shown.chain(index.collect::<Vec<_>>()).collect()
 }
 
 /// What was written after the pack time can be read as before; without
