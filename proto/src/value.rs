@@ -71,8 +71,7 @@ impl<'a> Value<'a> {
         Value::Str(Cow::Borrowed(text))
     }
 
-    /// The byte string, if it is one. Text of ASCII characters counts too
-    /// where `ascii` protocol peers (Python 2) send it as `str`.
+    /// The byte string, if it is one.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
             Value::Bytes(bytes) => Some(bytes),

@@ -284,7 +284,8 @@ fn start_storage(
     let stats = Arc::new(Stats::new());
     let log = log.new(o!("storage" => name.to_owned()));
     // Sessions wait when the coordinator is behind. It waits for nobody, and
-    // hands over at most one transaction of each client to the log writer.
+    // hands over at most one transaction of each client to the log writer,
+    // those included that have gone since.
     let (requests, inbox) = crossbeam_channel::bounded(1024);
     let (log_writer, queue) = crossbeam_channel::unbounded();
     let parts = Parts {

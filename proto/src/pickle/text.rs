@@ -70,8 +70,8 @@ pub(super) fn unquote(line: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(out))
 }
 
-/// Text in Python's `raw-unicode-escape`: Latin-1 with `\uXXXX` and
-/// `\UXXXXXXXX`; `None` if an escape is no character.
+/// Text in Python's `raw-unicode-escape`: Latin-1, with `\u` before four hex
+/// digits and `\U` before eight; `None` if an escape is no character.
 pub(super) fn raw_unicode(line: &[u8]) -> Option<Cow<'_, str>> {
     if line.is_ascii() && !line.contains(&b'\\') {
         return std::str::from_utf8(line).ok().map(Cow::Borrowed);
