@@ -99,6 +99,18 @@ impl Tid {
         Tid(minutes << 32 | units.min(u64::from(u32::MAX)))
     }
 
+    /// The moment of this time stamp in UTC as `str(TimeStamp(tid))` shows it
+    /// in Python: `2020-01-02 03:04:05.000000`.
+    pub fn time_stamp(self) -> String {
+        let (minutes, units) = (self.0 >> 32, self.0 & 0xffff_ffff);
+        let (days, minute) = (minutes / 1440, minutes % 1440);
+        let (months, day) = (days / 31, days % 31 + 1);
+        let (year, month) = (months / 12 + 1900, months % 12 + 1);
+        let (hour, minute) = (minute / 60, minute % 60);
+        let second = units as f64 * (60.0 / UNITS_PER_MINUTE);
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:09.6}")
+    }
+
     /// The moment of this time stamp in seconds since 1970, as Python's
     /// `TimeStamp(tid).timeTime()` gives it.
     pub fn unix_time(self) -> f64 {
@@ -176,6 +188,20 @@ mod tests {
                 (back - (seconds as f64 + f64::from(nanos) / 1e9)).abs() < 1e-6,
                 "{back}"
             );
+        }
+    }
+
+    /// Made by Python: `str(TimeStamp(p64(tid)))`.
+    #[test]
+    fn stamps_are_shown_as_by_python() {
+        for (tid, expected) in [
+            (0x03d4_e258_1555_5555, "2020-01-02 03:04:05.000000"),
+            (0x03f4_7f95_5666_6666, "2023-11-14 22:13:20.250000"),
+            (0, "1900-01-01 00:00:00.000000"),
+            (0xffff_ffff, "1900-01-01 00:00:60.000000"),
+            (u64::MAX, "9917-10-14 04:15:60.000000"),
+        ] {
+            assert_eq!(Tid::new(tid).time_stamp(), expected);
         }
     }
 

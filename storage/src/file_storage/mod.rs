@@ -4,6 +4,7 @@ mod append;
 mod body;
 pub(crate) mod conflict;
 mod core;
+mod data_file;
 pub mod format;
 pub(crate) mod generation;
 pub(crate) mod history;
@@ -27,9 +28,10 @@ mod space;
 mod torn;
 pub(crate) mod undo;
 pub(crate) mod undo_log;
-pub(crate) mod walk;
+pub mod walk;
 
 pub use self::core::FileStorage;
+pub use self::data_file::DataFile;
 pub use self::open::Options;
 pub(crate) use self::pack::pack_stop;
 

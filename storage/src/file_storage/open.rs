@@ -229,7 +229,7 @@ fn opening(path: &Path) -> impl Fn(io::Error) -> Error {
     failed("opening", path)
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::Io {
         doing,
         file: path.to_owned(),

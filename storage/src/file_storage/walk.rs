@@ -12,8 +12,10 @@ const TRAILER_LEN: u64 = 8;
 
 /// A transaction in the file, whose lengths add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Txn {
+pub struct Txn {
+    /// Where it begins.
     pub position: u64,
+    /// Its header.
     pub header: TxnHeader,
 }
 
@@ -58,7 +60,7 @@ impl Txn {
 
 /// Transactions from the end to the front, by one read each. Ends after the
 /// first error.
-pub(crate) struct Backwards<'a> {
+pub struct Backwards<'a> {
     reader: Reader<'a>,
     /// Where the transaction to come ends.
     end: u64,
@@ -67,6 +69,8 @@ pub(crate) struct Backwards<'a> {
 }
 
 impl<'a> Backwards<'a> {
+    /// The transactions before the end of `reader`, which must be where one
+    /// ends.
     pub fn new(reader: Reader<'a>) -> Self {
         Self {
             reader,
@@ -128,7 +132,7 @@ impl Iterator for Backwards<'_> {
 
 /// The headers of a transaction's records with their positions. Ends after
 /// the first error.
-pub(crate) struct RecordHeaders<'a> {
+pub struct RecordHeaders<'a> {
     /// Sees no farther than the end of the transaction.
     reader: Reader<'a>,
     txn: u64,
@@ -136,6 +140,7 @@ pub(crate) struct RecordHeaders<'a> {
 }
 
 impl<'a> RecordHeaders<'a> {
+    /// The records of `txn`.
     pub fn new(reader: Reader<'a>, txn: &Txn) -> Self {
         Self {
             reader: Reader {

@@ -1,0 +1,85 @@
+//! `fstool`: care of the file of a FileStorage, as by ZODB's scripts.
+//!
+//! # How to add a subcommand
+//!
+//! 1. A module beside this one, named like the subcommand, with a struct
+//!    `Arguments` that derives `clap::Args`. Its doc comment is the help: the
+//!    first line for the list, the rest, man-like, for `fstool NAME --help`.
+//! 2. `impl Run for Arguments`: it writes its results to `context.out`, shows
+//!    how far it is by `context.progress(..)`, and tells whether it found
+//!    problems in the file ([`Verdict`]) or failed ([`Failure`]).
+//! 3. A variant in [`Command`], and a line in [`Command::arguments`].
+//!
+//! What reads or writes the format belongs into `zeo-storage`: [`DataFile`]
+//! opens a file without a lock, also beside a running server. Tables go
+//! through [`table::Table`], which also makes the JSON. Errors of writing
+//! to standard output are just passed on with `?`: main ends silently when it
+//! is a pipe that nobody reads any more.
+//!
+//! [`DataFile`]: zeo_storage::file_storage::DataFile
+//! [`Verdict`]: outcome::Verdict
+//! [`Failure`]: outcome::Failure
+
+#![allow(dead_code, reason = "more subcommands will use the shared modules")]
+
+mod context;
+mod outcome;
+mod progress;
+mod python;
+mod table;
+mod tail;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use context::{Context, Run};
+
+/// Check, show and repair the file of a FileStorage (Data.fs).
+///
+/// For the file of a stopped server, or a copy. Subcommands that only read take no lock, and may
+/// run beside a server: they see the transactions that were complete when they began.
+#[derive(Debug, Parser)]
+#[command(name = "fstool", version, infer_long_args = true, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    /// Don't show how far it is
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 all is well; 1 problems were found in the file, or it could not be done (standard \
+error tells why); 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Tail(tail::Arguments),
+}
+
+impl Command {
+    fn arguments(&self) -> &dyn Run {
+        match self {
+            Command::Tail(arguments) => arguments,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let mut context = Context::new(line.quiet);
+    let done = line.command.arguments().run(&mut context);
+    outcome::exit_code(done.and_then(|verdict| context.finish(verdict)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,85 @@
+//! `fstool tail`: ZODB's `fstail`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use sha1::{Digest, Sha1};
+use zeo_storage::file_storage::DataFile;
+use zeo_storage::file_storage::format::Reader;
+use zeo_storage::file_storage::walk::{Backwards, Txn};
+
+use crate::context::{Context, Run};
+use crate::outcome::{Result, Verdict};
+use crate::python;
+
+/// How much is read at a time.
+const PIECE: u64 = 1 << 20;
+
+/// Show the last transactions, newest first (fstail)
+///
+/// Two lines for each transaction: its time in UTC with the SHA-1 of its records, and its user,
+/// description, length (without its last 8 bytes), position, and, in brackets, the length of its
+/// header with all texts.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How many transactions
+    #[arg(short = 'n', value_name = "COUNT", default_value_t = 10)]
+    count: usize,
+    /// The file, as Data.fs
+    file: PathBuf,
+}
+
+impl Run for Arguments {
+    fn run(&self, context: &mut Context) -> Result<Verdict> {
+        let file = DataFile::open(&self.file)?;
+        file.check_magic()?;
+        for txn in Backwards::new(file.reader()).take(self.count) {
+            show(&mut context.out, &file.reader(), &txn?)?;
+        }
+        Ok(Verdict::Fine)
+    }
+}
+
+fn show(out: &mut impl Write, reader: &Reader<'_>, txn: &Txn) -> Result<()> {
+    let meta = reader.txn_meta(txn.position, &txn.header)?;
+    let text = |text: &[u8]| match text {
+        [] => "''".to_owned(),
+        text => python::bytes(text),
+    };
+    writeln!(
+        out,
+        "{}: hash={}",
+        txn.header.tid.time_stamp(),
+        hash(reader, txn)?
+    )?;
+    writeln!(
+        out,
+        "user={} description={} length={} offset={} (+{})\n",
+        text(&meta.user),
+        text(&meta.description),
+        txn.header.length,
+        txn.position,
+        txn.header.header_len()
+    )?;
+    Ok(())
+}
+
+/// The SHA-1 of the records, as they stand in the file.
+fn hash(reader: &Reader<'_>, txn: &Txn) -> Result<String> {
+    let mut hasher = Sha1::new();
+    let (mut at, end) = (txn.records_start(), txn.records_end());
+    let mut piece = Vec::new();
+    while at < end {
+        let length = PIECE.min(end - at);
+        piece.resize(usize::try_from(length).unwrap_or(0), 0);
+        reader.read_exact(&mut piece, at)?;
+        hasher.update(&piece);
+        at += length;
+    }
+    let digits = hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(digits)
+}

@@ -1,0 +1,140 @@
+//! A file of a FileStorage as tools look at it: read-only, without a lock,
+//! also while a server writes to it.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::format::{MAGIC, MAGIC_PYTHON_2, Reader};
+use super::open::{beside, failed};
+use crate::Result;
+use crate::backend::{Backend, FileBackend};
+
+/// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
+///
+/// What is appended later is not seen, and a pack that puts another file in
+/// its place does not disturb it. A server may be writing the last
+/// transactions that are seen: [`DataFile::is_in_use`] tells.
+pub struct DataFile {
+    backend: Arc<FileBackend>,
+    size: u64,
+    magic: [u8; 4],
+}
+
+impl DataFile {
+    /// Opens the file at `path`. Fails when there is none, or it can't be
+    /// read. What it holds is not looked at.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = std::path::absolute(&path).map_err(failed("opening", path.as_ref()))?;
+        let file = File::open(&path).map_err(failed("opening", &path))?;
+        let backend = Arc::new(FileBackend::new(file, path.clone()));
+        let size = backend
+            .len()
+            .map_err(failed("reading the size of", &path))?;
+        let mut magic = [0; 4];
+        backend
+            .read_at(&mut magic, 0)
+            .map_err(failed("reading", &path))?;
+        Ok(Self {
+            backend,
+            size,
+            magic,
+        })
+    }
+
+    /// Fails unless the file begins as a FileStorage of Python 3 does.
+    pub fn check_magic(&self) -> Result<()> {
+        let what = match &self.magic {
+            MAGIC => return Ok(()),
+            MAGIC_PYTHON_2 => "this is a FileStorage of Python 2; convert it with zodbupdate",
+            _ if self.size == 0 => "the file is empty",
+            _ => "this is not a FileStorage, which begins with FS30",
+        };
+        Err(self.reader().corrupt(0, what))
+    }
+
+    /// Where the file is, as an absolute path.
+    pub fn path(&self) -> &Path {
+        self.backend.path()
+    }
+
+    /// How long the file was when it was opened, in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes, for what needs to own them.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.backend) as Arc<dyn Backend>
+    }
+
+    /// Reads all of it.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader {
+            backend: &*self.backend,
+            end: self.size,
+        }
+    }
+
+    /// True when a process holds the lock of this storage at this moment, so
+    /// that the end of the file may be half written. Takes no lock to find
+    /// out. False also where that can't be told.
+    pub fn is_in_use(&self) -> bool {
+        is_locked(&beside(self.path(), ".lock"))
+    }
+}
+
+/// Whether the lock file is locked (`flock`) by the process that it names,
+/// by `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131086 0 EOF`.
+fn is_locked(path: &PathBuf) -> bool {
+    let Ok(inode) = std::fs::metadata(path).map(|found| found.ino().to_string()) else {
+        return false;
+    };
+    let holder = std::fs::read_to_string(path).unwrap_or_default();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| {
+        let mut words = line.split_whitespace().skip_while(|&word| word != "WRITE");
+        let (pid, place) = (words.nth(1), words.next());
+        pid == Some(holder.trim())
+            && place.and_then(|place| place.rsplit(':').next()) == Some(&inode)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file_storage::{FileStorage, Options};
+
+    #[test]
+    fn tells_whether_the_storage_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Data.fs");
+        let storage = FileStorage::open(&path, Options::default()).unwrap();
+        let file = DataFile::open(&path).unwrap();
+        file.check_magic().unwrap();
+        assert!(file.is_in_use());
+        drop(storage);
+        assert!(!file.is_in_use());
+        std::fs::remove_file(beside(&path, ".lock")).unwrap();
+        assert!(!file.is_in_use());
+    }
+
+    #[test]
+    fn what_is_no_file_storage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Data.fs");
+        assert!(DataFile::open(&path).is_err());
+        for (bytes, words) in [
+            (&b""[..], "empty"),
+            (b"FS21", "of Python 2"),
+            (b"FS", "not a FileStorage"),
+            (b"GIF89a", "not a FileStorage"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let file = DataFile::open(&path).unwrap();
+            let error = file.check_magic().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
