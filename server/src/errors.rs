@@ -39,6 +39,7 @@ pub fn exception_from(error: &Error) -> Exception {
             "ZODB.FileStorage.FileStorage.CorruptedFileStorageError",
             error.to_string(),
         ),
+        Error::Compressed { .. } => Exception::message("zlib.error", error.to_string()),
         Error::Io { .. } | Error::Latched(_) => {
             Exception::message("ZODB.POSException.StorageSystemError", error.to_string())
         }

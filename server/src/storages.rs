@@ -6,7 +6,7 @@ use slog::{Logger, error, info, o, warn};
 use zeo_storage::file_storage::Options;
 use zeo_storage::log::{Level, Log};
 use zeo_storage::mapping_storage::MappingStorage;
-use zeo_storage::{FileStorage, Storage};
+use zeo_storage::{FileStorage, Storage, ZlibStorage};
 
 use crate::schema::{StorageConfig, StorageKind};
 
@@ -33,7 +33,7 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
             config.name,
             config.kind.type_name()
         );
-        match open(config, log) {
+        match open(&config.kind, log) {
             Ok(storage) => opened.push((config.name.clone(), storage)),
             Err(source) => {
                 for (_, storage) in opened {
@@ -50,8 +50,8 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
     Ok(opened)
 }
 
-fn open(config: &StorageConfig, log: &Logger) -> zeo_storage::Result<Arc<dyn Storage>> {
-    Ok(match &config.kind {
+fn open(kind: &StorageKind, log: &Logger) -> zeo_storage::Result<Arc<dyn Storage>> {
+    Ok(match kind {
         StorageKind::FileStorage(file) => {
             let options = Options {
                 create: file.create,
@@ -64,6 +64,9 @@ fn open(config: &StorageConfig, log: &Logger) -> zeo_storage::Result<Arc<dyn Sto
             Arc::new(FileStorage::open(&file.path, options)?)
         }
         StorageKind::MappingStorage { name } => Arc::new(MappingStorage::new(name.clone())?),
+        StorageKind::ZlibStorage { transform, base } => {
+            Arc::new(ZlibStorage::new(open(base, log)?, *transform))
+        }
     })
 }
 

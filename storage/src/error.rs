@@ -76,6 +76,18 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
+    /// A record that begins as a compressed one and is none, or holds too
+    /// much (`zlib.error`).
+    #[error("the record of object {oid} in transaction {serial} can't be decompressed: {source}")]
+    Compressed {
+        /// The object.
+        oid: Oid,
+        /// The transaction that wrote it, or of a record that is to be
+        /// stored, the one that it was made from.
+        serial: Tid,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// A pack met a reference to an object that does not exist (`KeyError`).
     #[error(
         "{} can't be packed: there is no object {oid}{}",

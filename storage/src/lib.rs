@@ -10,8 +10,10 @@ pub mod mapping_storage;
 pub mod record;
 pub mod references;
 pub mod storage;
+pub mod zlib_storage;
 
 pub use error::{Error, Result};
 pub use file_storage::FileStorage;
 pub use mapping_storage::MappingStorage;
 pub use storage::Storage;
+pub use zlib_storage::ZlibStorage;

@@ -14,6 +14,9 @@ use zeo_proto::pickle::{Policy, Unpickler};
 /// does, for a dot ends it.
 const ZIPPED: &[u8] = b".z";
 
+/// How large a compressed record may become, in bytes.
+pub const PLAIN_MAX: u64 = 1 << 30;
+
 /// Whether a record is compressed.
 pub fn is_compressed(record: &[u8]) -> bool {
     record.starts_with(ZIPPED)

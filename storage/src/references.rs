@@ -20,10 +20,7 @@ use std::io;
 use zeo_proto::pickle::{self, Policy, Unpickler};
 use zeo_proto::{Oid, Value};
 
-use crate::record::decompress;
-
-/// How large a compressed record may become, in bytes.
-const PLAIN_MAX: u64 = 1 << 30;
+use crate::record::{PLAIN_MAX, decompress};
 
 /// Why the references of a record can't be told.
 #[derive(Debug, thiserror::Error)]

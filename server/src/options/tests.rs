@@ -19,6 +19,7 @@ fn summary(storages: &[StorageConfig]) -> Vec<String> {
     let path = |storage: &StorageConfig| match &storage.kind {
         StorageKind::FileStorage(file) => file.path.display().to_string(),
         StorageKind::MappingStorage { name } => name.clone(),
+        other => other.type_name().to_owned(),
     };
     let shown = storages.iter().map(|s| format!("{}={}", s.name, path(s)));
     shown.collect()

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use zeo_storage::zlib_storage::Transform;
+
 use super::reader::{self, Reader};
 use crate::zconfig::{ConfigError, Place, Section, datatypes};
 
@@ -9,18 +11,24 @@ use crate::zconfig::{ConfigError, Place, Section, datatypes};
 const DEFAULT_NAME: &str = "1";
 
 /// Storages that Python's server can serve and this one can't yet.
-const NOT_SUPPORTED: [&str; 11] = [
+const NOT_SUPPORTED: [&str; 9] = [
     "blobstorage",
     "clientstorage",
     "demostorage",
     "fullstorage",
     "minimalstorage",
     "relstorage",
-    "serverzlibstorage",
     "temporarystorage",
     "zeoclient",
-    "zlibstorage",
     "zrs",
+];
+
+/// The sections that are storages here.
+const STORAGES: [&str; 4] = [
+    "filestorage",
+    "mappingstorage",
+    "zlibstorage",
+    "serverzlibstorage",
 ];
 
 /// A storage to serve.
@@ -34,7 +42,7 @@ pub struct StorageConfig {
     pub place: Option<Place>,
 }
 
-/// The kinds of storages.
+/// The kinds of storages; some stand on others.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StorageKind {
     /// A `Data.fs`.
@@ -43,6 +51,13 @@ pub enum StorageKind {
     MappingStorage {
         /// What it calls itself to clients.
         name: String,
+    },
+    /// A storage of compressed records (`zc.zlibstorage`).
+    ZlibStorage {
+        /// Who compresses and decompresses them.
+        transform: Transform,
+        /// The storage that keeps them.
+        base: Box<StorageKind>,
     },
 }
 
@@ -71,28 +86,37 @@ impl StorageKind {
         match self {
             StorageKind::FileStorage(_) => "FileStorage",
             StorageKind::MappingStorage { .. } => "MappingStorage",
+            StorageKind::ZlibStorage { transform, .. } => match transform {
+                Transform::Nothing => "ServerZlibStorage",
+                _ => "ZlibStorage",
+            },
         }
+    }
+
+    /// Reads a storage section that stands in `parent`.
+    fn from_section(section: &Section, parent: &Section) -> Result<StorageKind, ConfigError> {
+        Ok(match section.kind.as_str() {
+            "filestorage" => StorageKind::FileStorage(FileStorageConfig::from_section(section)?),
+            "mappingstorage" => mapping_storage(section)?,
+            "zlibstorage" => zlib_storage(section, Transform::Both)?,
+            "serverzlibstorage" => zlib_storage(section, Transform::Nothing)?,
+            kind if NOT_SUPPORTED.contains(&kind) => {
+                return Err(reader::section_not_supported(section));
+            }
+            _ => return Err(unknown(section, parent)),
+        })
     }
 }
 
 impl StorageConfig {
     /// Reads a storage section. A name that is missing stays empty, see [`name_the_unnamed`].
-    pub(super) fn from_section(section: &Section) -> Result<StorageConfig, ConfigError> {
-        let kind = match section.kind.as_str() {
-            "filestorage" => StorageKind::FileStorage(FileStorageConfig::from_section(section)?),
-            "mappingstorage" => mapping_storage(section)?,
-            kind if NOT_SUPPORTED.contains(&kind) => {
-                return Err(reader::section_not_supported(section));
-            }
-            _ => {
-                let expected = ["zeo", "filestorage", "mappingstorage", "eventlog", "runner"];
-                let parent = "the configuration";
-                return Err(reader::unknown_section(section, parent, expected.to_vec()));
-            }
-        };
+    pub(super) fn from_section(
+        section: &Section,
+        root: &Section,
+    ) -> Result<StorageConfig, ConfigError> {
         Ok(StorageConfig {
             name: section.name.clone().unwrap_or_default(),
-            kind,
+            kind: StorageKind::from_section(section, root)?,
             place: Some(section.place.clone()),
         })
     }
@@ -150,6 +174,39 @@ fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
     Ok(StorageKind::MappingStorage {
         name: name.unwrap_or_else(|| "Mapping Storage".to_owned()),
     })
+}
+
+/// A storage with this transformation, if `compress` is on.
+fn zlib_storage(section: &Section, transform: Transform) -> Result<StorageKind, ConfigError> {
+    let mut reader = Reader::new(section)?;
+    let compress = reader.optional("compress", datatypes::boolean)?;
+    let base = only_storage(section, &reader)?;
+    reader.finish()?;
+    let transform = match (transform, compress) {
+        (Transform::Both, Some(false)) => Transform::Decompress,
+        (transform, _) => transform,
+    };
+    Ok(StorageKind::ZlibStorage { transform, base })
+}
+
+/// The one storage on which that of `section` stands.
+fn only_storage(section: &Section, reader: &Reader) -> Result<Box<StorageKind>, ConfigError> {
+    match section.sections.as_slice() {
+        [inner] => Ok(Box::new(StorageKind::from_section(inner, section)?)),
+        [] => Err(reader.conflict("a storage section is missing in it")),
+        _ => Err(reader.conflict("only one storage section may stand in it")),
+    }
+}
+
+/// Refuses a section that is no storage, nor anything else that may stand in
+/// `parent`.
+fn unknown(section: &Section, parent: &Section) -> ConfigError {
+    let mut expected = STORAGES.to_vec();
+    if parent.kind.is_empty() {
+        expected.insert(0, "zeo");
+        expected.extend(["eventlog", "runner"]);
+    }
+    reader::unknown_section(section, &reader::described(parent), expected)
 }
 
 /// Gives the storage without a name, if there is one, the name that clients ask for by default.

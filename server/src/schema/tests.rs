@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeo_storage::zlib_storage::Transform;
+
 use super::*;
 use crate::eventlog::{LogTarget, Rotation, Unit, When};
 use crate::zconfig::{self, datatypes::Address};
@@ -158,6 +160,30 @@ fn storages_have_names() {
 }
 
 #[test]
+fn storages_stand_on_storages() {
+    let kind = |text: &str| {
+        let config = config(&format!("{ZEO}%import zc.zlibstorage\n{text}")).unwrap();
+        config.storages[0].kind.clone()
+    };
+    let mapping = |name: &str| {
+        let name = name.to_owned();
+        Box::new(StorageKind::MappingStorage { name })
+    };
+    for (tag, compress, transform) in [
+        ("zlibstorage", "", Transform::Both),
+        ("zlibstorage", "compress no\n", Transform::Decompress),
+        ("serverzlibstorage", "compress on\n", Transform::Nothing),
+    ] {
+        let base = mapping("Mapping Storage");
+        let text = format!("<{tag}>\n{compress}{MAPPING}</{tag}>");
+        assert_eq!(kind(&text), StorageKind::ZlibStorage { transform, base });
+    }
+    let deep = 90;
+    let text = "<zlibstorage>\n".repeat(deep) + MAPPING + &"</zlibstorage>\n".repeat(deep);
+    assert_eq!(kind(&text).type_name(), "ZlibStorage");
+}
+
+#[test]
 fn log_files_are_read() {
     let text = "<eventlog>\nlevel warn\n<logfile>\npath STDERR\nlevel error\n</logfile>\n\
                 <logfile>\npath x.log\nformat %(name)s\n</logfile>\n</eventlog>";
@@ -277,7 +303,8 @@ fn mistakes_are_named_by_line() {
         (
             "<nostorage/>",
             "unknown section <nostorage> in the configuration; expected zeo, filestorage, \
-             mappingstorage, eventlog or runner (line 1, in zeo.conf)",
+             mappingstorage, zlibstorage, serverzlibstorage, eventlog or runner \
+             (line 1, in zeo.conf)",
         ),
         (
             "<zeo *>\n</zeo>",
@@ -295,6 +322,23 @@ fn mistakes_are_named_by_line() {
         (
             "<mappingstorage>\n<zeo/>\n</mappingstorage>",
             "unknown section <zeo> in <mapping",
+        ),
+        (
+            "<zlibstorage>\n<runner/>\n</zlibstorage>",
+            "unknown section <runner> in <zlibstorage>; expected filestorage, mappingstorage, \
+             zlibstorage or serverzlibstorage (line 2, in zeo.conf)",
+        ),
+        (
+            "<zlibstorage/>",
+            "<zlibstorage>: a storage section is missing in it (line 1, in zeo.conf)",
+        ),
+        (
+            "<serverzlibstorage x>\n<mappingstorage/>\n<mappingstorage/>\n</serverzlibstorage>",
+            "<serverzlibstorage x>: only one storage section may stand in it (line 1",
+        ),
+        (
+            "<zlibstorage>\ncompress maybe\n<mappingstorage/>\n</zlibstorage>",
+            "bad value for compress: \"maybe\" is not a boolean",
         ),
         (
             "<eventlog>\n<logfile level/>\n</eventlog>\n<zeo>\naddress 1\n</zeo>",
@@ -320,8 +364,8 @@ fn what_is_not_supported_says_so() {
             "blob-dir blobs is not supported yet (line 3, in zeo.conf)",
         ),
         (
-            "\n<demostorage x/>",
-            "<demostorage x> is not supported yet (line 2, in zeo.conf)",
+            "<zlibstorage>\n<zeoclient x/>\n</zlibstorage>",
+            "<zeoclient x> is not supported yet (line 2, in zeo.conf)",
         ),
         (
             "<zeo>\naddress 1\n</zeo>\n<eventlog>\n<syslog/>\n</eventlog>",
