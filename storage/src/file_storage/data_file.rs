@@ -20,6 +20,7 @@ pub struct DataFile {
     backend: Arc<FileBackend>,
     size: u64,
     magic: [u8; 4],
+    was_in_use: bool,
 }
 
 impl DataFile {
@@ -36,10 +37,12 @@ impl DataFile {
         backend
             .read_at(&mut magic, 0)
             .map_err(failed("reading", &path))?;
+        let was_in_use = is_locked(&beside(&path, ".lock"));
         Ok(Self {
             backend,
             size,
             magic,
+            was_in_use,
         })
     }
 
@@ -77,11 +80,11 @@ impl DataFile {
         }
     }
 
-    /// True when a process holds the lock of this storage at this moment, so
-    /// that the end of the file may be half written. Takes no lock to find
-    /// out. False also where that can't be told.
+    /// True when a process holds the lock of this storage, or did when the
+    /// file was opened, so that the end of the file may be half written. Takes
+    /// no lock to find out. False also where that can't be told.
     pub fn is_in_use(&self) -> bool {
-        is_locked(&beside(self.path(), ".lock"))
+        self.was_in_use || is_locked(&beside(self.path(), ".lock"))
     }
 }
 
@@ -115,9 +118,10 @@ mod tests {
         file.check_magic().unwrap();
         assert!(file.is_in_use());
         drop(storage);
-        assert!(!file.is_in_use());
+        assert!(file.is_in_use());
+        assert!(!DataFile::open(&path).unwrap().is_in_use());
         std::fs::remove_file(beside(&path, ".lock")).unwrap();
-        assert!(!file.is_in_use());
+        assert!(!DataFile::open(&path).unwrap().is_in_use());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod append;
 mod body;
+pub mod check;
 pub(crate) mod conflict;
 mod core;
 mod data_file;
@@ -21,6 +22,7 @@ mod prepare;
 pub mod prepared;
 mod recovery;
 pub(crate) mod restore;
+pub mod resync;
 mod sanity;
 mod scan;
 pub(crate) mod seal;
@@ -29,6 +31,8 @@ mod torn;
 pub(crate) mod undo;
 pub(crate) mod undo_log;
 pub mod walk;
+pub mod whole;
+pub mod window;
 
 pub use self::core::FileStorage;
 pub use self::data_file::DataFile;

@@ -13,13 +13,13 @@ use zeo_proto::Tid;
 
 use super::append::Writer;
 use super::core::{FileStorage, Files};
-use super::format::{MAGIC, MAGIC_PYTHON_2};
+use super::format::{MAGIC, MAGIC_PYTHON_2, Reader};
 use super::generation::Generation;
 use super::index::Index;
 use super::index_file::Loaded;
 use super::lock_file::LockFile;
 use super::pack::directory::Disk;
-use super::scan::{Scanned, scan};
+use super::scan::{Scanned, scan, tell_progress};
 use super::space::Space;
 use super::{index_file, recovery, sanity};
 use crate::backend::{Backend, FileBackend, MemoryBackend};
@@ -137,7 +137,16 @@ impl FileStorage {
         let log = &options.log;
         let start = sanity::start(&*backend, loaded, log)?;
         let (index, from) = (start.index, start.from);
-        let found = scan(&*backend, &index, from, start.last_tid, start.durable, log)?;
+        let end = backend
+            .len()
+            .map_err(failed("reading the size of", backend.path()))?;
+        let (last_tid, durable) = (start.last_tid, start.durable);
+        let reader = Reader {
+            backend: &*backend,
+            end,
+        };
+        let mut progress = tell_progress(log, backend.path().to_owned());
+        let found = scan(reader, &index, from, last_tid, durable, log, &mut progress)?;
         if !options.read_only {
             match (&found.torn, &files) {
                 (Some(why), Some(files)) => {

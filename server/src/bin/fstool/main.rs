@@ -28,6 +28,7 @@ mod progress;
 mod python;
 mod table;
 mod tail;
+mod test;
 
 use std::process::ExitCode;
 
@@ -55,12 +56,14 @@ error tells why); 2 wrong usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Test(test::Arguments),
     Tail(tail::Arguments),
 }
 
 impl Command {
     fn arguments(&self) -> &dyn Run {
         match self {
+            Command::Test(arguments) => arguments,
             Command::Tail(arguments) => arguments,
         }
     }

@@ -13,10 +13,10 @@ use zeo_proto::{Oid, Tid};
 use super::super::format::{DataHeader, FIRST, Reader, TXN_HEADER_LEN};
 use super::super::index::Index;
 use super::super::walk::Txn;
+use super::super::window::Window;
 use super::output::Output;
 use super::reach::Reach;
 use super::watch::Watch;
-use super::window::Window;
 use crate::Result;
 
 /// The file is read by pieces of this.

@@ -25,7 +25,6 @@ mod reach;
 pub(crate) mod state;
 mod time;
 mod watch;
-mod window;
 
 #[cfg(test)]
 mod tests;

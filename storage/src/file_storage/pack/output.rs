@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::format::{FIRST, MAGIC, Reader, TxnHeader};
 use super::super::seal::{Ending, SEAL_LEN, Seal, Sum};
 use super::super::space::grow;
-use super::window::Window;
+use super::super::window::Window;
 use crate::backend::Backend;
 use crate::{Error, Result};
 

@@ -22,8 +22,8 @@ use zeo_proto::{Oid, Tid};
 
 use super::super::format::{FIRST, Reader};
 use super::super::index::Index;
+use super::super::window::Window;
 use super::watch::Watch;
-use super::window::Window;
 use crate::references::references;
 use crate::{Error, Result};
 

@@ -3,15 +3,15 @@
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Tid;
 
-use super::super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
-use super::super::walk::{Txn, check_record};
+use super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::walk::{Txn, check_record};
 use crate::Result;
 
 /// Length of the copy of the length at the end of a transaction.
 const LENGTH_LEN: u64 = 8;
 
 /// The piece of the file that is being read.
-pub(super) struct Window<'a> {
+pub struct Window<'a> {
     reader: Reader<'a>,
     piece: usize,
     bytes: Vec<u8>,
@@ -142,6 +142,11 @@ impl<'a> Window<'a> {
             found = next;
         }
         Ok(Some((position.saturating_add(DATA_HEADER_LEN), found.plen)))
+    }
+
+    /// Reads all anew, where the file may have changed.
+    pub fn forget(&mut self) {
+        self.bytes.clear();
     }
 
     /// How much is read at once.

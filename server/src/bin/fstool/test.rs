@@ -1,0 +1,181 @@
+//! `fstool test`: ZODB's `fstest`, with checksums, and going on behind damage.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use zeo_storage::file_storage::DataFile;
+use zeo_storage::file_storage::check::{Checked, Event, Problem, check};
+
+use crate::context::{Context, Run};
+use crate::outcome::{Result, Verdict};
+
+/// How many problems are shown, unless all are asked for.
+const SHOWN: usize = 100;
+
+/// Check the structure of a file (fstest)
+///
+/// Reads the whole file from front to back. Checked are the lengths of transactions and records,
+/// that tids grow, statuses, that records lead to older records of their objects, and the
+/// checksums that this server writes (storage/FORMAT.md), which tell of changed bytes everywhere,
+/// also within data. Transactions that Python wrote have no checksum: `fstool refs` reads their
+/// data.
+///
+/// Behind damage the check goes on with the next whole transaction. An unfinished transaction at
+/// the end counts as a problem, unless a server has the file open.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Show each transaction; twice: and each object before it
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Show all problems, not just the first 100
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "verbose")]
+    json: bool,
+    /// The file, as Data.fs
+    file: PathBuf,
+}
+
+impl Run for Arguments {
+    fn run(&self, context: &mut Context) -> Result<Verdict> {
+        let file = DataFile::open(&self.file)?;
+        let mut progress = context.progress("testing", file.size());
+        let mut report = Report::new(self, &mut context.out);
+        let found = check(&file, &mut |event| match event {
+            Event::Progress(position) => progress.set(position),
+            event => report.hear(event),
+        })?;
+        drop(progress);
+        report.end(&file, &found)?;
+        Ok(Verdict::of(found.problems))
+    }
+}
+
+/// What is written while the check goes on.
+struct Report<'a, W> {
+    out: &'a mut W,
+    arguments: &'a Arguments,
+    problems: Vec<Value>,
+    shown: usize,
+    transactions: u64,
+    objects: u64,
+    /// The first failure to write, which ends all writing.
+    failed: Option<io::Error>,
+}
+
+impl<'a, W: Write> Report<'a, W> {
+    fn new(arguments: &'a Arguments, out: &'a mut W) -> Self {
+        Self {
+            out,
+            arguments,
+            problems: Vec::new(),
+            shown: 0,
+            transactions: 0,
+            objects: 0,
+            failed: None,
+        }
+    }
+
+    fn hear(&mut self, event: Event<'_>) {
+        if self.failed.is_none() {
+            self.failed = self.show(event).err();
+        }
+    }
+
+    fn show(&mut self, event: Event<'_>) -> io::Result<()> {
+        match event {
+            Event::Record(position, header) if self.arguments.verbose > 1 => {
+                let (oid, number) = (header.oid.as_u64(), self.objects);
+                self.objects += 1;
+                writeln!(self.out, "{position:10}: object oid {oid:#018x} #{number}")
+            }
+            Event::Transaction(txn) if self.arguments.verbose > 0 => {
+                let (position, number) = (txn.position, self.transactions);
+                (self.transactions, self.objects) = (number + 1, 0);
+                let tid = txn.header.tid;
+                writeln!(
+                    self.out,
+                    "{position:10}: transaction tid 0x{tid} #{number} "
+                )
+            }
+            Event::Problem(problem) if self.shown < SHOWN || self.arguments.all => {
+                self.shown += 1;
+                match self.arguments.json {
+                    true => self.problems.push(problem_as_json(&problem)),
+                    false => self.show_problem(&problem)?,
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn show_problem(&mut self, problem: &Problem) -> io::Result<()> {
+        write!(self.out, "at {}: {}", problem.position, problem.what)?;
+        if let Some(lost) = &problem.lost {
+            write!(self.out, "; lost: {} to {}", lost.start, lost.end)?;
+        }
+        writeln!(self.out)?;
+        // It may be long until the next one.
+        self.out.flush()
+    }
+
+    fn end(self, file: &DataFile, found: &Checked) -> Result<()> {
+        if let Some(failed) = self.failed {
+            return Err(failed.into());
+        }
+        if self.arguments.json {
+            let problems = Value::Array(self.problems);
+            let summary = as_json(file, found, problems);
+            return Ok(writeln!(self.out, "{summary:#}")?);
+        }
+        let hidden = found.problems.saturating_sub(self.shown as u64);
+        if hidden > 0 {
+            writeln!(self.out, "and {hidden} more; --all shows them")?;
+        }
+        match found.problems {
+            0 => write!(self.out, "no errors detected")?,
+            1 => write!(self.out, "1 error detected")?,
+            count => write!(self.out, "{count} errors detected")?,
+        }
+        writeln!(
+            self.out,
+            " in {} transactions ({} of them with checksums), {} records, {} objects",
+            found.transactions, found.sealed, found.records, found.objects
+        )?;
+        if found.is_growing {
+            writeln!(
+                self.out,
+                "a server is writing to the file behind {}",
+                found.end
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn problem_as_json(problem: &Problem) -> Value {
+    let lost = problem.lost.as_ref();
+    json!({
+        "position": problem.position,
+        "what": problem.what,
+        "lost": lost.map(|lost| [lost.start, lost.end]),
+    })
+}
+
+fn as_json(file: &DataFile, found: &Checked, problems: Value) -> Value {
+    json!({
+        "file": file.path().display().to_string(),
+        "size": file.size(),
+        "end": found.end,
+        "growing": found.is_growing,
+        "transactions": found.transactions,
+        "checksums": found.sealed,
+        "records": found.records,
+        "objects": found.objects,
+        "errors": found.problems,
+        "problems": problems,
+    })
+}
