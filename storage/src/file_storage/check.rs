@@ -95,7 +95,10 @@ pub fn check(file: &DataFile, watch: &mut dyn FnMut(Event<'_>)) -> Result<Checke
         },
         records: Vec::new(),
         last: Tid::ZERO,
-        found: Checked::default(),
+        found: Checked {
+            end: FIRST.min(reader.end),
+            ..Checked::default()
+        },
         watch,
     };
     if let Err(error) = file.check_magic() {

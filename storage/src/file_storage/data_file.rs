@@ -17,7 +17,7 @@ use crate::backend::{Backend, FileBackend};
 /// its place does not disturb it. A server may be writing the last
 /// transactions that are seen: [`DataFile::is_in_use`] tells.
 pub struct DataFile {
-    backend: Arc<FileBackend>,
+    backend: Arc<dyn Backend>,
     size: u64,
     magic: [u8; 4],
     was_in_use: bool,
@@ -29,15 +29,16 @@ impl DataFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = std::path::absolute(&path).map_err(failed("opening", path.as_ref()))?;
         let file = File::open(&path).map_err(failed("opening", &path))?;
-        let backend = Arc::new(FileBackend::new(file, path.clone()));
-        let size = backend
-            .len()
-            .map_err(failed("reading the size of", &path))?;
+        Self::over(Arc::new(FileBackend::new(file, path)))
+    }
+
+    /// The same for bytes that are anywhere.
+    pub fn over(backend: Arc<dyn Backend>) -> Result<Self> {
+        let was_in_use = is_locked(&beside(backend.path(), ".lock"));
+        let reading = |doing| failed(doing, backend.path());
+        let size = backend.len().map_err(reading("reading the size of"))?;
         let mut magic = [0; 4];
-        backend
-            .read_at(&mut magic, 0)
-            .map_err(failed("reading", &path))?;
-        let was_in_use = is_locked(&beside(&path, ".lock"));
+        backend.read_at(&mut magic, 0).map_err(reading("reading"))?;
         Ok(Self {
             backend,
             size,
@@ -69,7 +70,7 @@ impl DataFile {
 
     /// The bytes, for what needs to own them.
     pub fn backend(&self) -> Arc<dyn Backend> {
-        Arc::clone(&self.backend) as Arc<dyn Backend>
+        Arc::clone(&self.backend)
     }
 
     /// Reads all of it.

@@ -1,5 +1,6 @@
 //! Tests of the storage as a whole.
 
+mod check;
 mod commits;
 mod crashes;
 mod disk;

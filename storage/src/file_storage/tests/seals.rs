@@ -13,7 +13,7 @@ use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, TransactionMeta, Vote};
 use crate::{Error, Result, Storage};
 
-fn memory(bytes: &[u8]) -> Arc<MemoryBackend> {
+pub(super) fn memory(bytes: &[u8]) -> Arc<MemoryBackend> {
     let backend = MemoryBackend::default();
     backend.write_all_at(bytes, 0).unwrap();
     Arc::new(backend)
@@ -23,7 +23,7 @@ fn open(bytes: &[u8]) -> Result<FileStorage> {
     FileStorage::over(memory(bytes), "test", &Options::default())
 }
 
-fn content(storage: &FileStorage) -> Vec<u8> {
+pub(super) fn content(storage: &FileStorage) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(storage.size()).unwrap()];
     let backend = &storage.generation().backend;
     assert_eq!(backend.read_at(&mut bytes, 0).unwrap(), bytes.len());
@@ -52,7 +52,7 @@ fn commit_texts(storage: &FileStorage, number: u64, oids: &[u64], extension: &[u
 
 /// A file of four transactions, the first and the last of one object, and
 /// where they begin and end.
-fn file() -> (Vec<u8>, Vec<usize>) {
+pub(super) fn file() -> (Vec<u8>, Vec<usize>) {
     let storage = FileStorage::in_memory().unwrap();
     let mut borders = vec![4];
     for (number, oids) in [(1, &[1][..]), (2, &[1, 2]), (3, &[]), (4, &[1])] {
