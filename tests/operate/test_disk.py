@@ -1,9 +1,10 @@
-"""A disk that fills up: votes fail, nothing is lost, and with room it goes on.
+"""A disk that fills up: votes and packs fail, nothing is lost, and with room it goes on.
 
 Needs a small file system of its own, which only root may mount.
 """
 import os
 import subprocess
+import time
 
 import pytest
 from support.configuration import filestorage
@@ -11,9 +12,9 @@ from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
-from ZODB.utils import p64, z64
+from ZODB.utils import load_current, p64, z64
 
-from exchange.writer import pickle_of
+from exchange.writer import Reference, pickle_of
 
 RECORD = pickle_of('x' * 500_000)
 
@@ -26,19 +27,20 @@ def small_disk(tmp_path):
     if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
         pytest.skip('mounting a small file system is not allowed here')
     yield disk
-    subprocess.run(['umount', str(disk)], check=True)
+    subprocess.run(['umount', '-l', str(disk)], check=True)
 
 
-def commit(client, number):
+def commit(client, number, serial=z64, record=RECORD):
+    """Commits one object; returns its serial."""
     txn = TransactionMetaData()
     client.tpc_begin(txn)
-    client.store(p64(number), z64, RECORD, '', txn)
+    client.store(p64(number), serial, record, '', txn)
     try:
         client.tpc_vote(txn)
     except ServerException:
         client.tpc_abort(txn)
         raise
-    client.tpc_finish(txn)
+    return client.tpc_finish(txn)
 
 
 @pytest.mark.ours_only('Python closes its storage when a commit meets a full disk')
@@ -59,3 +61,41 @@ def test_full_disk(serve, small_disk):
     storage = FileStorage(str(small_disk / 'Data.fs'), read_only=True)
     assert len(storage) == committed + 1
     storage.close()
+
+
+@pytest.mark.ours_only('Python leaves its storage locked or unusable after a pack that fails')
+@pytest.mark.parametrize('pack_gc', [True, False])
+def test_pack_on_a_full_disk(pack_gc, serve, small_disk):
+    """With garbage collection the pack knows beforehand that there is no room; without, it
+    meets the end of the disk while it writes."""
+    path = str(small_disk / 'Data.fs')
+    server = serve(storages=filestorage(path=path, pack_gc=pack_gc, pack_keep_old=False))
+    client = ClientStorage(server.address)
+    root = pickle_of('x' * 500_000, [Reference(number) for number in range(1, 5)])
+    serial = z64
+    for number in range(1, 5):
+        commit(client, number)
+    for _ in range(4):
+        serial = commit(client, 0, serial, root)
+    content = read(path)
+    (small_disk / 'ballast').write_bytes(bytes(2 << 20))
+    with pytest.raises(ServerException, match='are free' if pack_gc else 'No space left'):
+        client.pack(time.time() + 1, wait=True)
+    assert read(path) == content
+    assert not os.path.exists(path + '.pack')
+    serial = commit(client, 0, serial, root)
+    os.remove(small_disk / 'ballast')
+    client.pack(time.time() + 1, wait=True)
+    assert len(client) == 5
+    assert client.lastTransaction() == serial
+    client.close()
+    server.stop()
+    assert os.path.getsize(path) < len(content)
+    storage = FileStorage(path, read_only=True)
+    assert load_current(storage, z64) == (root, serial)
+    storage.close()
+
+
+def read(path):
+    with open(path, 'rb') as f:
+        return f.read()
