@@ -108,6 +108,26 @@ mod tests {
         }
     }
 
+    /// Made by Python: `tests/make_reference_data.py`.
+    #[test]
+    fn every_protocol() {
+        let lines = include_str!("../tests/data/references.txt").lines();
+        let mut count = 0;
+        for line in lines {
+            let fields: Vec<_> = line.split('\t').collect();
+            let [name, record, oids] = fields[..] else {
+                panic!("{line}");
+            };
+            let expected: Vec<u64> = oids
+                .split_whitespace()
+                .map(|n| n.parse().unwrap())
+                .collect();
+            assert_eq!(numbers(&hex::decode(record).unwrap()), expected, "{name}");
+            count += 1;
+        }
+        assert!(count > 10);
+    }
+
     #[test]
     fn both_pickles_count() {
         let class = [b"\x80\x03(ca\nC\n", ONE, b"Qt.\x80\x03N."].concat();
