@@ -20,6 +20,7 @@ pub fn exception_from(error: &Error) -> Exception {
             reason,
             oid,
             failures,
+            ..
         } if failures.is_empty() => Exception::undo(reason.clone(), *oid),
         Error::Undo { failures, .. } => Exception::undo_errors(failures.clone()),
         Error::Transaction(message) => Exception::transaction(message.clone()),
@@ -57,6 +58,6 @@ pub fn exception_from_call(error: &CallError) -> Exception {
 /// A conflict, with the class of the record that could not be stored, where
 /// that can be read.
 fn conflict_exception(conflict: &Conflict) -> Exception {
-    let class = zeo_storage::record::class_name(&conflict.data);
+    let class = conflict.class_name();
     Exception::conflict(conflict.oid, conflict.committed, conflict.read, class)
 }

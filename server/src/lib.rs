@@ -4,6 +4,7 @@
 pub mod acceptor;
 pub mod clock;
 pub mod commit_log;
+pub mod conflicts;
 pub mod connection;
 pub mod coordinator;
 pub mod errors;

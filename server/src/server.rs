@@ -103,7 +103,8 @@ impl Shelf {
         self.storages.get(name).cloned()
     }
 
-    /// The status of every storage by name, for the `ruok` probe.
+    /// The status of every storage by name, for the `ruok` probe: in ASCII,
+    /// as which `zeo-nagios` decodes it.
     pub fn status_json(&self) -> String {
         let storages = self.storages.iter().map(|(name, handle)| {
             let status = handle.stats.status(handle.storage.last_tid());
@@ -112,7 +113,7 @@ impl Shelf {
                 .map(|(name, value)| (name.to_owned(), json(&value)));
             (name.clone(), serde_json::Value::Object(fields.collect()))
         });
-        serde_json::Value::Object(storages.collect()).to_string()
+        ascii(&serde_json::Value::Object(storages.collect()).to_string())
     }
 }
 
@@ -122,8 +123,31 @@ fn json(value: &Value<'_>) -> serde_json::Value {
         Value::Float(number) => (*number).into(),
         Value::Str(text) => text.as_ref().into(),
         Value::Bool(flag) => (*flag).into(),
+        Value::Dict(fields) => {
+            let fields = fields.iter().filter_map(|(name, value)| match name {
+                Value::Str(name) => Some((name.clone().into_owned(), json(value))),
+                _ => None,
+            });
+            serde_json::Value::Object(fields.collect())
+        }
         _ => serde_json::Value::Null,
     }
+}
+
+/// JSON without characters beyond ASCII: they stand only in strings, where
+/// their UTF-16 units may be escaped.
+fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text += &format!("\\u{unit:04x}");
+            }
+        }
+    }
+    text
 }
 
 /// A running server.

@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use zeo_proto::{Tid, Value};
 
+use crate::conflicts::ConflictCounts;
+
 /// Counters that any thread may move. (ZEO `monitor.StorageStats`.)
 #[derive(Debug)]
 pub struct Stats {
@@ -24,6 +26,8 @@ pub struct Stats {
     pub conflicts: AtomicU64,
     /// Conflicts that the server resolved.
     pub conflicts_resolved: AtomicU64,
+    /// The conflicts of each class.
+    pub conflict_classes: ConflictCounts,
     /// Votes that wait for locks.
     pub waiting: AtomicU64,
     /// Since when some transaction holds locks, as the bits of seconds since
@@ -45,6 +49,7 @@ impl Stats {
             active_txns: zero(),
             conflicts: zero(),
             conflicts_resolved: zero(),
+            conflict_classes: ConflictCounts::default(),
             waiting: zero(),
             lock_time: zero(),
             start: ctime_now(),
@@ -63,7 +68,8 @@ impl Stats {
         }
     }
 
-    /// All of it by name, in the words of Python's server.
+    /// All of it by name, in the words of Python's server, and what that does
+    /// not count.
     pub fn status(&self, last: Tid) -> Vec<(&'static str, Value<'static>)> {
         let count = |counter: &AtomicU64| Value::Int(i128::from(counter.load(Relaxed)));
         let lock_time = match self.lock_time.load(Relaxed) {
@@ -80,6 +86,7 @@ impl Stats {
             ("lock_time", lock_time),
             ("conflicts", count(&self.conflicts)),
             ("conflicts_resolved", count(&self.conflicts_resolved)),
+            ("conflict_classes", self.conflict_classes.status()),
             ("start", Value::Str(self.start.clone().into())),
             ("waiting", count(&self.waiting)),
             ("timeout-thread-is-alive", Value::Bool(true)),

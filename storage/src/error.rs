@@ -47,6 +47,9 @@ pub enum Error {
         /// Every object that could not be undone, with its reason; empty
         /// for a failure that is not about objects.
         failures: Vec<(Oid, String)>,
+        /// Those of the objects that were changed since, and could not be
+        /// merged: the data is what undo would have brought back.
+        conflicts: Vec<Conflict>,
     },
     /// A call in the wrong state (`StorageTransactionError`).
     #[error("{0}")]
@@ -128,6 +131,8 @@ pub struct Conflict {
     pub read: Tid,
     /// The record that could not be stored (empty for a deletion).
     pub data: Vec<u8>,
+    /// Why it was not resolved, for logs; `None` if that was not tried.
+    pub reason: Option<String>,
 }
 
 impl Error {

@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod conflict;
+mod conflicts;
 pub mod error;
 pub mod file_storage;
 pub mod log;

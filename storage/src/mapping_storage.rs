@@ -158,7 +158,9 @@ impl Storage for MappingStorage {
             .prepare(meta, &mut supported, OnConflict::Report)?;
         match (vote, on_conflict) {
             (Vote::Conflicts(mut conflicts), OnConflict::Resolve) if !conflicts.is_empty() => {
-                Err(Error::Conflict(Box::new(conflicts.swap_remove(0))))
+                let mut first = conflicts.swap_remove(0);
+                first.reason = Some("a MappingStorage resolves none".to_owned());
+                Err(Error::Conflict(Box::new(first)))
             }
             (vote, _) => Ok(vote),
         }
@@ -329,7 +331,8 @@ mod tests {
     #[test]
     fn conflicts_are_errors_or_reported() {
         let storage = filled();
-        let expected = Conflict {
+        let mut expected = Conflict {
+            reason: Some("a MappingStorage resolves none".to_owned()),
             oid: Oid::new(1),
             committed: Tid::new(20),
             read: Tid::new(10),
@@ -340,6 +343,7 @@ mod tests {
             Err(Error::Conflict(conflict)) => assert_eq!(*conflict, expected),
             other => panic!("{other:?}"),
         }
+        expected.reason = None;
         match vote(&storage, 30, &ops, OnConflict::Report) {
             Ok(Vote::Conflicts(conflicts)) => assert_eq!(conflicts, [expected]),
             other => panic!("{other:?}"),

@@ -28,3 +28,10 @@ def eventlog(path='server.log', level='INFO'):
 
 def _text(value):
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def zlibstorage(base, kind='zlibstorage', name='', **options):
+    """A <zlibstorage>, or of another kind, around the section `base`."""
+    lines = ''.join(f'  {key.replace("_", "-")} {_text(value)}\n'
+                    for key, value in options.items() if value is not None)
+    return f'%import zc.zlibstorage\n<{kind} {name}>\n{lines}{base}</{kind}>\n'

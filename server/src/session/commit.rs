@@ -10,13 +10,14 @@ use zeo_proto::exception::Exception;
 use zeo_proto::message::{Call, TpcBegin};
 use zeo_proto::pickle::{self, Memo};
 use zeo_proto::value::Object;
-use zeo_proto::{Oid, Tid, Value};
+use zeo_proto::{Tid, Value};
 use zeo_storage::Error;
-use zeo_storage::error::Conflict;
 use zeo_storage::storage::{OnConflict, Prepared, TransactionMeta, Vote};
 
+use super::conflicts::conflict_value;
 use super::{Answer, Outcome, Session, Stage};
 use crate::commit_log::CommitLog;
+use crate::conflicts::Ending;
 use crate::coordinator::Request;
 use crate::errors::exception_from;
 use crate::mailbox::Notice;
@@ -265,14 +266,19 @@ impl Session {
         let call_id = call_id.clone();
         transaction.log = log;
         match vote {
-            Ok(Vote::Ready(prepared)) => {
+            Ok(Vote::Ready(mut prepared)) => {
                 let resolved = prepared.resolved.iter().map(|&oid| oid.into()).collect();
+                let merged = std::mem::take(&mut prepared.merged);
                 transaction.phase = Phase::Voted(prepared);
+                self.count_resolved(&storage, &merged);
                 self.reply(&call_id, &Value::List(resolved));
             }
             Ok(Vote::Conflicts(conflicts)) => {
                 transaction.phase = Phase::Open;
                 self.ask(&storage, Request::Release { client: self.id });
+                for conflict in &conflicts {
+                    self.count_conflict(&storage, conflict, Ending::LeftToClient);
+                }
                 let conflicts = conflicts.into_iter().map(conflict_value).collect();
                 self.reply(&call_id, &Value::List(conflicts));
             }
@@ -280,7 +286,9 @@ impl Session {
                 if error.is_conflict() {
                     storage.stats.conflicts.fetch_add(1, Relaxed);
                     debug!(self.log, "conflict error {error}");
-                } else if matches!(error, Error::Io { .. } | Error::Corrupt { .. }) {
+                }
+                self.count_unresolved(&storage, &error);
+                if matches!(error, Error::Io { .. } | Error::Corrupt { .. }) {
                     error!(self.log, "While voting: {error}");
                 }
                 self.vote_failed(&exception_from(&error));
@@ -434,21 +442,4 @@ fn dict_call<'v>(object: &Object<'v>) -> Option<Vec<(Value<'v>, Value<'v>)>> {
     let mut fields: Vec<_> = items.iter().map(pair).collect::<Option<_>>()?;
     fields.extend(object.pairs.iter().cloned());
     is_dict.then_some(fields)
-}
-
-fn conflict_value(conflict: Conflict) -> Value<'static> {
-    let Conflict {
-        oid,
-        committed,
-        read,
-        data,
-    } = conflict;
-    Value::Dict(vec![
-        (Value::str("oid"), Oid::into(oid)),
-        (
-            Value::str("serials"),
-            Value::Tuple(vec![committed.into(), read.into()]),
-        ),
-        (Value::str("data"), Value::Bytes(data.into())),
-    ])
 }

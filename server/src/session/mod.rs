@@ -7,6 +7,7 @@
 //! invalidation that made it old.
 
 mod commit;
+mod conflicts;
 mod iterators;
 mod job;
 mod packing;

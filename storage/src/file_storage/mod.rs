@@ -3,7 +3,6 @@
 mod append;
 mod body;
 pub mod check;
-pub(crate) mod conflict;
 mod core;
 mod data_file;
 pub mod format;

@@ -1,14 +1,13 @@
 //! Step 1 of a commit: checking what a transaction wants, and laying out its
 //! records.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::time::SystemTime;
 
 use zeo_proto::{Oid, Tid};
 
 use super::body::Body;
-use super::conflict::{self, Merge};
 use super::core::FileStorage;
 use super::format::META_MAX;
 use super::generation::Generation;
@@ -19,6 +18,7 @@ use super::prepared::Prepared;
 use super::restore::find_data;
 use super::seal::{self, unsealed};
 use super::undo::undo;
+use crate::conflicts::{self, Reported};
 use crate::error::Conflict;
 use crate::storage::{OnConflict, Op, TransactionMeta, Vote};
 use crate::{Error, Result};
@@ -51,8 +51,8 @@ impl FileStorage {
             back_pointers: None,
             undone: Vec::new(),
             resolved: Vec::new(),
-            conflicts: HashMap::new(),
-            conflict_count: 0,
+            merged: Vec::new(),
+            conflicts: Reported::default(),
         };
         for op in ops {
             preparing.apply(op?)?;
@@ -111,9 +111,9 @@ struct Preparing<'a> {
     back_pointers: Option<BackPointers>,
     undone: Vec<Oid>,
     resolved: Vec<Oid>,
-    /// One an object, with the number of conflicts before it.
-    conflicts: HashMap<Oid, (usize, Conflict)>,
-    conflict_count: usize,
+    /// The classes of the conflicts that were resolved.
+    merged: Vec<Option<String>>,
+    conflicts: Reported,
 }
 
 impl Preparing<'_> {
@@ -144,19 +144,21 @@ impl Preparing<'_> {
                 committed,
                 read,
                 data,
+                reason: None,
             };
-            data = match self.on_conflict {
-                OnConflict::Resolve => resolve_conflict(self.generation, conflict)?,
-                OnConflict::Report => {
-                    self.report(conflict);
-                    return Ok(());
-                }
-            };
+            if self.on_conflict == OnConflict::Report {
+                self.conflicts.add(conflict);
+                return Ok(());
+            }
+            let class = conflict.class_name();
+            let load = |serial| load_serial(self.generation, oid, serial);
+            data = conflicts::resolve(conflict, load)?;
+            self.merged.push(class);
             self.resolved.push(oid);
         }
         let at = self.end();
         self.add(oid, None, prev, Payload::Data(data))?;
-        self.conflicts.remove(&oid);
+        self.conflicts.take_back(oid);
         self.check_quota(at)
     }
 
@@ -182,6 +184,7 @@ impl Preparing<'_> {
                 committed,
                 read,
                 data: Vec::new(),
+                reason: None,
             })));
         }
         let at = self.end();
@@ -227,6 +230,7 @@ impl Preparing<'_> {
         let records = undo(self.generation, tid, pending, self.on_conflict)?;
         let mut seen = HashSet::new();
         for record in records {
+            self.merged.extend(record.merged);
             if seen.insert(record.oid) {
                 self.undone.push(record.oid);
             }
@@ -288,16 +292,6 @@ impl Preparing<'_> {
         Ok(())
     }
 
-    /// One conflict an object, the last one, in the place of the first.
-    fn report(&mut self, conflict: Conflict) {
-        self.conflict_count += 1;
-        let order = match self.conflicts.get(&conflict.oid) {
-            Some((order, _)) => *order,
-            None => self.conflict_count,
-        };
-        self.conflicts.insert(conflict.oid, (order, conflict));
-    }
-
     /// Where the next record will stand if nobody else commits before.
     fn end(&self) -> u64 {
         self.records_start.saturating_add(self.body.length())
@@ -312,11 +306,8 @@ impl Preparing<'_> {
     }
 
     fn finish(self, meta: TransactionMeta) -> Result<Vote> {
-        if !self.conflicts.is_empty() {
-            let mut conflicts: Vec<_> = self.conflicts.into_values().collect();
-            conflicts.sort_by_key(|&(order, _)| order);
-            let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict);
-            return Ok(Vote::Conflicts(conflicts.collect()));
+        if let Some(conflicts) = self.conflicts.take() {
+            return Ok(Vote::Conflicts(conflicts));
         }
         // Header, records, and the length again. Checked when the room for
         // them is: no file is that long.
@@ -333,7 +324,8 @@ impl Preparing<'_> {
         Ok(Vote::Ready(Prepared {
             oids,
             resolved,
-            meta,
+            merged: self.merged,
+            meta: Box::new(meta),
             body: Box::new(self.body),
             reservation,
             written: None,
@@ -360,24 +352,4 @@ fn check_not_empty(oid: Oid, data: &[u8]) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// The record that merges a conflicting store into what is committed; fails
-/// with the conflict when that can't be done.
-fn resolve_conflict(generation: &Generation, conflict: Conflict) -> Result<Vec<u8>> {
-    let load = |serial| match load_serial(generation, conflict.oid, serial) {
-        Err(Error::NoObject(_)) => Ok(None),
-        found => found.map(Some),
-    };
-    if let (Some(old), Some(committed)) = (load(conflict.read)?, load(conflict.committed)?) {
-        let merge = Merge {
-            old: &old,
-            committed: &committed,
-            new: &conflict.data,
-        };
-        if let Some(data) = conflict::resolve_conflict(conflict.oid, merge) {
-            return Ok(data);
-        }
-    }
-    Err(Error::Conflict(Box::new(conflict)))
 }

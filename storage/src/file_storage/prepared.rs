@@ -20,7 +20,10 @@ pub struct Prepared {
     /// Objects that were undone, and then those whose conflicts were
     /// resolved: what `vote` answers.
     pub resolved: Vec<Oid>,
-    pub(super) meta: TransactionMeta,
+    /// For each conflict that was resolved (also by undo), the dotted name
+    /// of the class, where that can be told.
+    pub merged: Vec<Option<String>>,
+    pub(super) meta: Box<TransactionMeta>,
     pub(super) body: Box<Body>,
     pub(super) reservation: Reservation,
     /// Where the transaction stands in the file, once it is there.

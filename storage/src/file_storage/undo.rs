@@ -9,13 +9,13 @@ use std::collections::HashMap;
 
 use zeo_proto::{Oid, Tid};
 
-use super::conflict::{Merge, resolve_conflict};
 use super::format::DataHeader;
 use super::generation::Generation;
 use super::pending::{Payload, Pending};
 use super::walk::{RecordHeaders, find_txn};
+use crate::error::Conflict;
 use crate::storage::{Data, OnConflict};
-use crate::{Error, Result};
+use crate::{Error, Result, conflict};
 
 /// A record that undoes another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) struct UndoRecord {
     /// Position of the committed record that is current now, 0 if none.
     pub prev: u64,
     pub payload: Payload,
+    /// If conflict resolution made the payload: the class, if that is known.
+    pub merged: Option<Option<String>>,
 }
 
 /// The records that undo transaction `tid`, in its own order, given what the
@@ -59,8 +61,8 @@ pub(crate) fn undo(
         };
         match one.outcome()? {
             Ok(record) => records.push(record),
-            Err(reason) => {
-                failures.insert(header.oid, (order, reason));
+            Err(failure) => {
+                failures.insert(header.oid, (order, failure));
             }
         }
     }
@@ -81,6 +83,21 @@ const ADDED_AND_CHANGED: Reason =
     "Can't undo an add transaction followed by conflicting transactions.";
 const CHANGED: Reason = "Some data were modified by a later transaction";
 
+/// Why an object can't be undone, and the conflict if that is it.
+struct Failure {
+    reason: Reason,
+    conflict: Option<Conflict>,
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            conflict: None,
+        }
+    }
+}
+
 /// A record to be undone.
 struct Undoing<'a> {
     generation: &'a Generation,
@@ -92,7 +109,7 @@ struct Undoing<'a> {
 
 impl Undoing<'_> {
     /// The record that undoes this one, or why there is none.
-    fn outcome(&self) -> Result<std::result::Result<UndoRecord, Reason>> {
+    fn outcome(&self) -> Result<std::result::Result<UndoRecord, Failure>> {
         let DataHeader { oid, prev, .. } = self.header;
         let committed = self.generation.index.get(oid).unwrap_or(0);
         let undone = |payload| {
@@ -100,43 +117,66 @@ impl Undoing<'_> {
                 oid,
                 prev: committed,
                 payload,
+                merged: None,
             }))
         };
         let Some(current) = self.current(committed)? else {
             return undone(Payload::Back(prev));
         };
         let Some(to_undo) = self.data_at(self.position)? else {
-            return Ok(Err(NO_DATA));
+            return Ok(Err(NO_DATA.into()));
         };
         let current = match current {
             Current::Data(data) => data,
             Current::Back(back) => match self.data_at(back)? {
                 Some(data) => data,
-                None => return Ok(Err(NO_DATA)),
+                None => return Ok(Err(NO_DATA.into())),
             },
         };
         if *to_undo == *current {
             return undone(Payload::Back(prev));
         }
         if prev == 0 {
-            return Ok(Err(ADDED_AND_CHANGED));
+            return Ok(Err(ADDED_AND_CHANGED.into()));
         }
         let Some(previous) = self.data_at(prev)? else {
-            return Ok(Err(NO_PREVIOUS_DATA));
+            return Ok(Err(NO_PREVIOUS_DATA.into()));
         };
-        let merge = Merge {
-            old: &to_undo,
-            committed: &current,
-            new: &previous,
-        };
-        let merged = match self.on_conflict {
-            OnConflict::Resolve => resolve_conflict(oid, merge),
-            OnConflict::Report => None,
-        };
-        match merged {
-            Some(data) => undone(Payload::Data(data)),
-            None => Ok(Err(CHANGED)),
+        if self.on_conflict == OnConflict::Report {
+            return Ok(Err(CHANGED.into()));
         }
+        let mut lost = Conflict {
+            oid,
+            committed: self.committed_tid(committed)?,
+            read: self.header.tid,
+            data: previous.to_vec(),
+            reason: None,
+        };
+        Ok(match conflict::resolve(&to_undo, &current, &previous) {
+            Ok(data) => Ok(UndoRecord {
+                oid,
+                prev: committed,
+                payload: Payload::Data(data),
+                merged: Some(lost.class_name()),
+            }),
+            Err(unresolved) => {
+                lost.reason = Some(unresolved.to_string());
+                Err(Failure {
+                    reason: CHANGED,
+                    conflict: Some(lost),
+                })
+            }
+        })
+    }
+
+    /// The transaction that wrote the current record.
+    fn committed_tid(&self, committed: u64) -> Result<Tid> {
+        if committed == 0 {
+            return Ok(Tid::ZERO);
+        }
+        let reader = self.generation.reader();
+        let header = reader.data_header(committed, Some(self.header.oid))?;
+        Ok(header.tid)
     }
 
     /// What the object holds now; `None` when that is this very record, by
@@ -184,24 +224,32 @@ fn refused(reason: &str) -> Error {
         reason: reason.to_owned(),
         oid: None,
         failures: Vec::new(),
+        conflicts: Vec::new(),
     }
 }
 
 /// The error about all objects that could not be undone, in the order in
 /// which they failed, shown as Python's `MultipleUndoErrors` shows itself.
-fn all_refused(failures: HashMap<Oid, (usize, Reason)>) -> Error {
+fn all_refused(failures: HashMap<Oid, (usize, Failure)>) -> Error {
     let mut failures: Vec<_> = failures.into_iter().collect();
     failures.sort_by_key(|&(_, (order, _))| order);
     let lines: Vec<_> = failures
         .iter()
-        .map(|(oid, (_, reason))| format!("Undo error {oid}: Undo error {oid}: {reason}"))
+        .map(|(oid, (_, failure))| {
+            let reason = failure.reason;
+            format!("Undo error {oid}: Undo error {oid}: {reason}")
+        })
         .collect();
+    let told = failures
+        .iter()
+        .map(|(oid, (_, failure))| (*oid, failure.reason.to_owned()));
     Error::Undo {
         reason: lines.join("\n"),
         oid: failures.first().map(|&(oid, _)| oid),
-        failures: failures
+        failures: told.collect(),
+        conflicts: failures
             .into_iter()
-            .map(|(oid, (_, reason))| (oid, reason.to_owned()))
+            .filter_map(|(_, (_, failure))| failure.conflict)
             .collect(),
     }
 }

@@ -210,6 +210,7 @@ pub(crate) fn find_txn(reader: Reader<'_>, tid: Tid) -> Result<Txn> {
         reason: "Invalid transaction id".to_owned(),
         oid: None,
         failures: Vec::new(),
+        conflicts: Vec::new(),
     })
 }
 

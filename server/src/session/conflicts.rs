@@ -1,0 +1,78 @@
+//! What the session tells of conflicts: to the client, to the counters, and to
+//! the log.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use slog::{debug, info};
+use zeo_proto::{Oid, Value};
+use zeo_storage::Error;
+use zeo_storage::error::Conflict;
+
+use super::Session;
+use crate::conflicts::{Ending, one_line};
+use crate::server::StorageHandle;
+
+/// How much of a reason is logged, in characters.
+const MAX_REASON: usize = 500;
+
+impl Session {
+    /// Counts conflicts that ended well, of these classes.
+    pub(super) fn count_resolved(&self, storage: &StorageHandle, classes: &[Option<String>]) {
+        for class in classes {
+            storage.stats.conflicts_resolved.fetch_add(1, Relaxed);
+            let counts = &storage.stats.conflict_classes;
+            if let Some(line) = counts.add(class.as_deref(), Ending::Resolved) {
+                info!(self.log, "{line}");
+            }
+        }
+    }
+
+    /// Counts the conflicts that made a vote fail.
+    pub(super) fn count_unresolved(&self, storage: &StorageHandle, error: &Error) {
+        let unresolved = match error {
+            Error::Conflict(conflict) => std::slice::from_ref(&**conflict),
+            Error::Undo { conflicts, .. } => conflicts,
+            _ => return,
+        };
+        for conflict in unresolved {
+            self.count_conflict(storage, conflict, Ending::Unresolved);
+        }
+    }
+
+    /// Counts a conflict, and logs why it was not resolved.
+    pub(super) fn count_conflict(
+        &self,
+        storage: &StorageHandle,
+        conflict: &Conflict,
+        ending: Ending,
+    ) {
+        let (class, oid) = (conflict.class_name(), conflict.oid);
+        let reason = conflict.reason.as_deref().unwrap_or("that was not tried");
+        let reason = one_line(reason, MAX_REASON);
+        let why = format!("the conflict of object {oid} was not resolved: {reason}");
+        debug!(self.log, "{why}");
+        let counts = &storage.stats.conflict_classes;
+        if let Some(line) = counts.add(class.as_deref(), ending) {
+            info!(self.log, "{line}; {why}");
+        }
+    }
+}
+
+/// A conflict for the client to resolve.
+pub(super) fn conflict_value(conflict: Conflict) -> Value<'static> {
+    let Conflict {
+        oid,
+        committed,
+        read,
+        data,
+        ..
+    } = conflict;
+    Value::Dict(vec![
+        (Value::str("oid"), Oid::into(oid)),
+        (
+            Value::str("serials"),
+            Value::Tuple(vec![committed.into(), read.into()]),
+        ),
+        (Value::str("data"), Value::Bytes(data.into())),
+    ])
+}
