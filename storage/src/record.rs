@@ -64,15 +64,20 @@ const CLASS_LIMIT: u64 = 1 << 26;
 pub fn class_name(record: &[u8]) -> Option<String> {
     let record = decompress(record, CLASS_LIMIT).ok()?;
     let class = Unpickler::new(&record, &Policy::FILE).value().ok()?;
-    name_of(&class, 2)
+    name_of(&class)
 }
 
-fn name_of(class: &Value<'_>, depth: u32) -> Option<String> {
+/// The dotted name of a class as it stands in a record.
+pub(crate) fn name_of(class: &Value<'_>) -> Option<String> {
+    nested_name(class, 2)
+}
+
+fn nested_name(class: &Value<'_>, depth: u32) -> Option<String> {
     match class {
         Value::Global { module, name } => Some(format!("{module}.{name}")),
         Value::Tuple(items) => match items.as_slice() {
             [Value::Str(module), Value::Str(name)] => Some(format!("{module}.{name}")),
-            [class, _] if depth > 0 => name_of(class, depth - 1),
+            [class, _] if depth > 0 => nested_name(class, depth - 1),
             _ => None,
         },
         _ => None,

@@ -20,7 +20,7 @@ use std::io;
 use zeo_proto::pickle::{self, Policy, Unpickler};
 use zeo_proto::{Oid, Value};
 
-use crate::record::{PLAIN_MAX, decompress};
+use crate::record::{PLAIN_MAX, decompress, name_of};
 
 /// Why the references of a record can't be told.
 #[derive(Debug, thiserror::Error)]
@@ -39,16 +39,45 @@ pub enum Unreadable {
 /// The objects of this database that a record refers to, weakly or not at
 /// all excepted, in the order of the record; an object may occur again.
 pub fn references(record: &[u8]) -> Result<Vec<Oid>, Unreadable> {
+    let mut found = Vec::new();
+    each_reference(record, |oid, _| found.push(oid))?;
+    Ok(found)
+}
+
+/// A reference with what it says of the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The object.
+    pub oid: Oid,
+    /// The dotted name of its class, if the reference has it.
+    pub class: Option<String>,
+}
+
+/// The same as [`references`], with the classes.
+pub fn references_with_classes(record: &[u8]) -> Result<Vec<Reference>, Unreadable> {
+    let mut found = Vec::new();
+    each_reference(record, |oid, id| {
+        let class = match id {
+            Value::Tuple(items) => items.get(1).and_then(name_of),
+            _ => None,
+        };
+        found.push(Reference { oid, class });
+    })?;
+    Ok(found)
+}
+
+fn each_reference(record: &[u8], mut take: impl FnMut(Oid, &Value<'_>)) -> Result<(), Unreadable> {
     let plain = decompress(record, PLAIN_MAX)?;
     // One for both: the state may use what the class pickle has memoized.
     let mut pickles = Unpickler::new(&plain, &Policy::FILE);
-    let mut found = Vec::new();
     for _ in 0..2 {
         for id in pickles.persistent_ids()? {
-            found.extend(referred(&id)?);
+            if let Some(oid) = referred(&id)? {
+                take(oid, &id);
+            }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The object that a persistent id names, if it is one of this database that
@@ -126,6 +155,23 @@ mod tests {
             count += 1;
         }
         assert!(count > 10);
+    }
+
+    #[test]
+    fn classes_of_references() {
+        let usual = record(&[b"(", ONE, b"ca\nD\ntQ."].concat());
+        let pair = [b"(".as_slice(), ONE, b"X\x01\0\0\0aX\x01\0\0\0E\x86tQ."].concat();
+        let bare = record(&[ONE, b"Q."].concat());
+        for (record, expected) in [
+            (usual, Some("a.D")),
+            (record(&pair), Some("a.E")),
+            (bare, None),
+        ] {
+            let found = references_with_classes(&record).unwrap();
+            let class = expected.map(str::to_owned);
+            let oid = Oid::new(1);
+            assert_eq!(found, [Reference { oid, class }]);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod check;
 mod core;
 mod data_file;
 pub mod format;
+pub mod forwards;
 pub(crate) mod generation;
 pub(crate) mod history;
 pub mod index;

@@ -3,7 +3,7 @@
 
 use byteorder::{BE, ByteOrder};
 
-use super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::format::{DataHeader, TXN_HEADER_LEN, TxnHeader};
 use super::seal::{self, Ending, SEAL_LEN, Sum};
 use super::torn::{CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
 use super::walk::Txn;
@@ -108,40 +108,9 @@ fn read_records(
 ) -> Result<()> {
     let (mut position, end) = (txn.records_start(), txn.records_end());
     while position < end {
-        let header = read_record(window, txn, position)?;
+        let header = window.record_of(position, txn)?;
         visit(position, &header);
         position = position.saturating_add(header.record_len());
     }
     Ok(())
-}
-
-/// The header of the record at `position`, which must belong to `txn`.
-fn read_record(window: &mut Window<'_>, txn: &Txn, position: u64) -> Result<DataHeader> {
-    let reader: Reader<'_> = window.reader();
-    let room = txn.records_end().saturating_sub(position);
-    if room < DATA_HEADER_LEN {
-        let what = "the transaction ends within a record's header";
-        return Err(reader.corrupt(position, what));
-    }
-    // Behind the last record stands a length.
-    let bytes = window.bytes(position, DATA_HEADER_LEN + LENGTH_LEN)?;
-    let (header, rest) = bytes
-        .split_first_chunk::<{ DATA_HEADER_LEN as usize }>()
-        .unwrap_or((&[0; DATA_HEADER_LEN as usize], &[]));
-    let Some(mut header) = DataHeader::parse(header) else {
-        let what = "the record belongs to a version";
-        return Err(reader.corrupt(position, what));
-    };
-    if header.tloc != txn.position {
-        let what = format!("the record belongs to a transaction at {}", header.tloc);
-        return Err(reader.corrupt(position, what));
-    }
-    if header.record_len() > room {
-        let what = "the record is longer than its transaction";
-        return Err(reader.corrupt(position, what));
-    }
-    if header.plen == 0 {
-        header.back = rest.first_chunk().copied().map_or(0, u64::from_be_bytes);
-    }
-    Ok(header)
 }

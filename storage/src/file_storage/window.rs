@@ -105,6 +105,15 @@ impl<'a> Window<'a> {
 
     /// The header of the record at `position`, back-pointer included.
     pub fn header(&mut self, position: u64) -> Result<DataHeader> {
+        let header = self.parsed(position)?;
+        if header.prev >= position || header.back >= position {
+            let what = "the record leads to a record that is not before it";
+            return Err(self.reader.corrupt(position, what));
+        }
+        Ok(header)
+    }
+
+    fn parsed(&mut self, position: u64) -> Result<DataHeader> {
         // Behind the last record stands a length.
         let bytes = self.bytes(position, DATA_HEADER_LEN + LENGTH_LEN)?;
         let (header, rest) = bytes
@@ -116,10 +125,6 @@ impl<'a> Window<'a> {
         };
         if header.plen == 0 {
             header.back = rest.first_chunk().copied().map_or(0, u64::from_be_bytes);
-        }
-        if header.prev >= position || header.back >= position {
-            let what = "the record leads to a record that is not before it";
-            return Err(self.reader.corrupt(position, what));
         }
         Ok(header)
     }
@@ -142,6 +147,22 @@ impl<'a> Window<'a> {
             found = next;
         }
         Ok(Some((position.saturating_add(DATA_HEADER_LEN), found.plen)))
+    }
+
+    /// The header of the record at `position`, back-pointer included, which
+    /// must belong to `txn` and end with it. Where it leads to is not checked.
+    pub fn record_of(&mut self, position: u64, txn: &Txn) -> Result<DataHeader> {
+        let reader = Reader {
+            end: txn.records_end(),
+            ..self.reader
+        };
+        if reader.end.saturating_sub(position) < DATA_HEADER_LEN {
+            let what = "the transaction ends within a record's header";
+            return Err(reader.corrupt(position, what));
+        }
+        let header = self.parsed(position)?;
+        check_record(&reader, txn.position, position, &header)?;
+        Ok(header)
     }
 
     /// Reads all anew, where the file may have changed.

@@ -23,9 +23,13 @@
 #![allow(dead_code, reason = "more subcommands will use the shared modules")]
 
 mod context;
+mod dump;
+mod oids;
 mod outcome;
 mod progress;
 mod python;
+mod reading;
+mod size;
 mod table;
 mod tail;
 mod test;
@@ -57,14 +61,20 @@ error tells why); 2 wrong usage.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Test(test::Arguments),
+    Dump(dump::Arguments),
     Tail(tail::Arguments),
+    Oids(oids::Arguments),
+    Size(size::Arguments),
 }
 
 impl Command {
     fn arguments(&self) -> &dyn Run {
         match self {
             Command::Test(arguments) => arguments,
+            Command::Dump(arguments) => arguments,
             Command::Tail(arguments) => arguments,
+            Command::Oids(arguments) => arguments,
+            Command::Size(arguments) => arguments,
         }
     }
 }

@@ -1,46 +1,103 @@
-//! Bytes and texts as Python's `repr` shows them, which ZODB's scripts print.
+//! Values as Python's `repr` shows them, which ZODB's scripts print.
 
-use std::fmt::Write;
+use zeo_proto::Value;
 
 /// `repr(bytes)`: `b'abc'`.
 pub fn bytes(bytes: &[u8]) -> String {
-    let quote = quote_for(|wanted| bytes.contains(&wanted));
+    let quote = quote_for(bytes);
     let mut shown = format!("b{quote}");
     for &byte in bytes {
         match byte {
-            b'\t' => shown.push_str("\\t"),
-            b'\n' => shown.push_str("\\n"),
-            b'\r' => shown.push_str("\\r"),
-            b'\\' => shown.push_str("\\\\"),
-            b' '..=b'~' => push_plain(&mut shown, char::from(byte), quote),
-            // Writing to a String can't fail.
-            _ => drop(write!(shown, "\\x{byte:02x}")),
+            b' '..=b'~' | b'\t' | b'\n' | b'\r' => push(&mut shown, char::from(byte), quote),
+            _ => shown.push_str(&format!("\\x{byte:02x}")),
         }
     }
     shown.push(quote);
     shown
 }
 
+/// `repr(str)`: `'abc'`.
+pub fn text(text: &str) -> String {
+    let quote = quote_for(text.as_bytes());
+    let mut shown = String::from(quote);
+    for c in text.chars() {
+        push(&mut shown, c, quote);
+    }
+    shown.push(quote);
+    shown
+}
+
+/// `repr` of a value out of a pickle, with classes by their dotted names and
+/// other objects as calls that would make them.
+pub fn value(of: &Value<'_>) -> String {
+    match of {
+        Value::None => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => format!("{number:?}"),
+        Value::Bytes(found) => bytes(found),
+        Value::Str(found) => text(found),
+        Value::Tuple(items) if items.len() == 1 => format!("({},)", list(items)),
+        Value::Tuple(items) => format!("({})", list(items)),
+        Value::List(items) => format!("[{}]", list(items)),
+        Value::Dict(items) => format!("{{{}}}", pairs(items)),
+        Value::Global { module, name } => format!("{module}.{name}"),
+        Value::Persistent(id) => format!("<persistent {}>", value(id)),
+        Value::Object(object) => {
+            let args = match &object.args {
+                Value::Tuple(items) => list(items),
+                other => value(other),
+            };
+            format!("{}({args})", value(&object.callable))
+        }
+    }
+}
+
+fn list(items: &[Value<'_>]) -> String {
+    items.iter().map(value).collect::<Vec<_>>().join(", ")
+}
+
+fn pairs(items: &[(Value<'_>, Value<'_>)]) -> String {
+    let pair = |(key, found): &(Value<'_>, Value<'_>)| format!("{}: {}", value(key), value(found));
+    items.iter().map(pair).collect::<Vec<_>>().join(", ")
+}
+
 /// Python takes double quotes for what holds single ones, and no double ones.
-fn quote_for(contains: impl Fn(u8) -> bool) -> char {
-    match contains(b'\'') && !contains(b'"') {
+fn quote_for(bytes: &[u8]) -> char {
+    match bytes.contains(&b'\'') && !bytes.contains(&b'"') {
         true => '"',
         false => '\'',
     }
 }
 
-fn push_plain(shown: &mut String, plain: char, quote: char) {
-    if plain == quote {
-        shown.push('\\');
+fn push(shown: &mut String, c: char, quote: char) {
+    match c {
+        '\t' => shown.push_str("\\t"),
+        '\n' => shown.push_str("\\n"),
+        '\r' => shown.push_str("\\r"),
+        '\\' => shown.push_str("\\\\"),
+        c if c == quote => shown.extend(['\\', c]),
+        // Close to what Python calls printable.
+        c if c.is_control() || (c.is_whitespace() && c != ' ') => {
+            let code = u32::from(c);
+            shown.push_str(&match code {
+                0..=0xff => format!("\\x{code:02x}"),
+                0x100..=0xffff => format!("\\u{code:04x}"),
+                _ => format!("\\U{code:08x}"),
+            });
+        }
+        c => shown.push(c),
     }
-    shown.push(plain);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn as_in_python() {
-        for (value, expected) in [
+    fn bytes_as_in_python() {
+        for (of, expected) in [
             (&b""[..], "b''"),
             (b"max", "b'max'"),
             (b"it's", "b\"it's\""),
@@ -48,7 +105,33 @@ mod tests {
             (b"\"", "b'\"'"),
             (b"\t\n\r\\\0\x7f\xff", r"b'\t\n\r\\\x00\x7f\xff'"),
         ] {
-            assert_eq!(super::bytes(value), expected);
+            assert_eq!(bytes(of), expected);
         }
+    }
+
+    #[test]
+    fn values_as_in_python() {
+        let global = |name: &'static str| Value::Global {
+            module: "a.b".into(),
+            name: name.into(),
+        };
+        let object = zeo_proto::value::Object {
+            callable: global("C"),
+            args: Value::Tuple(vec![Value::Float(1.0), Value::str("é\u{85}\u{2028}'")]),
+            new: true,
+            state: None,
+            items: vec![],
+            pairs: vec![],
+        };
+        let dict = Value::Dict(vec![
+            (Value::str("k"), Value::Tuple(vec![Value::Bool(true)])),
+            (
+                Value::Int(-1),
+                Value::List(vec![Value::None, Value::bytes(b"\0")]),
+            ),
+            (Value::Tuple(vec![]), Value::Object(Box::new(object))),
+        ]);
+        let expected = r#"{'k': (True,), -1: [None, b'\x00'], (): a.b.C(1.0, "é\x85\u2028'")}"#;
+        assert_eq!(value(&dict), expected);
     }
 }

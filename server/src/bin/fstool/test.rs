@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use zeo_storage::file_storage::DataFile;
-use zeo_storage::file_storage::check::{Checked, Event, Problem, check};
+use zeo_storage::file_storage::check::{Checked, Event, check};
+use zeo_storage::file_storage::forwards::Problem;
 
 use crate::context::{Context, Run};
 use crate::outcome::{Result, Verdict};

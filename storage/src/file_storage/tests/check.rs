@@ -2,7 +2,8 @@
 
 use super::seals::{file, memory};
 use crate::file_storage::DataFile;
-use crate::file_storage::check::{Checked, Event, Problem, check};
+use crate::file_storage::check::{Checked, Event, check};
+use crate::file_storage::forwards::Problem;
 use crate::file_storage::pending::Payload;
 use crate::file_storage::testing::{Builder, data, without_seals};
 use crate::file_storage::tests::support::oid;
@@ -104,10 +105,10 @@ fn what_leads_nowhere() {
             first + 9
         ),
         format!(
-            "object 0x02: the back-pointer leads to {first}, to a record of {}",
+            "object 0x02: the back-pointer leads to {first}: to a record of {}",
             oid(1)
         ),
-        "object 0x03: the back-pointer leads to 7, to a record of 0x01000000".to_owned(),
+        "object 0x03: the back-pointer leads to 7: to a record of 0x01000000".to_owned(),
         "time-stamp reduction: 0000000000000002 is not later than 0000000000000002".to_owned(),
         "invalid status '?'".to_owned(),
     ];
