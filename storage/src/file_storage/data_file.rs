@@ -6,8 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{MAGIC, MAGIC_PYTHON_2, Reader};
+use super::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 use super::open::{beside, failed};
+use super::seal;
+use super::torn::sound;
+use super::walk::Backwards;
 use crate::Result;
 use crate::backend::{Backend, FileBackend};
 
@@ -79,6 +82,20 @@ impl DataFile {
             backend: &*self.backend,
             end: self.size,
         }
+    }
+
+    /// True when the file ends in a whole, finished transaction, or in none.
+    pub fn ends_whole(&self) -> Result<bool> {
+        let reader = self.reader();
+        let last = match Backwards::new(reader).next() {
+            None => return Ok(self.size >= FIRST),
+            Some(last) => sound(last)?,
+        };
+        let Some(last) = last.filter(|last| matches!(last.header.status, b' ' | b'p' | b'u'))
+        else {
+            return Ok(false);
+        };
+        Ok(sound(seal::verify(&reader, &last))?.is_some())
     }
 
     /// True when a process holds the lock of this storage, or did when the

@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub mod index;
 mod index_file;
 mod index_pickle;
+pub mod indexing;
 pub(crate) mod iterator;
 mod load;
 mod lock_file;

@@ -81,6 +81,19 @@ pub(crate) fn start(
     }
 }
 
+/// Whether this is an index of the file, up to the end of `reader`; if not,
+/// why. Fails when it is, and shows that the file is damaged.
+pub(crate) fn belongs(
+    reader: &Reader<'_>,
+    index: &Index,
+) -> Result<std::result::Result<(), String>> {
+    match check(reader, index) {
+        Ok(_) => Ok(Ok(())),
+        Err(Rejected::Foreign(why)) => Ok(Err(why)),
+        Err(Rejected::Damaged(error)) => Err(error),
+    }
+}
+
 /// Why an index is not used.
 enum Rejected {
     /// It is not the index of this file.

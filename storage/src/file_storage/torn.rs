@@ -53,7 +53,7 @@ pub(super) fn damage(
 
 /// `None` in place of damage: where anything may stand, that only says that
 /// there is no transaction.
-fn sound<T>(result: Result<T>) -> Result<Option<T>> {
+pub(super) fn sound<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(Error::Corrupt { .. }) => Ok(None),

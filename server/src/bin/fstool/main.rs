@@ -24,6 +24,7 @@
 
 mod context;
 mod dump;
+mod index;
 mod oids;
 mod outcome;
 mod progress;
@@ -65,6 +66,7 @@ enum Command {
     Tail(tail::Arguments),
     Oids(oids::Arguments),
     Size(size::Arguments),
+    Index(index::Arguments),
 }
 
 impl Command {
@@ -75,6 +77,7 @@ impl Command {
             Command::Tail(arguments) => arguments,
             Command::Oids(arguments) => arguments,
             Command::Size(arguments) => arguments,
+            Command::Index(arguments) => arguments,
         }
     }
 }

@@ -19,7 +19,8 @@ const PIECE: u64 = 1 << 20;
 ///
 /// Two lines for each transaction: its time in UTC with the SHA-1 of its records, and its user,
 /// description, length (without its last 8 bytes), position, and, in brackets, the length of its
-/// header with all texts.
+/// header with all texts. What a server is writing at the end, or a crash has left there, is not
+/// shown.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// How many transactions
@@ -33,10 +34,33 @@ impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
         let file = DataFile::open(&self.file)?;
         file.check_magic()?;
-        for txn in Backwards::new(file.reader()).take(self.count) {
-            show(&mut context.out, &file.reader(), &txn?)?;
+        let (end, verdict) = whole_end(&file, context)?;
+        let reader = Reader {
+            end,
+            ..file.reader()
+        };
+        for txn in Backwards::new(reader).take(self.count) {
+            show(&mut context.out, &reader, &txn?)?;
         }
-        Ok(Verdict::Fine)
+        Ok(verdict)
+    }
+}
+
+/// Where the last whole transaction ends. Mostly at the end of the file; else
+/// the index and a scan tell.
+fn whole_end(file: &DataFile, context: &Context) -> Result<(u64, Verdict)> {
+    if file.ends_whole()? {
+        return Ok((file.size(), Verdict::Fine));
+    }
+    let mut progress = context.progress("scanning", file.size());
+    let found = file.index(&context.log(), &mut |at, _| progress.set(at))?;
+    drop(progress);
+    match found.torn {
+        Some(why) if !file.is_in_use() => {
+            eprintln!("Warning: {why} at {}, as a crash leaves it", found.end);
+            Ok((found.end, Verdict::Problems))
+        }
+        _ => Ok((found.end, Verdict::Fine)),
     }
 }
 

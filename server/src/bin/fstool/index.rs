@@ -1,0 +1,140 @@
+//! `fstool index`: the `.index` beside a file.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::json;
+use zeo_storage::file_storage::DataFile;
+use zeo_storage::file_storage::indexing::{Difference, Saved, rebuild_index};
+
+use crate::context::{Context, Run};
+use crate::outcome::{Result, Verdict};
+use crate::table::{Align, Table};
+
+/// Rebuild and save the index of a file, or check it
+///
+/// Scans the whole file and saves Data.fs.index, in place of one that is there. Needs the lock, so
+/// no server may have the file open. A server that finds no index, or one that does not belong to
+/// the file, does the same when it opens the file; this is for an index that is wrong without
+/// showing it, and for a start without delay. A damaged file gets no index.
+///
+/// With --check nothing is written, and no lock is needed: the index is compared with the file,
+/// object by object. Exit code 1 says that it is missing, useless or wrong.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Only compare the index with the file
+    #[arg(long)]
+    check: bool,
+    /// Print JSON: the objects of which a checked index is wrong
+    #[arg(long, requires = "check")]
+    json: bool,
+    /// The file, as Data.fs
+    file: PathBuf,
+}
+
+impl Run for Arguments {
+    fn run(&self, context: &mut Context) -> Result<Verdict> {
+        match self.check {
+            true => self.check(context),
+            false => self.rebuild(context),
+        }
+    }
+}
+
+impl Arguments {
+    fn rebuild(&self, context: &mut Context) -> Result<Verdict> {
+        let size = DataFile::open(&self.file)?.size();
+        let mut progress = context.progress("scanning", size);
+        let found = rebuild_index(&self.file, &context.log(), &mut |at, _| progress.set(at))?;
+        drop(progress);
+        let (objects, end) = (found.index.len(), found.end);
+        writeln!(
+            context.out,
+            "saved the index: {objects} objects in {end} bytes"
+        )?;
+        if let Some(why) = found.torn {
+            writeln!(
+                context.out,
+                "{why} at {end}, as a crash leaves it: a server cuts that off when it opens the file"
+            )?;
+            return Ok(Verdict::Problems);
+        }
+        Ok(Verdict::Fine)
+    }
+
+    fn check(&self, context: &mut Context) -> Result<Verdict> {
+        let file = DataFile::open(&self.file)?;
+        let mut progress = context.progress("scanning", file.size());
+        let saved = file.check_index(&context.log(), &mut |at, _| progress.set(at))?;
+        drop(progress);
+        let differences = match &saved {
+            Saved::Wrong { first, .. } => table(first),
+            _ => table(&[]),
+        };
+        let out = &mut context.out;
+        if self.json {
+            writeln!(out, "{:#}", as_json(&saved, &differences))?;
+        } else {
+            writeln!(out, "{}", in_words(&saved, file.size()))?;
+            if let Saved::Wrong { .. } = &saved {
+                differences.write(out)?;
+            }
+        }
+        Ok(match saved {
+            Saved::Good { .. } => Verdict::Fine,
+            _ => Verdict::Problems,
+        })
+    }
+}
+
+fn in_words(saved: &Saved, size: u64) -> String {
+    match saved {
+        Saved::Missing => "there is no index; a server scans the file to open it".to_owned(),
+        Saved::Useless(why) => {
+            format!("the index is of no use, and a server scans the file: {why}")
+        }
+        Saved::Good { position, objects } => {
+            format!("the index is right: {objects} objects in {position} of {size} bytes")
+        }
+        Saved::Wrong { count, .. } => {
+            format!("the index is wrong for {count} objects; rebuild it")
+        }
+    }
+}
+
+/// The objects, where the index has their records, and where these are.
+fn table(differences: &[Difference]) -> Table {
+    let mut table = Table::new(&[
+        ("oid", Align::Left),
+        ("index", Align::Right),
+        ("file", Align::Right),
+    ]);
+    for difference in differences {
+        let Difference { oid, saved, found } = difference;
+        table.push(vec![json!(oid.to_string()), json!(saved), json!(found)]);
+    }
+    table
+}
+
+fn as_json(saved: &Saved, differences: &Table) -> serde_json::Value {
+    let (state, why) = match saved {
+        Saved::Missing => ("missing", None),
+        Saved::Useless(why) => ("useless", Some(why)),
+        Saved::Good { .. } => ("good", None),
+        Saved::Wrong { .. } => ("wrong", None),
+    };
+    let (position, wrong) = match saved {
+        Saved::Good { position, .. } => (Some(position), 0),
+        Saved::Wrong {
+            position, count, ..
+        } => (Some(position), *count),
+        _ => (None, 0),
+    };
+    json!({
+        "index": state,
+        "why": why,
+        "position": position,
+        "wrong": wrong,
+        "differences": differences.to_json(),
+    })
+}

@@ -1,0 +1,280 @@
+//! Indexes of a file as tools look at it, and those that are saved beside it.
+
+use std::path::Path;
+
+use zeo_proto::{Oid, Tid};
+
+use super::data_file::DataFile;
+use super::format::{FIRST, Reader};
+use super::generation::Generation;
+use super::index::Index;
+use super::index_file::{self, Loaded};
+use super::lock_file::LockFile;
+use super::open::beside;
+use super::sanity::{self, Start};
+use super::scan::scan;
+use crate::Result;
+use crate::log::Log;
+
+/// Where the current record of each object in a file stands.
+pub struct Indexed {
+    /// The positions.
+    pub index: Index,
+    /// Where the last whole transaction ends.
+    pub end: u64,
+    /// The last transaction.
+    pub last_tid: Tid,
+    /// Why there is more behind the last whole transaction, if there is: a
+    /// crash, or a server at work.
+    pub torn: Option<String>,
+}
+
+/// Takes note of a position that was reached, and of the end.
+pub type Watch<'a> = &'a mut dyn FnMut(u64, u64);
+
+impl DataFile {
+    /// Indexes the file as a server does that opens it: by its `.index`, where
+    /// that is good, and by a scan of the rest. Fails with the position on
+    /// damage. Nothing is written.
+    pub fn index(&self, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+        self.check_magic()?;
+        let path = beside(self.path(), ".index");
+        let loaded = index_file::load(&path).map_err(|why| format!("{}: {why}", path.display()));
+        let start = sanity::start(self.reader().backend, loaded, log)?;
+        self.indexed(start, log, watch)
+    }
+
+    /// Indexes the file by a scan of all of it.
+    pub fn scan(&self, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+        self.check_magic()?;
+        self.indexed(Start::default(), log, watch)
+    }
+
+    fn indexed(&self, start: Start, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+        let backend = self.reader().backend;
+        // A server may have saved the index after the file was opened.
+        let end = self.size().max(start.from);
+        let reader = Reader { backend, end };
+        let (index, from, durable) = (start.index, start.from, start.durable);
+        let found = scan(reader, &index, from, start.last_tid, durable, log, watch)?;
+        Ok(Indexed {
+            index,
+            end: found.end,
+            last_tid: found.last_tid,
+            torn: found.torn,
+        })
+    }
+}
+
+/// Scans the file at `path` and saves its index, in place of one that is
+/// there. Fails when the file is damaged, and when a server has it open.
+pub fn rebuild_index(path: &Path, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+    // Before the lock file is made, which a wrong name would leave behind.
+    let file = DataFile::open(path)?;
+    file.check_magic()?;
+    let _lock = LockFile::acquire(beside(file.path(), ".lock"))?;
+    // What was written until the lock was there.
+    let file = DataFile::open(path)?;
+    let Indexed {
+        index,
+        end,
+        last_tid,
+        torn,
+    } = file.scan(log, watch)?;
+    let generation = Generation::new(file.backend(), index, end, last_tid);
+    index_file::save(file.path(), &generation)?;
+    let index = generation.index;
+    Ok(Indexed {
+        index,
+        end,
+        last_tid,
+        torn,
+    })
+}
+
+/// One object of which a saved index tells something else than the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Difference {
+    /// The object.
+    pub oid: Oid,
+    /// Where the index says that its record stands.
+    pub saved: Option<u64>,
+    /// Where it stands.
+    pub found: Option<u64>,
+}
+
+/// What a saved index is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// There is none.
+    Missing,
+    /// It can't be read, or is none of this file: a server ignores it.
+    Useless(String),
+    /// It is one of this file.
+    Good {
+        /// It covers the file up to here.
+        position: u64,
+        /// Its objects.
+        objects: u64,
+    },
+    /// A server would use it, and be wrong.
+    Wrong {
+        /// It says that it covers the file up to here.
+        position: u64,
+        /// How many objects differ.
+        count: u64,
+        /// The first ones, by oid.
+        first: Vec<Difference>,
+    },
+}
+
+/// How many differences are gathered.
+const DIFFERENCES: usize = 100;
+
+impl DataFile {
+    /// Compares the `.index` with the file up to where it covers that. Fails
+    /// when that part is damaged.
+    pub fn check_index(&self, log: &Log, watch: Watch<'_>) -> Result<Saved> {
+        self.check_magic()?;
+        let Loaded { index, position } = match index_file::load(&beside(self.path(), ".index")) {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Ok(Saved::Missing),
+            Err(why) => return Ok(Saved::Useless(why.to_string())),
+        };
+        let backend = self.reader().backend;
+        let size = self.size();
+        if position > size {
+            let what = format!("it covers {position} bytes of a file of {size}");
+            return Ok(Saved::Useless(what));
+        }
+        let reader = Reader {
+            backend,
+            end: position,
+        };
+        if let Err(why) = sanity::belongs(&reader, &index)? {
+            return Ok(Saved::Useless(why));
+        }
+        let own = Index::default();
+        let found = scan(reader, &own, FIRST, Tid::ZERO, FIRST, log, watch)?;
+        if let Some(why) = found.torn {
+            return Ok(Saved::Useless(format!(
+                "it ends within a transaction: {why}"
+            )));
+        }
+        Ok(compare(&index, &own, position))
+    }
+}
+
+fn compare(saved: &Index, own: &Index, position: u64) -> Saved {
+    let (mut count, mut first) = (0, Vec::new());
+    let mut differ = |difference| {
+        count += 1;
+        if first.len() < DIFFERENCES {
+            first.push(difference);
+        }
+    };
+    for (oid, found) in own.iter() {
+        let saved = saved.get(oid);
+        if saved != Some(found) {
+            let found = Some(found);
+            differ(Difference { oid, saved, found });
+        }
+    }
+    for (oid, saved) in saved.iter().filter(|&(oid, _)| own.get(oid).is_none()) {
+        let (saved, found) = (Some(saved), None);
+        differ(Difference { oid, saved, found });
+    }
+    first.sort_unstable_by_key(|difference| difference.oid);
+    match count {
+        0 => Saved::Good {
+            position,
+            objects: own.len(),
+        },
+        count => Saved::Wrong {
+            position,
+            count,
+            first,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::index_file::save;
+    use super::super::testing::{Builder, data};
+    use super::*;
+    use crate::log::silent;
+
+    struct Files {
+        _dir: tempfile::TempDir,
+        path: std::path::PathBuf,
+    }
+
+    /// A file of two transactions of three objects, without an index.
+    fn files() -> (Files, Builder) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Data.fs");
+        let mut file = Builder::new();
+        let first = file.txn(1, b' ', &[(1, 0, data("one")), (2, 0, data("two"))]);
+        file.txn(
+            2,
+            b' ',
+            &[(1, first + 23, data("one again")), (3, 0, data("three"))],
+        );
+        std::fs::write(&path, &file.bytes).unwrap();
+        (Files { _dir: dir, path }, file)
+    }
+
+    fn checked(path: &Path) -> Saved {
+        let file = DataFile::open(path).unwrap();
+        file.check_index(&silent(), &mut |_, _| {}).unwrap()
+    }
+
+    #[test]
+    fn rebuilt_and_checked() {
+        let (files, built) = files();
+        assert_eq!(checked(&files.path), Saved::Missing);
+        let found = rebuild_index(&files.path, &silent(), &mut |_, _| {}).unwrap();
+        let end = built.bytes.len() as u64;
+        assert_eq!((found.index.len(), found.end), (3, end));
+        let good = Saved::Good {
+            position: end,
+            objects: 3,
+        };
+        assert_eq!(checked(&files.path), good);
+        std::fs::write(beside(&files.path, ".index"), b"\x80\x03what").unwrap();
+        assert!(matches!(checked(&files.path), Saved::Useless(_)));
+    }
+
+    #[test]
+    fn what_the_index_has_wrong() {
+        let (files, built) = files();
+        let generation = built.build();
+        let right = generation.index.get(Oid::new(2)).unwrap();
+        generation.index.set(Oid::new(2), right + 1);
+        generation.index.set(Oid::new(7), right);
+        save(&files.path, &generation).unwrap();
+        let Saved::Wrong { count, first, .. } = checked(&files.path) else {
+            panic!("not wrong");
+        };
+        let differences = [(2, Some(right + 1), Some(right)), (7, Some(right), None)];
+        let expected = differences.map(|(oid, saved, found)| Difference {
+            oid: Oid::new(oid),
+            saved,
+            found,
+        });
+        assert_eq!((count, first), (2, expected.to_vec()));
+    }
+
+    #[test]
+    fn an_open_storage_is_left_alone() {
+        let (files, _) = files();
+        let storage = crate::FileStorage::open(&files.path, Default::default()).unwrap();
+        let refused = rebuild_index(&files.path, &silent(), &mut |_, _| {});
+        assert!(refused.is_err());
+        let found = DataFile::open(&files.path).unwrap();
+        let found = found.index(&silent(), &mut |_, _| {}).unwrap();
+        assert_eq!(found.index.len(), 3);
+        drop(storage);
+    }
+}
