@@ -30,6 +30,7 @@ mod outcome;
 mod progress;
 mod python;
 mod reading;
+mod refs;
 mod size;
 mod table;
 mod tail;
@@ -62,6 +63,7 @@ error tells why); 2 wrong usage.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Test(test::Arguments),
+    Refs(refs::Arguments),
     Dump(dump::Arguments),
     Tail(tail::Arguments),
     Oids(oids::Arguments),
@@ -73,6 +75,7 @@ impl Command {
     fn arguments(&self) -> &dyn Run {
         match self {
             Command::Test(arguments) => arguments,
+            Command::Refs(arguments) => arguments,
             Command::Dump(arguments) => arguments,
             Command::Tail(arguments) => arguments,
             Command::Oids(arguments) => arguments,
