@@ -6,7 +6,7 @@ use slog::{Logger, error, info, o, warn};
 use zeo_storage::file_storage::Options;
 use zeo_storage::log::{Level, Log};
 use zeo_storage::mapping_storage::MappingStorage;
-use zeo_storage::{FileStorage, Storage, ZlibStorage};
+use zeo_storage::{DemoStorage, FileStorage, Storage, ZlibStorage};
 
 use crate::schema::{StorageConfig, StorageKind};
 
@@ -64,10 +64,37 @@ fn open(kind: &StorageKind, log: &Logger) -> zeo_storage::Result<Arc<dyn Storage
             Arc::new(FileStorage::open(&file.path, options)?)
         }
         StorageKind::MappingStorage { name } => Arc::new(MappingStorage::new(name.clone())?),
+        StorageKind::DemoStorage {
+            name,
+            base,
+            changes,
+        } => demo_storage(name.clone(), base.as_deref(), changes.as_deref(), log)?,
         StorageKind::ZlibStorage { transform, base } => {
             Arc::new(ZlibStorage::new(open(base, log)?, *transform))
         }
     })
+}
+
+fn demo_storage(
+    name: Option<String>,
+    base: Option<&StorageKind>,
+    changes: Option<&StorageKind>,
+    log: &Logger,
+) -> zeo_storage::Result<Arc<dyn Storage>> {
+    let base = match base {
+        Some(base) => open(base, log)?,
+        None => Arc::new(MappingStorage::new("MappingStorage")?),
+    };
+    let opened = changes.map(|changes| open(changes, log)).transpose();
+    let demo = opened.and_then(|changes| DemoStorage::new(name, Arc::clone(&base), changes));
+    match demo {
+        Ok(demo) => Ok(Arc::new(demo)),
+        Err(error) => {
+            // The failure to open is what is reported.
+            let _ = base.close();
+            Err(error)
+        }
+    }
 }
 
 /// The messages of a storage, as Python's logger of FileStorage has them.

@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod conflict;
 mod conflicts;
+pub mod demo_storage;
 pub mod error;
 pub mod file_storage;
 pub mod log;
@@ -11,8 +12,11 @@ pub mod mapping_storage;
 pub mod record;
 pub mod references;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 pub mod zlib_storage;
 
+pub use demo_storage::DemoStorage;
 pub use error::{Error, Result};
 pub use file_storage::FileStorage;
 pub use mapping_storage::MappingStorage;

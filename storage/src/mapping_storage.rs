@@ -88,7 +88,6 @@ impl Storage for MappingStorage {
         Capabilities {
             undo: false,
             record_iternext: false,
-            flat_history: false,
             interfaces: vec![
                 ("ZODB.interfaces", "IStorage"),
                 ("ZODB.interfaces", "IStorageIteration"),
@@ -110,7 +109,11 @@ impl Storage for MappingStorage {
     }
 
     fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
-        self.core.history(oid, size)
+        let mut entries = self.core.history(oid, size)?;
+        for entry in &mut entries {
+            entry.is_flat = false;
+        }
+        Ok(entries)
     }
 
     /// Always empty: Python's server answers for storages without undo.
@@ -229,41 +232,13 @@ fn unsupported(method: &str) -> Error {
 mod tests {
     use super::*;
     use crate::error::Conflict;
-
-    fn store(oid: u64, serial: u64, data: &str) -> Op {
-        Op::Store {
-            oid: Oid::new(oid),
-            serial: Tid::new(serial),
-            data: data.into(),
-        }
-    }
-
-    fn vote(storage: &MappingStorage, tid: u64, ops: &[Op], mode: OnConflict) -> Result<Vote> {
-        let meta = TransactionMeta {
-            user: b"u".to_vec(),
-            description: b"d".to_vec(),
-            tid: Some(Tid::new(tid)),
-            status: b' ',
-            ..TransactionMeta::default()
-        };
-        storage.prepare(&meta, &mut ops.iter().cloned().map(Ok), mode)
-    }
-
-    fn commit(storage: &MappingStorage, tid: u64, ops: &[Op]) {
-        let Ok(Vote::Ready(prepared)) = vote(storage, tid, ops, OnConflict::Resolve) else {
-            panic!("conflict");
-        };
-        let tid = Tid::new(tid);
-        let mut batch = [Commit { tid, prepared }];
-        storage.append(&mut batch).unwrap();
-        storage.publish(&batch[0]);
-    }
+    use crate::testing::{commit, store, vote};
 
     /// Objects 1 and 2 by transaction 10, object 1 again by 20.
     fn filled() -> MappingStorage {
         let storage = MappingStorage::new("here").unwrap();
-        commit(&storage, 10, &[store(1, 0, "one"), store(2, 0, "second")]);
-        commit(&storage, 20, &[store(1, 10, "four")]);
+        commit(&storage, 10, &[store(1, 0, "one"), store(2, 0, "second")]).unwrap();
+        commit(&storage, 20, &[store(1, 10, "four")]).unwrap();
         storage
     }
 
@@ -310,8 +285,8 @@ mod tests {
     fn packs() {
         let storage = MappingStorage::new("here").unwrap();
         let record = "\u{28}X\0\0\0\0t.N.";
-        commit(&storage, 10, &[store(0, 0, record), store(1, 0, record)]);
-        commit(&storage, 20, &[store(0, 10, record)]);
+        commit(&storage, 10, &[store(0, 0, record), store(1, 0, record)]).unwrap();
+        commit(&storage, 20, &[store(0, 10, record)]).unwrap();
         storage.pack(1e9, None).unwrap();
         assert_eq!(
             (storage.len(), storage.size()),

@@ -173,9 +173,6 @@ pub struct Capabilities {
     pub undo: bool,
     /// `supports_record_iternext`.
     pub record_iternext: bool,
-    /// Whether `history` shows the extension's items among its own, or apart
-    /// as `extension`, with a `serial` besides.
-    pub flat_history: bool,
     /// The Python interfaces, as (module, name), most specific first.
     pub interfaces: Vec<(&'static str, &'static str)>,
 }
@@ -189,6 +186,9 @@ pub struct HistoryEntry {
     pub size: u64,
     /// Its user, description and extension (tid and status are not used).
     pub meta: TransactionMeta,
+    /// Whether the extension's items are shown among the entry's own, or
+    /// apart as `extension`, with a `serial` besides.
+    pub is_flat: bool,
 }
 
 /// One entry of `undoLog`.

@@ -242,36 +242,9 @@ impl Storage for ZlibStorage {
 mod tests {
     use super::*;
     use crate::FileStorage;
+    use crate::testing::{commit, store, vote};
 
     const ONE: Oid = Oid::new(1);
-
-    fn store(oid: Oid, serial: u64, data: &[u8]) -> Op {
-        Op::Store {
-            oid,
-            serial: Tid::new(serial),
-            data: data.to_vec(),
-        }
-    }
-
-    fn vote(storage: &dyn Storage, tid: u64, ops: Vec<Op>, mode: OnConflict) -> Vote {
-        let meta = TransactionMeta {
-            tid: Some(Tid::new(tid)),
-            status: b' ',
-            ..TransactionMeta::default()
-        };
-        let mut ops = ops.into_iter().map(Ok);
-        storage.prepare(&meta, &mut ops, mode).unwrap()
-    }
-
-    fn commit(storage: &dyn Storage, tid: u64, ops: Vec<Op>) {
-        let Vote::Ready(prepared) = vote(storage, tid, ops, OnConflict::Resolve) else {
-            panic!("conflicts");
-        };
-        let tid = Tid::new(tid);
-        let mut batch = [Commit { tid, prepared }];
-        storage.append(&mut batch).unwrap();
-        storage.publish(&batch[0]);
-    }
 
     fn storages(transform: Transform) -> (Arc<dyn Storage>, ZlibStorage) {
         let base: Arc<dyn Storage> = Arc::new(FileStorage::in_memory().unwrap());
@@ -288,8 +261,8 @@ mod tests {
             data: Some(long.clone()),
             prev_tid: None,
         };
-        let short = store(Oid::new(3), 0, b"short");
-        commit(&zlib, 10, vec![store(ONE, 0, &long), restored, short]);
+        let short = store(3, 0, b"short");
+        commit(&zlib, 10, &[store(1, 0, long.clone()), restored, short]).unwrap();
         let (now, then) = (Tid::new(20), Tid::new(10));
         for oid in [ONE, Oid::new(2)] {
             let kept = base.load_before(oid, now).unwrap().unwrap().data;
@@ -310,9 +283,16 @@ mod tests {
     fn conflicts_are_told_in_the_words_of_clients() {
         let (long, other) = (vec![b'x'; 1000], vec![b'y'; 1000]);
         let (_, zlib) = storages(Transform::Both);
-        commit(&zlib, 10, vec![store(ONE, 0, &long)]);
-        commit(&zlib, 20, vec![store(ONE, 10, &long)]);
-        match vote(&zlib, 30, vec![store(ONE, 10, &other)], OnConflict::Report) {
+        commit(&zlib, 10, &[store(1, 0, long.clone())]).unwrap();
+        commit(&zlib, 20, &[store(1, 10, long.clone())]).unwrap();
+        match vote(
+            &zlib,
+            30,
+            &[store(1, 10, other.clone())],
+            OnConflict::Report,
+        )
+        .unwrap()
+        {
             Vote::Conflicts(conflicts) => assert_eq!(conflicts[0].data, other),
             Vote::Ready(_) => panic!("no conflict"),
         }
@@ -323,8 +303,8 @@ mod tests {
         let long = vec![b'x'; 1000];
         let zipped = compress(long.clone());
         let (base, zlib) = storages(Transform::Decompress);
-        let other = store(Oid::new(2), 0, &long);
-        commit(&zlib, 10, vec![store(ONE, 0, &zipped), other]);
+        let other = store(2, 0, long.clone());
+        commit(&zlib, 10, &[store(1, 0, zipped.clone()), other]).unwrap();
         let ten = Tid::new(10);
         assert_eq!(*base.load_serial(ONE, ten).unwrap(), *zipped);
         assert_eq!(*base.load_serial(Oid::new(2), ten).unwrap(), *long);
@@ -340,7 +320,7 @@ mod tests {
     #[test]
     fn what_cannot_be_decompressed_is_an_error_that_names_it() {
         let (_, zlib) = storages(Transform::Both);
-        commit(&zlib, 10, vec![store(ONE, 0, b".znot zipped")]);
+        commit(&zlib, 10, &[store(1, 0, b".znot zipped")]).unwrap();
         let error = zlib.load_before(ONE, Tid::new(11)).unwrap_err();
         let (ten, text) = (Tid::new(10), error.to_string());
         let expected =

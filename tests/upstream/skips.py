@@ -54,7 +54,6 @@ LATER = [
     ('testZeo-misc2/client-config_test', 'blobs'),
     ('testZeo-misc2/zeo_blob_cache_test', 'blobs'),
     ('testZeo-zeo-fan-out.test/*', 'fan-out'),
-    ('DemoStorageTests/*', 'demostorage'),
     ('FileStorageSSLTests/*', 'ssl'),
     ('SSLConnectionTests/*', 'ssl'),
     ('testssl/SSLConfigTest.*', 'ssl'),

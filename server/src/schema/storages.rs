@@ -11,10 +11,9 @@ use crate::zconfig::{ConfigError, Place, Section, datatypes};
 const DEFAULT_NAME: &str = "1";
 
 /// Storages that Python's server can serve and this one can't yet.
-const NOT_SUPPORTED: [&str; 9] = [
+const NOT_SUPPORTED: [&str; 8] = [
     "blobstorage",
     "clientstorage",
-    "demostorage",
     "fullstorage",
     "minimalstorage",
     "relstorage",
@@ -24,12 +23,16 @@ const NOT_SUPPORTED: [&str; 9] = [
 ];
 
 /// The sections that are storages here.
-const STORAGES: [&str; 4] = [
+const STORAGES: [&str; 5] = [
     "filestorage",
     "mappingstorage",
+    "demostorage",
     "zlibstorage",
     "serverzlibstorage",
 ];
+
+/// The name of the section in a `<demostorage>` that is not its base.
+const CHANGES: &str = "changes";
 
 /// A storage to serve.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +54,16 @@ pub enum StorageKind {
     MappingStorage {
         /// What it calls itself to clients.
         name: String,
+    },
+    /// A storage with changes to another one, that does not change by them.
+    DemoStorage {
+        /// What it calls itself to clients; by default, it tells of what it
+        /// is made.
+        name: Option<String>,
+        /// What is changed; an empty one in memory by default.
+        base: Option<Box<StorageKind>>,
+        /// What keeps the changes; one in memory by default.
+        changes: Option<Box<StorageKind>>,
     },
     /// A storage of compressed records (`zc.zlibstorage`).
     ZlibStorage {
@@ -86,6 +99,7 @@ impl StorageKind {
         match self {
             StorageKind::FileStorage(_) => "FileStorage",
             StorageKind::MappingStorage { .. } => "MappingStorage",
+            StorageKind::DemoStorage { .. } => "DemoStorage",
             StorageKind::ZlibStorage { transform, .. } => match transform {
                 Transform::Nothing => "ServerZlibStorage",
                 _ => "ZlibStorage",
@@ -98,6 +112,7 @@ impl StorageKind {
         Ok(match section.kind.as_str() {
             "filestorage" => StorageKind::FileStorage(FileStorageConfig::from_section(section)?),
             "mappingstorage" => mapping_storage(section)?,
+            "demostorage" => demo_storage(section)?,
             "zlibstorage" => zlib_storage(section, Transform::Both)?,
             "serverzlibstorage" => zlib_storage(section, Transform::Nothing)?,
             kind if NOT_SUPPORTED.contains(&kind) => {
@@ -173,6 +188,26 @@ fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
     reader::no_sections(section)?;
     Ok(StorageKind::MappingStorage {
         name: name.unwrap_or_else(|| "Mapping Storage".to_owned()),
+    })
+}
+
+fn demo_storage(section: &Section) -> Result<StorageKind, ConfigError> {
+    let mut reader = Reader::new(section)?;
+    let name = reader.optional("name", |text| Ok(text.to_owned()))?;
+    let (mut base, mut changes) = (None, None);
+    for inner in &section.sections {
+        let kind = Box::new(StorageKind::from_section(inner, section)?);
+        if inner.name.as_deref() == Some(CHANGES) {
+            changes = Some(kind);
+        } else if base.replace(kind).is_some() {
+            return Err(reader.conflict("too many base storages are defined"));
+        }
+    }
+    reader.finish()?;
+    Ok(StorageKind::DemoStorage {
+        name,
+        base,
+        changes,
     })
 }
 

@@ -169,6 +169,21 @@ fn storages_stand_on_storages() {
         let name = name.to_owned();
         Box::new(StorageKind::MappingStorage { name })
     };
+    let file = FileStorageConfig::new(PathBuf::from("Data.fs"));
+    let changed = "<demostorage>\nname n\n<mappingstorage CHANGES>\nname c\n</mappingstorage>\n\
+                   <filestorage whatever>\npath Data.fs\n</filestorage>\n</demostorage>";
+    let expected = StorageKind::DemoStorage {
+        name: Some("n".to_owned()),
+        base: Some(Box::new(StorageKind::FileStorage(file))),
+        changes: Some(mapping("c")),
+    };
+    assert_eq!(kind(changed), expected);
+    let expected = StorageKind::DemoStorage {
+        name: None,
+        base: None,
+        changes: None,
+    };
+    assert_eq!(kind("<demostorage/>"), expected);
     for (tag, compress, transform) in [
         ("zlibstorage", "", Transform::Both),
         ("zlibstorage", "compress no\n", Transform::Decompress),
@@ -303,7 +318,7 @@ fn mistakes_are_named_by_line() {
         (
             "<nostorage/>",
             "unknown section <nostorage> in the configuration; expected zeo, filestorage, \
-             mappingstorage, zlibstorage, serverzlibstorage, eventlog or runner \
+             mappingstorage, demostorage, zlibstorage, serverzlibstorage, eventlog or runner \
              (line 1, in zeo.conf)",
         ),
         (
@@ -324,9 +339,18 @@ fn mistakes_are_named_by_line() {
             "unknown section <zeo> in <mapping",
         ),
         (
-            "<zlibstorage>\n<runner/>\n</zlibstorage>",
-            "unknown section <runner> in <zlibstorage>; expected filestorage, mappingstorage, \
-             zlibstorage or serverzlibstorage (line 2, in zeo.conf)",
+            "<demostorage>\n<runner/>\n</demostorage>",
+            "unknown section <runner> in <demostorage>; expected filestorage, mappingstorage, \
+             demostorage, zlibstorage or serverzlibstorage (line 2, in zeo.conf)",
+        ),
+        (
+            "<demostorage>\n<mappingstorage a/>\n<mappingstorage changes/>\n<mappingstorage/>\n\
+             </demostorage>",
+            "<demostorage>: too many base storages are defined (line 1, in zeo.conf)",
+        ),
+        (
+            "<demostorage>\n<mappingstorage changes/>\n<mappingstorage Changes/>\n</demostorage>",
+            "section names must not be re-used within the same container: \"changes\" (line 3",
         ),
         (
             "<zlibstorage/>",
@@ -364,7 +388,7 @@ fn what_is_not_supported_says_so() {
             "blob-dir blobs is not supported yet (line 3, in zeo.conf)",
         ),
         (
-            "<zlibstorage>\n<zeoclient x/>\n</zlibstorage>",
+            "<demostorage>\n<zeoclient x/>\n</demostorage>",
             "<zeoclient x> is not supported yet (line 2, in zeo.conf)",
         ),
         (

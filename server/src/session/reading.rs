@@ -166,9 +166,7 @@ impl Session {
     ) -> Outcome {
         let walk = move |storage: &StorageHandle| {
             let entries = storage.storage.history(oid, size)?;
-            let is_flat = storage.storage.capabilities().flat_history;
-            let values = entries.iter().map(|entry| history_value(entry, is_flat));
-            Ok(Value::List(values.collect()))
+            Ok(Value::List(entries.iter().map(history_value).collect()))
         };
         if size <= SHORT_HISTORY {
             return value(walk(storage).map_err(raise)?);
@@ -300,8 +298,8 @@ type Fields = Vec<(Value<'static>, Value<'static>)>;
 
 /// An entry of the history as Python's FileStorage has it, flat, or else as
 /// its MappingStorage.
-fn history_value(entry: &HistoryEntry, is_flat: bool) -> Value<'static> {
-    let mut fields = match is_flat {
+fn history_value(entry: &HistoryEntry) -> Value<'static> {
+    let mut fields = match entry.is_flat {
         true => extension_fields(&entry.meta.extension),
         false => vec![
             (Value::str("serial"), entry.tid.into()),

@@ -172,7 +172,6 @@ impl Storage for FileStorage {
         Capabilities {
             undo: true,
             record_iternext: true,
-            flat_history: true,
             interfaces: vec![
                 ("ZODB.interfaces", "IStorageRestoreable"),
                 ("ZODB.interfaces", "IStorageIteration"),

@@ -22,6 +22,7 @@ pub(crate) fn history(generation: &Generation, oid: Oid, size: usize) -> Result<
             tid: record.tid,
             size: record.plen,
             meta: reader.txn_meta(record.tloc, &header)?,
+            is_flat: true,
         });
         position = record.prev;
     }

@@ -1,0 +1,256 @@
+//! A storage that keeps the changes to another one apart, as Python's
+//! `DemoStorage`: nobody sees the difference, and the base stays as it is.
+//!
+//! What the changes don't know comes from the base. Commits, undo and sizes
+//! are those of the changes alone. The base must not change meanwhile.
+
+mod commit;
+mod oids;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use zeo_proto::{Oid, Tid};
+
+use crate::mapping_storage::MappingStorage;
+use crate::storage::{
+    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
+    Revision, TransactionIter, TransactionMeta, UndoEntry, Vote,
+};
+use crate::{Error, Result, Storage};
+use oids::Oids;
+
+/// A base and the changes to it; see the module.
+pub struct DemoStorage {
+    name: String,
+    base: Arc<dyn Storage>,
+    changes: Arc<dyn Storage>,
+    /// Whether the changes end with the process.
+    temporary: bool,
+    oids: Oids,
+}
+
+impl DemoStorage {
+    /// A storage over `base` that keeps its changes in `changes`, or in
+    /// memory. Without a name, it is called by the names of both.
+    pub fn new(
+        name: Option<String>,
+        base: Arc<dyn Storage>,
+        changes: Option<Arc<dyn Storage>>,
+    ) -> Result<Self> {
+        let temporary = changes.is_none();
+        let changes = match changes {
+            Some(changes) => changes,
+            None => Arc::new(MappingStorage::new("MappingStorage")?),
+        };
+        let name = name.unwrap_or_else(|| {
+            let [base, changes] = [&base, &changes].map(|storage| quoted(&storage.name()));
+            format!("DemoStorage({base}, {changes})")
+        });
+        Ok(Self {
+            name,
+            base,
+            changes,
+            temporary,
+            oids: Oids::new(),
+        })
+    }
+
+    /// Asks the base for what the changes don't know.
+    fn either<T>(&self, ask: impl Fn(&dyn Storage) -> Result<T>) -> Result<T> {
+        match ask(&*self.changes) {
+            Err(Error::NoObject(_)) => ask(&*self.base),
+            found => found,
+        }
+    }
+
+    /// The history of the object in the changes alone; empty when they don't
+    /// have it.
+    fn changes_of(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
+        match self.changes.history(oid, size) {
+            Err(Error::NoObject(_)) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+}
+
+/// A text as Python's `repr` shows a name.
+fn quoted(name: &str) -> String {
+    match name.contains('\'') && !name.contains('"') {
+        true => format!("\"{}\"", name.replace('\\', "\\\\")),
+        false => format!("'{}'", name.replace('\\', "\\\\").replace('\'', "\\'")),
+    }
+}
+
+impl Storage for DemoStorage {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// As in Python, of the changes.
+    fn len(&self) -> u64 {
+        self.changes.len()
+    }
+
+    /// As in Python, of the changes.
+    fn size(&self) -> u64 {
+        self.changes.size()
+    }
+
+    fn last_tid(&self) -> Tid {
+        match self.changes.last_tid() {
+            Tid::ZERO => self.base.last_tid(),
+            last => last,
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.changes.is_read_only()
+    }
+
+    fn latched(&self) -> Option<String> {
+        self.changes.latched()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let undo = self.changes.capabilities().undo;
+        let mut interfaces = vec![
+            ("ZODB.interfaces", "IStorage"),
+            ("ZODB.interfaces", "IStorageIteration"),
+            ("zope.interface", "Interface"),
+        ];
+        if undo {
+            interfaces.insert(0, ("ZODB.interfaces", "IStorageUndoable"));
+        }
+        Capabilities {
+            undo,
+            record_iternext: false,
+            interfaces,
+        }
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
+        match self.changes.load_before(oid, before) {
+            Err(Error::NoObject(_)) => self.base.load_before(oid, before),
+            Ok(None) => {
+                // The object was changed later; the base may have it from
+                // before that.
+                let revision = match self.base.load_before(oid, before) {
+                    Err(Error::NoObject(_)) => None,
+                    found => found?,
+                };
+                let Some(mut revision) = revision else {
+                    return Ok(None);
+                };
+                if revision.next.is_none() {
+                    let changes = self.changes_of(oid, usize::MAX)?;
+                    revision.next = changes.last().map(|first| first.tid);
+                }
+                Ok(Some(revision))
+            }
+            found => found,
+        }
+    }
+
+    fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
+        self.either(|storage| storage.load_serial(oid, serial))
+    }
+
+    fn get_tid(&self, oid: Oid) -> Result<Tid> {
+        self.either(|storage| storage.get_tid(oid))
+    }
+
+    fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
+        let mut entries = self.changes_of(oid, size)?;
+        let left = size.saturating_sub(entries.len());
+        if left > 0 {
+            match self.base.history(oid, left) {
+                Err(Error::NoObject(_)) if !entries.is_empty() => {}
+                older => entries.extend(older?),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn undo_log(
+        &self,
+        first: usize,
+        last: usize,
+        filter: &mut dyn FnMut(&UndoEntry) -> Result<bool>,
+    ) -> Result<Vec<UndoEntry>> {
+        self.changes.undo_log(first, last, filter)
+    }
+
+    fn record_iternext(&self, _from: Option<Oid>) -> Result<CurrentRecord> {
+        Err(unsupported("record_iternext"))
+    }
+
+    fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter> {
+        let changes = self.changes.iterator(start, stop)?;
+        Ok(Box::new(self.base.iterator(start, stop)?.chain(changes)))
+    }
+
+    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>> {
+        self.changes.last_invalidations(count)
+    }
+
+    /// As in Python, an oid somewhere in a large space, so that what is
+    /// created over a copy of the base is unlikely to get the same ones.
+    fn new_oid(&self) -> Result<Oid> {
+        self.oids.new_oid(|oid| match self.get_tid(oid) {
+            Err(Error::NoObject(_)) => Ok(true),
+            found => found.map(|_| false),
+        })
+    }
+
+    fn prepare(
+        &self,
+        meta: &TransactionMeta,
+        ops: &mut dyn Iterator<Item = Result<Op>>,
+        on_conflict: OnConflict,
+    ) -> Result<Vote> {
+        commit::prepare(self, meta, ops, on_conflict)
+    }
+
+    fn append(&self, batch: &mut [Commit]) -> Result<()> {
+        self.changes.append(batch)
+    }
+
+    fn publish(&self, commit: &Commit) {
+        self.changes.publish(commit);
+    }
+
+    /// Packs the changes. What only the base refers to can't be told from
+    /// garbage in them, so that there is garbage collection only without a
+    /// base. (Python's tries it for changes in memory, and loses them.)
+    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
+        let is_all = self.temporary && self.base.is_empty();
+        let gc = match gc {
+            _ if is_all => gc,
+            Some(true) => {
+                let why = "Garbage collection isn't supported when there is a base storage.";
+                return Err(Error::Unsupported(why.to_owned()));
+            }
+            _ => Some(false),
+        };
+        self.changes.pack(time, gc)
+    }
+
+    fn packing(&self) -> Option<String> {
+        self.changes.packing()
+    }
+
+    fn save_index(&self) -> Result<()> {
+        self.changes.save_index()
+    }
+
+    fn close(&self) -> Result<()> {
+        let closed = self.changes.close();
+        self.base.close().and(closed)
+    }
+}
+
+fn unsupported(method: &str) -> Error {
+    Error::Unsupported(format!("a DemoStorage has no {method}"))
+}

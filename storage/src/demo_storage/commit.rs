@@ -1,0 +1,117 @@
+//! What a transaction on base and changes is to the changes alone.
+
+use zeo_proto::{Oid, Tid};
+
+use super::{DemoStorage, unsupported};
+use crate::conflicts::{self, Reported};
+use crate::error::Conflict;
+use crate::storage::{OnConflict, Op, TransactionMeta, Vote};
+use crate::{Error, Result, Storage};
+
+/// Lays a transaction out in the changes. Its serials are checked here: the
+/// changes don't know those of the base.
+pub(super) fn prepare(
+    demo: &DemoStorage,
+    meta: &TransactionMeta,
+    ops: &mut dyn Iterator<Item = Result<Op>>,
+    on_conflict: OnConflict,
+) -> Result<Vote> {
+    let mut voting = Voting {
+        demo,
+        on_conflict,
+        resolved: Vec::new(),
+        merged: Vec::new(),
+        conflicts: Reported::default(),
+    };
+    let mut changed = ops.filter_map(|op| op.and_then(|op| voting.change(op)).transpose());
+    let mut vote = demo.changes.prepare(meta, &mut changed, on_conflict)?;
+    if let Some(conflicts) = voting.conflicts.take() {
+        return Ok(Vote::Conflicts(conflicts));
+    }
+    if let Vote::Ready(prepared) = &mut vote {
+        prepared.resolved.extend(voting.resolved);
+        prepared.merged.extend(voting.merged);
+    }
+    Ok(vote)
+}
+
+struct Voting<'a> {
+    demo: &'a DemoStorage,
+    on_conflict: OnConflict,
+    resolved: Vec<Oid>,
+    /// The classes of the conflicts that were resolved.
+    merged: Vec<Option<String>>,
+    conflicts: Reported,
+}
+
+impl Voting<'_> {
+    /// The step for the changes, if there is one.
+    fn change(&mut self, op: Op) -> Result<Option<Op>> {
+        match op {
+            Op::Store { oid, serial, data } => self.store(oid, serial, data),
+            Op::Check { oid, serial } => self.check(oid, serial),
+            Op::Undo { .. } => Ok(Some(op)),
+            Op::Delete { .. } => Err(unsupported("deleteObject")),
+            Op::Restore { .. } => Err(unsupported("restore")),
+        }
+    }
+
+    fn store(&mut self, oid: Oid, read: Tid, mut data: Vec<u8>) -> Result<Option<Op>> {
+        let (current, serial) = self.serials(oid, read)?;
+        if let Some(committed) = current
+            && committed != read
+        {
+            let conflict = Conflict {
+                oid,
+                committed,
+                read,
+                data,
+                reason: None,
+            };
+            if self.on_conflict == OnConflict::Report {
+                self.conflicts.add(conflict);
+                return Ok(None);
+            }
+            let class = conflict.class_name();
+            data = conflicts::resolve(conflict, |serial| self.demo.load_serial(oid, serial))?;
+            self.merged.push(class);
+            self.resolved.push(oid);
+        }
+        self.conflicts.take_back(oid);
+        Ok(Some(Op::Store { oid, serial, data }))
+    }
+
+    fn check(&self, oid: Oid, read: Tid) -> Result<Option<Op>> {
+        let committed = self.demo.get_tid(oid)?;
+        match committed == read {
+            true => Ok(None),
+            false => Err(Error::ReadConflict {
+                oid,
+                committed,
+                read,
+            }),
+        }
+    }
+
+    /// The current serial, if there is such an object, and the one on which
+    /// the changes insist. They differ where undo has taken all changes of an
+    /// object back: then the base has the current revision. (With Python's,
+    /// such an object can't be changed again.)
+    fn serials(&self, oid: Oid, read: Tid) -> Result<(Option<Tid>, Tid)> {
+        match self.demo.changes.get_tid(oid) {
+            Err(Error::NoObject(_)) => {}
+            changed => return changed.map(|tid| (Some(tid), tid)),
+        }
+        let current = match self.demo.base.get_tid(oid) {
+            Err(Error::NoObject(_)) => None,
+            found => Some(found?),
+        };
+        let taken_back = self.demo.changes_of(oid, 1)?;
+        let insisted = taken_back.first().map(|last| last.tid);
+        let serial = match current {
+            Some(current) => insisted.unwrap_or(current),
+            None => read,
+        };
+        Ok((current, serial))
+    }
+}

@@ -1,0 +1,210 @@
+use super::*;
+use crate::FileStorage;
+use crate::record::class_name;
+use crate::testing::{commit, oid, store, tid, vote};
+
+/// A base with object 1 by transactions 10 and 20, and object 2 by 10.
+fn base() -> Arc<dyn Storage> {
+    let base = FileStorage::in_memory().unwrap();
+    commit(&base, 10, &[store(1, 0, "one"), store(2, 0, "two")]).unwrap();
+    commit(&base, 20, &[store(1, 10, "uno")]).unwrap();
+    Arc::new(base)
+}
+
+fn over(base: Arc<dyn Storage>) -> DemoStorage {
+    let changes = Arc::new(FileStorage::in_memory().unwrap());
+    DemoStorage::new(None, base, Some(changes)).unwrap()
+}
+
+/// Data, serial and next serial just before a transaction.
+fn before(storage: &dyn Storage, object: u64, before: u64) -> Option<(String, u64, Option<u64>)> {
+    let revision = storage.load_before(oid(object), tid(before)).unwrap()?;
+    Some((
+        String::from_utf8(revision.data.to_vec()).unwrap(),
+        revision.serial.as_u64(),
+        revision.next.map(|next| next.as_u64()),
+    ))
+}
+
+fn found(text: &str, serial: u64, next: Option<u64>) -> Option<(String, u64, Option<u64>)> {
+    Some((text.to_owned(), serial, next))
+}
+
+fn length(n: u8) -> Vec<u8> {
+    [b"\x80\x03cBTrees.Length\nLength\n.K", &[n, b'.'][..]].concat()
+}
+
+#[test]
+fn revisions_of_both_stand_in_one_row() {
+    let demo = over(base());
+    assert_eq!(demo.last_tid(), tid(20));
+    assert_eq!(before(&demo, 1, 99), found("uno", 20, None));
+    commit(&demo, 30, &[store(1, 20, "eins"), store(3, 0, "three")]).unwrap();
+    commit(&demo, 40, &[store(1, 30, "ein"), store(2, 10, "zwei")]).unwrap();
+    for (time, expected) in [
+        (99, found("ein", 40, None)),
+        (40, found("eins", 30, Some(40))),
+        (30, found("uno", 20, Some(30))),
+        (25, found("uno", 20, Some(30))),
+        (20, found("one", 10, Some(20))),
+        (10, None),
+    ] {
+        assert_eq!(before(&demo, 1, time), expected, "before {time}");
+    }
+    assert_eq!(before(&demo, 2, 15), found("two", 10, Some(40)));
+    assert_eq!(before(&demo, 3, 30), None);
+    assert!(matches!(
+        demo.load_before(oid(4), tid(99)),
+        Err(Error::NoObject(_))
+    ));
+    assert_eq!(*demo.load_serial(oid(1), tid(10)).unwrap(), *b"one");
+    assert_eq!(*demo.load_serial(oid(1), tid(30)).unwrap(), *b"eins");
+    let tids = |size| {
+        let entries = demo.history(oid(1), size).unwrap();
+        let tids: Vec<_> = entries.iter().map(|entry| entry.tid.as_u64()).collect();
+        tids
+    };
+    assert_eq!(tids(9), [40, 30, 20, 10]);
+    assert_eq!(tids(3), [40, 30, 20]);
+    assert_eq!(tids(1), [40]);
+    let transactions = demo.iterator(Some(tid(20)), Some(tid(30))).unwrap();
+    let tids: Vec<_> = transactions.map(|txn| txn.unwrap().tid.as_u64()).collect();
+    assert_eq!(tids, [20, 30]);
+    // Only the changes count.
+    assert_eq!((demo.len(), demo.last_tid()), (3, tid(40)));
+}
+
+#[test]
+fn the_base_stays_as_it_is() {
+    let base = base();
+    let size = base.size();
+    let demo = over(Arc::clone(&base));
+    commit(&demo, 30, &[store(1, 20, "eins")]).unwrap();
+    demo.pack(1e9, None).unwrap();
+    assert_eq!((base.size(), base.last_tid()), (size, tid(20)));
+    assert_eq!(before(&*base, 1, 99), found("uno", 20, None));
+}
+
+#[test]
+fn serials_of_the_base_are_checked() {
+    let demo = over(base());
+    let check = |serial| {
+        [Op::Check {
+            oid: oid(1),
+            serial: tid(serial),
+        }]
+    };
+    commit(&demo, 30, &check(20)).unwrap();
+    let stale = commit(&demo, 31, &check(10));
+    assert!(
+        matches!(stale, Err(Error::ReadConflict { committed, .. }) if committed == tid(20)),
+        "{stale:?}"
+    );
+    let stale = commit(&demo, 31, &[store(1, 10, "late")]);
+    match stale {
+        Err(Error::Conflict(conflict)) => {
+            assert_eq!((conflict.committed, conflict.read), (tid(20), tid(10)));
+            assert!(conflict.reason.is_some());
+        }
+        other => panic!("{other:?}"),
+    }
+    let ops = [store(1, 10, "late"), store(2, 0, "late"), store(1, 20, "x")];
+    match vote(&demo, 31, &ops, OnConflict::Report).unwrap() {
+        Vote::Conflicts(conflicts) => {
+            let oids: Vec<_> = conflicts.iter().map(|c| c.oid.as_u64()).collect();
+            assert_eq!(oids, [2]);
+        }
+        Vote::Ready(_) => panic!("no conflict"),
+    }
+}
+
+#[test]
+fn conflicts_are_resolved_with_the_states_of_both() {
+    let base = FileStorage::in_memory().unwrap();
+    commit(&base, 10, &[store(1, 0, length(1))]).unwrap();
+    for changes in [true, false] {
+        let changes = changes.then(|| Arc::new(FileStorage::in_memory().unwrap()) as Arc<_>);
+        let base = Arc::new(FileStorage::in_memory().unwrap());
+        commit(&*base, 10, &[store(1, 0, length(1))]).unwrap();
+        commit(&*base, 20, &[store(1, 10, length(4))]).unwrap();
+        let demo = DemoStorage::new(None, base, changes).unwrap();
+        // Against the base, against the changes, and with the old state in
+        // the base.
+        let resolved = commit(&demo, 30, &[store(1, 10, length(3))]).unwrap();
+        assert_eq!(resolved, [oid(1)]);
+        commit(&demo, 40, &[store(1, 20, length(9))]).unwrap();
+        let sum = demo.load_before(oid(1), tid(99)).unwrap().unwrap();
+        assert!(sum.data.ends_with(b"K\x0b."), "{:x?}", &*sum.data);
+        assert_eq!(class_name(&sum.data).unwrap(), "BTrees.Length.Length");
+    }
+}
+
+#[test]
+fn undo_brings_the_base_back() {
+    let demo = over(base());
+    commit(&demo, 30, &[store(1, 20, "eins"), store(3, 0, "new")]).unwrap();
+    let undone = commit(&demo, 40, &[Op::Undo { tid: tid(30) }]).unwrap();
+    assert_eq!(undone, [oid(1), oid(3)]);
+    assert_eq!(before(&demo, 1, 99), found("uno", 20, None));
+    assert_eq!(before(&demo, 1, 35), found("eins", 30, Some(40)));
+    assert_eq!(before(&demo, 1, 25), found("uno", 20, Some(30)));
+    assert!(matches!(demo.get_tid(oid(3)), Err(Error::NoObject(_))));
+    // And it can be changed again.
+    commit(&demo, 50, &[store(1, 20, "un")]).unwrap();
+    assert_eq!(before(&demo, 1, 99), found("un", 50, None));
+    let stale = commit(&demo, 60, &[store(1, 20, "late")]);
+    assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
+    // What never was in the base stays gone.
+    let stale = commit(&demo, 60, &[store(3, 30, "late")]);
+    assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
+}
+
+#[test]
+fn oids_are_those_of_neither() {
+    let demo = over(base());
+    let first = demo.new_oid().unwrap().as_u64();
+    let second = demo.new_oid().unwrap().as_u64();
+    assert_eq!(second, first + 1);
+    commit(&demo, 30, &[store(second + 1, 0, "taken")]).unwrap();
+    let third = demo.new_oid().unwrap().as_u64();
+    assert!(third != second + 1 && third != first && third != second);
+}
+
+#[test]
+fn names_and_abilities() {
+    let name = |text: &str| Arc::new(MappingStorage::new(text).unwrap());
+    let demo = |name, base, changes: Option<Arc<MappingStorage>>| {
+        DemoStorage::new(name, base, changes.map(|changes| changes as Arc<_>)).unwrap()
+    };
+    let unnamed = demo(None, name("it's"), Some(name("b\\")));
+    assert_eq!(unnamed.name(), "DemoStorage(\"it's\", 'b\\\\')");
+    assert_eq!(demo(Some("n".into()), name("b"), None).name(), "n");
+    assert!(!unnamed.capabilities().undo);
+    assert!(over(base()).capabilities().undo);
+    let refused = |op| commit(&unnamed, 10, &[op]);
+    let delete = Op::Delete {
+        oid: oid(1),
+        serial: tid(1),
+    };
+    assert!(matches!(refused(delete), Err(Error::Unsupported(_))));
+    assert!(matches!(
+        unnamed.pack(1e9, Some(true)),
+        Err(Error::Unsupported(_))
+    ));
+}
+
+#[test]
+fn demos_stand_on_demos() {
+    let middle = over(base());
+    commit(&middle, 30, &[store(1, 20, "eins")]).unwrap();
+    let top = DemoStorage::new(None, Arc::new(middle), None).unwrap();
+    commit(&top, 40, &[store(2, 10, "deux"), store(1, 30, "un")]).unwrap();
+    for (time, expected) in [
+        (99, found("un", 40, None)),
+        (40, found("eins", 30, Some(40))),
+        (30, found("uno", 20, Some(30))),
+    ] {
+        assert_eq!(before(&top, 1, time), expected, "before {time}");
+    }
+    top.close().unwrap();
+}
