@@ -89,16 +89,20 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Saves the index beside the storage at `path`, in place of an older one,
-/// while commits may go on. Gives the position that it covers.
+/// Saves the index beside the storage at `path`. See [`save_as`].
 pub(crate) fn save(path: &Path, generation: &Generation) -> Result<u64> {
-    let name = beside(path, ".index");
-    let temporary = beside(path, ".index.index_tmp");
+    save_as(&beside(path, ".index"), generation)
+}
+
+/// Saves the index as the file at `name`, in place of an older one, while
+/// commits may go on. Gives the position that it covers.
+pub(crate) fn save_as(name: &Path, generation: &Generation) -> Result<u64> {
+    let temporary = beside(name, ".index_tmp");
     // Taken first: what is published meanwhile lies behind it.
     let position = generation.indexed();
     let failed = |source| Error::Io {
         doing: "saving the index",
-        file: name.clone(),
+        file: name.to_owned(),
         source,
     };
     let file = File::create(&temporary).map_err(failed)?;
@@ -106,8 +110,8 @@ pub(crate) fn save(path: &Path, generation: &Generation) -> Result<u64> {
     write(&mut out, generation, position, failed)?;
     let finish = || {
         out.into_inner()?.sync_all()?;
-        std::fs::rename(&temporary, &name)?;
-        sync_directory(path)
+        std::fs::rename(&temporary, name)?;
+        sync_directory(name)
     };
     finish().map_err(failed)?;
     Ok(position)

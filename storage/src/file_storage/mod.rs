@@ -27,6 +27,7 @@ pub mod resync;
 mod sanity;
 mod scan;
 pub(crate) mod seal;
+mod snapshot;
 mod space;
 mod torn;
 pub(crate) mod undo;

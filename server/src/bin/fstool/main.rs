@@ -24,6 +24,7 @@
 
 mod context;
 mod dump;
+mod files;
 mod index;
 mod oids;
 mod outcome;
@@ -31,6 +32,7 @@ mod progress;
 mod python;
 mod reading;
 mod refs;
+mod repozo;
 mod size;
 mod table;
 mod tail;
@@ -69,6 +71,7 @@ enum Command {
     Oids(oids::Arguments),
     Size(size::Arguments),
     Index(index::Arguments),
+    Repozo(Box<repozo::Arguments>),
 }
 
 impl Command {
@@ -81,6 +84,7 @@ impl Command {
             Command::Oids(arguments) => arguments,
             Command::Size(arguments) => arguments,
             Command::Index(arguments) => arguments,
+            Command::Repozo(arguments) => &**arguments,
         }
     }
 }

@@ -1,0 +1,173 @@
+//! The content of data files and of the file that is backed up, piece by
+//! piece.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use md5::{Digest, Md5};
+use zeo_storage::backend::Backend;
+
+use super::repository::{Name, Repository};
+use crate::files::{failed, hex};
+use crate::outcome::{Failure, Result};
+
+/// How much is read at a time.
+const PIECE: usize = 1 << 18;
+
+/// An MD5 that is being computed, and how much went into it.
+#[derive(Default)]
+pub struct Sum {
+    hasher: Md5,
+    /// How many bytes.
+    pub size: u64,
+}
+
+impl Sum {
+    /// Adds the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.size = self.size.saturating_add(bytes.len() as u64);
+    }
+
+    /// The sum in hexadecimal digits.
+    pub fn finish(self) -> String {
+        hex(&self.hasher.finalize())
+    }
+}
+
+/// What a data file holds, out of its compression.
+pub struct Content {
+    input: Box<dyn Read>,
+    path: PathBuf,
+    piece: Vec<u8>,
+    read: Rc<Cell<u64>>,
+}
+
+/// Counts what is read.
+struct Counted {
+    file: File,
+    read: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.file.read(buffer)?;
+        self.read.set(self.read.get().saturating_add(got as u64));
+        Ok(got)
+    }
+}
+
+impl Content {
+    /// Opens a data file.
+    pub fn open(repository: &Repository, name: &Name) -> Result<Self> {
+        let path = repository.path(name.as_str());
+        let file = File::open(&path).map_err(failed("opening", &path))?;
+        let read = Rc::new(Cell::new(0));
+        let file = Counted {
+            file,
+            read: Rc::clone(&read),
+        };
+        let input: Box<dyn Read> = match name.is_zipped() {
+            true => Box::new(MultiGzDecoder::new(file)),
+            false => Box::new(file),
+        };
+        let piece = vec![0; PIECE];
+        Ok(Self {
+            input,
+            path,
+            piece,
+            read,
+        })
+    }
+
+    /// How much of the file was read, compressed as it may be.
+    pub fn read(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// The next bytes; none at the end.
+    pub fn next(&mut self) -> Result<&[u8]> {
+        loop {
+            match self.input.read(&mut self.piece) {
+                Ok(got) => return Ok(self.piece.get(..got).unwrap_or_default()),
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return Err(failed("reading", &self.path)(why)),
+            }
+        }
+    }
+}
+
+/// Passes on what a file holds from `start` to `end`, in pieces. Fails when
+/// it ends before.
+pub fn read_range(
+    backend: &dyn Backend,
+    start: u64,
+    end: u64,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut at = start;
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(PIECE);
+        piece.truncate(left.min(PIECE));
+        read_exact(backend, &mut piece, at)?;
+        take(&piece)?;
+        at = at.saturating_add(piece.len() as u64);
+    }
+    Ok(())
+}
+
+/// Fills `buffer` from a position of a file, or fails.
+pub fn read_exact(backend: &dyn Backend, buffer: &mut [u8], position: u64) -> Result<()> {
+    let got = backend.read_at(buffer, position);
+    match got.map_err(failed("reading", backend.path()))? {
+        got if got == buffer.len() => Ok(()),
+        _ => {
+            let what = format!("{} became shorter", backend.path().display());
+            Err(Failure::Other(what))
+        }
+    }
+}
+
+/// A data file that is being written.
+pub enum Output {
+    /// As it is.
+    Plain(BufWriter<File>),
+    /// In gzip.
+    Zipped(Box<GzEncoder<BufWriter<File>>>),
+}
+
+impl Output {
+    /// Creates the file at `path`, in place of an older one.
+    pub fn create(path: &Path, is_zipped: bool) -> Result<Self> {
+        let file = File::create(path).map_err(failed("creating", path))?;
+        let out = BufWriter::with_capacity(PIECE, file);
+        Ok(match is_zipped {
+            true => Self::Zipped(Box::new(GzEncoder::new(out, Compression::default()))),
+            false => Self::Plain(out),
+        })
+    }
+
+    /// Writes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.write_all(bytes),
+            Self::Zipped(out) => out.write_all(bytes),
+        }
+    }
+
+    /// Ends and syncs the file.
+    pub fn finish(self) -> io::Result<()> {
+        let out = match self {
+            Self::Plain(out) => out,
+            Self::Zipped(out) => out.finish()?,
+        };
+        out.into_inner()?.sync_all()
+    }
+}
