@@ -155,6 +155,10 @@ impl Output {
     /// Writes all that was added, and makes it durable.
     pub fn sync(&mut self) -> Result<()> {
         self.flush()?;
+        self.sync_written()
+    }
+
+    fn sync_written(&mut self) -> Result<()> {
         self.backend.sync().map_err(self.failed("syncing"))?;
         self.synced = self.position;
         Ok(())
@@ -171,10 +175,10 @@ impl Output {
         self.buffer.clear();
         self.buffer.shrink_to(PIECE);
         self.position = end;
-        if end.saturating_sub(self.synced) > SYNC {
-            self.sync()?;
+        match end.saturating_sub(self.synced) > SYNC {
+            true => self.sync_written(),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn write(&self, bytes: &[u8], position: u64) -> Result<()> {
@@ -189,5 +193,33 @@ impl Output {
             file: file.clone(),
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeo_proto::Tid;
+
+    use super::*;
+    use crate::backend::MemoryBackend;
+
+    #[test]
+    fn long_files_are_synced_on_their_way() {
+        let mut out = Output::new(Arc::new(MemoryBackend::default()));
+        let header = TxnHeader {
+            tid: Tid::new(1),
+            length: 0,
+            status: b'p',
+            meta_lens: [0; 3],
+        };
+        while out.end() < 2 * SYNC {
+            out.begin(&header, b"").unwrap();
+            out.add(&[7; PIECE / 2]).unwrap();
+            out.finish().unwrap();
+            assert!(out.position - out.synced <= SYNC);
+        }
+        assert!(out.synced > SYNC);
+        out.sync().unwrap();
+        assert_eq!(out.backend.len().unwrap(), out.end());
     }
 }
