@@ -77,8 +77,20 @@ class Server:
 
     def memory(self):
         """Resident bytes."""
+        return self._status('VmRSS')
+
+    def peak(self):
+        """The most resident bytes since `reset_peak`."""
+        return self._status('VmHWM')
+
+    def reset_peak(self):
+        """Begins to look for the peak anew (Linux: `man 5 proc`)."""
+        with open(f'/proc/{self.pid}/clear_refs', 'w') as f:
+            f.write('5')
+
+    def _status(self, name):
         with open(f'/proc/{self.pid}/status') as f:
-            line = next(line for line in f if line.startswith('VmRSS:'))
+            line = next(line for line in f if line.startswith(name + ':'))
         return int(line.split()[1]) * 1024
 
     def stop(self):
@@ -137,7 +149,7 @@ class Load:
 
     def run(self, *args, server=None, timeout=600):
         """Runs it to its end; returns its report."""
-        command = [self.program, '--json', *map(str, args), *self._target(server)]
+        command = [str(self.program), '--json', *map(str, args), *self._target(server)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=timeout)
         if done.returncode:

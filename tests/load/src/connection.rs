@@ -88,6 +88,12 @@ impl Connection {
         Ok((connection, last))
     }
 
+    /// Waits for answers however long they take.
+    pub fn be_patient(&mut self) -> Result<()> {
+        let set = self.socket.set_read_timeout(None);
+        set.map_err(Error::io("can't wait"))
+    }
+
     fn greet(&mut self) -> Result<()> {
         let encoding = self.take(|frame| match handshake::answer(frame) {
             Some(handshake::Hello::Speak(encoding)) => Ok(encoding),

@@ -24,6 +24,9 @@ pub struct Run {
 /// One client's work: each call does some operations and returns how many.
 pub type Step = Box<dyn FnMut() -> Result<u64>>;
 
+/// Prepares the client with this number.
+pub type Make<'a> = &'a (dyn Fn(usize) -> Result<Step> + Sync);
+
 /// Clients that do the same.
 pub struct Group<'a> {
     /// What they do, in the report.
@@ -32,8 +35,10 @@ pub struct Group<'a> {
     pub clients: usize,
     /// How many steps a second each takes; `None`: as many as it can.
     pub pace: Option<f64>,
+    /// Each takes one step, and whoever has done so ends the whole run.
+    pub ends_run: bool,
     /// Prepares the client with this number, in its own thread.
-    pub make: &'a (dyn Fn(usize) -> Result<Step> + Sync),
+    pub make: Make<'a>,
 }
 
 /// What one client has done, or all of a group.
@@ -48,11 +53,11 @@ struct Samples {
 /// processor time.
 pub fn drive(run: &Run, groups: &[Group<'_>]) -> Result<Value> {
     let clients: usize = groups.iter().map(|group| group.clients).sum();
-    let (barrier, failed) = (Barrier::new(clients + 1), AtomicBool::new(false));
+    let (barrier, stop) = (Barrier::new(clients + 1), AtomicBool::new(false));
     let (mut all, elapsed, cpu) = thread::scope(|scope| {
         let start = |group, number| {
-            let (barrier, failed) = (&barrier, &failed);
-            scope.spawn(move || client(run, group, number, barrier, failed))
+            let (barrier, stop) = (&barrier, &stop);
+            scope.spawn(move || client(run, group, number, barrier, stop))
         };
         let threads: Vec<Vec<_>> = groups
             .iter()
@@ -99,31 +104,43 @@ fn client(
     group: &Group<'_>,
     number: usize,
     barrier: &Barrier,
-    failed: &AtomicBool,
+    stop: &AtomicBool,
 ) -> Result<Samples> {
     let prepared = (group.make)(number).and_then(|mut step| {
         let until = Instant::now() + (run.time / 10).min(Duration::from_millis(200));
-        while run.count.is_none() && group.pace.is_none() && Instant::now() < until {
+        let warms_up = run.count.is_none() && group.pace.is_none() && !group.ends_run;
+        while warms_up && Instant::now() < until {
             step()?;
         }
         Ok(step)
     });
-    failed.fetch_or(prepared.is_err(), Ordering::Relaxed);
+    stop.fetch_or(prepared.is_err(), Ordering::Relaxed);
     // Whoever fails waits, too: the others wait for all.
     barrier.wait();
-    let work = prepared.and_then(|mut step| measure(run, group.pace, &mut step, failed));
-    failed.fetch_or(work.is_err(), Ordering::Relaxed);
+    let work = prepared.and_then(|mut step| match group.ends_run {
+        true => once(&mut step),
+        false => measure(run, group.pace, &mut step, stop),
+    });
+    stop.fetch_or(group.ends_run || work.is_err(), Ordering::Relaxed);
     work
 }
 
-fn measure(run: &Run, pace: Option<f64>, step: &mut Step, failed: &AtomicBool) -> Result<Samples> {
+fn once(step: &mut Step) -> Result<Samples> {
+    let begun = Instant::now();
+    Ok(Samples {
+        operations: step()?,
+        latencies: vec![begun.elapsed()],
+    })
+}
+
+fn measure(run: &Run, pace: Option<f64>, step: &mut Step, stop: &AtomicBool) -> Result<Samples> {
     let mut samples = Samples::default();
     let begun = Instant::now();
     let period = pace.map(|pace| Duration::from_secs_f64(1.0 / pace));
     // Paced clients do not all begin in the same moment.
     let mut due = begun + period.unwrap_or_default().mul_f64(fastrand::f64());
     let mut now = begun;
-    while !failed.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         let done = match run.count {
             Some(count) => samples.operations >= count,
             None => now - begun >= run.time,
@@ -212,12 +229,33 @@ mod tests {
             name,
             clients: 3,
             pace,
+            ends_run: false,
             make: &make,
         };
         let report = drive(&run, &[group("a", None), group("b", Some(1e6))]).expect("works");
         assert_eq!(report["a"]["operations"], 30);
         assert_eq!(report["b"]["operations"], 30);
         assert!(report["cpu_us_per_operation"].is_number());
+    }
+
+    #[test]
+    fn one_group_can_end_the_run() {
+        let run = Run {
+            time: Duration::MAX,
+            count: None,
+            pid: None,
+        };
+        let make = |_| Ok(Box::new(|| Ok(1_u64)) as Step);
+        let group = |name, ends_run, pace| Group {
+            name,
+            clients: 1,
+            pace,
+            ends_run,
+            make: &make,
+        };
+        let groups = [group("once", true, None), group("beside", false, Some(1e4))];
+        let report = drive(&run, &groups).expect("ends");
+        assert_eq!(report["once"]["operations"], 1);
     }
 
     #[test]
@@ -239,12 +277,13 @@ mod tests {
                 if left > 0 { Ok(1_u64) } else { Err(no()) }
             }) as Step)
         };
-        for make in [&early as &(dyn Fn(usize) -> Result<Step> + Sync), &late] {
+        for make in [&early as Make<'_>, &late] {
             // Paced, so that nobody warms up for a minute.
             let group = Group {
                 name: "a",
                 clients: 3,
                 pace: Some(1e4),
+                ends_run: false,
                 make,
             };
             let error = drive(&run, &[group]).expect_err("fails");

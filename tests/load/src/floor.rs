@@ -56,6 +56,7 @@ pub fn echo(run: &Run, clients: usize, outstanding: usize, sizes: Sizes) -> Resu
             name,
             clients,
             pace: None,
+            ends_run: false,
             make: &make,
         }],
     );
@@ -150,6 +151,7 @@ pub fn sync(run: &Run, path: &Path, shape: &Shape) -> Result<Value> {
             name,
             clients: 1,
             pace: None,
+            ends_run: false,
             make: &make,
         }],
     );

@@ -13,6 +13,7 @@ use connection::Address;
 use drive::Run;
 use error::{Error, Result};
 use floor::Sizes;
+use make_fs::Links;
 use workloads::{Objects, Paced, Shape, Target};
 
 mod check;
@@ -72,6 +73,9 @@ struct ObjectArgs {
     /// The first oid.
     #[arg(long, default_value_t = 1)]
     first: u64,
+    /// From one oid to the next.
+    #[arg(long, default_value_t = 1)]
+    step: u64,
 }
 
 /// How transactions look.
@@ -141,6 +145,9 @@ enum Work {
         /// How many commits a second each of them makes.
         #[arg(long, default_value_t = 150.0)]
         writer_pace: f64,
+        /// Pack meanwhile, and end when that has ended.
+        #[arg(long)]
+        pack: bool,
     },
     /// Commit beside idle clients and measure when each is told.
     Listeners {
@@ -192,6 +199,9 @@ enum Work {
         /// Bytes of a record.
         #[arg(long, default_value_t = 1000)]
         size: usize,
+        /// What the objects refer to.
+        #[arg(long, value_enum, default_value_t = Links::None)]
+        links: Links,
     },
 }
 
@@ -244,20 +254,15 @@ fn work(options: &Options) -> Result<Value> {
             pace,
             writers,
             writer_pace,
+            pack,
         } => {
             let readers = Paced { clients, pace };
             let writers = Paced {
                 clients: writers,
                 pace: writer_pace,
             };
-            workloads::mixed(
-                target,
-                run,
-                readers,
-                writers,
-                objects.into(),
-                &shape.try_into()?,
-            )
+            let (objects, shape) = (objects.into(), &shape.try_into()?);
+            workloads::mixed(target, run, readers, writers, objects, shape, pack)
         }
         Work::Listeners { size } => listeners::listeners(target, run, clients, size),
         Work::Connects => workloads::connects(target, run, clients),
@@ -272,7 +277,8 @@ fn work(options: &Options) -> Result<Value> {
             ref path,
             objects,
             size,
-        } => make_fs::make_fs(path, objects, size),
+            links,
+        } => make_fs::make_fs(path, objects, size, links),
     }
 }
 
@@ -309,6 +315,7 @@ impl From<ObjectArgs> for Objects {
         Objects {
             first: args.first,
             count: args.objects,
+            step: args.step,
         }
     }
 }

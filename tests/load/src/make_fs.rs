@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -10,19 +11,43 @@ use serde_json::{Value, json};
 use zeo_proto::{Oid, Tid};
 
 use crate::error::{Error, Result};
-use crate::record::record;
+use crate::record::record_with;
 
 const MAGIC: &[u8] = b"FS30";
-const TRANSACTION_HEADER: usize = 23;
-const RECORD_HEADER: usize = 42;
 /// Objects in one transaction.
 const BATCH: u64 = 100;
 /// The time of the first transaction before now: a year.
 const AGE: Duration = Duration::from_secs(365 * 86_400);
 
+/// To how many others an object of a tree refers.
+const BRANCHES: u64 = 10;
+
+/// What the objects refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Links {
+    /// Nothing.
+    None,
+    /// Two trees, of the even oids and of the odd ones: all objects of the
+    /// first can be reached from object 0, those of the second are garbage.
+    Half,
+}
+
+impl Links {
+    /// What the object `number` of so many refers to.
+    fn of(self, number: u64, objects: u64) -> Vec<Oid> {
+        if self == Links::None {
+            return Vec::new();
+        }
+        let first = (number / 2) * BRANCHES + 1;
+        let children = (first..first + BRANCHES).map(|child| child * 2 + number % 2);
+        let children = children.filter(|child| *child < objects);
+        children.map(Oid::new).collect()
+    }
+}
+
 /// Writes a new file with the objects 0 to `objects - 1`, each with one
-/// record of `size` bytes. No index is written.
-pub fn make_fs(path: &Path, objects: u64, size: usize) -> Result<Value> {
+/// record of `size` bytes and what its links take. No index is written.
+pub fn make_fs(path: &Path, objects: u64, size: usize, links: Links) -> Result<Value> {
     let failed = || Error::io(format!("can't write {}", path.display()));
     let file = File::create_new(path).map_err(failed())?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
@@ -30,7 +55,8 @@ pub fn make_fs(path: &Path, objects: u64, size: usize) -> Result<Value> {
         position: 0,
         tid: Tid::from_time(SystemTime::now() - AGE),
     };
-    let done = written.file(&mut out, objects, size);
+    let record = |number| record_with(Oid::new(number), 0, size, &links.of(number, objects));
+    let done = written.file(&mut out, objects, &record);
     done.and_then(|()| out.flush()).map_err(failed())?;
     Ok(json!({"objects": objects, "bytes": written.position, "last_tid": written.tid.to_string()}))
 }
@@ -41,29 +67,32 @@ struct Written {
 }
 
 impl Written {
-    fn file(&mut self, out: &mut impl Write, objects: u64, size: usize) -> io::Result<()> {
+    fn file(
+        &mut self,
+        out: &mut impl Write,
+        objects: u64,
+        record: &impl Fn(u64) -> Vec<u8>,
+    ) -> io::Result<()> {
         out.write_all(MAGIC)?;
         self.position = MAGIC.len() as u64;
         for first in (0..objects).step_by(BATCH as usize) {
             let last = objects.min(first + BATCH);
             self.tid = Tid::new(self.tid.as_u64() + 1);
-            let transaction = self.transaction(first..last, size);
+            let transaction = self.transaction(first..last, record);
             out.write_all(&transaction)?;
             self.position += transaction.len() as u64;
         }
         Ok(())
     }
 
-    fn transaction(&self, oids: std::ops::Range<u64>, size: usize) -> Vec<u8> {
-        let records = usize::try_from(oids.end - oids.start).unwrap_or(0);
-        let room = TRANSACTION_HEADER + records * (RECORD_HEADER + size) + 8;
-        let mut out = Vec::with_capacity(room);
+    fn transaction(&self, oids: Range<u64>, record: &impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
+        let mut out = Vec::new();
         out.extend(self.tid.to_bytes());
         out.extend([0; 8]); // the length: see below
         out.push(b' ');
         out.extend([0; 6]); // no user, description or extension
         for oid in oids {
-            let data = record(Oid::new(oid), 0, size);
+            let data = record(oid);
             out.extend(oid.to_be_bytes());
             out.extend(self.tid.to_bytes());
             out.extend([0; 8]); // no previous record
@@ -84,7 +113,10 @@ impl Written {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::MIN_SIZE;
+    use crate::record::{MIN_SIZE, record};
+
+    const TRANSACTION_HEADER: usize = 23;
+    const RECORD_HEADER: usize = 42;
 
     #[test]
     fn transactions_have_their_lengths() {
@@ -93,7 +125,8 @@ mod tests {
             tid: Tid::new(1),
         };
         let mut file = Vec::new();
-        written.file(&mut file, BATCH + 1, 0).expect("writes");
+        let record = |number| record(Oid::new(number), 0, 0);
+        written.file(&mut file, BATCH + 1, &record).expect("writes");
         assert_eq!(written.position, file.len() as u64);
         let mut at = MAGIC.len();
         for objects in [BATCH as usize, 1] {
@@ -111,5 +144,18 @@ mod tests {
             at += length + 8;
         }
         assert_eq!(at, file.len());
+    }
+
+    #[test]
+    fn half_of_the_objects_can_be_reached() {
+        for objects in [1, 2, 3, 1000, 4321] {
+            let (mut found, mut next) = (vec![0_u64], 0);
+            while let Some(&number) = found.get(next) {
+                let links = Links::Half.of(number, objects);
+                found.extend(links.into_iter().map(Oid::as_u64));
+                next += 1;
+            }
+            assert!(found.into_iter().eq((0..objects).step_by(2)), "{objects}");
+        }
     }
 }

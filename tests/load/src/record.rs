@@ -8,6 +8,9 @@ const CLASS: &[u8] = b"\x80\x03cpersistent.mapping\nPersistentMapping\n.";
 /// `{'data': {'x': ...`, then bytes with a length of 4 bytes.
 const STATE: &[u8] = b"\x80\x03}X\x04\0\0\0data}X\x01\0\0\0xB";
 const END: &[u8] = b"ss.";
+/// In the place of the end: `'r': [`, and behind the references `]`.
+const LINKS: &[u8] = b"sX\x01\0\0\0r](";
+const LINKS_END: &[u8] = b"ess.";
 const HEAD: usize = CLASS.len() + STATE.len() + 4;
 /// The oid and the stamp.
 const MARKS: usize = 16;
@@ -28,6 +31,23 @@ pub fn record(oid: Oid, stamp: u64, size: usize) -> Vec<u8> {
     // Not all the same, so that a misplaced piece is noticed.
     out.extend((MARKS..length).map(|at| (at as u64 ^ stamp) as u8));
     out.extend_from_slice(END);
+    out
+}
+
+/// The same, and references to these objects.
+pub fn record_with(oid: Oid, stamp: u64, size: usize, links: &[Oid]) -> Vec<u8> {
+    let mut out = record(oid, stamp, size);
+    if links.is_empty() {
+        return out;
+    }
+    out.truncate(out.len() - END.len());
+    out.extend_from_slice(LINKS);
+    for link in links {
+        out.extend_from_slice(b"C\x08");
+        out.extend_from_slice(&link.to_bytes());
+        out.extend_from_slice(b"cpersistent.mapping\nPersistentMapping\n\x86Q");
+    }
+    out.extend_from_slice(LINKS_END);
     out
 }
 

@@ -2,12 +2,13 @@
 
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use zeo_proto::{Oid, Tid};
 
 use crate::connection::{Address, Connection};
-use crate::drive::{Group, Run, Step, drive};
+use crate::drive::{Group, Make, Run, Step, drive};
 use crate::error::{Error, Result};
 use crate::record::record;
 use crate::requests::{Committer, Loader, new_oids};
@@ -34,11 +35,13 @@ pub struct Objects {
     pub first: u64,
     /// How many there are.
     pub count: u64,
+    /// From one oid to the next.
+    pub step: u64,
 }
 
 impl Objects {
     fn random(&self) -> Oid {
-        Oid::new(self.first + fastrand::u64(..self.count.max(1)))
+        Oid::new(self.first + self.step * fastrand::u64(..self.count.max(1)))
     }
 }
 
@@ -92,6 +95,7 @@ pub fn loads(
             name,
             clients,
             pace: None,
+            ends_run: false,
             make: &make,
         }],
     )
@@ -144,6 +148,7 @@ pub fn commits(target: Target<'_>, run: &Run, clients: usize, shape: &Shape) -> 
             name,
             clients,
             pace: None,
+            ends_run: false,
             make: &make,
         }],
     )
@@ -181,7 +186,8 @@ pub struct Paced {
 }
 
 /// Readers beside writers, each at a fixed pace: what the writers cost the
-/// readers.
+/// readers. With `packs`, beside a pack to the time of the call, until it has
+/// ended: what it costs both.
 pub fn mixed(
     target: Target<'_>,
     run: &Run,
@@ -189,24 +195,49 @@ pub fn mixed(
     writers: Paced,
     objects: Objects,
     shape: &Shape,
+    packs: bool,
 ) -> Result<Value> {
     let read = |_| loader(target, objects);
     let write = |number| writer(target, number, shape.clone());
-    let groups = [
-        Group {
-            name: "loads",
-            clients: readers.clients,
-            pace: Some(readers.pace),
-            make: &read,
-        },
-        Group {
-            name: "commits",
-            clients: writers.clients,
-            pace: Some(writers.pace),
-            make: &write,
-        },
+    let pack = |_| packer(target);
+    let paced = |name, of: Paced, make| Group {
+        name,
+        clients: of.clients,
+        pace: Some(of.pace),
+        ends_run: false,
+        make,
+    };
+    let mut groups = vec![
+        paced("loads", readers, &read as Make<'_>),
+        paced("commits", writers, &write),
     ];
-    drive(run, &groups)
+    let mut run = *run;
+    if packs {
+        (run.time, run.count) = (Duration::MAX, None);
+        groups.push(Group {
+            name: "packs",
+            clients: 1,
+            pace: None,
+            ends_run: true,
+            make: &pack,
+        });
+    }
+    drive(&run, &groups)
+}
+
+/// Packs, and waits until that is done. What is committed meanwhile is not
+/// to be touched, as for garbage, so the time is of a second before.
+fn packer(target: Target<'_>) -> Result<Step> {
+    let mut connection = target.open()?;
+    connection.be_patient()?;
+    let time = SystemTime::now() - Duration::from_secs(1);
+    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = zeo_proto::Value::Float(time.as_secs_f64());
+    let args = zeo_proto::Value::Tuple(vec![time, zeo_proto::Value::Bool(true)]);
+    Ok(Box::new(move || {
+        connection.call("pack", &args, &mut |_| Ok(()))?;
+        Ok(1)
+    }))
 }
 
 /// Connect, greet, register, close, again and again.
@@ -223,6 +254,7 @@ pub fn connects(target: Target<'_>, run: &Run, clients: usize) -> Result<Value> 
             name,
             clients,
             pace: None,
+            ends_run: false,
             make: &make,
         }],
     )

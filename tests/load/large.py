@@ -1,0 +1,84 @@
+"""What is measured on files of a million objects: starts and packs."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from driver import Server, copy_data
+
+MANY = 1_000_000
+# Beside a pack: 4 clients load and 2 commit, each at a fixed pace.
+PACK_CLIENTS = ('--clients', 4, '--pace', 50, '--writers', 2, '--writer-pace', 25)
+# The objects that a pack keeps.
+REACHABLE = ('--first', 0, '--step', 2)
+
+
+def measure_starts(bench):
+    """Starts on a large file, with its index and without."""
+    data = os.path.join(bench.directory, 'many.fs')
+    bench.load.run('make-fs', data, '--objects', MANY, '--size', 100)
+    script = ('import sys, ZODB.FileStorage as f; s = f.FileStorage(sys.argv[1]);'
+              'assert len(s) == int(sys.argv[2]); s.close()')
+    python = pathlib.Path(bench.options.venv) / 'bin' / 'python'
+    # Python finds every object, and leaves its index.
+    subprocess.run([python, '-c', script, data, str(MANY)], check=True)
+    for number in range(2 if bench.options.quick else 5):
+        for program in bench.in_turns(number):
+            print(f'start {number + 1}: {program}', file=sys.stderr, flush=True)
+            server = _server(bench, program, 'many')
+            for how in 'with index', 'without index':
+                copy_data(data, server)
+                if how == 'without index':
+                    os.remove(server.data + '.index')
+                bench.note(how, 'start', program, lambda: {
+                    'seconds': server.start(), 'memory': server.memory()}, server)
+                server.stop()
+            shutil.rmtree(server.directory)
+    _remove(data)
+
+
+def measure_packs(bench):
+    """Packs of a large file, half of it garbage, beside loads and commits."""
+    objects = pack_objects(bench.options)
+    data = os.path.join(bench.directory, 'garbage.fs')
+    bench.load.run('make-fs', data, '--objects', objects, '--size', 100, '--links', 'half')
+    for number in range(1 if bench.options.quick else 2):
+        for program in bench.in_turns(number):
+            print(f'pack {number + 1}: {program}', file=sys.stderr, flush=True)
+            server = _server(bench, program, 'garbage')
+            copy_data(data, server)
+            bench.note('pack', 'pack', program, lambda: _pack(bench, server, objects), server)
+            server.stop()
+            shutil.rmtree(server.directory)
+    _remove(data)
+
+
+def pack_objects(options):
+    """How many objects the file has that is packed."""
+    return MANY // 5 if options.quick else MANY
+
+
+def _pack(bench, server, objects):
+    server.start()
+    server.reset_peak()
+    resident, size = server.memory(), os.path.getsize(server.data)
+    report = bench.load.run('mixed', '--pack', *PACK_CLIENTS, *REACHABLE, '--objects', objects // 2,
+                            '--size', 1000, server=server, timeout=3600)
+    left = os.path.getsize(server.data) / size
+    if not 0.3 < left < 0.8:
+        bench.fail(f'{server.program}: the pack left {left:.2f} of the file')
+    return {**report, 'resident': resident, 'peak': server.peak()}
+
+
+def _server(bench, program, name):
+    server = Server(bench.options.programs[program],
+                    os.path.join(bench.directory, f'{name}-{program}'), msgpack=True)
+    bench.servers.append(server)
+    return server
+
+
+def _remove(data):
+    for path in data, data + '.index', data + '.lock', data + '.tmp':
+        if os.path.exists(path):
+            os.remove(path)
