@@ -35,3 +35,10 @@ def zlibstorage(base, kind='zlibstorage', name='', **options):
     lines = ''.join(f'  {key.replace("_", "-")} {_text(value)}\n'
                     for key, value in options.items() if value is not None)
     return f'%import zc.zlibstorage\n<{kind} {name}>\n{lines}{base}</{kind}>\n'
+
+
+def demostorage(base='', changes='', name='', **options):
+    """A <demostorage> of these sections; that of the changes must be named `changes`."""
+    lines = ''.join(f'  {key.replace("_", "-")} {_text(value)}\n'
+                    for key, value in options.items() if value is not None)
+    return f'<demostorage {name}>\n{lines}{base}{changes}</demostorage>\n'
