@@ -14,6 +14,9 @@ use crate::lock_table::Claim;
 /// How much of one transaction stays in memory.
 const MEMORY_LIMIT: usize = 4 << 20;
 
+/// How much is read back at once.
+const REPLAY_BUFFER: usize = 64 << 10;
+
 const STORE: u8 = 1;
 const CHECK: u8 = 2;
 const DELETE: u8 = 3;
@@ -138,7 +141,9 @@ impl CommitLog {
         let end = file.seek(SeekFrom::End(0)).map_err(spool_error)?;
         file.rewind().map_err(spool_error)?;
         let steps = self.steps;
-        let mut reader = BufReader::with_capacity(64 * 1024, file);
+        // No larger than the steps: it is filled with zeros first.
+        let buffer = usize::try_from(end).unwrap_or(REPLAY_BUFFER);
+        let mut reader = BufReader::with_capacity(buffer.min(REPLAY_BUFFER), file);
         let mut done = 0;
         Ok(std::iter::from_fn(move || {
             if done == steps {
