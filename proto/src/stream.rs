@@ -2,16 +2,18 @@
 //! and waits for together with its mailbox.
 //!
 //! Reads and writes never block. TLS fits in as one more kind: its record
-//! layer may want to write in order to read, which [`Stream::wait`] is the
-//! place to know.
+//! layer may want to write in order to read, which whoever waits for it learns
+//! from `WouldBlock`.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::sockopt;
 
 /// How long a silent peer is left alone before the system asks whether it is
@@ -26,28 +28,6 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix domain socket.
     Unix(UnixStream),
-}
-
-/// What to wait for, beside the wake descriptor and the peer's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interest {
-    /// Until there is something to read.
-    pub read: bool,
-    /// Until there is room to write.
-    pub write: bool,
-}
-
-/// What a wait has found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ready {
-    /// Reading will not block (it may find the end, or an error).
-    pub read: bool,
-    /// Writing will not block.
-    pub write: bool,
-    /// The wake descriptor is readable.
-    pub woken: bool,
-    /// The peer is gone: nothing more will come, or nothing can be sent.
-    pub hung_up: bool,
 }
 
 impl Stream {
@@ -65,32 +45,6 @@ impl Stream {
     pub fn unix(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Stream::Unix(stream))
-    }
-
-    /// Waits until the stream is ready for what is wanted, `wake` is
-    /// readable, or the peer is gone.
-    pub fn wait(&self, wake: BorrowedFd<'_>, interest: Interest) -> io::Result<Ready> {
-        let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::IN, interest.read);
-        // A peer that has only stopped sending may still read what is left.
-        wanted.set(PollFlags::RDHUP, !interest.write);
-        wanted.set(PollFlags::OUT, interest.write);
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.as_fd(), wanted),
-            PollFd::from_borrowed_fd(wake, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let found = fds[0].revents();
-        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        Ok(Ready {
-            read: found.contains(PollFlags::IN),
-            write: found.contains(PollFlags::OUT),
-            woken: !fds[1].revents().is_empty(),
-            hung_up: found.intersects(gone),
-        })
     }
 }
 
@@ -122,5 +76,68 @@ impl Write for Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Waits for a stream and for a wake descriptor at once.
+///
+/// Both are entered once, edge-triggered: a wait costs one system call that
+/// names neither of them, and the wake descriptor is never read. So whoever
+/// waits has to remember what it was told: the stream is ready until a read
+/// (or a write) has found that it is not.
+#[derive(Debug)]
+pub struct Waiter(OwnedFd);
+
+/// What has become ready since the last wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// There may be something to read: bytes, the end, or an error.
+    pub read: bool,
+    /// The wake descriptor was written to.
+    pub woken: bool,
+    /// The peer sends no more. It may still read.
+    pub ended: bool,
+    /// Nothing can be sent any more either.
+    pub gone: bool,
+}
+
+const STREAM: u64 = 0;
+const WAKE: u64 = 1;
+
+impl Waiter {
+    /// A waiter for these two, which must not be closed before it.
+    pub fn new(stream: &Stream, wake: BorrowedFd<'_>) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let edge = EventFlags::ET;
+        let any = EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT;
+        epoll::add(&epoll, stream, EventData::new_u64(STREAM), any | edge)?;
+        let wake_events = EventFlags::IN | edge;
+        epoll::add(&epoll, wake, EventData::new_u64(WAKE), wake_events)?;
+        Ok(Self(epoll))
+    }
+
+    /// Waits until something has become ready; does not wait, but only looks,
+    /// when `wait` is false.
+    pub fn wait(&self, wait: bool) -> io::Result<Ready> {
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 2];
+        let at_once = Timespec::default();
+        let timeout = if wait { None } else { Some(&at_once) };
+        let mut ready = Ready::default();
+        let found = match epoll::wait(&self.0, &mut events, timeout) {
+            Ok((found, _)) => found,
+            Err(rustix::io::Errno::INTR) => return Ok(ready),
+            Err(error) => return Err(error.into()),
+        };
+        for event in found {
+            if event.data.u64() == WAKE {
+                ready.woken = true;
+                continue;
+            }
+            let flags = event.flags;
+            ready.gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+            ready.ended = ready.gone || flags.contains(EventFlags::RDHUP);
+            ready.read = ready.ended || flags.contains(EventFlags::IN);
+        }
+        Ok(ready)
     }
 }

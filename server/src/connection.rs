@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use slog::{debug, error};
 use zeo_proto::framing::FrameBuffer;
-use zeo_proto::stream::{Interest, Stream};
+use zeo_proto::stream::{Ready, Stream, Waiter};
 
 use crate::mailbox::Inbox;
 use crate::order::{Rule, is_broken};
@@ -18,27 +18,16 @@ const OUTPUT_LIMIT: usize = 1 << 20;
 /// An output buffer larger than this is given back when it is empty.
 const OUTPUT_KEEP: usize = 64 * 1024;
 
-/// Serves the client until it goes, or has to.
-pub fn run(stream: Stream, mut session: Session, inbox: &Inbox) {
-    let mut connection = Connection::new(stream, &session);
-    let served = catch_unwind(AssertUnwindSafe(|| connection.serve(&mut session, inbox)));
-    let reason = match served {
-        Ok(Ok(reason)) => reason.to_owned(),
-        Ok(Err(why)) => why.to_string(),
-        Err(_) => {
-            error!(
-                session.log(),
-                "the session has failed: this is a bug; its client is closed"
-            );
-            "a bug".to_owned()
-        }
-    };
-    debug!(session.log(), "closing: {reason}");
-    session.end(&reason);
-}
-
-pub(crate) struct Connection {
+/// A client's socket, and what has come by it or is to go.
+pub struct Connection {
+    waiter: Waiter,
     stream: Stream,
+    /// Reading may find something. Only a change of that is told.
+    readable: bool,
+    /// The client sends no more.
+    ended: bool,
+    /// Nothing can be sent to it any more.
+    gone: bool,
     input: FrameBuffer,
     /// How much of the session's output is sent.
     sent: usize,
@@ -57,6 +46,15 @@ enum State {
     Closing,
 }
 
+/// What to wait for, beside the mailbox and the client's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interest {
+    /// Until there is something to read.
+    read: bool,
+    /// Until there is room to write.
+    write: bool,
+}
+
 /// What remains after a turn.
 pub(crate) enum Turn {
     /// To wait for this, or for the mailbox.
@@ -66,14 +64,37 @@ pub(crate) enum Turn {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: Stream, session: &Session) -> Self {
-        Self {
+    /// A connection by `stream`, for a session with this inbox.
+    pub fn new(stream: Stream, session: &Session, inbox: &Inbox) -> io::Result<Self> {
+        Ok(Self {
+            waiter: Waiter::new(&stream, inbox.descriptor())?,
             stream,
+            readable: false,
+            ended: false,
+            gone: false,
             input: FrameBuffer::new(session.frame_limit()),
             sent: 0,
             state: State::Reading,
             mail: false,
-        }
+        })
+    }
+
+    /// Serves the client until it goes, or has to.
+    pub fn run(mut self, mut session: Session, inbox: &Inbox) {
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve(&mut session, inbox)));
+        let reason = match served {
+            Ok(Ok(reason)) => reason.to_owned(),
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => {
+                error!(
+                    session.log(),
+                    "the session has failed: this is a bug; its client is closed"
+                );
+                "a bug".to_owned()
+            }
+        };
+        debug!(session.log(), "closing: {reason}");
+        session.end(&reason);
     }
 
     /// Serves until the connection has ended; returns why.
@@ -89,19 +110,27 @@ impl Connection {
         }
     }
 
-    /// Waits, and reads what has come; false when the client has gone.
+    /// Waits, unless there is something to do, and reads what has come; false
+    /// when the client has gone.
     fn wait(&mut self, inbox: &Inbox, interest: Interest) -> io::Result<bool> {
-        let ready = self.stream.wait(inbox.descriptor(), interest)?;
-        if ready.woken {
-            // Even if there is no news: the wake-up may come after its event
-            // was taken, and would be found again by every wait.
-            inbox.clear();
-            self.mail = true;
+        let read = interest.read;
+        if !(read && self.readable) {
+            // With news in the mailbox this is only a look at the socket.
+            let ready = self.waiter.wait(inbox.fall_asleep());
+            inbox.wake_up();
+            self.note(ready?);
         }
-        match ready.read {
+        match read && self.readable {
             true => Ok(self.receive()? != Some(0)),
-            false => Ok(!ready.hung_up),
+            // Who has only stopped sending may still read what is left.
+            false => Ok(!(self.gone || self.ended && !interest.write)),
         }
+    }
+
+    fn note(&mut self, ready: Ready) {
+        self.readable |= ready.read;
+        self.ended |= ready.ended;
+        self.gone |= ready.gone;
     }
 
     /// Does all that can be done without waiting. Requests come first and the
@@ -140,7 +169,7 @@ impl Connection {
         loop {
             self.answer_frames(session, inbox);
             if inbox.has_news() {
-                inbox.clear();
+                inbox.take_note();
                 self.mail = true;
             }
             if !self.mail || session.output.len() >= OUTPUT_LIMIT {
@@ -198,14 +227,22 @@ impl Connection {
     }
 
     pub(crate) fn receive(&mut self) -> io::Result<Option<usize>> {
-        let stream = &mut self.stream;
-        would_block(self.input.fill(|space| stream.read(space)))
+        let (stream, mut room) = (&mut self.stream, 0);
+        let received = self.input.fill(|space| {
+            room = space.len();
+            uninterrupted(|| stream.read(space))
+        });
+        let received = would_block(received)?;
+        // Less than there was room for: no more has come, but maybe the end.
+        self.readable &= received == Some(room) || self.ended;
+        Ok(received)
     }
 
     fn send(&mut self, session: &mut Session) -> io::Result<()> {
         let output = &mut session.output;
         while self.sent < output.len() {
-            match would_block(self.stream.write(&output[self.sent..]))? {
+            let rest = &output[self.sent..];
+            match would_block(uninterrupted(|| self.stream.write(rest)))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(count) => self.sent += count,
                 None => break,
@@ -225,33 +262,37 @@ impl Connection {
     }
 }
 
-/// `None` when the socket is not ready after all.
+/// `None` when the socket is not ready.
 fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(count) => Ok(Some(count)),
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use slog::{Discard, Logger, o};
     use zeo_proto::Tid;
     use zeo_proto::marshal::Encoding;
 
     use super::*;
-    use crate::mailbox::{Event, mailbox};
+    use crate::mailbox::{Event, Mailbox, mailbox};
     use crate::server::{Settings, Shelf};
 
     const READ: Interest = Interest {
@@ -259,9 +300,9 @@ mod tests {
         write: false,
     };
 
-    #[test]
-    fn a_wake_up_that_comes_late_wakes_once() {
-        let (ours, _theirs) = UnixStream::pair().unwrap();
+    /// A session and its connection, the other end of that, and the mailbox.
+    fn connected() -> (Session, Connection, UnixStream, Mailbox, Inbox) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
         let (mailbox, inbox) = mailbox().unwrap();
         let settings = Settings {
             encoding: Encoding::Pickle,
@@ -272,7 +313,7 @@ mod tests {
             invalidation_queue_size: 100,
             transaction_timeout: None,
         };
-        let mut session = Session::new(
+        let session = Session::new(
             1,
             "test".into(),
             Arc::new(settings),
@@ -281,7 +322,16 @@ mod tests {
             &Logger::root(Discard, o!()),
         );
         let stream = Stream::unix(ours).unwrap();
-        let mut connection = Connection::new(stream, &session);
+        let connection = Connection::new(stream, &session, &inbox).unwrap();
+        (session, connection, theirs, mailbox, inbox)
+    }
+
+    #[test]
+    fn a_wake_up_that_comes_late_wakes_once() {
+        let (mut session, mut connection, _theirs, mailbox, inbox) = connected();
+        connection.turn(&mut session, &inbox).unwrap();
+        connection.waiter.wait(false).unwrap();
+        assert!(inbox.fall_asleep());
         mailbox.wake_late(|| {
             assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
             connection.turn(&mut session, &inbox).unwrap();
@@ -289,8 +339,92 @@ mod tests {
         assert!(connection.wait(&inbox, READ).unwrap());
         connection.turn(&mut session, &inbox).unwrap();
         assert!(inbox.next().is_none());
-        assert!(!inbox.is_woken(), "the next wait would not wait");
+        let next = connection.waiter.wait(false).unwrap();
+        assert!(!next.woken, "the next wait would not wait");
+        assert!(inbox.fall_asleep());
         assert!(mailbox.post(Event::Finished(Tid::ZERO)));
-        assert!(inbox.has_news() && inbox.is_woken());
+        assert!(inbox.has_news() && connection.waiter.wait(false).unwrap().woken);
+    }
+
+    #[test]
+    fn only_who_sleeps_beside_news_is_woken() {
+        let (mut session, mut connection, _theirs, mailbox, inbox) = connected();
+        let is_woken = |connection: &mut Connection| {
+            mailbox.wake();
+            connection.waiter.wait(false).unwrap().woken
+        };
+        assert!(mailbox.post(Event::Finished(Tid::ZERO)));
+        assert!(!is_woken(&mut connection), "it is awake");
+        assert!(!inbox.fall_asleep(), "there are news");
+        connection.turn(&mut session, &inbox).unwrap();
+        assert!(inbox.fall_asleep());
+        assert!(!is_woken(&mut connection), "there are none");
+        assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
+        assert!(is_woken(&mut connection));
+        assert!(!is_woken(&mut connection), "once is enough");
+        inbox.wake_up();
+        mailbox.close("test");
+        assert!(!inbox.fall_asleep() && inbox.closed().is_some());
+    }
+
+    /// Hangs if a wake-up is lost.
+    #[test]
+    fn nobody_sleeps_beside_news() {
+        const EVENTS: usize = 20_000;
+        let (_session, connection, _theirs, mailbox, inbox) = connected();
+        let seen = AtomicUsize::new(0);
+        let post = || {
+            for number in 0..EVENTS {
+                assert!(mailbox.post(Event::Granted(0)));
+                while seen.load(Ordering::Acquire) == number {
+                    std::thread::yield_now();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(post);
+            while seen.load(Ordering::Acquire) < EVENTS {
+                inbox.take_note();
+                while inbox.next().is_some() {
+                    seen.fetch_add(1, Ordering::AcqRel);
+                }
+                if seen.load(Ordering::Acquire) < EVENTS && inbox.fall_asleep() {
+                    connection.waiter.wait(true).unwrap();
+                }
+                inbox.wake_up();
+            }
+        });
+    }
+
+    #[test]
+    fn what_came_before_the_end_is_read_and_then_the_end() {
+        let (mut session, mut connection, mut theirs, _mailbox, inbox) = connected();
+        connection.turn(&mut session, &inbox).unwrap();
+        let mut all = Vec::new();
+        zeo_proto::framing::write_frame(&mut all, b"ruok");
+        theirs.write_all(&all[..5]).unwrap();
+        assert!(connection.wait(&inbox, READ).unwrap());
+        assert!(!connection.readable, "all was read");
+        theirs.write_all(&all[5..]).unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        assert!(connection.wait(&inbox, READ).unwrap());
+        assert!(connection.readable, "the end is still to be read");
+        assert!(connection.input.frame().unwrap() == Some(b"ruok"));
+        assert!(!connection.wait(&inbox, READ).unwrap());
+    }
+
+    #[test]
+    fn more_than_a_read_takes_is_read_without_another_wait() {
+        let (mut session, mut connection, mut theirs, _mailbox, inbox) = connected();
+        connection.turn(&mut session, &inbox).unwrap();
+        let frame = vec![7; 20_000];
+        let mut sent = Vec::new();
+        zeo_proto::framing::write_frame(&mut sent, &frame);
+        theirs.write_all(&sent).unwrap();
+        connection.input.set_limit(usize::MAX);
+        while connection.input.frame().unwrap().is_none() {
+            assert!(connection.wait(&inbox, READ).unwrap());
+        }
+        assert!(connection.input.frame().unwrap() == Some(&frame));
     }
 }

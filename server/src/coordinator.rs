@@ -10,19 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use slog::{Logger, crit, info};
 use zeo_proto::exception::Exception;
 use zeo_proto::{Oid, Tid};
 use zeo_storage::Storage;
 use zeo_storage::storage::{Commit, Prepared};
 
+use crate::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::clock::Clock;
 use crate::errors::exception_from;
 use crate::invalidations::Invalidations;
 use crate::lock_table::{Claim, ClientId, LockTable};
 use crate::log_writer::Queued;
-use crate::mailbox::{Event, Mailbox, Notice};
+use crate::mailbox::{Event, Mailbox};
+use crate::notice::Notice;
 use crate::order::{Rule, is_broken};
 pub use crate::request::Request;
 use crate::stats::Stats;
@@ -119,13 +120,7 @@ impl Coordinator {
     }
 
     fn next_request(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
-        match self.deadlines.front() {
-            Some(&(deadline, ..)) => {
-                let left = deadline.saturating_duration_since(self.parts.clock.instant());
-                requests.recv_timeout(left)
-            }
-            None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
+        requests.recv(self.deadlines.front().map(|&(deadline, ..)| deadline))
     }
 
     /// Does what one request asks for.

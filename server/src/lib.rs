@@ -2,6 +2,7 @@
 //! `THREADS.md` tells who does what, and in which order.
 
 pub mod acceptor;
+pub mod channel;
 pub mod clock;
 pub mod commit_log;
 pub mod conflicts;
@@ -15,6 +16,7 @@ pub mod log_writer;
 pub mod mailbox;
 #[cfg(test)]
 mod model;
+pub mod notice;
 pub mod options;
 mod order;
 pub mod pidfile;

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
 use zeo_storage::Storage;
 use zeo_storage::storage::Commit;
 
+use crate::channel::{Receiver, Sender};
 use crate::coordinator::Request;
 use crate::lock_table::ClientId;
 
@@ -21,7 +21,7 @@ pub struct Queued {
 
 /// Appends until the coordinator is gone.
 pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Queued>, coordinator: &Sender<Request>) {
-    while let Ok(first) = queue.recv() {
+    while let Ok(first) = queue.recv(None) {
         if coordinator
             .send(append_waiting(storage, first, queue))
             .is_err()
@@ -38,7 +38,7 @@ pub(crate) fn append_waiting(
     first: Queued,
     queue: &Receiver<Queued>,
 ) -> Request {
-    let waiting = std::iter::once(first).chain(queue.try_iter());
+    let waiting = std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv()));
     let (clients, mut commits): (Vec<_>, Vec<_>) =
         waiting.map(|queued| (queued.client, queued.commit)).unzip();
     let result = storage.append(&mut commits);

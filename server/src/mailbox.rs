@@ -7,15 +7,15 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, eventfd};
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encoding, Flag, encode_message};
-use zeo_proto::{Oid, Tid, Value};
+use zeo_proto::{Oid, Tid};
 
+use crate::notice::Notice;
 use crate::order::{Rule, is_broken};
 use crate::session::Session;
 
@@ -55,99 +55,39 @@ impl Event {
     }
 }
 
-/// A notification for many clients, encoded once for each encoding.
-pub struct Notice {
-    content: Content,
-    frames: [OnceLock<Vec<u8>>; 2],
-}
-
-enum Content {
-    Invalidate(Tid, Vec<Oid>),
-    Info { length: u64, size: u64 },
-}
-
-impl Notice {
-    /// `invalidateTransaction(tid, oids)`.
-    pub fn invalidate(tid: Tid, oids: &[Oid]) -> Self {
-        Self::new(Content::Invalidate(tid, oids.to_vec()))
-    }
-
-    /// `info({length, size})`.
-    pub fn info(length: u64, size: u64) -> Self {
-        Self::new(Content::Info { length, size })
-    }
-
-    fn new(content: Content) -> Self {
-        Self {
-            content,
-            frames: [OnceLock::new(), OnceLock::new()],
-        }
-    }
-
-    /// An oid takes 8 bytes here and 11 in a frame.
-    fn weight(&self) -> usize {
-        match &self.content {
-            Content::Invalidate(_, oids) => 256 + oids.len().saturating_mul(19),
-            Content::Info { .. } => 256,
-        }
-    }
-
-    fn call(&self) -> (&'static str, Value<'static>) {
-        match &self.content {
-            Content::Invalidate(tid, oids) => {
-                let oids = oids.iter().map(|&oid| oid.into()).collect();
-                let args = Value::Tuple(vec![Value::from(*tid), Value::List(oids)]);
-                ("invalidateTransaction", args)
-            }
-            &Content::Info { length, size } => {
-                ("info", Value::Tuple(vec![size_info(length, size)]))
-            }
-        }
-    }
-
-    /// The frame of the notification.
-    pub fn frame(&self, encoding: Encoding) -> &[u8] {
-        let slot = match encoding {
-            Encoding::Pickle => &self.frames[0],
-            Encoding::Msgpack => &self.frames[1],
-        };
-        slot.get_or_init(|| {
-            let mut frame = Vec::new();
-            let id = Value::Int(0);
-            let (method, args) = self.call();
-            // Ids and numbers can be written in either encoding.
-            let _ = encode_message(&mut frame, encoding, &id, Flag::Async, method, &args);
-            frame
-        })
-    }
-}
-
-/// The dict that `info` and part of `get_info` consist of.
-pub fn size_info(length: u64, size: u64) -> Value<'static> {
-    Value::Dict(vec![
-        (Value::str("length"), Value::Int(i128::from(length))),
-        (Value::str("size"), Value::Int(i128::from(size))),
-    ])
-}
+/// Something was posted since the session has last looked.
+const NEWS: u8 = 1;
+/// The session waits for its descriptors, or is about to.
+const ASLEEP: u8 = 2;
 
 struct Wake {
     event: OwnedFd,
-    /// True from the wake-up until the session clears it: further ones need
-    /// no system call.
-    pending: AtomicBool,
-    /// True when something was posted without a wake-up.
-    unannounced: AtomicBool,
+    /// [`NEWS`] and [`ASLEEP`]: in one word, so that nobody falls asleep
+    /// beside news, and only who sleeps costs a system call.
+    state: AtomicU8,
     /// What the events that wait take.
     weight: AtomicUsize,
     close: OnceLock<&'static str>,
 }
 
 impl Wake {
+    fn announce(&self) {
+        self.state.fetch_or(NEWS, Ordering::AcqRel);
+    }
+
+    /// Wakes the session if it sleeps beside news.
     fn wake(&self) {
-        if !self.pending.swap(true, Ordering::SeqCst) {
-            // Can only fail when the counter is full, and then it wakes.
-            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        let woken =
+            self.state
+                .compare_exchange(NEWS | ASLEEP, NEWS, Ordering::AcqRel, Ordering::Relaxed);
+        if woken.is_ok() {
+            self.ring();
         }
+    }
+
+    fn ring(&self) {
+        // Can only fail when the counter is full, after 2^64 times.
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
     }
 }
 
@@ -186,7 +126,7 @@ impl Mailbox {
             .fetch_add(event.weight(), Ordering::Relaxed);
         // The session is gone: it needs nothing any more.
         let _ = self.events.send(event);
-        self.wake.unannounced.store(true, Ordering::Release);
+        self.wake.announce();
         true
     }
 
@@ -195,25 +135,24 @@ impl Mailbox {
         self.wake.close.get().is_some()
     }
 
-    /// Wakes the session, if anything was posted since the last time.
+    /// Wakes the session, if it sleeps and has not seen what was posted.
     pub fn wake(&self) {
-        if self.wake.unannounced.swap(false, Ordering::AcqRel) {
-            self.wake.wake();
-        }
+        self.wake.wake();
     }
 
     /// A wake-up with something that happens in the middle of it.
     #[cfg(test)]
     pub(crate) fn wake_late(&self, meanwhile: impl FnOnce()) {
-        self.wake.pending.store(true, Ordering::SeqCst);
+        self.wake.state.store(NEWS, Ordering::Release);
         meanwhile();
-        rustix::io::write(&self.wake.event, &1_u64.to_ne_bytes()).unwrap();
+        self.wake.ring();
     }
 
     /// Tells the session to end, whatever else is waiting; `reason` is for
     /// its log.
     pub fn close(&self, reason: &'static str) {
         let _ = self.wake.close.set(reason);
+        self.wake.announce();
         self.wake.wake();
     }
 }
@@ -236,8 +175,7 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let wake = Arc::new(Wake {
         event,
-        pending: AtomicBool::new(false),
-        unannounced: AtomicBool::new(false),
+        state: AtomicU8::new(0),
         weight: AtomicUsize::new(0),
         close: OnceLock::new(),
     });
@@ -254,21 +192,35 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
 }
 
 impl Inbox {
-    /// Becomes readable when something was posted.
+    /// Is written to when the session is to wake up. Edges count: nobody
+    /// reads it.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.wake.event.as_fd()
     }
 
-    /// True when there is something to look at. Cheap.
+    /// True when something was posted since [`Self::take_note`].
     pub fn has_news(&self) -> bool {
-        self.wake.pending.load(Ordering::SeqCst)
+        self.wake.state.load(Ordering::Acquire) & NEWS != 0
     }
 
-    /// Takes note of the wake-up; [`Self::next`] until `None` comes next.
-    pub fn clear(&self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.wake.event, &mut count);
-        self.wake.pending.store(false, Ordering::SeqCst);
+    /// Takes note of the news; [`Self::next`] until `None` comes next.
+    pub fn take_note(&self) {
+        self.wake.state.fetch_and(!NEWS, Ordering::AcqRel);
+    }
+
+    /// Before a wait: from now on, what is posted wakes the session. False
+    /// when there are news: then it is not to wait.
+    pub fn fall_asleep(&self) -> bool {
+        let asleep =
+            self.wake
+                .state
+                .compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Relaxed);
+        asleep.is_ok()
+    }
+
+    /// After a wait: the session looks by itself.
+    pub fn wake_up(&self) {
+        self.wake.state.fetch_and(!ASLEEP, Ordering::AcqRel);
     }
 
     /// The next event.
@@ -278,14 +230,6 @@ impl Inbox {
             .weight
             .fetch_sub(event.weight(), Ordering::Relaxed);
         Some(event)
-    }
-
-    /// True when a wait for the descriptor would end at once.
-    #[cfg(test)]
-    pub(crate) fn is_woken(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&self.wake.event, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
     }
 
     /// Why the session is to end, if it is.

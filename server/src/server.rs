@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use slog::{Logger, crit, info, o, warn};
 use zeo_proto::Value;
 use zeo_proto::marshal::Encoding;
 use zeo_proto::stream::Stream;
 use zeo_storage::Storage;
 
+use crate::channel::{self, Sender};
 use crate::clock::SystemClock;
-use crate::connection;
+use crate::connection::Connection;
 use crate::coordinator::{Coordinator, Parts, Request};
 use crate::lock_table::ClientId;
 use crate::log_writer;
@@ -198,10 +198,11 @@ impl Server {
             mailbox.clone(),
             &self.log,
         );
+        let connection = Connection::new(stream, &session, &inbox)?;
         self.clients().insert(id, mailbox);
         let server = Arc::clone(self);
         let run = move || {
-            connection::run(stream, session, &inbox);
+            connection.run(session, &inbox);
             server.clients().remove(&id);
         };
         let started = thread::Builder::new()
@@ -310,8 +311,8 @@ fn start_storage(
     // Sessions wait when the coordinator is behind. It waits for nobody, and
     // hands over at most one transaction of each client to the log writer,
     // those included that have gone since.
-    let (requests, inbox) = crossbeam_channel::bounded(1024);
-    let (log_writer, queue) = crossbeam_channel::unbounded();
+    let (requests, inbox) = channel::bounded(1024);
+    let (log_writer, queue) = channel::unbounded();
     let parts = Parts {
         storage: Arc::clone(&storage),
         stats: Arc::clone(&stats),

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender};
 use slog::{Discard, Logger, o};
 use zeo_proto::Tid;
 use zeo_proto::marshal::Encoding;
@@ -19,6 +18,7 @@ use zeo_storage::mapping_storage::MappingStorage;
 use super::client::Client;
 use super::history::History;
 use super::storage::Interrupted;
+use crate::channel::{self, Receiver, Sender};
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::coordinator::{Coordinator, Parts, Request};
@@ -120,7 +120,7 @@ impl World {
             wound: Mutex::default(),
         });
         let stats = Arc::new(Stats::new());
-        let (log_writer, queue) = crossbeam_channel::unbounded();
+        let (log_writer, queue) = channel::unbounded();
         let parts = Parts {
             storage: Arc::clone(&storage) as Arc<dyn Storage>,
             stats: Arc::clone(&stats),
@@ -129,7 +129,7 @@ impl World {
             timeout: Some(TIMEOUT),
             queue_size: 10,
         };
-        let requests = crossbeam_channel::unbounded();
+        let requests = channel::unbounded();
         let handle = StorageHandle {
             storage: Arc::clone(&storage) as Arc<dyn Storage>,
             stats: Arc::clone(&stats),
@@ -184,7 +184,8 @@ impl World {
             mailbox,
             &Logger::root(Discard, o!()),
         );
-        let connection = Connection::new(Stream::unix(theirs).unwrap(), &session);
+        let stream = Stream::unix(theirs).unwrap();
+        let connection = Connection::new(stream, &session, &inbox).unwrap();
         Client::new(
             ours,
             (connection, session, inbox),
@@ -236,7 +237,7 @@ impl World {
             return false;
         };
         coordinator.expire();
-        let Ok(request) = self.requests.1.try_recv() else {
+        let Some(request) = self.requests.1.try_recv() else {
             return false;
         };
         coordinator.handle(request);
@@ -244,7 +245,7 @@ impl World {
     }
 
     fn append(&self) -> bool {
-        let Ok(first) = self.queue.try_recv() else {
+        let Some(first) = self.queue.try_recv() else {
             return false;
         };
         let storage = Arc::clone(&self.storage) as Arc<dyn Storage>;

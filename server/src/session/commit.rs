@@ -20,7 +20,7 @@ use crate::commit_log::CommitLog;
 use crate::conflicts::Ending;
 use crate::coordinator::Request;
 use crate::errors::exception_from;
-use crate::mailbox::Notice;
+use crate::notice::Notice;
 use crate::server::StorageHandle;
 
 /// A transaction with more steps or bytes than this is checked on a helper

@@ -30,7 +30,8 @@ use self::iterators::Iterators;
 use crate::coordinator::Request;
 use crate::errors::exception_from_call;
 use crate::lock_table::ClientId;
-use crate::mailbox::{Event, Mailbox, Notice};
+use crate::mailbox::{Event, Mailbox};
+use crate::notice::Notice;
 use crate::server::{Settings, Shelf, StorageHandle};
 
 /// The longest frame before `register`: nobody has shown who they are.

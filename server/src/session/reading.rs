@@ -18,7 +18,7 @@ use super::undo_info::Specification;
 use super::{Answer, Outcome, Session};
 use crate::coordinator::Request;
 use crate::errors::exception_from;
-use crate::mailbox::size_info;
+use crate::notice::size_info;
 use crate::server::StorageHandle;
 
 /// A history of more revisions than this is walked on a helper thread.
