@@ -65,6 +65,11 @@ impl Reported {
         self.conflicts.insert(conflict.oid, (order, conflict));
     }
 
+    /// True when the object is in conflict.
+    pub fn has(&self, oid: Oid) -> bool {
+        self.conflicts.contains_key(&oid)
+    }
+
     /// Takes back the conflict of an object, since a later store has none.
     pub fn take_back(&mut self, oid: Oid) {
         self.conflicts.remove(&oid);

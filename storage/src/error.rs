@@ -15,6 +15,14 @@ pub enum Error {
     /// No such object, or no revision that answers (`POSKeyError`).
     #[error("there is no object {0}, or it has no such revision")]
     NoObject(Oid),
+    /// A blob whose file is missing (`POSKeyError`).
+    #[error("No blob file at {}", .path.display())]
+    NoBlob {
+        /// The object.
+        oid: Oid,
+        /// Where its file was looked for.
+        path: PathBuf,
+    },
     /// A store met a revision that the transaction did not see
     /// (`ConflictError`).
     #[error(

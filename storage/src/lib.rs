@@ -2,9 +2,11 @@
 //! memory, behind the [`Storage`] trait that the server drives.
 
 pub mod backend;
+pub mod blob;
 pub mod conflict;
 mod conflicts;
 pub mod demo_storage;
+mod directory;
 pub mod error;
 pub mod file_storage;
 pub mod log;

@@ -14,12 +14,14 @@
 //!
 //! Dropping a [`Prepared`] aborts it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
 pub use crate::file_storage::prepared::Prepared;
-use crate::{Result, error::Conflict};
+use crate::blob::{BlobDirectory, BlobFile};
+use crate::{Error, Result, error::Conflict};
 
 /// One revision of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +130,15 @@ pub enum Op {
         /// A transaction that may already hold the same data, so that a
         /// back-pointer suffices: a hint.
         prev_tid: Option<Tid>,
+    },
+    /// The file of a blob whose record was stored or restored just before.
+    Blob {
+        /// The object.
+        oid: Oid,
+        /// The serial of a restored revision; `None`: the transaction's tid.
+        serial: Option<Tid>,
+        /// The file, which is moved to where committed ones are.
+        file: Arc<BlobFile>,
     },
     /// Undo a whole transaction.
     Undo {
@@ -251,6 +262,11 @@ pub type TransactionIter = Box<dyn Iterator<Item = Result<TransactionRecord>> + 
 /// The records of one transaction.
 pub type RecordIter = Box<dyn Iterator<Item = Result<DataRecord>> + Send>;
 
+/// The error of a storage without blobs.
+pub(crate) fn no_blobs() -> Error {
+    Error::Unsupported("Blobs are not supported".to_owned())
+}
+
 /// A ZODB storage. See the module for who calls what, and where.
 pub trait Storage: Send + Sync {
     /// The name, for logs and `get_info` (FileStorage: the path as given).
@@ -313,6 +329,17 @@ pub trait Storage: Send + Sync {
     fn append(&self, batch: &mut [Commit]) -> Result<()>;
     /// Step 3, for each of the batch in order.
     fn publish(&self, commit: &Commit);
+
+    /// Where the files of blobs are kept, for uploads; `None`: there are no
+    /// blobs.
+    fn blobs(&self) -> Option<&BlobDirectory> {
+        None
+    }
+    /// The file of a committed blob. Fails with `NoBlob` when there is none.
+    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        let _ = (oid, serial);
+        Err(no_blobs())
+    }
 
     /// Removes revisions that were not current any more at `time` (seconds
     /// since 1970), and with `gc` objects that could not be reached then;

@@ -46,7 +46,8 @@ impl FileStorage {
         for commit in batch.iter_mut() {
             commit.prepared.move_to(&generation);
         }
-        match write_batch(&mut writer, backend, batch) {
+        let placed = place_blobs(batch);
+        match placed.and_then(|()| write_batch(&mut writer, backend, batch)) {
             Ok(end) => {
                 writer.end = end;
                 if let Some(last) = batch.last() {
@@ -62,6 +63,8 @@ impl FileStorage {
                 self.latch(&error);
                 for commit in batch {
                     commit.prepared.written = None;
+                    let blobs = &commit.prepared.blobs;
+                    blobs.iter().for_each(|blob| blob.take_back(commit.tid));
                 }
                 if let Err(error) = backend.truncate(start) {
                     let what = format!(
@@ -84,6 +87,17 @@ impl FileStorage {
             self.generation().publish(end, commit.tid, positions);
         }
     }
+}
+
+/// Gives the files of all blobs their names: before the records are there that
+/// speak of them.
+fn place_blobs(batch: &[Commit]) -> Result<()> {
+    for commit in batch {
+        for blob in &commit.prepared.blobs {
+            blob.place(commit.tid)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the batch durably; says where it ends.

@@ -12,14 +12,15 @@ use super::append::Writer;
 use super::generation::Generation;
 use super::lock_file::LockFile;
 use super::pack::Move;
-use super::pack::directory::Directory;
 use super::pack::state::Packing;
 use super::space::Space;
 use super::{history, index_file, iterator, load, undo_log};
+use crate::blob::BlobDirectory;
+use crate::directory::Directory;
 use crate::log::{Level, Log};
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
-    Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote,
+    Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote, no_blobs,
 };
 use crate::{Error, Result};
 
@@ -37,6 +38,7 @@ pub struct FileStorage {
     pub(super) read_only: bool,
     pub(super) quota: Option<u64>,
     pub(super) files: Option<Files>,
+    pub(super) blobs: Option<Arc<BlobDirectory>>,
     pub(super) pack_gc: bool,
     pub(super) pack_keep_old: bool,
     pub(super) packing: Arc<Packing>,
@@ -169,7 +171,7 @@ impl Storage for FileStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
+        let mut capabilities = Capabilities {
             undo: true,
             record_iternext: true,
             interfaces: vec![
@@ -181,6 +183,23 @@ impl Storage for FileStorage {
                 ("ZODB.interfaces", "IStorage"),
                 ("zope.interface", "Interface"),
             ],
+        };
+        if self.blobs.is_some() {
+            let blobs = ["IBlobStorageRestoreable", "IBlobStorage"];
+            let blobs = blobs.map(|name| ("ZODB.interfaces", name));
+            capabilities.interfaces.splice(0..0, blobs);
+        }
+        capabilities
+    }
+
+    fn blobs(&self) -> Option<&BlobDirectory> {
+        self.blobs.as_deref()
+    }
+
+    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        match &self.blobs {
+            Some(blobs) => blobs.load(oid, serial),
+            None => Err(no_blobs()),
         }
     }
 

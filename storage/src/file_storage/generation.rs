@@ -84,11 +84,16 @@ impl Generation {
 
     /// The data that a back-pointer leads to, over any number of steps.
     /// Fails with `NoObject` when it ends at an object that is gone.
-    pub fn load_back(&self, oid: Oid, mut back: u64) -> Result<Data> {
+    pub fn load_back(&self, oid: Oid, back: u64) -> Result<Data> {
+        Ok(self.load_back_from(oid, back)?.0)
+    }
+
+    /// The same with the serial of the record that holds the data.
+    pub fn load_back_from(&self, oid: Oid, mut back: u64) -> Result<(Data, Tid)> {
         while back != 0 {
             let (header, data) = self.reader().record(back, None)?;
             if header.plen != 0 {
-                return Ok(data);
+                return Ok((data, header.tid));
             }
             back = header.back;
         }

@@ -20,7 +20,8 @@ use super::format::FIRST;
 use super::generation::Generation;
 use super::index::Index;
 use super::index_pickle::{Item, Pickles, write_int, write_none, write_pair};
-use super::open::{beside, sync_directory};
+use super::open::beside;
+use crate::directory::sync_directory;
 use crate::{Error, Result};
 
 /// Buffers for a file that is read or written from front to back.

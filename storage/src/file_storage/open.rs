@@ -18,11 +18,12 @@ use super::generation::Generation;
 use super::index::Index;
 use super::index_file::Loaded;
 use super::lock_file::LockFile;
-use super::pack::directory::Disk;
 use super::scan::{Scanned, scan, tell_progress};
 use super::space::Space;
 use super::{index_file, recovery, sanity};
 use crate::backend::{Backend, FileBackend, MemoryBackend};
+use crate::blob::{BlobDirectory, Layout};
+use crate::directory::{Disk, sync_directory};
 use crate::log::{Level, Log, silent};
 use crate::{Error, Result};
 
@@ -45,6 +46,8 @@ pub struct Options {
     pub pack_gc: bool,
     /// Keep the file from before a pack as `.old`.
     pub pack_keep_old: bool,
+    /// The directory of blob files; without one there are no blobs.
+    pub blob_dir: Option<PathBuf>,
     /// Where messages go.
     pub log: Log,
 }
@@ -58,6 +61,7 @@ impl Default for Options {
             quota: None,
             pack_gc: true,
             pack_keep_old: true,
+            blob_dir: None,
             log: silent(),
         }
     }
@@ -94,6 +98,7 @@ impl FileStorage {
             directory: Box::new(Disk),
         };
         let storage = Self::recover(backend, name, &options, loaded, Some(files))?;
+        storage.finish_blobs();
         storage.warn_of_future(storage.generation().last_tid());
         Ok(storage)
     }
@@ -121,8 +126,19 @@ impl FileStorage {
 
     /// An empty storage in memory.
     pub fn in_memory() -> Result<Self> {
+        Self::in_memory_with_blobs(None)
+    }
+
+    /// The same with blobs on disk, if there is a directory for them. A pack
+    /// keeps no old ones.
+    pub fn in_memory_with_blobs(blob_dir: Option<PathBuf>) -> Result<Self> {
         let backend = Arc::new(MemoryBackend::default());
-        Self::over(backend, "memory", &Options::default())
+        let options = Options {
+            pack_keep_old: false,
+            blob_dir,
+            ..Options::default()
+        };
+        Self::over(backend, "memory", &options)
     }
 
     /// Scans what the index does not cover, cuts a torn end off, and makes
@@ -135,6 +151,7 @@ impl FileStorage {
         files: Option<Files>,
     ) -> Result<Self> {
         let log = &options.log;
+        let blobs = open_blobs(options)?;
         let start = sanity::start(&*backend, loaded, log)?;
         let (index, from) = (start.index, start.from);
         let end = backend
@@ -157,7 +174,7 @@ impl FileStorage {
             }
         }
         let read = found.end.saturating_sub(from);
-        let storage = Self::build(backend, index, &found, name, options, files);
+        let storage = Self::build(backend, index, &found, name, options, (files, blobs));
         if start.had_index && read <= LONG_SCAN {
             storage.index_is_saved(from);
         } else if let Err(error) = storage.write_index(true) {
@@ -172,7 +189,7 @@ impl FileStorage {
         found: &Scanned,
         name: String,
         options: &Options,
-        files: Option<Files>,
+        (files, blobs): (Option<Files>, Option<Arc<BlobDirectory>>),
     ) -> Self {
         let &Scanned { end, last_tid, .. } = found;
         let last_oid = index.max_oid().unwrap_or_default();
@@ -193,6 +210,7 @@ impl FileStorage {
             read_only: options.read_only,
             quota: options.quota,
             files,
+            blobs,
             pack_gc: options.pack_gc,
             pack_keep_old: options.pack_keep_old,
             packing: Arc::default(),
@@ -226,14 +244,6 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes creations and renamings in the directory of `path` durable.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 fn opening(path: &Path) -> impl Fn(io::Error) -> Error {
     failed("opening", path)
 }
@@ -244,6 +254,29 @@ pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> 
         file: path.to_owned(),
         source,
     }
+}
+
+/// A storage that is made anew gets an empty blob directory, as in Python.
+fn open_blobs(options: &Options) -> Result<Option<Arc<BlobDirectory>>> {
+    let Some(path) = &options.blob_dir else {
+        return Ok(None);
+    };
+    if options.create && path.exists() {
+        std::fs::remove_dir_all(path).map_err(failed("emptying the blob directory", path))?;
+    }
+    let directory = match options.read_only {
+        true => BlobDirectory::open_read_only(path),
+        false => BlobDirectory::open(path),
+    };
+    let directory = Arc::new(directory?);
+    if directory.layout() == Layout::Lawn {
+        let what = format!(
+            "the blob directory {} has the lawn layout, which is slow with many blobs",
+            path.display()
+        );
+        (options.log)(Level::Warning, &what);
+    }
+    Ok(Some(directory))
 }
 
 fn check_directory(path: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use zeo_proto::{Oid, Tid};
@@ -18,9 +19,10 @@ use super::prepared::Prepared;
 use super::restore::find_data;
 use super::seal::{self, unsealed};
 use super::undo::undo;
+use crate::blob::{BlobFile, Staged, is_blob};
 use crate::conflicts::{self, Reported};
 use crate::error::Conflict;
-use crate::storage::{OnConflict, Op, TransactionMeta, Vote};
+use crate::storage::{OnConflict, Op, TransactionMeta, Vote, no_blobs};
 use crate::{Error, Result};
 
 impl FileStorage {
@@ -51,6 +53,7 @@ impl FileStorage {
             back_pointers: None,
             undone: Vec::new(),
             resolved: Vec::new(),
+            blobs: Vec::new(),
             merged: Vec::new(),
             conflicts: Reported::default(),
         };
@@ -111,6 +114,7 @@ struct Preparing<'a> {
     back_pointers: Option<BackPointers>,
     undone: Vec<Oid>,
     resolved: Vec<Oid>,
+    blobs: Vec<Staged>,
     /// The classes of the conflicts that were resolved.
     merged: Vec<Option<String>>,
     conflicts: Reported,
@@ -128,6 +132,7 @@ impl Preparing<'_> {
                 data,
                 prev_tid,
             } => self.restore(oid, serial, data, prev_tid),
+            Op::Blob { oid, serial, file } => self.blob(oid, serial, file),
             Op::Undo { tid } => self.undo(tid),
         }
     }
@@ -235,12 +240,41 @@ impl Preparing<'_> {
                 self.undone.push(record.oid);
             }
             let payload = match record.payload {
-                Payload::Back(back) => self.back(record.oid, back)?,
+                Payload::Back(back) => {
+                    self.blob_again(record.oid, back)?;
+                    self.back(record.oid, back)?
+                }
                 data => data,
             };
             self.add(record.oid, None, record.prev, payload)?;
         }
         Ok(())
+    }
+
+    /// The file of the blob that was just stored, unless it is in conflict.
+    fn blob(&mut self, oid: Oid, serial: Option<Tid>, file: Arc<BlobFile>) -> Result<()> {
+        let blobs = self.storage.blobs.as_ref().ok_or_else(no_blobs)?;
+        if !self.conflicts.has(oid) {
+            self.blobs.push(blobs.stage(oid, serial, file)?);
+        }
+        Ok(())
+    }
+
+    /// When the record at `back`, which an undo brings back, is that of a
+    /// blob: its file once more.
+    fn blob_again(&mut self, oid: Oid, back: u64) -> Result<()> {
+        let Some(blobs) = &self.storage.blobs else {
+            return Ok(());
+        };
+        match self.generation.load_back_from(oid, back) {
+            Ok((data, serial)) if is_blob(&data) => {
+                let file = Arc::new(blobs.again(oid, serial)?);
+                self.blobs.push(blobs.stage(oid, None, file)?);
+                Ok(())
+            }
+            Ok(_) | Err(Error::NoObject(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A back-pointer, or if that can't be while the file is packed, the data
@@ -328,6 +362,7 @@ impl Preparing<'_> {
             meta: Box::new(meta),
             body: Box::new(self.body),
             reservation,
+            blobs: self.blobs,
             written: None,
             generation: self.generation.number,
             back_pointers: self.back_pointers,

@@ -8,6 +8,7 @@ use super::body::Body;
 use super::generation::Generation;
 use super::pack::state::BackPointers;
 use super::space::Reservation;
+use crate::blob::Staged;
 use crate::storage::TransactionMeta;
 
 /// A transaction that is ready to be appended. Dropping it aborts it and
@@ -26,6 +27,8 @@ pub struct Prepared {
     pub(super) meta: Box<TransactionMeta>,
     pub(super) body: Box<Body>,
     pub(super) reservation: Reservation,
+    /// The files of blobs, to be given their names.
+    pub(super) blobs: Vec<Staged>,
     /// Where the transaction stands in the file, once it is there.
     pub(super) written: Option<Span>,
     /// The generation whose positions it has.

@@ -5,7 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::open::{beside, sync_directory};
+use super::open::beside;
+use crate::directory::sync_directory;
 use crate::backend::Backend;
 use crate::log::{Level, Log};
 use crate::{Error, Result};

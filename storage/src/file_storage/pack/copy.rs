@@ -18,10 +18,13 @@ use super::output::Output;
 use super::reach::Reach;
 use super::watch::Watch;
 use crate::Result;
+use crate::blob::{Removed, is_blob};
 
 /// The file is read by pieces of this.
 const PIECE: usize = 1 << 20;
 const COPYING: &str = "copying";
+/// No record of a blob is longer.
+const BLOB_RECORD: u64 = 1 << 12;
 
 /// How far positions behind the pack time move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,7 @@ impl Move {
 pub(super) fn copy_to_pack_time(
     reader: Reader<'_>,
     reach: &mut Reach,
+    removed: Option<&mut Removed>,
     out: &mut Output,
     watch: &mut Watch<'_>,
 ) -> Result<Move> {
@@ -55,6 +59,7 @@ pub(super) fn copy_to_pack_time(
         // Back-pointers lead anywhere.
         other: Window::new(reader, PIECE / 64),
         reach,
+        removed,
         out,
     };
     let end = copying.reach.pack_end;
@@ -78,6 +83,8 @@ struct Packing<'a> {
     window: Window<'a>,
     other: Window<'a>,
     reach: &'a mut Reach,
+    /// Where blobs are listed whose records go.
+    removed: Option<&'a mut Removed>,
     out: &'a mut Output,
 }
 
@@ -93,6 +100,8 @@ impl Packing<'_> {
                     None => *tloc.insert(self.begin(txn)?),
                 };
                 self.record(position, header, tloc)?;
+            } else {
+                self.list_blob(position, &header)?;
             }
             position = position.saturating_add(header.record_len());
         }
@@ -100,6 +109,23 @@ impl Packing<'_> {
             Some(_) => self.out.finish(),
             None => Ok(()),
         }
+    }
+
+    /// Lists the record if it is that of a blob.
+    fn list_blob(&mut self, position: u64, header: &DataHeader) -> Result<()> {
+        let Some(removed) = &mut self.removed else {
+            return Ok(());
+        };
+        if let Some((at, length)) = self.other.data_of(position, header)? {
+            let window = match header.plen {
+                0 => &mut self.other,
+                _ => &mut self.window,
+            };
+            if is_blob(window.bytes(at, length.min(BLOB_RECORD))?) {
+                removed.add(header.oid, header.tid)?;
+            }
+        }
+        Ok(())
     }
 
     fn begin(&mut self, txn: &Txn) -> Result<u64> {

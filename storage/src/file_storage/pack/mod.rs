@@ -17,8 +17,8 @@
 //!
 //! [`Prepared::move_to`]: super::prepared::Prepared::move_to
 
+mod blobs;
 mod copy;
-pub(crate) mod directory;
 mod output;
 mod place;
 mod reach;
@@ -46,6 +46,7 @@ use super::core::FileStorage;
 use super::format::Reader;
 use super::generation::Generation;
 use super::prepared::{Prepared, Span};
+use crate::blob::Removed;
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -76,6 +77,7 @@ impl FileStorage {
         let begun = Instant::now();
         check(self)?;
         place::clear(self)?;
+        self.finish_blobs();
         running.wait_for_back_pointers(|| check(self))?;
         let old = self.generation();
         let mut watch = Watch::new(self);
@@ -90,7 +92,13 @@ impl FileStorage {
         let size = old.end().saturating_sub(reach.pack_end);
         let place = Place::new(self, &old, size.saturating_add(reach.kept_bytes()))?;
         let mut out = Output::new(place.backend()?);
-        let moved = copy_to_pack_time(old.reader(), &mut reach, &mut out, &mut watch)?;
+        let mut removed = match &self.blobs {
+            Some(blobs) => Some(blobs.list_removed()?),
+            None => None,
+        };
+        let list = removed.as_mut();
+        let moved = copy_to_pack_time(old.reader(), &mut reach, list, &mut out, &mut watch)?;
+        removed.as_mut().map_or(Ok(()), Removed::finish)?;
         if moved.is_nothing() {
             watch.say("nothing to do: there is nothing to free");
             return Ok(());
@@ -108,6 +116,7 @@ impl FileStorage {
         let held = self.switch(&place, &mut last)?;
         self.tell_end(sizes, held, begun.elapsed());
         drop(last);
+        self.finish_blobs();
         if let Err(error) = self.write_index(true) {
             self.say(Level::Warning, &format!("the index was not saved: {error}"));
         }

@@ -39,8 +39,11 @@ pub(super) fn clear(storage: &FileStorage) -> Result<()> {
 
 impl<'a> Place<'a> {
     /// A place for a file of `size` bytes or more. As in Python, the `.old`
-    /// file of an earlier pack goes first: there may be no room for three.
+    /// files of an earlier pack go first: there may be no room for three.
     pub fn new(storage: &'a FileStorage, old: &Generation, size: u64) -> Result<Self> {
+        if let Some(blobs) = &storage.blobs {
+            blobs.clear_old()?;
+        }
         let Some(files) = &storage.files else {
             let sibling = old.backend.sibling().ok_or_else(|| {
                 Error::Unsupported("a storage over this backend can't be packed".to_owned())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::directory::{Directory, Disk};
+use crate::directory::{Directory, Disk};
 use super::support::{check_whole, commit, record, store, text_of};
 use crate::Storage;
 use crate::file_storage::{FileStorage, Options};

@@ -1,13 +1,11 @@
-//! What a switch of files does to the directory, one operation at a time, so
-//! that tests can stop or fail it at each.
+//! What the switch of a pack, and blobs, do to directories, one operation at
+//! a time, so that tests can stop or fail it at each.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use super::super::open::sync_directory;
-
-/// Operations on the directory of a storage.
+/// Operations on a directory.
 pub(crate) trait Directory: Send + Sync {
     /// Creates a file that must not exist, for reading and writing.
     fn create(&self, path: &Path) -> io::Result<File>;
@@ -47,5 +45,13 @@ impl Directory for Disk {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         sync_directory(path)
+    }
+}
+
+/// Makes creations and renamings in the directory of `path` durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
     }
 }

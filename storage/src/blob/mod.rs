@@ -1,0 +1,228 @@
+//! Blobs: files that belong to object revisions, in a directory of their own
+//! (`ZODB.blob`). `FORMAT.md` tells the layouts and the order of things.
+//!
+//! A [`BlobFile`] is on its way: an upload in `tmp`, a file that a client has
+//! put beside the committed ones (a shared directory), or a second name for a
+//! committed one (an undo). The vote makes it durable ([`BlobDirectory::stage`]).
+//! The log writer gives it its name ([`Staged::place`]) before it writes the
+//! transaction, so that whoever sees the record finds the file.
+
+mod file;
+mod layout;
+mod removal;
+mod staged;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use zeo_proto::{Oid, Tid};
+
+pub use self::file::BlobFile;
+pub use self::layout::{Layout, SUFFIX, file_name, serial_of};
+pub(crate) use self::removal::{Removed, Revisions};
+pub(crate) use self::staged::Staged;
+use crate::directory::{Directory, Disk};
+use crate::record::class_name;
+use crate::{Error, Result};
+
+/// Where files are that are not committed yet.
+const TEMPORARY: &str = "tmp";
+/// What the names of ours begin with there; those of clients of a shared
+/// directory are theirs.
+const OURS: &str = "rzeo-";
+
+/// A directory of blob files.
+pub struct BlobDirectory {
+    path: PathBuf,
+    layout: Layout,
+    disk: Box<dyn Directory>,
+    /// Held by whoever gives a file its name, or removes a directory that has
+    /// become empty.
+    names: Mutex<()>,
+}
+
+impl BlobDirectory {
+    /// Opens the directory, which is made and marked if need be. What uploads
+    /// have left there is removed, so nobody else may write: the storage's
+    /// lock file sees to that.
+    ///
+    /// # Errors
+    ///
+    /// `Io` that names the directory.
+    pub fn open(path: &Path) -> Result<Self> {
+        let directory = Self::find(path)?;
+        directory.prepare().map_err(failed("opening the blob directory", path))?;
+        Ok(directory)
+    }
+
+    /// Opens the directory only to read in it.
+    ///
+    /// # Errors
+    ///
+    /// `Io` that names the directory.
+    pub fn open_read_only(path: &Path) -> Result<Self> {
+        Self::find(path)
+    }
+
+    fn find(path: &Path) -> Result<Self> {
+        let opening = failed("opening the blob directory", path);
+        let path = std::path::absolute(path).map_err(&opening)?;
+        let layout = Layout::detect(&path).map_err(&opening)?;
+        Ok(Self {
+            path,
+            layout,
+            disk: Box::new(Disk),
+            names: Mutex::default(),
+        })
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        let temporary = self.temporary();
+        fs::create_dir_all(&temporary)?;
+        let mark = self.path.join(layout::MARK);
+        if !mark.exists() {
+            let mut file = File::create(&mark)?;
+            io::Write::write_all(&mut file, self.layout.name().as_bytes())?;
+            file.sync_all()?;
+        }
+        self.disk.sync(&mark)?;
+        self.disk.sync(&self.path)?;
+        for entry in fs::read_dir(&temporary)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(OURS.as_bytes()) {
+                self.disk.remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How files lie in it.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.path.join(TEMPORARY)
+    }
+
+    /// The directory of an object's files, whether there is one or not.
+    pub fn directory_of(&self, oid: Oid) -> PathBuf {
+        self.path.join(self.layout.directory_of(oid))
+    }
+
+    /// The file of a revision, whether there is one or not.
+    pub fn path_of(&self, oid: Oid, serial: Tid) -> PathBuf {
+        self.directory_of(oid).join(file_name(serial))
+    }
+
+    /// The file of a committed revision.
+    ///
+    /// # Errors
+    ///
+    /// `NoBlob` when there is none.
+    pub fn load(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        let path = self.path_of(oid, serial);
+        match path.is_file() {
+            true => Ok(path),
+            false => Err(Error::NoBlob { oid, path }),
+        }
+    }
+
+    /// A new file to upload to.
+    ///
+    /// # Errors
+    ///
+    /// `Io` that names the place.
+    pub fn new_file(&self) -> Result<(File, BlobFile)> {
+        let temporary = self.temporary();
+        let made = tempfile::Builder::new().prefix(OURS).suffix(".tmp").tempfile_in(&temporary);
+        let made = made.map_err(failed("keeping a blob in", &temporary))?;
+        let (file, path) = made.into_parts();
+        let path = path.keep().map_err(|error| error.error);
+        let path = path.map_err(failed("keeping a blob in", &temporary))?;
+        Ok((file, BlobFile::new(path)))
+    }
+
+    /// A file that a client has put into the directory of an object: by its
+    /// name alone, which ends in `.tmp` and perhaps one character more.
+    ///
+    /// # Errors
+    ///
+    /// `Value` for a name that could lead elsewhere, or to something that is
+    /// no file of its own.
+    pub fn shared_file(&self, oid: Oid, name: &str) -> Result<BlobFile> {
+        let mut parts = Path::new(name).components();
+        let is_name = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
+        let mut shorter = name.chars();
+        shorter.next_back();
+        let is_temporary = name.ends_with(".tmp") || shorter.as_str().ends_with(".tmp");
+        let path = self.directory_of(oid).join(name);
+        let is_file = || fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
+        if is_name && is_temporary && !name.contains('\0') && is_file() {
+            return Ok(BlobFile::new(path));
+        }
+        let what = format!("{name:?} is no file that a client has put into the blob directory");
+        Err(Error::Value(what))
+    }
+
+    /// A second name for the file of a committed revision, for another
+    /// revision to have (a copy, where the file system has no second names).
+    ///
+    /// # Errors
+    ///
+    /// `NoBlob` when there is no such file, and `Io`.
+    pub(crate) fn again(&self, oid: Oid, serial: Tid) -> Result<BlobFile> {
+        let committed = self.load(oid, serial)?;
+        let (_, file) = self.new_file()?;
+        let copied = self
+            .disk
+            .remove(file.path())
+            .and_then(|()| self.disk.link(&committed, file.path()))
+            .or_else(|_| fs::copy(&committed, file.path()).map(|_| ()));
+        copied.map_err(failed("copying the blob", &committed))?;
+        Ok(file)
+    }
+
+    fn names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for BlobDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
+/// True for the record of a blob, whose data are in a file.
+pub fn is_blob(record: &[u8]) -> bool {
+    /// The class pickle stands in front, and is short.
+    const CLASS: usize = 64;
+    const MODULE: &[u8] = b"ZODB.blob";
+    let plain = !crate::record::is_compressed(record);
+    let front = record.get(..CLASS).unwrap_or(record);
+    if plain && !front.windows(MODULE.len()).any(|part| part == MODULE) {
+        return false;
+    }
+    class_name(record).is_some_and(|name| name == "ZODB.blob.Blob")
+}
+
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
+    let file = path.to_owned();
+    move |source| Error::Io {
+        doing,
+        file: file.clone(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;

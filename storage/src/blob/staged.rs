@@ -1,0 +1,103 @@
+//! Blobs between vote and commit.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeo_proto::{Oid, Tid};
+
+use super::{BlobDirectory, BlobFile, failed};
+use crate::Result;
+
+/// The bits of a file's mode that are about permissions.
+const MODE: u32 = 0o7777;
+const READ: u32 = 0o444;
+const WRITE: u32 = 0o222;
+
+/// A blob whose data are durable, without its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Staged {
+    directory: Arc<BlobDirectory>,
+    oid: Oid,
+    /// The serial of a restored revision; `None`: the transaction's tid.
+    serial: Option<Tid>,
+    file: Arc<BlobFile>,
+}
+
+impl BlobDirectory {
+    /// Makes a blob ready to be committed: durable, with its permissions and
+    /// a directory to go to.
+    pub(crate) fn stage(
+        self: &Arc<Self>,
+        oid: Oid,
+        serial: Option<Tid>,
+        file: Arc<BlobFile>,
+    ) -> Result<Staged> {
+        let directory = self.directory_of(oid);
+        let made = self.make(&directory);
+        made.map_err(failed("making the directory of a blob,", &directory))?;
+        let finished = finish(file.path(), &directory);
+        finished.map_err(failed("syncing the blob", file.path()))?;
+        Ok(Staged {
+            directory: Arc::clone(self),
+            oid,
+            serial,
+            file,
+        })
+    }
+
+    /// Makes a directory below this one, durably: also if somebody else has
+    /// made it, and not synced it. (To sync what is durable costs little.)
+    fn make(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        let below = directory.ancestors().take_while(|&parent| parent != self.path());
+        below.into_iter().try_for_each(|made| self.disk.sync(made))
+    }
+}
+
+impl Staged {
+    fn target(&self, tid: Tid) -> PathBuf {
+        self.directory.path_of(self.oid, self.serial.unwrap_or(tid))
+    }
+
+    /// Gives the file its name, as part of transaction `tid`, durably.
+    pub fn place(&self, tid: Tid) -> Result<()> {
+        let target = self.target(tid);
+        let placed = self.rename(&target);
+        placed.map_err(failed("moving a blob to", &target))
+    }
+
+    fn rename(&self, target: &Path) -> io::Result<()> {
+        let directory = &self.directory;
+        let _names = directory.names();
+        let rename = || directory.disk.rename(self.file.path(), target);
+        match rename() {
+            // A pack has found its directory empty meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                directory.make(&directory.directory_of(self.oid))?;
+                rename()?;
+            }
+            result => result?,
+        }
+        self.file.placed();
+        directory.disk.sync(target)
+    }
+
+    /// Takes the file away again: the transaction was not written.
+    pub fn take_back(&self, tid: Tid) {
+        // It would be there without a record, which does no harm.
+        let _ = self.directory.disk.remove(&self.target(tid));
+    }
+}
+
+/// Syncs the file. Who may read its directory may read it; nobody may write
+/// it any more. (`ZODB.blob.set_not_writable`)
+fn finish(path: &Path, directory: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    let readers = fs::metadata(directory)?.permissions().mode() & READ;
+    let mode = file.metadata()?.permissions().mode() & MODE & !WRITE | readers;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
