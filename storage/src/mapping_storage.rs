@@ -6,11 +6,13 @@
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
+use crate::blob::BlobDirectory;
 use crate::file_storage::{FileStorage, pack_stop};
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
@@ -35,9 +37,14 @@ impl MappingStorage {
     /// An empty storage. Python's default name is `MappingStorage`, and
     /// `Mapping Storage` in a configuration file.
     pub fn new(name: impl Into<String>) -> Result<Self> {
+        Self::with_blobs(name, None)
+    }
+
+    /// The same with blobs on disk, if there is a directory for them.
+    pub fn with_blobs(name: impl Into<String>, blob_dir: Option<PathBuf>) -> Result<Self> {
         Ok(Self {
             name: name.into(),
-            core: FileStorage::in_memory()?,
+            core: FileStorage::in_memory_with_blobs(blob_dir)?,
             size: AtomicU64::new(0),
             last_pack: Mutex::default(),
         })
@@ -85,15 +92,27 @@ impl Storage for MappingStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
+        let mut interfaces = vec![
+            ("ZODB.interfaces", "IStorage"),
+            ("ZODB.interfaces", "IStorageIteration"),
+            ("zope.interface", "Interface"),
+        ];
+        if self.blobs().is_some() {
+            interfaces.insert(0, ("ZODB.interfaces", "IBlobStorage"));
+        }
         Capabilities {
             undo: false,
             record_iternext: false,
-            interfaces: vec![
-                ("ZODB.interfaces", "IStorage"),
-                ("ZODB.interfaces", "IStorageIteration"),
-                ("zope.interface", "Interface"),
-            ],
+            interfaces,
         }
+    }
+
+    fn blobs(&self) -> Option<&BlobDirectory> {
+        self.core.blobs()
+    }
+
+    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        self.core.load_blob(oid, serial)
     }
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
-pub use crate::file_storage::prepared::Prepared;
 use crate::blob::{BlobDirectory, BlobFile};
+pub use crate::file_storage::prepared::Prepared;
 use crate::{Error, Result, error::Conflict};
 
 /// One revision of an object.

@@ -6,10 +6,12 @@
 //! references, which storages here know without it.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
+use crate::blob::BlobDirectory;
 use crate::record::{PLAIN_MAX, compress, decompress, is_compressed};
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, DataRecord, HistoryEntry, Invalidation, OnConflict,
@@ -131,6 +133,14 @@ impl Storage for ZlibStorage {
         let wrapper = ("ZODB.interfaces", "IStorageWrapper");
         able.interfaces.insert(end, wrapper);
         able
+    }
+
+    fn blobs(&self) -> Option<&BlobDirectory> {
+        self.base.blobs()
+    }
+
+    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        self.base.load_blob(oid, serial)
     }
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {

@@ -144,9 +144,24 @@ mod tests {
     #[test]
     fn paths_are_those_of_python() {
         for (layout, oid, serial, expected) in [
-            (Layout::Bushy, 0x12a, 0x03f0_c2a4_b1d5_e6f7, "0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x03f0c2a4b1d5e6f7.blob"),
-            (Layout::Bushy, u64::MAX, 1, "0xff/0xff/0xff/0xff/0xff/0xff/0xff/0xff/0x01.blob"),
-            (Layout::Lawn, 0x12a, 0x03f0_c2a4_b1d5_e6f7, "0x012a/0x03f0c2a4b1d5e6f7.blob"),
+            (
+                Layout::Bushy,
+                0x12a,
+                0x03f0_c2a4_b1d5_e6f7,
+                "0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x03f0c2a4b1d5e6f7.blob",
+            ),
+            (
+                Layout::Bushy,
+                u64::MAX,
+                1,
+                "0xff/0xff/0xff/0xff/0xff/0xff/0xff/0xff/0x01.blob",
+            ),
+            (
+                Layout::Lawn,
+                0x12a,
+                0x03f0_c2a4_b1d5_e6f7,
+                "0x012a/0x03f0c2a4b1d5e6f7.blob",
+            ),
             (Layout::Lawn, 0, 0, "0x00/0x00.blob"),
         ] {
             let (oid, serial) = (Oid::new(oid), Tid::new(serial));
@@ -159,7 +174,15 @@ mod tests {
 
     #[test]
     fn other_names_belong_to_nothing() {
-        for name in ["tmp", "", "0x", "0x00/0x01", "0xZZ", "0x+1", "0x11223344556677889"] {
+        for name in [
+            "tmp",
+            "",
+            "0x",
+            "0x00/0x01",
+            "0xZZ",
+            "0x+1",
+            "0x11223344556677889",
+        ] {
             let found = [Layout::Bushy, Layout::Lawn].map(|layout| layout.oid_of(Path::new(name)));
             assert_eq!(found, [None, None], "{name}");
         }
@@ -178,7 +201,11 @@ mod tests {
         assert_eq!(Layout::detect(at).unwrap(), Layout::Bushy);
         fs::create_dir(at.join("tmp")).unwrap();
         assert_eq!(Layout::detect(at).unwrap(), Layout::Lawn);
-        for (mark, expected) in [("bushy", Some(Layout::Bushy)), ("lawn\n", Some(Layout::Lawn)), ("x", None)] {
+        for (mark, expected) in [
+            ("bushy", Some(Layout::Bushy)),
+            ("lawn\n", Some(Layout::Lawn)),
+            ("x", None),
+        ] {
             fs::write(at.join(MARK), mark).unwrap();
             assert_eq!(Layout::detect(at).ok(), expected);
         }

@@ -54,7 +54,9 @@ impl BlobDirectory {
     /// `Io` that names the directory.
     pub fn open(path: &Path) -> Result<Self> {
         let directory = Self::find(path)?;
-        directory.prepare().map_err(failed("opening the blob directory", path))?;
+        directory
+            .prepare()
+            .map_err(failed("opening the blob directory", path))?;
         Ok(directory)
     }
 
@@ -92,7 +94,11 @@ impl BlobDirectory {
         self.disk.sync(&self.path)?;
         for entry in fs::read_dir(&temporary)? {
             let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(OURS.as_bytes()) {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(OURS.as_bytes())
+            {
                 self.disk.remove(&entry.path())?;
             }
         }
@@ -143,7 +149,10 @@ impl BlobDirectory {
     /// `Io` that names the place.
     pub fn new_file(&self) -> Result<(File, BlobFile)> {
         let temporary = self.temporary();
-        let made = tempfile::Builder::new().prefix(OURS).suffix(".tmp").tempfile_in(&temporary);
+        let made = tempfile::Builder::new()
+            .prefix(OURS)
+            .suffix(".tmp")
+            .tempfile_in(&temporary);
         let made = made.map_err(failed("keeping a blob in", &temporary))?;
         let (file, path) = made.into_parts();
         let path = path.keep().map_err(|error| error.error);

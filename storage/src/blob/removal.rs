@@ -35,7 +35,10 @@ impl Removed {
 
     /// Makes the list durable.
     pub fn finish(&mut self) -> Result<()> {
-        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let synced = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(failed("writing", &self.path))
     }
 }
@@ -171,7 +174,9 @@ impl BlobDirectory {
     /// Removes a directory if it is empty, and those above it that become so.
     fn remove_empty(&self, directory: &Path) {
         let _names = self.names();
-        let below = directory.ancestors().take_while(|&parent| parent != self.path());
+        let below = directory
+            .ancestors()
+            .take_while(|&parent| parent != self.path());
         for directory in below {
             if fs::remove_dir(directory).is_err() {
                 break;
@@ -197,7 +202,7 @@ fn parse(line: &[u8]) -> Option<(Oid, Option<Tid>)> {
 }
 
 /// All blob files below a directory. What is removed meanwhile is passed over.
-fn each_blob(
+pub(super) fn each_blob(
     directory: &Path,
     found: &mut dyn FnMut(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -218,5 +223,7 @@ fn each_blob(
 }
 
 fn has_suffix(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().ends_with(SUFFIX.as_bytes())
+    path.as_os_str()
+        .as_encoded_bytes()
+        .ends_with(SUFFIX.as_bytes())
 }

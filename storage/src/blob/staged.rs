@@ -52,7 +52,9 @@ impl BlobDirectory {
     /// made it, and not synced it. (To sync what is durable costs little.)
     fn make(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
-        let below = directory.ancestors().take_while(|&parent| parent != self.path());
+        let below = directory
+            .ancestors()
+            .take_while(|&parent| parent != self.path());
         below.into_iter().try_for_each(|made| self.disk.sync(made))
     }
 }

@@ -1,0 +1,292 @@
+//! Blobs in a FileStorage: commits, what takes them back, undo, packs.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::Storage;
+use crate::file_storage::{FileStorage, Options};
+use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
+
+const BLOB: &[u8] = b"\x80\x03cZODB.blob\nBlob\nq\x00.\x80\x03N.";
+const ROOT: Oid = Oid::ZERO;
+const OID: Oid = Oid::new(0x12a);
+
+/// A storage with blobs, in a directory of its own.
+struct Place {
+    directory: TempDir,
+    storage: FileStorage,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = Options {
+            blob_dir: Some(directory.path().join("blobs")),
+            ..Options::default()
+        };
+        change(&mut options);
+        let storage = FileStorage::open(directory.path().join("Data.fs"), options).unwrap();
+        Self { directory, storage }
+    }
+
+    fn blobs(&self) -> &BlobDirectory {
+        self.storage.blobs().unwrap()
+    }
+
+    fn file(&self, content: &str) -> Arc<BlobFile> {
+        let (mut file, blob) = self.blobs().new_file().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        Arc::new(blob)
+    }
+
+    fn store(&self, serial: Tid, content: &str) -> [Op; 2] {
+        let store = Op::Store {
+            oid: OID,
+            serial,
+            data: BLOB.to_vec(),
+        };
+        let blob = Op::Blob {
+            oid: OID,
+            serial: None,
+            file: self.file(content),
+        };
+        [store, blob]
+    }
+
+    fn vote(&self, ops: impl IntoIterator<Item = Op>) -> Result<Prepared> {
+        let meta = TransactionMeta {
+            status: b' ',
+            ..TransactionMeta::default()
+        };
+        let mut ops = ops.into_iter().map(Ok);
+        match self.storage.prepare(&meta, &mut ops, OnConflict::Resolve)? {
+            Vote::Ready(prepared) => Ok(prepared),
+            Vote::Conflicts(_) => panic!("conflicts are to be resolved"),
+        }
+    }
+
+    fn finish(&self, tid: u64, prepared: Prepared) -> Result<Tid> {
+        let tid = Tid::new(tid);
+        let mut batch = [Commit { tid, prepared }];
+        self.storage.append(&mut batch)?;
+        self.storage.publish(&batch[0]);
+        Ok(tid)
+    }
+
+    fn commit(&self, tid: u64, ops: impl IntoIterator<Item = Op>) -> Tid {
+        self.finish(tid, self.vote(ops).unwrap()).unwrap()
+    }
+
+    /// The root refers to the blob, or to nothing.
+    fn root(&self, serial: Tid, refers: bool) -> Op {
+        let mut data = b"\x80\x03ca\nC\nq\x00.\x80\x03".to_vec();
+        match refers {
+            true => data.extend([b"C\x08", &OID.to_bytes()[..], b"Q."].concat()),
+            false => data.extend(b"N."),
+        }
+        Op::Store {
+            oid: ROOT,
+            serial,
+            data,
+        }
+    }
+
+    fn content(&self, serial: Tid) -> Option<String> {
+        let path = self.storage.load_blob(OID, serial).ok()?;
+        Some(fs::read_to_string(path).unwrap())
+    }
+
+    fn temporary(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.blobs().temporary()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+#[test]
+fn committed_blobs_have_their_names_and_permissions() {
+    let place = Place::new();
+    let tid = place.commit(0x10, place.store(Tid::ZERO, "one"));
+    let path = place.storage.load_blob(OID, tid).unwrap();
+    let expected = "blobs/0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x10.blob";
+    assert_eq!(path, place.directory.path().join(expected));
+    assert_eq!(place.content(tid).as_deref(), Some("one"));
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o222, 0, "nobody may write it");
+    assert!(place.temporary().is_empty());
+    let mark = place.directory.path().join("blobs/.layout");
+    assert_eq!(fs::read(mark).unwrap(), b"bushy");
+    assert!(matches!(
+        place.storage.load_blob(OID, Tid::new(0x11)),
+        Err(Error::NoBlob { .. })
+    ));
+}
+
+#[test]
+fn what_is_not_committed_leaves_no_file() {
+    let place = Place::new();
+    let tid = place.commit(0x10, place.store(Tid::ZERO, "one"));
+    assert!(place.vote(place.store(Tid::ZERO, "conflict")).is_err());
+    drop(place.vote(place.store(tid, "aborted")).unwrap());
+    assert!(place.temporary().is_empty());
+    // A tid that does not grow fails in the log writer.
+    let prepared = place.vote(place.store(tid, "late")).unwrap();
+    place.finish(0x9, prepared).unwrap_err();
+    assert!(place.temporary().is_empty());
+    assert_eq!(place.content(Tid::new(0x9)), None);
+    assert_eq!(place.content(tid).as_deref(), Some("one"));
+}
+
+#[test]
+fn a_storage_without_blobs_refuses_them() {
+    let place = Place::new();
+    let ops = place.store(Tid::ZERO, "one");
+    let without = FileStorage::in_memory().unwrap();
+    let meta = TransactionMeta {
+        status: b' ',
+        ..TransactionMeta::default()
+    };
+    let vote = without.prepare(&meta, &mut ops.into_iter().map(Ok), OnConflict::Resolve);
+    assert!(matches!(vote, Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn an_undo_brings_the_file_back() {
+    let place = Place::new();
+    let one = place.commit(0x10, place.store(Tid::ZERO, "one"));
+    let two = place.commit(0x20, place.store(one, "two"));
+    let undone = place.commit(0x30, [Op::Undo { tid: two }]);
+    assert_eq!(place.content(undone).as_deref(), Some("one"));
+    let redone = place.commit(0x40, [Op::Undo { tid: undone }]);
+    assert_eq!(place.content(redone).as_deref(), Some("two"));
+    let again = place.commit(0x50, [Op::Undo { tid: redone }]);
+    assert_eq!(place.content(again).as_deref(), Some("one"));
+    assert!(place.temporary().is_empty());
+    fs::remove_file(place.storage.load_blob(OID, two).unwrap()).unwrap();
+    let lost = place.vote([Op::Undo { tid: again }]);
+    assert!(matches!(lost, Err(Error::NoBlob { .. })), "{lost:?}");
+}
+
+#[test]
+fn shared_files_are_taken_by_name_only() {
+    let place = Place::new();
+    let directory = place.blobs().directory_of(OID);
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("0x10abc.tmp"), "shared").unwrap();
+    fs::write(directory.join("precious"), "").unwrap();
+    fs::create_dir(directory.join("d.tmp")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", directory.join("link.tmp")).unwrap();
+    fs::write(place.directory.path().join("outside.tmp"), "").unwrap();
+    let up = "../../../../../../../../../outside.tmp";
+    let absolute = place.directory.path().join("outside.tmp");
+    for name in [
+        up,
+        absolute.to_str().unwrap(),
+        "precious",
+        "missing.tmp",
+        "link.tmp",
+        "d.tmp",
+        "./0x10abc.tmp",
+        "0x10abc.tmp/",
+        "..",
+        "",
+        "\0.tmp",
+    ] {
+        let refused = place.blobs().shared_file(OID, name);
+        assert!(matches!(refused, Err(Error::Value(_))), "{name:?}");
+    }
+    let file = Arc::new(place.blobs().shared_file(OID, "0x10abc.tmp").unwrap());
+    let [store, _] = place.store(Tid::ZERO, "");
+    let blob = Op::Blob {
+        oid: OID,
+        serial: None,
+        file,
+    };
+    let tid = place.commit(0x10, [store, blob]);
+    assert_eq!(place.content(tid).as_deref(), Some("shared"));
+}
+
+#[test]
+fn a_start_removes_what_uploads_have_left() {
+    let place = Place::new();
+    let (_, blob) = place.blobs().new_file().unwrap();
+    let theirs = place.blobs().temporary().join("BUCabc");
+    fs::write(&theirs, "").unwrap();
+    std::mem::forget(blob);
+    assert_eq!(place.temporary().len(), 2);
+    BlobDirectory::open(place.blobs().path()).unwrap();
+    assert_eq!(place.temporary(), [theirs]);
+}
+
+fn blob_names(directory: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    removal::each_blob(directory, &mut |path| {
+        names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        Ok(())
+    })
+    .unwrap();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_pack_removes_what_nothing_refers_to() {
+    for keep_old in [true, false] {
+        let place = Place::with(|options| options.pack_keep_old = keep_old);
+        let blobs = place.blobs().path().to_owned();
+        let old = place.directory.path().join("blobs.old");
+        let first = place.commit(
+            0x10,
+            [place.root(Tid::ZERO, true)]
+                .into_iter()
+                .chain(place.store(Tid::ZERO, "one")),
+        );
+        let second = place.commit(0x20, place.store(first, "two"));
+        place.storage.pack(1e9, None).unwrap();
+        assert_eq!(blob_names(&blobs), ["0x20.blob"]);
+        let kept = ["0x10.blob", "0x20.blob"].map(str::to_owned);
+        assert_eq!(
+            blob_names(&old),
+            if keep_old { kept.to_vec() } else { vec![] }
+        );
+        assert_eq!(place.content(second).as_deref(), Some("two"));
+        place.commit(0x30, [place.root(first, false)]);
+        place.storage.pack(1e9, None).unwrap();
+        assert_eq!(blob_names(&blobs), [""; 0]);
+        assert!(!blobs.join("0x00").exists(), "empty directories go, too");
+        assert!(!blobs.join(".removed").exists());
+        let kept = if keep_old { vec!["0x20.blob"] } else { vec![] };
+        assert_eq!(blob_names(&old), kept);
+        assert_eq!(old.exists(), keep_old);
+    }
+}
+
+#[test]
+fn a_list_that_a_kill_left_removes_only_what_is_gone() {
+    let place = Place::with(|options| options.pack_keep_old = false);
+    let one = place.commit(0x10, place.store(Tid::ZERO, "one"));
+    let mut list = place.blobs().list_removed().unwrap();
+    list.add(OID, one).unwrap();
+    let gone = place.blobs().path_of(OID, Tid::new(0x11));
+    fs::write(&gone, "").unwrap();
+    list.add(OID, Tid::new(0x11)).unwrap();
+    list.finish().unwrap();
+    place.storage.close().unwrap();
+    let options = Options {
+        blob_dir: Some(place.blobs().path().to_owned()),
+        ..Options::default()
+    };
+    let again = FileStorage::open(place.directory.path().join("Data.fs"), options).unwrap();
+    assert!(again.load_blob(OID, one).is_ok());
+    assert!(!gone.exists());
+    assert!(!place.blobs().path().join(".removed").exists());
+}

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::open::beside;
-use crate::directory::sync_directory;
 use crate::backend::Backend;
+use crate::directory::sync_directory;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 

@@ -15,7 +15,10 @@ impl FileStorage {
             return;
         };
         if let Err(error) = blobs.remove_listed(self.pack_keep_old, self) {
-            let what = format!("{}: blobs were left that are not needed: {error}", self.name);
+            let what = format!(
+                "{}: blobs were left that are not needed: {error}",
+                self.name
+            );
             self.say(Level::Warning, &what);
         }
     }

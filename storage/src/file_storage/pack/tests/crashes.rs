@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::directory::{Directory, Disk};
 use super::support::{check_whole, commit, record, store, text_of};
 use crate::Storage;
+use crate::directory::{Directory, Disk};
 use crate::file_storage::{FileStorage, Options};
 
 /// What a pack does to the directory, in this order.
