@@ -113,8 +113,28 @@ pub enum Call<'a> {
     TpcFinish { id: Value<'a> },
     /// `tpc_abort(id)`.
     TpcAbort { id: Value<'a> },
-    /// Any of the blob calls, which need a blob directory.
-    Blob { method: &'static str },
+    /// `storeBlobStart()`: a blob follows, in chunks.
+    StoreBlobStart,
+    /// `storeBlobChunk(chunk)`.
+    StoreBlobChunk { chunk: Cow<'a, [u8]> },
+    /// `storeBlobEnd(oid, serial, data, id)`: whose blob it was.
+    StoreBlobEnd {
+        oid: Oid,
+        serial: Tid,
+        data: Cow<'a, [u8]>,
+        id: Value<'a>,
+    },
+    /// `storeBlobShared(oid, serial, data, filename, id)`: a file in the
+    /// directory of the object, which client and server share.
+    StoreBlobShared {
+        oid: Oid,
+        serial: Tid,
+        data: Cow<'a, [u8]>,
+        name: Cow<'a, str>,
+        id: Value<'a>,
+    },
+    /// `sendBlob(oid, serial)`: answered after its chunks.
+    SendBlob { oid: Oid, serial: Tid },
 }
 
 /// The arguments of `tpc_begin`.
@@ -252,10 +272,34 @@ impl<'a> Args<'a> {
                 id: self.any(),
             },
             "storeBlobStart" | "storeBlobChunk" | "storeBlobEnd" | "storeBlobShared"
-            | "sendBlob" => Call::Blob {
-                method: self.method,
-            },
+            | "sendBlob" => self.blob_call()?,
             _ => self.reading_call()?,
+        })
+    }
+
+    fn blob_call(mut self) -> Result<Call<'a>, CallError> {
+        Ok(match self.method {
+            "storeBlobStart" => Call::StoreBlobStart,
+            "storeBlobChunk" => Call::StoreBlobChunk {
+                chunk: self.bytes()?,
+            },
+            "storeBlobEnd" => Call::StoreBlobEnd {
+                oid: self.oid()?,
+                serial: self.serial()?,
+                data: self.bytes()?,
+                id: self.any(),
+            },
+            "storeBlobShared" => Call::StoreBlobShared {
+                oid: self.oid()?,
+                serial: self.serial()?,
+                data: self.bytes()?,
+                name: self.text()?,
+                id: self.any(),
+            },
+            _ => Call::SendBlob {
+                oid: self.known_oid()?,
+                serial: self.tid()?,
+            },
         })
     }
 

@@ -2,10 +2,13 @@
 //! to a limit and then in a temporary file.
 
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::slice;
+use std::sync::Arc;
 
 use byteorder::{BE, ReadBytesExt, WriteBytesExt};
 use tempfile::SpooledTempFile;
 use zeo_proto::{Oid, Tid};
+use zeo_storage::blob::BlobFile;
 use zeo_storage::storage::Op;
 use zeo_storage::{Error, Result};
 
@@ -22,18 +25,23 @@ const CHECK: u8 = 2;
 const DELETE: u8 = 3;
 const RESTORE: u8 = 4;
 const UNDO: u8 = 5;
+const BLOB: u8 = 6;
 
 /// The steps of one transaction, in order.
 ///
 /// Each is a kind (1 byte), oid and serial (8 each); store and restore go on
 /// with the length of the data (8; all ones for none), the data, and for
-/// restore the transaction hint (8; zero for none).
+/// restore the transaction hint (8; zero for none). The files of blobs are
+/// kept apart, in the order of their steps.
 #[derive(Debug)]
 pub struct CommitLog {
     file: BufWriter<SpooledTempFile>,
     claim: Claim,
     steps: u64,
     bytes: u64,
+    blobs: Vec<Arc<BlobFile>>,
+    /// Why an upload failed: the vote is to say it.
+    failure: Option<Error>,
     /// A replay has moved the file's position from its end.
     moved: bool,
 }
@@ -52,6 +60,8 @@ impl CommitLog {
             claim,
             steps: 0,
             bytes: 0,
+            blobs: Vec::new(),
+            failure: None,
             moved: false,
         }
     }
@@ -76,6 +86,23 @@ impl CommitLog {
         self.claim.stored.push(oid);
         self.step(STORE, oid, serial)?;
         self.data(Some(data))
+    }
+
+    /// True when blobs are among what is stored.
+    pub fn has_blobs(&self) -> bool {
+        !self.blobs.is_empty()
+    }
+
+    /// Adds a `storeBlobEnd` or `storeBlobShared`.
+    pub fn store_blob(&mut self, oid: Oid, serial: Tid, data: &[u8], file: BlobFile) -> Result<()> {
+        self.store(oid, serial, data)?;
+        self.blobs.push(Arc::new(file));
+        self.step(BLOB, oid, Tid::ZERO)
+    }
+
+    /// Takes note that the transaction can't be committed, and why.
+    pub fn fail(&mut self, why: Error) {
+        self.failure.get_or_insert(why);
     }
 
     /// Adds a `checkCurrentSerialInTransaction`.
@@ -135,6 +162,9 @@ impl CommitLog {
 
     /// All steps from the first on. More may be added afterwards.
     pub fn replay(&mut self) -> Result<impl Iterator<Item = Result<Op>> + '_> {
+        if let Some(why) = self.failure.take() {
+            return Err(why);
+        }
         self.file.flush().map_err(spool_error)?;
         self.moved = true;
         let file = self.file.get_mut();
@@ -144,18 +174,23 @@ impl CommitLog {
         // No larger than the steps: it is filled with zeros first.
         let buffer = usize::try_from(end).unwrap_or(REPLAY_BUFFER);
         let mut reader = BufReader::with_capacity(buffer.min(REPLAY_BUFFER), file);
+        let mut blobs = self.blobs.iter();
         let mut done = 0;
         Ok(std::iter::from_fn(move || {
             if done == steps {
                 return None;
             }
             done += 1;
-            Some(read_step(&mut reader, end).map_err(spool_error))
+            Some(read_step(&mut reader, end, &mut blobs).map_err(spool_error))
         }))
     }
 }
 
-fn read_step(reader: &mut impl Read, end: u64) -> io::Result<Op> {
+fn read_step(
+    reader: &mut impl Read,
+    end: u64,
+    blobs: &mut slice::Iter<'_, Arc<BlobFile>>,
+) -> io::Result<Op> {
     let kind = reader.read_u8()?;
     let oid = Oid::new(reader.read_u64::<BE>()?);
     let serial = Tid::new(reader.read_u64::<BE>()?);
@@ -178,6 +213,11 @@ fn read_step(reader: &mut impl Read, end: u64) -> io::Result<Op> {
             }
         }
         UNDO => Op::Undo { tid: serial },
+        BLOB => Op::Blob {
+            oid,
+            serial: None,
+            file: Arc::clone(blobs.next().ok_or(io::ErrorKind::InvalidData)?),
+        },
         other => return Err(io::Error::other(format!("a step of kind {other}"))),
     })
 }

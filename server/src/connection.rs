@@ -156,9 +156,13 @@ impl Connection {
                 // Requests and events were left until there is room again.
                 continue;
             }
+            if session.output.is_empty() && session.add_chunk() {
+                // One at a time, so that requests and events come in between.
+                self.send(session)?;
+            }
             return Ok(Turn::Wait(Interest {
                 read: self.state == State::Reading && !is_full,
-                write: !session.output.is_empty(),
+                write: !session.output.is_empty() || session.has_chunks(),
             }));
         }
     }

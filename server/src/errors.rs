@@ -8,7 +8,9 @@ use zeo_storage::error::Conflict;
 /// The exception for a failed storage operation.
 pub fn exception_from(error: &Error) -> Exception {
     match error {
-        Error::NoObject(oid) | Error::Dangling { oid, .. } => Exception::pos_key_error(*oid),
+        Error::NoObject(oid) | Error::Dangling { oid, .. } | Error::NoBlob { oid, .. } => {
+            Exception::pos_key_error(*oid)
+        }
         Error::Conflict(conflict) => conflict_exception(conflict),
         Error::ReadConflict {
             oid,

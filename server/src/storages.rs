@@ -1,5 +1,6 @@
 //! Opens the storages that the configuration names.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use slog::{Logger, error, info, o, warn};
@@ -33,7 +34,7 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
             config.name,
             config.kind.type_name()
         );
-        match open(&config.kind, log) {
+        match open(&config.kind, None, log) {
             Ok(storage) => opened.push((config.name.clone(), storage)),
             Err(source) => {
                 for (_, storage) in opened {
@@ -50,7 +51,13 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
     Ok(opened)
 }
 
-fn open(kind: &StorageKind, log: &Logger) -> zeo_storage::Result<Arc<dyn Storage>> {
+/// Opens a storage, with blobs if it stands in a `<blobstorage>` with this
+/// directory.
+fn open(
+    kind: &StorageKind,
+    blob_dir: Option<&PathBuf>,
+    log: &Logger,
+) -> zeo_storage::Result<Arc<dyn Storage>> {
     Ok(match kind {
         StorageKind::FileStorage(file) => {
             let options = Options {
@@ -59,19 +66,24 @@ fn open(kind: &StorageKind, log: &Logger) -> zeo_storage::Result<Arc<dyn Storage
                 quota: file.quota,
                 pack_gc: file.pack_gc,
                 pack_keep_old: file.pack_keep_old,
+                blob_dir: file.blob_dir.as_ref().or(blob_dir).cloned(),
                 log: storage_log(log),
             };
             Arc::new(FileStorage::open(&file.path, options)?)
         }
-        StorageKind::MappingStorage { name } => Arc::new(MappingStorage::new(name.clone())?),
+        StorageKind::MappingStorage { name } => {
+            let storage = MappingStorage::with_blobs(name.clone(), blob_dir.cloned());
+            Arc::new(storage?)
+        }
         StorageKind::DemoStorage {
             name,
             base,
             changes,
         } => demo_storage(name.clone(), base.as_deref(), changes.as_deref(), log)?,
         StorageKind::ZlibStorage { transform, base } => {
-            Arc::new(ZlibStorage::new(open(base, log)?, *transform))
+            Arc::new(ZlibStorage::new(open(base, blob_dir, log)?, *transform))
         }
+        StorageKind::BlobStorage { blob_dir, base } => open(base, Some(blob_dir), log)?,
     })
 }
 
@@ -82,10 +94,10 @@ fn demo_storage(
     log: &Logger,
 ) -> zeo_storage::Result<Arc<dyn Storage>> {
     let base = match base {
-        Some(base) => open(base, log)?,
+        Some(base) => open(base, None, log)?,
         None => Arc::new(MappingStorage::new("MappingStorage")?),
     };
-    let opened = changes.map(|changes| open(changes, log)).transpose();
+    let opened = changes.map(|changes| open(changes, None, log)).transpose();
     let demo = opened.and_then(|changes| DemoStorage::new(name, Arc::clone(&base), changes));
     match demo {
         Ok(demo) => Ok(Arc::new(demo)),

@@ -45,14 +45,6 @@ NOT_APPLICABLE = [
 ]
 
 LATER = [
-    ('testZeo-misc2/IExternalGC_test', 'blobs'),
-    ('BlobAdaptedFileStorageTests/*', 'blobs'),
-    ('BlobWritableCacheTests/*', 'blobs'),
-    ('ClientStorageNonSharedBlobsBlobTests/*', 'blobs'),
-    ('ClientStorageSharedBlobsBlobTests/*', 'blobs'),
-    ('testZeo-misc/gracefully_handle_abort_while_storing_many_blobs', 'blobs'),
-    ('testZeo-misc2/client-config_test', 'blobs'),
-    ('testZeo-misc2/zeo_blob_cache_test', 'blobs'),
     ('testZeo-zeo-fan-out.test/*', 'fan-out'),
     ('FileStorageSSLTests/*', 'ssl'),
     ('SSLConnectionTests/*', 'ssl'),

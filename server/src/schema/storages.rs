@@ -11,8 +11,7 @@ use crate::zconfig::{ConfigError, Place, Section, datatypes};
 const DEFAULT_NAME: &str = "1";
 
 /// Storages that Python's server can serve and this one can't yet.
-const NOT_SUPPORTED: [&str; 8] = [
-    "blobstorage",
+const NOT_SUPPORTED: [&str; 7] = [
     "clientstorage",
     "fullstorage",
     "minimalstorage",
@@ -23,8 +22,9 @@ const NOT_SUPPORTED: [&str; 8] = [
 ];
 
 /// The sections that are storages here.
-const STORAGES: [&str; 5] = [
+const STORAGES: [&str; 6] = [
     "filestorage",
+    "blobstorage",
     "mappingstorage",
     "demostorage",
     "zlibstorage",
@@ -72,6 +72,13 @@ pub enum StorageKind {
         /// The storage that keeps them.
         base: Box<StorageKind>,
     },
+    /// Blobs for a storage that has none.
+    BlobStorage {
+        /// The directory of their files.
+        blob_dir: PathBuf,
+        /// The storage that keeps the records.
+        base: Box<StorageKind>,
+    },
 }
 
 /// A `Data.fs` and how to treat it.
@@ -91,6 +98,8 @@ pub struct FileStorageConfig {
     pub pack_keep_old: bool,
     /// The Python function that packs, if one is named.
     pub packer: Option<String>,
+    /// The directory of blob files, if there are to be blobs.
+    pub blob_dir: Option<PathBuf>,
 }
 
 impl StorageKind {
@@ -104,6 +113,21 @@ impl StorageKind {
                 Transform::Nothing => "ServerZlibStorage",
                 _ => "ZlibStorage",
             },
+            StorageKind::BlobStorage { .. } => "BlobStorage",
+        }
+    }
+
+    /// Whether there is a directory for blobs.
+    fn has_blobs(&self) -> bool {
+        match self {
+            StorageKind::FileStorage(file) => file.blob_dir.is_some(),
+            StorageKind::MappingStorage { .. } => false,
+            StorageKind::DemoStorage { base, changes, .. } => {
+                let mut parts = base.iter().chain(changes);
+                parts.any(|part| part.has_blobs())
+            }
+            StorageKind::ZlibStorage { base, .. } => base.has_blobs(),
+            StorageKind::BlobStorage { .. } => true,
         }
     }
 
@@ -115,6 +139,7 @@ impl StorageKind {
             "demostorage" => demo_storage(section)?,
             "zlibstorage" => zlib_storage(section, Transform::Both)?,
             "serverzlibstorage" => zlib_storage(section, Transform::Nothing)?,
+            "blobstorage" => blob_storage(section)?,
             kind if NOT_SUPPORTED.contains(&kind) => {
                 return Err(reader::section_not_supported(section));
             }
@@ -148,6 +173,7 @@ impl FileStorageConfig {
             pack_gc: true,
             pack_keep_old: true,
             packer: None,
+            blob_dir: None,
         }
     }
 
@@ -159,6 +185,7 @@ impl FileStorageConfig {
         })?;
         let mut storage = FileStorageConfig::new(path);
         let blob_dir = reader.optional("blob-dir", datatypes::existing_dirpath)?;
+        storage.blob_dir = blob_dir.filter(|directory| !directory.as_os_str().is_empty());
         storage.create = reader
             .optional("create", datatypes::boolean)?
             .unwrap_or(false);
@@ -172,9 +199,6 @@ impl FileStorageConfig {
         storage.pack_gc = pack_gc.unwrap_or(true);
         let keep_old = reader.optional("pack-keep-old", datatypes::boolean)?;
         storage.pack_keep_old = keep_old.unwrap_or(true);
-        if blob_dir.is_some_and(|directory| !directory.as_os_str().is_empty()) {
-            return Err(reader.not_supported("blob-dir"));
-        }
         reader.finish()?;
         reader::no_sections(section)?;
         Ok(storage)
@@ -222,6 +246,21 @@ fn zlib_storage(section: &Section, transform: Transform) -> Result<StorageKind, 
         (transform, _) => transform,
     };
     Ok(StorageKind::ZlibStorage { transform, base })
+}
+
+/// As in Python, only over a storage without blobs.
+fn blob_storage(section: &Section) -> Result<StorageKind, ConfigError> {
+    let mut reader = Reader::new(section)?;
+    let blob_dir = reader.required("blob-dir", |text| match text {
+        "" => Err("expected the path of a directory".to_owned()),
+        text => datatypes::existing_dirpath(text),
+    })?;
+    let base = only_storage(section, &reader)?;
+    if base.has_blobs() {
+        return Err(reader.conflict("the storage in it has blobs of its own"));
+    }
+    reader.finish()?;
+    Ok(StorageKind::BlobStorage { blob_dir, base })
 }
 
 /// The one storage on which that of `section` stands.

@@ -318,8 +318,8 @@ fn mistakes_are_named_by_line() {
         (
             "<nostorage/>",
             "unknown section <nostorage> in the configuration; expected zeo, filestorage, \
-             mappingstorage, demostorage, zlibstorage, serverzlibstorage, eventlog or runner \
-             (line 1, in zeo.conf)",
+             blobstorage, mappingstorage, demostorage, zlibstorage, serverzlibstorage, eventlog \
+             or runner (line 1, in zeo.conf)",
         ),
         (
             "<zeo *>\n</zeo>",
@@ -340,8 +340,8 @@ fn mistakes_are_named_by_line() {
         ),
         (
             "<demostorage>\n<runner/>\n</demostorage>",
-            "unknown section <runner> in <demostorage>; expected filestorage, mappingstorage, \
-             demostorage, zlibstorage or serverzlibstorage (line 2, in zeo.conf)",
+            "unknown section <runner> in <demostorage>; expected filestorage, blobstorage, \
+             mappingstorage, demostorage, zlibstorage or serverzlibstorage (line 2, in zeo.conf)",
         ),
         (
             "<demostorage>\n<mappingstorage a/>\n<mappingstorage changes/>\n<mappingstorage/>\n\
@@ -365,6 +365,15 @@ fn mistakes_are_named_by_line() {
             "bad value for compress: \"maybe\" is not a boolean",
         ),
         (
+            "<blobstorage>\n<mappingstorage/>\n</blobstorage>",
+            "<blobstorage>: blob-dir is missing",
+        ),
+        (
+            "<blobstorage>\nblob-dir b\n<filestorage>\npath Data.fs\nblob-dir blobs\n\
+             </filestorage>\n</blobstorage>",
+            "<blobstorage>: the storage in it has blobs of its own",
+        ),
+        (
             "<eventlog>\n<logfile level/>\n</eventlog>\n<zeo>\naddress 1\n</zeo>",
             "\"level\" is not",
         ),
@@ -382,10 +391,6 @@ fn what_is_not_supported_says_so() {
             "<zeo>\naddress 1\n<ssl>\ncertificate x\nauthenticate y\n</ssl>\n</zeo>\n\
              <mappingstorage/>",
             "<ssl> is not supported yet (line 3, in zeo.conf)",
-        ),
-        (
-            "<filestorage>\npath Data.fs\nblob-dir blobs\n</filestorage>",
-            "blob-dir blobs is not supported yet (line 3, in zeo.conf)",
         ),
         (
             "<demostorage>\n<zeoclient x/>\n</demostorage>",

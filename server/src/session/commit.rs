@@ -99,6 +99,19 @@ impl Session {
                 storage.stats.stores.fetch_add(1, Relaxed);
                 self.step(&id, |log| log.store(oid, serial, &data))
             }
+            Call::StoreBlobEnd {
+                oid,
+                serial,
+                data,
+                id,
+            } => self.store_blob_end(storage, &id, oid, serial, &data),
+            Call::StoreBlobShared {
+                oid,
+                serial,
+                data,
+                name,
+                id,
+            } => self.store_blob_shared(storage, &id, (oid, serial, &data), &name),
             Call::CheckSerial { oid, serial, id } => self.step(&id, |log| log.check(oid, serial)),
             Call::DeleteObject { oid, serial, id } => {
                 storage.stats.stores.fetch_add(1, Relaxed);
@@ -170,7 +183,7 @@ impl Session {
         self.transaction.as_mut().ok_or_else(none)
     }
 
-    fn step(
+    pub(super) fn step(
         &mut self,
         id: &Value<'_>,
         add: impl FnOnce(&mut CommitLog) -> zeo_storage::Result<()>,
@@ -236,7 +249,10 @@ impl Session {
         transaction.phase = Phase::Preparing(call_id.clone());
         let mut log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
         let meta = transaction.meta.clone();
-        let small = log.steps() <= SMALL_STEPS && log.bytes() <= SMALL_BYTES && !log.claim().whole;
+        let small = log.steps() <= SMALL_STEPS
+            && log.bytes() <= SMALL_BYTES
+            && !log.claim().whole
+            && !log.has_blobs();
         let work = move || {
             let vote = log
                 .replay()

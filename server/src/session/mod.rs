@@ -6,6 +6,7 @@
 //! looks at its mailbox again, so "current" data never comes behind the
 //! invalidation that made it old.
 
+mod blobs;
 mod commit;
 mod conflicts;
 mod iterators;
@@ -25,6 +26,7 @@ use zeo_proto::marshal::{Encoding, Flag, REPLY, decode_message, encode_message};
 use zeo_proto::message::{Call, CallError};
 use zeo_proto::{Tid, Value};
 
+use self::blobs::{Downloads, Upload};
 use self::commit::Transaction;
 use self::iterators::Iterators;
 use crate::coordinator::Request;
@@ -88,6 +90,9 @@ pub struct Session {
     read_only: bool,
     transaction: Option<Transaction>,
     iterators: Iterators,
+    /// The blob that the client is sending.
+    upload: Option<Upload>,
+    downloads: Downloads,
     /// Helper threads at work.
     jobs: usize,
     /// The ids of `getInvalidations` calls that are on their way, with the
@@ -125,6 +130,8 @@ impl Session {
             peer,
             transaction: None,
             iterators: Iterators::default(),
+            upload: None,
+            downloads: Downloads::default(),
             jobs: 0,
             asked: VecDeque::new(),
             votes: 0,

@@ -76,9 +76,9 @@ impl Session {
             }
             Call::Ping => value(Value::None),
             Call::Pack { time, wait } => self.pack(storage, id, time, wait),
-            Call::Blob { method } => {
-                Err(not_yet(&format!("{method}: blobs are not supported yet")))
-            }
+            Call::StoreBlobStart => self.store_blob_start(storage),
+            Call::StoreBlobChunk { chunk } => self.store_blob_chunk(&chunk),
+            Call::SendBlob { oid, serial } => self.send_blob(storage, id, oid, serial),
             commit => self.commit_call(storage, id, commit),
         }
     }
@@ -228,10 +228,6 @@ fn value(value: Value<'static>) -> Outcome {
 
 fn raise(error: zeo_storage::Error) -> Exception {
     exception_from(&error)
-}
-
-fn not_yet(what: &str) -> Exception {
-    Exception::message("ZODB.POSException.Unsupported", what)
 }
 
 fn get_info(storage: &StorageHandle) -> Value<'static> {

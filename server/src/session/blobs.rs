@@ -1,0 +1,215 @@
+//! Blobs as a client sends and gets them: in chunks, or by name in a
+//! directory that it shares with the server.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+
+use slog::{crit, error};
+use zeo_proto::exception::Exception;
+use zeo_proto::marshal::{Flag, encode_message};
+use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::Error;
+use zeo_storage::blob::{BlobDirectory, BlobFile};
+
+use super::{Answer, Outcome, Session};
+use crate::errors::exception_from;
+use crate::server::StorageHandle;
+
+/// How much of a blob is in one message, in bytes, as in Python.
+const CHUNK: usize = 59_000;
+/// How many downloads a client may have asked for. Each holds a file open.
+const DOWNLOADS: usize = 100;
+
+/// A blob that the client is sending. What goes wrong with the file is told
+/// at the vote: the calls that send it have no answers.
+pub(super) enum Upload {
+    Open(File, BlobFile),
+    Failed(Error),
+}
+
+/// The blobs that the client has asked for, in that order.
+pub(super) type Downloads = VecDeque<Download>;
+
+/// A blob on its way to the client.
+pub(super) struct Download {
+    call_id: Value<'static>,
+    oid: Oid,
+    serial: Tid,
+    file: File,
+    path: PathBuf,
+    begun: bool,
+}
+
+impl Session {
+    /// A blob follows. Python's server fails as well when one has begun
+    /// already.
+    pub(super) fn store_blob_start(&mut self, storage: &StorageHandle) -> Outcome {
+        if self.read_only {
+            return Err(Exception::read_only());
+        }
+        let blobs = blobs_of(storage)?;
+        if self.upload.is_some() {
+            return Err(Exception::message(
+                "builtins.AssertionError",
+                "storeBlobStart in the middle of a blob",
+            ));
+        }
+        self.upload = Some(match blobs.new_file() {
+            Ok((file, blob)) => Upload::Open(file, blob),
+            Err(why) => Upload::Failed(why),
+        });
+        Ok(Answer::Value(Value::None))
+    }
+
+    pub(super) fn store_blob_chunk(&mut self, chunk: &[u8]) -> Outcome {
+        let Some(upload) = &mut self.upload else {
+            return Err(no_upload());
+        };
+        if let Upload::Open(file, blob) = upload
+            && let Err(source) = file.write_all(chunk)
+        {
+            let why = failed("writing the blob", blob.path(), source);
+            error!(self.log, "{why}");
+            // The file goes, and with it the room that it took.
+            *upload = Upload::Failed(why);
+        }
+        Ok(Answer::Value(Value::None))
+    }
+
+    pub(super) fn store_blob_end(
+        &mut self,
+        storage: &StorageHandle,
+        id: &Value<'_>,
+        oid: Oid,
+        serial: Tid,
+        data: &[u8],
+    ) -> Outcome {
+        storage.stats.stores.fetch_add(1, Relaxed);
+        let upload = self.upload.take().ok_or_else(no_upload)?;
+        self.step(id, |log| match upload {
+            Upload::Open(_, file) => log.store_blob(oid, serial, data, file),
+            Upload::Failed(why) => {
+                log.fail(why);
+                Ok(())
+            }
+        })
+    }
+
+    pub(super) fn store_blob_shared(
+        &mut self,
+        storage: &StorageHandle,
+        id: &Value<'_>,
+        (oid, serial, data): (Oid, Tid, &[u8]),
+        name: &str,
+    ) -> Outcome {
+        storage.stats.stores.fetch_add(1, Relaxed);
+        let blobs = blobs_of(storage)?;
+        let file = blobs.shared_file(oid, name).map_err(|why| {
+            crit!(self.log, "bad name in storeBlobShared: {why}");
+            exception_from(&why)
+        })?;
+        self.step(id, |log| log.store_blob(oid, serial, data, file))
+    }
+
+    /// Sends a blob chunk by chunk, from [`Self::add_chunk`]; the answer comes
+    /// behind the last one.
+    pub(super) fn send_blob(
+        &mut self,
+        storage: &StorageHandle,
+        call_id: &Value<'static>,
+        oid: Oid,
+        serial: Tid,
+    ) -> Outcome {
+        if self.downloads.len() >= DOWNLOADS {
+            let what = format!("{DOWNLOADS} blobs are being sent to this client already");
+            return Err(Exception::message("ZODB.POSException.StorageError", what));
+        }
+        let found = storage.storage.load_blob(oid, serial);
+        let path = found.map_err(|why| exception_from(&why))?;
+        let file = File::open(&path);
+        let file = file.map_err(|why| exception_from(&failed("opening the blob", &path, why)))?;
+        self.downloads.push_back(Download {
+            call_id: call_id.clone(),
+            oid,
+            serial,
+            file,
+            path,
+            begun: false,
+        });
+        Ok(Answer::Later)
+    }
+
+    /// True while blobs are being sent.
+    pub fn has_chunks(&self) -> bool {
+        !self.downloads.is_empty()
+    }
+
+    /// Adds about a chunk of what is being sent to the output; false when
+    /// there is nothing.
+    pub fn add_chunk(&mut self) -> bool {
+        let had_any = self.has_chunks();
+        while self.output.len() < CHUNK
+            && let Some(mut download) = self.downloads.pop_front()
+        {
+            match self.continue_download(&mut download) {
+                Ok(true) => self.downloads.push_front(download),
+                Ok(false) => self.reply(&download.call_id, &Value::None),
+                Err(source) => {
+                    let why = failed("reading the blob", &download.path, source);
+                    error!(self.log, "{why}");
+                    self.reply_error(&download.call_id, &exception_from(&why));
+                }
+            }
+        }
+        had_any
+    }
+
+    /// The next message of a download; false after the last one.
+    fn continue_download(&mut self, download: &mut Download) -> io::Result<bool> {
+        let head = || vec![download.oid.into(), download.serial.into()];
+        if !download.begun {
+            self.call_client("receiveBlobStart", head());
+            download.begun = true;
+            return Ok(true);
+        }
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let rest = &mut download.file;
+        rest.take(CHUNK as u64).read_to_end(&mut chunk)?;
+        if chunk.is_empty() {
+            self.call_client("receiveBlobStop", head());
+            return Ok(false);
+        }
+        let mut args = head();
+        args.push(Value::bytes(&chunk));
+        self.call_client("receiveBlobChunk", args);
+        Ok(true)
+    }
+
+    /// Adds a call that has no answer.
+    fn call_client(&mut self, method: &str, args: Vec<Value<'_>>) {
+        let encoding = self.encoding();
+        let (id, args) = (Value::Int(0), Value::Tuple(args));
+        // Ids and bytes can be written in either encoding.
+        let _ = encode_message(&mut self.output, encoding, &id, Flag::Async, method, &args);
+    }
+}
+
+fn blobs_of(storage: &StorageHandle) -> Result<&BlobDirectory, Exception> {
+    let blobs = storage.storage.blobs();
+    blobs.ok_or_else(|| Exception::type_error("Blobs are not supported"))
+}
+
+fn no_upload() -> Exception {
+    Exception::type_error("there was no storeBlobStart")
+}
+
+fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io {
+        doing,
+        file: path.to_owned(),
+        source,
+    }
+}
