@@ -9,10 +9,12 @@ mod oids;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
+use crate::blob::BlobDirectory;
 use crate::mapping_storage::MappingStorage;
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
@@ -127,6 +129,17 @@ impl Storage for DemoStorage {
             undo,
             record_iternext: false,
             interfaces,
+        }
+    }
+
+    fn blobs(&self) -> Option<&BlobDirectory> {
+        self.changes.blobs()
+    }
+
+    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        match self.changes.load_blob(oid, serial) {
+            Err(Error::NoBlob { .. }) => self.base.load_blob(oid, serial),
+            found => found,
         }
     }
 

@@ -39,9 +39,9 @@ NOT_APPLICABLE = [
     ('FileStorageHexTests/*', _PYTHON_STORAGE),
     ('FileStorageClientHexTests/*', _PYTHON_STORAGE),
     ('FileStorageLoadDelayedTests/*', _PYTHON_STORAGE),
-    ('FileStorageTests/*Resolve', _APPLICATION_CLASS),
-    ('FileStorageTests/*UndoConflictResolution', _APPLICATION_CLASS),
-    ('FileStorageTests/*UndoMultipleConflictResolution*', _APPLICATION_CLASS),
+    *((f'{group}/{test}', _APPLICATION_CLASS)
+      for group in ('FileStorageTests', 'BlobAdaptedFileStorageTests', 'BlobWritableCacheTests')
+      for test in ('*Resolve', '*UndoConflictResolution', '*UndoMultipleConflictResolution*')),
 ]
 
 LATER = [

@@ -51,6 +51,7 @@ impl Voting<'_> {
             Op::Store { oid, serial, data } => self.store(oid, serial, data),
             Op::Check { oid, serial } => self.check(oid, serial),
             Op::Undo { .. } => Ok(Some(op)),
+            Op::Blob { oid, .. } => Ok(Some(op).filter(|_| !self.conflicts.has(oid))),
             Op::Delete { .. } => Err(unsupported("deleteObject")),
             Op::Restore { .. } => Err(unsupported("restore")),
         }
