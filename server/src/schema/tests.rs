@@ -366,7 +366,7 @@ fn mistakes_are_named_by_line() {
         ),
         (
             "<blobstorage>\n<mappingstorage/>\n</blobstorage>",
-            "<blobstorage>: blob-dir is missing",
+            "<blobstorage> needs a value for \"blob-dir\" (line 1",
         ),
         (
             "<blobstorage>\nblob-dir b\n<filestorage>\npath Data.fs\nblob-dir blobs\n\
