@@ -146,6 +146,10 @@ impl<'a> Window<'a> {
             position = found.back;
             found = next;
         }
+        if found.record_len() > self.reader.end.saturating_sub(position) {
+            let what = "the record is longer than the file";
+            return Err(self.reader.corrupt(position, what));
+        }
         Ok(Some((position.saturating_add(DATA_HEADER_LEN), found.plen)))
     }
 

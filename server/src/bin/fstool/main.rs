@@ -20,8 +20,6 @@
 //! [`Verdict`]: outcome::Verdict
 //! [`Failure`]: outcome::Failure
 
-#![allow(dead_code, reason = "more subcommands will use the shared modules")]
-
 mod context;
 mod dump;
 mod files;

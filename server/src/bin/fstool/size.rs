@@ -35,8 +35,8 @@ impl Run for Arguments {
         let file = DataFile::open(&self.file)?;
         let mut reading = Reading::new(&file, Some(context))?;
         let mut sizes = Sizes::default();
-        while reading.txn()?.is_some() {
-            sizes.transactions += 1;
+        while let Some(txn) = reading.txn()? {
+            sizes.transactions += u64::from(txn.header.status != b'u');
             while let Some((position, header)) = reading.forwards.record()? {
                 let Some(source) = reading.source(position, &header)? else {
                     continue;

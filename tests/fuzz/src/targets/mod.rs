@@ -1,5 +1,6 @@
 //! Every decoder, as a function of bytes.
 
+mod care;
 mod files;
 mod server;
 mod wire;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     files::FILE,
     files::WRITABLE_FILE,
     files::INDEX,
+    care::CARE,
     files::CONFIGURATION,
     server::SESSION,
 ];

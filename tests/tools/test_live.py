@@ -1,0 +1,115 @@
+"""Beside a process that writes to the file, nothing seems wrong."""
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from exchange import files, histories
+from ZEO.ClientStorage import ClientStorage
+from ZODB.FileStorage import FileStorage
+from ZODB.scripts import fstest
+
+from .program import fstool
+
+SECONDS = 2
+COMMANDS = [['test'], ['refs'], ['tail'], ['dump'], ['size'], ['oids']]
+# Python's FileStorage has transactions marked as unfinished in the file, from the vote on.
+PYTHON_WRITER = '''
+import sys, time
+from exchange.histories import pickle_of
+from exchange.writer import Writer
+from ZODB.FileStorage import FileStorage
+writer = Writer(FileStorage('Data.fs'))
+writer.commit((0, pickle_of('root')))
+print('ready', flush=True)
+number = 0
+while True:
+    number += 1
+    change = (number % 50, pickle_of('x' * (number * 7919 % 100000)))
+    if number % 3:
+        writer.abort(change)
+    else:
+        txn = writer.begin()
+        from ZODB.utils import p64, z64
+        writer.storage.store(p64(change[0]), writer.serials.get(p64(change[0]), z64), change[1],
+                             '', txn)
+        writer.storage.tpc_vote(txn)
+        time.sleep(.002)
+        writer.tids.append(writer.storage.tpc_finish(txn))
+        writer.serials[p64(change[0])] = writer.tids[-1]
+'''
+
+
+def test_beside_the_server(serve, tmp_path):
+    server = serve()
+    stop = threading.Event()
+    threads = [threading.Thread(target=commit, args=(server.address, n, stop)) for n in range(3)]
+    first = ClientStorage(server.address)
+    files.Writer(first, explicit_tids=False).commit((0, histories.pickle_of('root')))
+    first.close()
+    for thread in threads:
+        thread.start()
+    try:
+        look()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    server.stop()
+    fstest.check('Data.fs')
+    found = fstool('test', '--json', 'Data.fs').json
+    assert found['transactions'] > 50
+    fstool('refs', 'Data.fs')
+
+
+def commit(address, number, stop):
+    storage = ClientStorage(address)
+    writer = files.Writer(storage, explicit_tids=False)
+    count = 0
+    while not stop.is_set():
+        count += 1
+        data = histories.pickle_of('x' * (count * 7919 % 50000))
+        writer.commit((1000 * number + count % 10 + 1, data))
+    storage.close()
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs /proc/locks')
+def test_beside_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    process = subprocess.Popen([sys.executable, '-c', PYTHON_WRITER], stdout=subprocess.PIPE,
+                               env={'PYTHONPATH': ':'.join(sys.path)})
+    try:
+        assert process.stdout.readline() == b'ready\n'
+        look()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def look():
+    """Runs the tools in turn, for a while."""
+    end, rounds = time.monotonic() + SECONDS, 0
+    while time.monotonic() < end or not rounds:
+        for command in COMMANDS:
+            arguments = ['Data.fs', '1'] if command == ['oids'] else ['Data.fs']
+            result = fstool(*command, *arguments)
+            # That of an empty file, from the beginning, is of no use.
+            told = [line for line in result.err.splitlines() if 'ignoring the index' not in line]
+            assert not told, (command, result)
+        rounds += 1
+
+
+def test_index_is_not_touched_in_use(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files.write('Data.fs', histories.plain)
+    storage = FileStorage('Data.fs')
+    try:
+        before = open('Data.fs.index', 'rb').read()
+        result = fstool('index', 'Data.fs', code=1)
+        assert 'has the storage open for writing' in result.err
+        assert open('Data.fs.index', 'rb').read() == before
+    finally:
+        storage.close()
