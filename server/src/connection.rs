@@ -53,6 +53,8 @@ pub(crate) struct Interest {
     read: bool,
     /// Until there is room to write.
     write: bool,
+    /// There is room, and more to write: the wait is only a look.
+    busy: bool,
 }
 
 /// What remains after a turn.
@@ -116,7 +118,7 @@ impl Connection {
         let read = interest.read;
         if !(read && self.readable) {
             // With news in the mailbox this is only a look at the socket.
-            let ready = self.waiter.wait(inbox.fall_asleep());
+            let ready = self.waiter.wait(!interest.busy && inbox.fall_asleep());
             inbox.wake_up();
             self.note(ready?);
         }
@@ -163,6 +165,7 @@ impl Connection {
             return Ok(Turn::Wait(Interest {
                 read: self.state == State::Reading && !is_full,
                 write: !session.output.is_empty() || session.has_chunks(),
+                busy: session.output.is_empty() && session.has_chunks(),
             }));
         }
     }
@@ -302,6 +305,7 @@ mod tests {
     const READ: Interest = Interest {
         read: true,
         write: false,
+        busy: false,
     };
 
     /// A session and its connection, the other end of that, and the mailbox.
