@@ -7,7 +7,7 @@ use zeo_proto::{Oid, Tid};
 
 use crate::error::Conflict;
 use crate::record::class_name;
-use crate::storage::Data;
+use crate::storage::{Data, OnConflict};
 use crate::{Error, Result, conflict};
 
 /// The record that merges a conflicting store into what is committed; `load`
@@ -19,6 +19,7 @@ use crate::{Error, Result, conflict};
 pub(crate) fn resolve(
     mut conflict: Conflict,
     load: impl Fn(Tid) -> Result<Data>,
+    on_conflict: OnConflict,
 ) -> Result<Vec<u8>> {
     let load = |serial| match load(serial) {
         Err(Error::NoObject(_)) => Ok(None),
@@ -26,10 +27,12 @@ pub(crate) fn resolve(
     };
     let revisions = (load(conflict.read)?, load(conflict.committed)?);
     let reason = match revisions {
-        (Some(old), Some(committed)) => match conflict::resolve(&old, &committed, &conflict.data) {
-            Ok(data) => return Ok(data),
-            Err(unresolved) => unresolved.to_string(),
-        },
+        (Some(old), Some(committed)) => {
+            match conflict::resolve(&old, &committed, &conflict.data, on_conflict.compressed()) {
+                Ok(data) => return Ok(data),
+                Err(unresolved) => unresolved.to_string(),
+            }
+        }
         (None, _) => "there is no longer the revision that was read".to_owned(),
         (_, None) => "the object is gone by now".to_owned(),
     };
@@ -102,10 +105,14 @@ mod tests {
     fn lengths_add_up_and_others_stay_in_conflict() {
         let length = |n: u8| [b"cBTrees.Length\nLength\n.K", &[n, b'.'][..]].concat();
         let load = |serial: Tid| Ok(length(serial.as_u64() as u8).into());
-        let merged = resolve(conflict(1, &length(5)), load).unwrap();
+        let merged = resolve(conflict(1, &length(5)), load, OnConflict::Resolve).unwrap();
         assert!(merged.ends_with(b"K\x06."));
 
-        let refused = |conflict, load: &dyn Fn(Tid) -> Result<Data>| match resolve(conflict, load) {
+        let refused = |conflict, load: &dyn Fn(Tid) -> Result<Data>| match resolve(
+            conflict,
+            load,
+            OnConflict::Resolve,
+        ) {
             Err(Error::Conflict(conflict)) => *conflict,
             other => panic!("{other:?}"),
         };

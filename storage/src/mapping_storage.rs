@@ -179,7 +179,9 @@ impl Storage for MappingStorage {
             .core
             .prepare(meta, &mut supported, OnConflict::Report)?;
         match (vote, on_conflict) {
-            (Vote::Conflicts(mut conflicts), OnConflict::Resolve) if !conflicts.is_empty() => {
+            (Vote::Conflicts(mut conflicts), _)
+                if on_conflict != OnConflict::Report && !conflicts.is_empty() =>
+            {
                 let mut first = conflicts.swap_remove(0);
                 first.reason = Some("a MappingStorage resolves none".to_owned());
                 Err(Error::Conflict(Box::new(first)))

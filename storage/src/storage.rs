@@ -162,10 +162,26 @@ pub enum Vote {
 pub enum OnConflict {
     /// Resolve where the class is known, else fail with the conflict.
     Resolve,
+    /// The same, with the resulting records compressed or not. Otherwise they
+    /// are if any was that they were made of.
+    ResolveAs {
+        /// As by `zc.zlibstorage`, or plain.
+        compressed: bool,
+    },
     /// Resolve nothing; gather all conflicts for the client
     /// (`client-conflict-resolution`). A later store of the same object that
     /// succeeds takes its conflict back.
     Report,
+}
+
+impl OnConflict {
+    /// Whether resulting records are to be compressed, if that is settled.
+    pub(crate) fn compressed(self) -> Option<bool> {
+        match self {
+            OnConflict::ResolveAs { compressed } => Some(compressed),
+            OnConflict::Resolve | OnConflict::Report => None,
+        }
+    }
 }
 
 /// A transaction on its way into the file.

@@ -19,15 +19,16 @@ use crate::storage::{
 };
 use crate::{Error, Result, Storage};
 
-/// Who compresses and decompresses.
+/// Who compresses and decompresses, and what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transform {
-    /// The storage; both.
-    Both,
-    /// The storage; it only decompresses, and stores records as they come.
-    Decompress,
-    /// The clients.
-    Nothing,
+pub struct Transform {
+    /// The storage transforms records for its clients (`ZlibStorage`), or
+    /// they do (`ServerZlibStorage`).
+    pub for_clients: bool,
+    /// Records are compressed that the storage transforms, and in any case
+    /// those that it makes of conflicts. Otherwise they stay plain, and
+    /// compressed ones are still read.
+    pub compress: bool,
 }
 
 /// A storage that keeps its records compressed in another one; see the
@@ -45,9 +46,13 @@ impl ZlibStorage {
 
     /// The record as it is kept. None is compressed twice.
     fn kept(&self, record: Vec<u8>) -> Vec<u8> {
-        match self.transform {
-            Transform::Both if !is_compressed(&record) => compress(record),
-            _ => record,
+        let Transform {
+            for_clients,
+            compress: zip,
+        } = self.transform;
+        match for_clients && zip && !is_compressed(&record) {
+            true => compress(record),
+            false => record,
         }
     }
 
@@ -77,7 +82,7 @@ impl ZlibStorage {
 impl Transform {
     /// A kept record as clients see it.
     fn shown(self, oid: Oid, serial: Tid, data: Data) -> Result<Data> {
-        if self == Transform::Nothing {
+        if !self.for_clients {
             return Ok(data);
         }
         match decompress(&data, PLAIN_MAX) {
@@ -210,6 +215,11 @@ impl Storage for ZlibStorage {
         on_conflict: OnConflict,
     ) -> Result<Vote> {
         let mut kept = ops.map(|op| Ok(self.kept_op(op?)));
+        let compressed = self.transform.compress;
+        let on_conflict = match on_conflict {
+            OnConflict::Resolve => OnConflict::ResolveAs { compressed },
+            settled => settled,
+        };
         let mut vote = self.base.prepare(meta, &mut kept, on_conflict)?;
         if let Vote::Conflicts(conflicts) = &mut vote {
             for conflict in conflicts {
@@ -255,6 +265,16 @@ mod tests {
     use crate::testing::{commit, store, vote};
 
     const ONE: Oid = Oid::new(1);
+    const BOTH: Transform = transform(true, true);
+    const DECOMPRESS: Transform = transform(true, false);
+    const NOTHING: Transform = transform(false, true);
+
+    const fn transform(for_clients: bool, compress: bool) -> Transform {
+        Transform {
+            for_clients,
+            compress,
+        }
+    }
 
     fn storages(transform: Transform) -> (Arc<dyn Storage>, ZlibStorage) {
         let base: Arc<dyn Storage> = Arc::new(FileStorage::in_memory().unwrap());
@@ -264,7 +284,7 @@ mod tests {
     #[test]
     fn records_are_kept_compressed_and_shown_plain() {
         let long = vec![b'x'; 1000];
-        let (base, zlib) = storages(Transform::Both);
+        let (base, zlib) = storages(BOTH);
         let restored = Op::Restore {
             oid: Oid::new(2),
             serial: Tid::new(10),
@@ -292,7 +312,7 @@ mod tests {
     #[test]
     fn conflicts_are_told_in_the_words_of_clients() {
         let (long, other) = (vec![b'x'; 1000], vec![b'y'; 1000]);
-        let (_, zlib) = storages(Transform::Both);
+        let (_, zlib) = storages(BOTH);
         commit(&zlib, 10, &[store(1, 0, long.clone())]).unwrap();
         commit(&zlib, 20, &[store(1, 10, long.clone())]).unwrap();
         match vote(
@@ -309,10 +329,32 @@ mod tests {
     }
 
     #[test]
+    fn merged_records_are_compressed_as_the_setting_says() {
+        let set = |last: &str| {
+            let state = format!("((X\x64\0\0\0{}X\x01\0\0\0{last}tt.", "x".repeat(100));
+            [b"\x80\x03cBTrees.OOBTree\nOOSet\nq\x00.", state.as_bytes()].concat()
+        };
+        for (transform, zipped) in [
+            (BOTH, true),
+            (DECOMPRESS, false),
+            (NOTHING, true),
+            (transform(false, false), false),
+        ] {
+            let (base, zlib) = storages(transform);
+            commit(&zlib, 10, &[store(1, 0, compress(set("y")))]).unwrap();
+            commit(&zlib, 20, &[store(1, 10, set("y"))]).unwrap();
+            let resolved = commit(&zlib, 30, &[store(1, 10, set("z"))]).unwrap();
+            assert_eq!(resolved, [ONE]);
+            let kept = base.load_serial(ONE, Tid::new(30)).unwrap();
+            assert_eq!(is_compressed(&kept), zipped, "{transform:?}");
+        }
+    }
+
+    #[test]
     fn without_compression_records_come_as_they_are_and_go_plain() {
         let long = vec![b'x'; 1000];
         let zipped = compress(long.clone());
-        let (base, zlib) = storages(Transform::Decompress);
+        let (base, zlib) = storages(DECOMPRESS);
         let other = store(2, 0, long.clone());
         commit(&zlib, 10, &[store(1, 0, zipped.clone()), other]).unwrap();
         let ten = Tid::new(10);
@@ -320,7 +362,7 @@ mod tests {
         assert_eq!(*base.load_serial(Oid::new(2), ten).unwrap(), *long);
         assert_eq!(*zlib.load_serial(ONE, ten).unwrap(), *long);
 
-        let clients = ZlibStorage::new(base, Transform::Nothing);
+        let clients = ZlibStorage::new(base, NOTHING);
         assert_eq!(*clients.load_serial(ONE, ten).unwrap(), *zipped);
         let interfaces = clients.capabilities().interfaces;
         assert_eq!(interfaces[interfaces.len() - 2].1, "IStorageWrapper");
@@ -329,7 +371,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_decompressed_is_an_error_that_names_it() {
-        let (_, zlib) = storages(Transform::Both);
+        let (_, zlib) = storages(BOTH);
         commit(&zlib, 10, &[store(1, 0, b".znot zipped")]).unwrap();
         let error = zlib.load_before(ONE, Tid::new(11)).unwrap_err();
         let (ten, text) = (Tid::new(10), error.to_string());

@@ -110,8 +110,10 @@ impl StorageKind {
             StorageKind::MappingStorage { .. } => "MappingStorage",
             StorageKind::DemoStorage { .. } => "DemoStorage",
             StorageKind::ZlibStorage { transform, .. } => match transform {
-                Transform::Nothing => "ServerZlibStorage",
-                _ => "ZlibStorage",
+                Transform {
+                    for_clients: true, ..
+                } => "ZlibStorage",
+                _ => "ServerZlibStorage",
             },
             StorageKind::BlobStorage { .. } => "BlobStorage",
         }
@@ -137,8 +139,8 @@ impl StorageKind {
             "filestorage" => StorageKind::FileStorage(FileStorageConfig::from_section(section)?),
             "mappingstorage" => mapping_storage(section)?,
             "demostorage" => demo_storage(section)?,
-            "zlibstorage" => zlib_storage(section, Transform::Both)?,
-            "serverzlibstorage" => zlib_storage(section, Transform::Nothing)?,
+            "zlibstorage" => zlib_storage(section, true)?,
+            "serverzlibstorage" => zlib_storage(section, false)?,
             "blobstorage" => blob_storage(section)?,
             kind if NOT_SUPPORTED.contains(&kind) => {
                 return Err(reader::section_not_supported(section));
@@ -235,15 +237,14 @@ fn demo_storage(section: &Section) -> Result<StorageKind, ConfigError> {
     })
 }
 
-/// A storage with this transformation, if `compress` is on.
-fn zlib_storage(section: &Section, transform: Transform) -> Result<StorageKind, ConfigError> {
+fn zlib_storage(section: &Section, for_clients: bool) -> Result<StorageKind, ConfigError> {
     let mut reader = Reader::new(section)?;
     let compress = reader.optional("compress", datatypes::boolean)?;
     let base = only_storage(section, &reader)?;
     reader.finish()?;
-    let transform = match (transform, compress) {
-        (Transform::Both, Some(false)) => Transform::Decompress,
-        (transform, _) => transform,
+    let transform = Transform {
+        for_clients,
+        compress: compress.unwrap_or(true),
     };
     Ok(StorageKind::ZlibStorage { transform, base })
 }

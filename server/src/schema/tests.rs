@@ -184,13 +184,17 @@ fn storages_stand_on_storages() {
         changes: None,
     };
     assert_eq!(kind("<demostorage/>"), expected);
-    for (tag, compress, transform) in [
-        ("zlibstorage", "", Transform::Both),
-        ("zlibstorage", "compress no\n", Transform::Decompress),
-        ("serverzlibstorage", "compress on\n", Transform::Nothing),
+    for (tag, key, for_clients, compress) in [
+        ("zlibstorage", "", true, true),
+        ("zlibstorage", "compress no\n", true, false),
+        ("serverzlibstorage", "compress on\n", false, true),
     ] {
+        let transform = Transform {
+            for_clients,
+            compress,
+        };
         let base = mapping("Mapping Storage");
-        let text = format!("<{tag}>\n{compress}{MAPPING}</{tag}>");
+        let text = format!("<{tag}>\n{key}{MAPPING}</{tag}>");
         assert_eq!(kind(&text), StorageKind::ZlibStorage { transform, base });
     }
     let deep = 90;

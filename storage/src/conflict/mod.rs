@@ -37,15 +37,21 @@ pub use unresolved::{Reason, Revision, Unresolved};
 /// `committed`, which is in the database, and that from `old` to `new`.
 ///
 /// All are whole records (class and state pickle), each possibly compressed
-/// as by `zc.zlibstorage`; the result is compressed if any of them is and it
-/// gets shorter by that. Undo passes as `old` what it takes back, and as
+/// as by `zc.zlibstorage`. The result is compressed if that is asked for, or
+/// if nothing is and any of them is, and it gets shorter by that. Undo passes as `old` what it takes back, and as
 /// `new` what was there before.
 ///
 /// # Errors
 ///
 /// Whatever makes Python's server raise a `ConflictError`.
-pub fn resolve(old: &[u8], committed: &[u8], new: &[u8]) -> Result<Vec<u8>, Unresolved> {
-    let zipped = [old, committed, new].into_iter().any(is_compressed);
+pub fn resolve(
+    old: &[u8],
+    committed: &[u8],
+    new: &[u8],
+    compressed: Option<bool>,
+) -> Result<Vec<u8>, Unresolved> {
+    let as_found = || [old, committed, new].into_iter().any(is_compressed);
+    let zipped = compressed.unwrap_or_else(as_found);
     let new = plain(Revision::New, new)?;
     let (class, class_length, new_state) = read(Revision::New, &new)?;
     let class = Class::of(&class)?;

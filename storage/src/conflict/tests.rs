@@ -10,6 +10,11 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use super::*;
 use zeo_proto::value::Object;
 
+/// Compressed as the records are.
+fn resolve(old: &[u8], committed: &[u8], new: &[u8]) -> std::result::Result<Vec<u8>, Unresolved> {
+    super::resolve(old, committed, new, None)
+}
+
 /// A case as `tests/make_conflict_data.py` writes it.
 struct Case<'t> {
     name: &'t str,
@@ -244,6 +249,12 @@ fn compressed_records_give_compressed_ones() {
     assert!(is_compressed(&zipped));
     let plain = resolve(&old, &committed, &new).unwrap();
     assert_eq!(decompress(&zipped, 1000).unwrap(), plain);
+    for compressed in [true, false] {
+        let asked = super::resolve(&compress(old.clone()), &committed, &new, Some(compressed));
+        assert_eq!(is_compressed(&asked.unwrap()), compressed);
+        let asked = super::resolve(&old, &committed, &new, Some(compressed));
+        assert_eq!(is_compressed(&asked.unwrap()), compressed);
+    }
     // What gets no shorter stays as it is.
     let [old, committed, new] = [b"K\x01.", b"K\x02.", b"K\x05."].map(|state| length(state));
     let short = [b".z", &zlib(&new)[..]].concat();

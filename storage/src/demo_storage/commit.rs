@@ -74,7 +74,8 @@ impl Voting<'_> {
                 return Ok(None);
             }
             let class = conflict.class_name();
-            data = conflicts::resolve(conflict, |serial| self.demo.load_serial(oid, serial))?;
+            let load = |serial| self.demo.load_serial(oid, serial);
+            data = conflicts::resolve(conflict, load, self.on_conflict)?;
             self.merged.push(class);
             self.resolved.push(oid);
         }

@@ -157,7 +157,7 @@ impl Preparing<'_> {
             }
             let class = conflict.class_name();
             let load = |serial| load_serial(self.generation, oid, serial);
-            data = conflicts::resolve(conflict, load)?;
+            data = conflicts::resolve(conflict, load, self.on_conflict)?;
             self.merged.push(class);
             self.resolved.push(oid);
         }

@@ -152,21 +152,23 @@ impl Undoing<'_> {
             data: previous.to_vec(),
             reason: None,
         };
-        Ok(match conflict::resolve(&to_undo, &current, &previous) {
-            Ok(data) => Ok(UndoRecord {
-                oid,
-                prev: committed,
-                payload: Payload::Data(data),
-                merged: Some(lost.class_name()),
-            }),
-            Err(unresolved) => {
-                lost.reason = Some(unresolved.to_string());
-                Err(Failure {
-                    reason: CHANGED,
-                    conflict: Some(lost),
-                })
-            }
-        })
+        Ok(
+            match conflict::resolve(&to_undo, &current, &previous, self.on_conflict.compressed()) {
+                Ok(data) => Ok(UndoRecord {
+                    oid,
+                    prev: committed,
+                    payload: Payload::Data(data),
+                    merged: Some(lost.class_name()),
+                }),
+                Err(unresolved) => {
+                    lost.reason = Some(unresolved.to_string());
+                    Err(Failure {
+                        reason: CHANGED,
+                        conflict: Some(lost),
+                    })
+                }
+            },
+        )
     }
 
     /// The transaction that wrote the current record.

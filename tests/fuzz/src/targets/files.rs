@@ -66,7 +66,7 @@ fn resolve(input: &[u8]) -> Result<(), String> {
         rest = rest.get(end + 3..).unwrap_or_default();
     }
     let [old, committed, new] = states;
-    let _ = conflict::resolve(old, committed, new);
+    let _ = conflict::resolve(old, committed, new, None);
     Ok(())
 }
 
@@ -269,7 +269,7 @@ mod tests {
     fn the_corpus_is_understood() {
         let resolved = corpus::records()
             .iter()
-            .filter(|record| conflict::resolve(record, record, record).is_ok())
+            .filter(|record| conflict::resolve(record, record, record, None).is_ok())
             .count();
         assert!(resolved >= 3, "{resolved} records");
         let backend = MemoryBackend::default();
