@@ -180,3 +180,34 @@ def test_unreadable_record():
     assert '\toid 0x02 failed to load: ' in result.out
     assert '2 of 3 objects have errors' in result.out
     assert 'class=<unknown>' in fstool('dump', 'Data.fs').out
+
+
+def test_refs_of_what_is_left():
+    """In a damaged file, what is lost is missing."""
+    files.write('Data.fs', histories.plain)
+    files.append('Data.fs', 3)
+    os.remove('Data.fs.index')
+    # The transaction of all three objects goes; a later one of object 1 stays.
+    files.patch('Data.fs', 4 + 8, b'\xff')
+    result = fstool('refs', '--json', 'Data.fs', code=1)
+    assert 'Damaged at 4: ' in result.err
+    assert result.json['damaged'] and result.json['objects'] == 4
+    assert 'others may be lost' in fstool('refs', 'Data.fs', code=1).out
+
+
+def test_many_problems():
+    """Only the first ones are shown, unless all are asked for."""
+    count = 1500
+    def history(w):
+        w.commit((0, histories.pickle_of('root', [histories.Reference(n) for n in (1, 5000)])))
+        w.commit(*((n, b'no pickle') for n in range(1, count + 1)))
+        for n in range(1100):
+            w.commit((2000 + n, histories.pickle_of(n, [histories.Reference(1)])))
+    files.write('Data.fs', history)
+    found = fstool('refs', '--json', 'Data.fs', code=1).json
+    shown = len(found['unreadable']), len(found['dangling']), found['hidden']
+    assert shown == (1000, 1000, 500 + 101) and found['errors'] == count + 1101
+    assert 'and 601 more; --all shows them' in fstool('refs', 'Data.fs', code=1).out
+    found = fstool('refs', '--all', '--json', 'Data.fs', code=1).json
+    shown = len(found['unreadable']), len(found['dangling']), found['hidden']
+    assert shown == (count, 1101, 0)

@@ -6,7 +6,9 @@ use super::format::{Reader, TXN_HEADER_LEN, TxnHeader};
 use super::walk::{RecordHeaders, Txn};
 use crate::{Error, Result};
 
-/// How much is searched at a time.
+/// How much is searched at a time: more and more, since the next transaction
+/// may be near.
+const FIRST_PIECE: usize = 1 << 12;
 const PIECE: usize = 1 << 20;
 const HEADER: usize = TXN_HEADER_LEN as usize;
 
@@ -18,11 +20,11 @@ const HEADER: usize = TXN_HEADER_LEN as usize;
 /// Data that happen to hold a whole FileStorage are not mistaken for it: their
 /// records belong to other positions.
 pub fn next_transaction(reader: &Reader<'_>, from: u64) -> Result<Option<Txn>> {
-    let mut piece = vec![0; PIECE];
-    let mut start = from;
+    let mut piece = Vec::new();
+    let (mut start, mut length) = (from, FIRST_PIECE);
     while start < reader.end {
         let room = usize::try_from(reader.end.saturating_sub(start)).unwrap_or(PIECE);
-        piece.truncate(room.min(PIECE));
+        piece.resize(room.min(length), 0);
         reader.read_exact(&mut piece, start)?;
         for (at, bytes) in piece.windows(HEADER).enumerate() {
             let position = start.saturating_add(at as u64);
@@ -33,11 +35,12 @@ pub fn next_transaction(reader: &Reader<'_>, from: u64) -> Result<Option<Txn>> {
                 return Ok(Some(txn));
             }
         }
-        if piece.len() < PIECE {
+        if piece.len() < length {
             break;
         }
         // A header may begin in this piece and end in the next one.
-        start = start.saturating_add((PIECE - HEADER) as u64 + 1);
+        start = start.saturating_add((length - HEADER) as u64 + 1);
+        length = (4 * length).min(PIECE);
     }
     Ok(None)
 }

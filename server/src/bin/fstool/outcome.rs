@@ -3,11 +3,13 @@
 use std::io;
 use std::process::ExitCode;
 
+use zeo_storage::Error;
+
 /// The result of what a subcommand does.
 pub type Result<T> = std::result::Result<T, Failure>;
 
 /// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// All is well: exit code 0.
     Fine,
@@ -56,6 +58,9 @@ pub fn exit_code(outcome: Result<Verdict>) -> ExitCode {
     match &failure {
         Failure::Output(why) if why.kind() == io::ErrorKind::BrokenPipe => {
             return ExitCode::from(BROKEN_PIPE);
+        }
+        Failure::Storage(Error::Corrupt { .. }) => {
+            eprintln!("Error: {failure}\n`fstool test` shows all damage");
         }
         _ => eprintln!("Error: {failure}"),
     }

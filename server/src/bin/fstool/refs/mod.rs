@@ -1,7 +1,9 @@
 //! `fstool refs`: ZODB's `fsrefs`.
 
 mod graph;
+mod objects;
 mod path;
+mod referrers;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -9,15 +11,18 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use zeo_proto::Oid;
+use zeo_storage::Error;
 use zeo_storage::file_storage::DataFile;
 use zeo_storage::file_storage::format::Reader;
+use zeo_storage::file_storage::index::Index;
 
-use self::graph::{Graph, Referrer, Wrong};
+use self::graph::Graph;
 use self::path::{Place, paths};
+use self::referrers::{Referrer, Wrong, check};
 use crate::context::{Context, Run};
 use crate::outcome::{Result, Verdict};
 use crate::python;
-use crate::reading::NO_CLASS;
+use crate::reading::{NO_CLASS, Reading};
 
 /// How many objects with dangling references are shown, unless all are asked
 /// for.
@@ -31,7 +36,8 @@ const SHOWN: usize = 1000;
 /// don't count. Nothing in a record is ever run, so no class needs to be there.
 ///
 /// Takes the objects from Data.fs.index, as a server does, so a wrong index shows as objects that
-/// can't be read (`fstool index --check` tells more). Takes 16 bytes of memory an object, and
+/// can't be read (`fstool index --check` tells more). In a damaged file, the objects are taken from
+/// the transactions that are whole. Takes 16 bytes of memory an object, and
 /// another 16 if something is wrong.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -48,17 +54,15 @@ pub struct Arguments {
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
         let file = DataFile::open(&self.file)?;
-        let mut progress = context.progress("scanning", file.size());
-        let found = file.index(&context.log(), &mut |at, _| progress.set(at))?;
-        drop(progress);
+        let (index, end, reading) = index(&file, context)?;
         let reader = Reader {
-            end: found.end,
+            end,
             ..file.reader()
         };
-        let mut graph = Graph::new(reader, found.index);
+        let mut graph = Graph::new(reader, index);
         let most = if self.all { usize::MAX } else { SHOWN };
-        let mut progress = context.progress("reading objects", found.end);
-        let wrong = graph.check(most, &mut |at| progress.set(at))?;
+        let mut progress = context.progress("reading objects", end);
+        let wrong = check(&mut graph, most, &mut |at| progress.set(at))?;
         drop(progress);
         let unreadable = wrong.unreadable.iter().map(|(oid, _)| *oid);
         let targets: HashSet<Oid> = unreadable
@@ -70,6 +74,7 @@ impl Run for Arguments {
         };
         let report = Report {
             objects: graph.len(),
+            is_damaged: reading != Verdict::Fine,
             wrong,
             paths,
         };
@@ -77,12 +82,34 @@ impl Run for Arguments {
             true => writeln!(context.out, "{:#}", report.to_json())?,
             false => report.write(&mut context.out)?,
         }
-        Ok(Verdict::of(report.problems()))
+        Ok(reading.max(Verdict::of(report.problems())))
     }
+}
+
+/// Where current records stand, and where the file ends. From a damaged file,
+/// what can be read.
+fn index(file: &DataFile, context: &Context) -> Result<(Index, u64, Verdict)> {
+    let mut progress = context.progress("scanning", file.size());
+    match file.index(&context.log(), &mut |at, _| progress.set(at)) {
+        Ok(found) => return Ok((found.index, found.end, Verdict::Fine)),
+        Err(Error::Corrupt { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    drop(progress);
+    let mut reading = Reading::new(file, Some(context))?;
+    let index = Index::default();
+    while reading.txn()?.is_some() {
+        while let Some((position, header)) = reading.forwards.record()? {
+            index.set(header.oid, position);
+        }
+    }
+    Ok((index, file.size(), reading.verdict()))
 }
 
 struct Report {
     objects: u64,
+    /// Not all of the file could be read.
+    is_damaged: bool,
     wrong: Wrong,
     paths: HashMap<Oid, Vec<Place>>,
 }
@@ -106,8 +133,12 @@ impl Report {
             writeln!(out, "and {} more; --all shows them", self.wrong.hidden)?;
         }
         match self.problems() {
-            0 => writeln!(out, "no errors detected in {} objects", self.objects)?,
-            count => writeln!(out, "{count} of {} objects have errors", self.objects)?,
+            0 => write!(out, "no errors detected in {} objects", self.objects)?,
+            count => write!(out, "{count} of {} objects have errors", self.objects)?,
+        }
+        match self.is_damaged {
+            true => writeln!(out, "; the file is damaged, and others may be lost")?,
+            false => writeln!(out)?,
         }
         Ok(())
     }
@@ -120,7 +151,7 @@ impl Report {
         writeln!(out, "oid {:#x} {class}", from.oid.as_u64())?;
         writeln!(out, "last updated: {time}, tid={tid:#x}")?;
         writeln!(out, "refers to invalid object{plural}:")?;
-        for (oid, class, invalid) in &from.to {
+        for (oid, (class, invalid)) in &from.to {
             let class = python::text(class.as_deref().unwrap_or(NO_CLASS));
             writeln!(out, "\toid {oid} {}: {class}", invalid.words())?;
         }
@@ -153,7 +184,7 @@ impl Report {
             .iter()
             .map(|(oid, why)| json!({"oid": oid.to_string(), "why": why, "path": path(*oid)}));
         let referrers = self.wrong.referrers.iter().map(|from| {
-            let to = from.to.iter().map(|(oid, class, invalid)| {
+            let to = from.to.iter().map(|(oid, (class, invalid))| {
                 json!({"oid": oid.to_string(), "class": class, "why": invalid.words()})
             });
             json!({
@@ -169,6 +200,8 @@ impl Report {
         json!({
             "objects": self.objects,
             "errors": self.problems(),
+            "hidden": self.wrong.hidden,
+            "damaged": self.is_damaged,
             "unreadable": unreadable.collect::<Value>(),
             "dangling": referrers.collect::<Value>(),
         })

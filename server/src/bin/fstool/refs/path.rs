@@ -75,7 +75,7 @@ fn trace(graph: &Graph<'_>, parents: &Index, target: Oid) -> Result<Vec<Place>> 
 
 /// The class of an object, if it can be read.
 pub fn class(graph: &Graph<'_>, oid: Oid) -> Result<String> {
-    let Some(position) = graph.position(oid) else {
+    let Ok(position) = graph.position(oid) else {
         return Ok(NO_CLASS.to_owned());
     };
     let mut window = graph.window();

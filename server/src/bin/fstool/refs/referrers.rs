@@ -1,0 +1,112 @@
+//! What is wrong with the objects of a graph, and who refers to that.
+
+use std::collections::BTreeMap;
+
+use zeo_proto::{Oid, Tid};
+use zeo_storage::record::class_name;
+use zeo_storage::references::references_with_classes;
+
+use super::graph::{Graph, Invalid, damage};
+use super::objects::Objects;
+use crate::outcome::Result;
+
+/// What all is wrong.
+pub struct Wrong {
+    /// The objects that can't be read, and why.
+    pub unreadable: Vec<(Oid, String)>,
+    /// The objects that refer to what is not there.
+    pub referrers: Vec<Referrer>,
+    /// How many more of both there are.
+    pub hidden: u64,
+}
+
+/// An object that refers to what is not there.
+pub struct Referrer {
+    /// The object.
+    pub oid: Oid,
+    /// Its class.
+    pub class: Option<String>,
+    /// The transaction that wrote its current record.
+    pub tid: Tid,
+    /// Where that is.
+    pub position: u64,
+    /// What it refers to, with the class that the reference gives.
+    pub to: BTreeMap<Oid, (Option<String>, Invalid)>,
+}
+
+/// Reads all objects, and again if something is wrong, to see who refers to
+/// it. Objects that can't be used are marked in the graph. No more than `most`
+/// are given of each kind; `progress` hears of positions.
+pub fn check(graph: &mut Graph<'_>, most: usize, progress: &mut dyn FnMut(u64)) -> Result<Wrong> {
+    let mut positions: Vec<u64> = graph.unmarked().map(|(_, position)| position).collect();
+    positions.sort_unstable();
+    let mut found = Objects::read(graph, &positions, most, progress)?;
+    for &oid in &found.undone {
+        graph.mark_undone(oid);
+    }
+    for (oid, _) in &found.unreadable {
+        graph.mark_unreadable(*oid);
+    }
+    let count = found.unreadable.len();
+    found.unreadable.retain(|(_, why)| !why.is_empty());
+    found.unreadable.sort();
+    found.unreadable.truncate(most);
+    let mut wrong = Wrong {
+        hidden: count.saturating_sub(found.unreadable.len()) as u64,
+        unreadable: found.unreadable,
+        referrers: Vec::new(),
+    };
+    if found.dangling || !found.undone.is_empty() || count > 0 {
+        positions.dedup();
+        find_referrers(graph, &positions, most, &mut wrong, progress)?;
+    }
+    Ok(wrong)
+}
+
+fn find_referrers(
+    graph: &Graph<'_>,
+    positions: &[u64],
+    most: usize,
+    wrong: &mut Wrong,
+    progress: &mut dyn FnMut(u64),
+) -> Result<()> {
+    let mut window = graph.window();
+    for &position in positions {
+        progress(position);
+        let Ok(header) = damage(window.header(position))? else {
+            continue;
+        };
+        if graph.position(header.oid) != Ok(position) {
+            continue;
+        }
+        let Some((at, length)) = window.data_of(position, &header)? else {
+            continue;
+        };
+        let data = window.bytes(at, length)?;
+        let to = invalid_references(graph, data);
+        if to.is_empty() {
+            continue;
+        }
+        if wrong.referrers.len() >= most {
+            wrong.hidden += 1;
+            continue;
+        }
+        wrong.referrers.push(Referrer {
+            oid: header.oid,
+            class: class_name(data),
+            tid: header.tid,
+            position,
+            to,
+        });
+    }
+    Ok(())
+}
+
+fn invalid_references(graph: &Graph<'_>, data: &[u8]) -> BTreeMap<Oid, (Option<String>, Invalid)> {
+    let found = references_with_classes(data).unwrap_or_default();
+    let invalid = found.into_iter().filter_map(|reference| {
+        let why = graph.position(reference.oid).err()?;
+        Some((reference.oid, (reference.class, why)))
+    });
+    invalid.collect()
+}
