@@ -79,7 +79,10 @@ fn open(
             name,
             base,
             changes,
-        } => demo_storage(name.clone(), base.as_deref(), changes.as_deref(), log)?,
+        } => {
+            let (base, changes) = (base.as_deref(), changes.as_deref());
+            demo_storage(name.clone(), base, changes, blob_dir, log)?
+        }
         StorageKind::ZlibStorage { transform, base } => {
             Arc::new(ZlibStorage::new(open(base, blob_dir, log)?, *transform))
         }
@@ -87,18 +90,26 @@ fn open(
     })
 }
 
+/// Opens base and changes. Blobs of a `<blobstorage>` around are those of the
+/// changes.
 fn demo_storage(
     name: Option<String>,
     base: Option<&StorageKind>,
     changes: Option<&StorageKind>,
+    blob_dir: Option<&PathBuf>,
     log: &Logger,
 ) -> zeo_storage::Result<Arc<dyn Storage>> {
-    let base = match base {
+    let base: Arc<dyn Storage> = match base {
         Some(base) => open(base, None, log)?,
         None => Arc::new(MappingStorage::new("MappingStorage")?),
     };
-    let opened = changes.map(|changes| open(changes, None, log)).transpose();
-    let demo = opened.and_then(|changes| DemoStorage::new(name, Arc::clone(&base), changes));
+    let over = Arc::clone(&base);
+    let demo = match changes {
+        Some(changes) => {
+            open(changes, blob_dir, log).map(|changes| DemoStorage::new(name, over, changes))
+        }
+        None => DemoStorage::in_memory(name, over),
+    };
     match demo {
         Ok(demo) => Ok(Arc::new(demo)),
         Err(error) => {

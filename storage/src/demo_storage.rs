@@ -10,11 +10,12 @@ mod oids;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tempfile::TempDir;
 use zeo_proto::{Oid, Tid};
 
-use crate::blob::BlobDirectory;
+use crate::blob::{BlobDirectory, failed};
 use crate::mapping_storage::MappingStorage;
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
@@ -28,35 +29,49 @@ pub struct DemoStorage {
     name: String,
     base: Arc<dyn Storage>,
     changes: Arc<dyn Storage>,
-    /// Whether the changes end with the process.
-    temporary: bool,
+    /// Whether the changes are in memory, and nobody else's.
+    in_memory: bool,
+    /// Where the blobs of changes in memory are.
+    blobs: Mutex<Option<TempDir>>,
     oids: Oids,
 }
 
 impl DemoStorage {
-    /// A storage over `base` that keeps its changes in `changes`, or in
-    /// memory. Without a name, it is called by the names of both.
-    pub fn new(
-        name: Option<String>,
-        base: Arc<dyn Storage>,
-        changes: Option<Arc<dyn Storage>>,
-    ) -> Result<Self> {
-        let temporary = changes.is_none();
-        let changes = match changes {
-            Some(changes) => changes,
-            None => Arc::new(MappingStorage::new("MappingStorage")?),
-        };
+    /// A storage over `base` that keeps its changes in memory, and blobs in a
+    /// temporary directory.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when there is no place for that.
+    pub fn in_memory(name: Option<String>, base: Arc<dyn Storage>) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .suffix(".demoblobs")
+            .tempdir()
+            .map_err(failed("making a directory in", &std::env::temp_dir()))?;
+        let blobs = Some(directory.path().to_owned());
+        let changes = MappingStorage::with_blobs("MappingStorage", blobs)?;
+        Ok(Self {
+            in_memory: true,
+            blobs: Mutex::new(Some(directory)),
+            ..Self::new(name, base, Arc::new(changes))
+        })
+    }
+
+    /// A storage over `base` that keeps its changes in `changes`. Without a
+    /// name, it is called by the names of both.
+    pub fn new(name: Option<String>, base: Arc<dyn Storage>, changes: Arc<dyn Storage>) -> Self {
         let name = name.unwrap_or_else(|| {
             let [base, changes] = [&base, &changes].map(|storage| quoted(&storage.name()));
             format!("DemoStorage({base}, {changes})")
         });
-        Ok(Self {
+        Self {
             name,
             base,
             changes,
-            temporary,
+            in_memory: false,
+            blobs: Mutex::default(),
             oids: Oids::new(),
-        })
+        }
     }
 
     /// Asks the base for what the changes don't know.
@@ -125,6 +140,9 @@ impl Storage for DemoStorage {
         if undo {
             interfaces.insert(0, ("ZODB.interfaces", "IStorageUndoable"));
         }
+        if self.blobs().is_some() {
+            interfaces.insert(0, ("ZODB.interfaces", "IBlobStorage"));
+        }
         Capabilities {
             undo,
             record_iternext: false,
@@ -138,7 +156,9 @@ impl Storage for DemoStorage {
 
     fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
         match self.changes.load_blob(oid, serial) {
-            Err(Error::NoBlob { .. }) => self.base.load_blob(oid, serial),
+            Err(Error::NoBlob { .. }) if self.base.blobs().is_some() => {
+                self.base.load_blob(oid, serial)
+            }
             found => found,
         }
     }
@@ -238,7 +258,7 @@ impl Storage for DemoStorage {
     /// garbage in them, so that there is garbage collection only without a
     /// base. (Python's tries it for changes in memory, and loses them.)
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
-        let is_all = self.temporary && self.base.is_empty();
+        let is_all = self.in_memory && self.base.is_empty();
         let gc = match gc {
             _ if is_all => gc,
             Some(true) => {
@@ -260,7 +280,16 @@ impl Storage for DemoStorage {
 
     fn close(&self) -> Result<()> {
         let closed = self.changes.close();
-        self.base.close().and(closed)
+        let closed = self.base.close().and(closed);
+        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        match blobs.take() {
+            Some(directory) => {
+                let path = directory.path().to_owned();
+                let removed = directory.close();
+                closed.and(removed.map_err(failed("removing", &path)))
+            }
+            None => closed,
+        }
     }
 }
 

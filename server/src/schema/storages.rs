@@ -124,10 +124,10 @@ impl StorageKind {
         match self {
             StorageKind::FileStorage(file) => file.blob_dir.is_some(),
             StorageKind::MappingStorage { .. } => false,
-            StorageKind::DemoStorage { base, changes, .. } => {
-                let mut parts = base.iter().chain(changes);
-                parts.any(|part| part.has_blobs())
-            }
+            StorageKind::DemoStorage { changes, .. } => match changes {
+                Some(changes) => changes.has_blobs(),
+                None => true,
+            },
             StorageKind::ZlibStorage { base, .. } => base.has_blobs(),
             StorageKind::BlobStorage { .. } => true,
         }

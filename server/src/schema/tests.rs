@@ -373,6 +373,10 @@ fn mistakes_are_named_by_line() {
             "<blobstorage> needs a value for \"blob-dir\" (line 1",
         ),
         (
+            "<blobstorage>\nblob-dir b\n<demostorage/>\n</blobstorage>",
+            "<blobstorage>: the storage in it has blobs of its own",
+        ),
+        (
             "<blobstorage>\nblob-dir b\n<filestorage>\npath Data.fs\nblob-dir blobs\n\
              </filestorage>\n</blobstorage>",
             "<blobstorage>: the storage in it has blobs of its own",

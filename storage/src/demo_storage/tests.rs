@@ -1,3 +1,6 @@
+use std::fs;
+use std::io::Write;
+
 use super::*;
 use crate::FileStorage;
 use crate::record::class_name;
@@ -13,7 +16,7 @@ fn base() -> Arc<dyn Storage> {
 
 fn over(base: Arc<dyn Storage>) -> DemoStorage {
     let changes = Arc::new(FileStorage::in_memory().unwrap());
-    DemoStorage::new(None, base, Some(changes)).unwrap()
+    DemoStorage::new(None, base, changes)
 }
 
 /// Data, serial and next serial just before a transaction.
@@ -120,14 +123,14 @@ fn serials_of_the_base_are_checked() {
 
 #[test]
 fn conflicts_are_resolved_with_the_states_of_both() {
-    let base = FileStorage::in_memory().unwrap();
-    commit(&base, 10, &[store(1, 0, length(1))]).unwrap();
-    for changes in [true, false] {
-        let changes = changes.then(|| Arc::new(FileStorage::in_memory().unwrap()) as Arc<_>);
+    for in_file in [true, false] {
         let base = Arc::new(FileStorage::in_memory().unwrap());
         commit(&*base, 10, &[store(1, 0, length(1))]).unwrap();
         commit(&*base, 20, &[store(1, 10, length(4))]).unwrap();
-        let demo = DemoStorage::new(None, base, changes).unwrap();
+        let demo = match in_file {
+            true => over(base),
+            false => DemoStorage::in_memory(None, base).unwrap(),
+        };
         // Against the base, against the changes, and with the old state in
         // the base.
         let resolved = commit(&demo, 30, &[store(1, 10, length(3))]).unwrap();
@@ -173,13 +176,13 @@ fn oids_are_those_of_neither() {
 #[test]
 fn names_and_abilities() {
     let name = |text: &str| Arc::new(MappingStorage::new(text).unwrap());
-    let demo = |name, base, changes: Option<Arc<MappingStorage>>| {
-        DemoStorage::new(name, base, changes.map(|changes| changes as Arc<_>)).unwrap()
-    };
-    let unnamed = demo(None, name("it's"), Some(name("b\\")));
+    let unnamed = DemoStorage::new(None, name("it's"), name("b\\"));
     assert_eq!(unnamed.name(), "DemoStorage(\"it's\", 'b\\\\')");
-    assert_eq!(demo(Some("n".into()), name("b"), None).name(), "n");
-    assert!(!unnamed.capabilities().undo);
+    let named = DemoStorage::in_memory(Some("n".into()), name("b")).unwrap();
+    assert_eq!(named.name(), "n");
+    assert_eq!(named.capabilities().interfaces[0].1, "IBlobStorage");
+    let able = unnamed.capabilities();
+    assert!(!able.undo && able.interfaces[0].1 == "IStorage");
     assert!(over(base()).capabilities().undo);
     let refused = |op| commit(&unnamed, 10, &[op]);
     let delete = Op::Delete {
@@ -197,7 +200,7 @@ fn names_and_abilities() {
 fn demos_stand_on_demos() {
     let middle = over(base());
     commit(&middle, 30, &[store(1, 20, "eins")]).unwrap();
-    let top = DemoStorage::new(None, Arc::new(middle), None).unwrap();
+    let top = DemoStorage::in_memory(None, Arc::new(middle)).unwrap();
     commit(&top, 40, &[store(2, 10, "deux"), store(1, 30, "un")]).unwrap();
     for (time, expected) in [
         (99, found("un", 40, None)),
@@ -207,4 +210,30 @@ fn demos_stand_on_demos() {
         assert_eq!(before(&top, 1, time), expected, "before {time}");
     }
     top.close().unwrap();
+}
+
+/// The file of a blob with this text, on its way.
+fn upload(storage: &dyn Storage, object: u64, text: &str) -> Op {
+    let (mut file, blob) = storage.blobs().unwrap().new_file().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    Op::Blob {
+        oid: oid(object),
+        serial: None,
+        file: Arc::new(blob),
+    }
+}
+
+#[test]
+fn blobs_of_changes_in_memory_end_with_them() {
+    let demo = DemoStorage::in_memory(None, base()).unwrap();
+    let blob = b"\x80\x03cZODB.blob\nBlob\nq\x00.N.";
+    let ops = [store(7, 0, *blob), upload(&demo, 7, "text")];
+    commit(&demo, 30, &ops).unwrap();
+    let path = demo.load_blob(oid(7), tid(30)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+    let none = demo.load_blob(oid(7), tid(31));
+    assert!(matches!(none, Err(Error::NoBlob { .. })), "{none:?}");
+    let directory = demo.blobs().unwrap().path().to_owned();
+    demo.close().unwrap();
+    assert!(!directory.exists());
 }
