@@ -42,3 +42,10 @@ def demostorage(base='', changes='', name='', **options):
     lines = ''.join(f'  {key.replace("_", "-")} {_text(value)}\n'
                     for key, value in options.items() if value is not None)
     return f'<demostorage {name}>\n{lines}{base}{changes}</demostorage>\n'
+
+
+def blobstorage(base, name='', **options):
+    """A <blobstorage> around the section `base`."""
+    lines = ''.join(f'  {key.replace("_", "-")} {_text(value)}\n'
+                    for key, value in options.items() if value is not None)
+    return f'<blobstorage {name}>\n{lines}{base}</blobstorage>\n'
