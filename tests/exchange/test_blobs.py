@@ -44,6 +44,8 @@ class BlobWriter(Writer):
             path = os.path.abspath(f'upload-{number}')
             with open(path, 'wb') as f:
                 f.write(content)
+            if not isinstance(self.storage, ClientStorage):  # which stores each record twice
+                self.storage.store(oid, self.serials.get(oid, z64), BLOB, '', txn)
             self.storage.storeBlob(oid, self.serials.get(oid, z64), BLOB, path, '', txn)
             assert not os.path.exists(path)
             changes[oid] = BLOB
