@@ -141,7 +141,8 @@ def test_written_through_the_server(pack, layout, connect, serve, encoding):
 def test_in_turns(layout, connect, serve, encoding):
     """Python, the server, Python, the server: each revises, undoes and packs."""
     writer = write_with_python('.')
-    os.rename('python/blobs', 'unused')
+    shutil.rmtree('python')
+    os.mkdir('python')
     shutil.copytree('blobs', 'python/blobs', symlinks=True)
     shutil.copy('Data.fs', 'python')
     for turn in range(4):

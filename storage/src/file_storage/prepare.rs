@@ -1,7 +1,7 @@
 //! Step 1 of a commit: checking what a transaction wants, and laying out its
 //! records.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -53,7 +53,7 @@ impl FileStorage {
             back_pointers: None,
             undone: Vec::new(),
             resolved: Vec::new(),
-            blobs: Vec::new(),
+            blobs: BTreeMap::new(),
             merged: Vec::new(),
             conflicts: Reported::default(),
         };
@@ -114,7 +114,8 @@ struct Preparing<'a> {
     back_pointers: Option<BackPointers>,
     undone: Vec<Oid>,
     resolved: Vec<Oid>,
-    blobs: Vec<Staged>,
+    /// One for each revision: clients store, and so undo, a blob's record twice.
+    blobs: BTreeMap<(Oid, Option<Tid>), Staged>,
     /// The classes of the conflicts that were resolved.
     merged: Vec<Option<String>>,
     conflicts: Reported,
@@ -255,7 +256,8 @@ impl Preparing<'_> {
     fn blob(&mut self, oid: Oid, serial: Option<Tid>, file: Arc<BlobFile>) -> Result<()> {
         let blobs = self.storage.blobs.as_ref().ok_or_else(no_blobs)?;
         if !self.conflicts.has(oid) {
-            self.blobs.push(blobs.stage(oid, serial, file)?);
+            let staged = blobs.stage(oid, serial, file)?;
+            self.blobs.insert((oid, serial), staged);
         }
         Ok(())
     }
@@ -269,7 +271,8 @@ impl Preparing<'_> {
         match self.generation.load_back_from(oid, back) {
             Ok((data, serial)) if is_blob(&data) => {
                 let file = Arc::new(blobs.again(oid, serial)?);
-                self.blobs.push(blobs.stage(oid, None, file)?);
+                let staged = blobs.stage(oid, None, file)?;
+                self.blobs.insert((oid, None), staged);
                 Ok(())
             }
             Ok(_) | Err(Error::NoObject(_)) => Ok(()),
@@ -362,7 +365,7 @@ impl Preparing<'_> {
             meta: Box::new(meta),
             body: Box::new(self.body),
             reservation,
-            blobs: self.blobs,
+            blobs: self.blobs.into_values().collect(),
             written: None,
             generation: self.generation.number,
             back_pointers: self.back_pointers,
