@@ -12,6 +12,7 @@ from support.server import is_python
 from support.wire import Wire, WireError
 from zc.zlibstorage import ZlibStorage
 from ZEO.ClientStorage import ClientStorage
+from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 from ZODB.utils import load_current, maxtid, p64
 
@@ -169,3 +170,19 @@ def unsealed_data():
 def assert_same(ours, storage):
     for mine, theirs in zip(ours, (everything(storage), undo_log(storage))):
         assert not differences(mine, theirs)
+
+
+def test_blobs(serve, encoding):
+    """They stand beside the records, as in a storage without compression."""
+    server = serve(storages=zlibstorage(filestorage(blob_dir='blobs')), encoding=encoding)
+    db = ZODB.DB(ClientStorage(server.address, blob_dir='cache'))
+    with db.transaction() as connection:
+        connection.root.blob = Blob(b'content')
+        connection.root.text = REPETITIVE
+    db.close()
+    server.stop()
+    text = zlibstorage(filestorage('Data.fs', blob_dir='blobs'))
+    db = ZODB.DB(ZODB.config.storageFromString(text))
+    with db.transaction() as connection, connection.root.blob.open() as f:
+        assert (f.read(), connection.root.text) == (b'content', REPETITIVE)
+    db.close()

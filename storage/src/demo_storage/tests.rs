@@ -237,3 +237,64 @@ fn blobs_of_changes_in_memory_end_with_them() {
     demo.close().unwrap();
     assert!(!directory.exists());
 }
+
+/// Wherever the changes begin, all answers are those of one storage that has
+/// every transaction.
+#[test]
+fn nobody_sees_where_the_base_ends() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let whole = FileStorage::in_memory().unwrap();
+        let base = Arc::new(FileStorage::in_memory().unwrap());
+        let demo = over(Arc::clone(&base) as Arc<_>);
+        let begin = random.u64(1..30);
+        for time in 1..30 {
+            let ops: Vec<_> = (0..random.u64(1..4))
+                .map(|_| {
+                    let object = random.u64(1..8);
+                    let serial = whole.get_tid(oid(object)).map_or(0, |tid| tid.as_u64());
+                    store(object, serial, format!("{object} at {time}"))
+                })
+                .collect();
+            commit(&whole, time, &ops).unwrap();
+            match time < begin {
+                true => commit(&*base, time, &ops).unwrap(),
+                false => commit(&demo, time, &ops).unwrap(),
+            };
+        }
+        assert_eq!(
+            answers(&demo),
+            answers(&whole),
+            "seed {seed}, from {begin} on"
+        );
+    }
+}
+
+/// All that a storage tells of its revisions, errors included.
+fn answers(storage: &dyn Storage) -> Vec<String> {
+    let mut answers = Vec::new();
+    for object in 0..9 {
+        let oid = oid(object);
+        answers.push(format!("{:?}", storage.get_tid(oid)));
+        answers.push(format!("{:?}", storage.history(oid, 5)));
+        for time in 0..32 {
+            let loaded = storage.load_before(oid, tid(time));
+            let text = loaded.as_ref().map(|found| {
+                let data = found.as_ref().map(|found| found.data.to_vec());
+                data.map(String::from_utf8)
+            });
+            answers.push(format!("{loaded:?} {text:?}"));
+            let data = storage.load_serial(oid, tid(time));
+            answers.push(format!("{:?}", data.map(|data| data.to_vec())));
+        }
+    }
+    for start in [None, Some(tid(7)), Some(tid(20))] {
+        let transactions = storage.iterator(start, Some(tid(25))).unwrap();
+        for transaction in transactions {
+            let transaction = transaction.unwrap();
+            let records: Vec<_> = (transaction.records)().map(|r| r.unwrap().oid).collect();
+            answers.push(format!("{} {records:?}", transaction.tid));
+        }
+    }
+    answers
+}
