@@ -44,7 +44,7 @@ impl MappingStorage {
     pub fn with_blobs(name: impl Into<String>, blob_dir: Option<PathBuf>) -> Result<Self> {
         Ok(Self {
             name: name.into(),
-            core: FileStorage::in_memory_with_blobs(blob_dir)?,
+            core: FileStorage::in_memory_with_blobs(blob_dir)?.keeping_later_references(),
             size: AtomicU64::new(0),
             last_pack: Mutex::default(),
         })
@@ -207,9 +207,10 @@ impl Storage for MappingStorage {
         self.core.publish(commit);
     }
 
-    /// By the rules of FileStorage, except that there is no going back behind
-    /// an earlier pack. (Python's removes unreachable objects that are younger
-    /// than the pack time as well.)
+    /// Removes objects that can't be reached by any revision that remains. As
+    /// in a FileStorage, those stay that were stored after the pack time:
+    /// somebody may be about to refer to them. (Python's removes them.) There
+    /// is no going back behind an earlier pack.
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -381,5 +382,43 @@ mod tests {
         ));
         let capabilities = storage.capabilities();
         assert!(!capabilities.undo && !capabilities.record_iternext);
+    }
+
+    /// A record that refers to these objects.
+    fn referring(oids: &[u8]) -> Vec<u8> {
+        let mut record = b"\x80\x03ca\nC\nq\x00.\x80\x03(".to_vec();
+        for &oid in oids {
+            record.extend([&b"C\x08\0\0\0\0\0\0\0"[..], &[oid, b'Q']].concat());
+        }
+        record.extend(b"t.");
+        record
+    }
+
+    /// As in Python, and other than in a FileStorage: object 1 was out of
+    /// reach at the pack time, and came back.
+    #[test]
+    fn references_after_the_pack_time_count() {
+        let storage = MappingStorage::new("here").unwrap();
+        let first = [
+            store(0, 0, referring(&[1])),
+            store(1, 0, referring(&[2])),
+            store(2, 0, referring(&[])),
+            store(3, 0, referring(&[])),
+        ];
+        let second = Tid::from_time(std::time::UNIX_EPOCH + std::time::Duration::from_secs(2000));
+        let later = second.as_u64() + (1 << 40);
+        commit(&storage, 10, &first).unwrap();
+        commit(&storage, 20, &[store(0, 10, referring(&[]))]).unwrap();
+        let last = [
+            store(0, 20, referring(&[1, 5])),
+            store(5, 0, referring(&[9])),
+        ];
+        commit(&storage, later, &last).unwrap();
+        storage.pack(2000.0, None).unwrap();
+        assert_eq!(storage.len(), 4);
+        for (oid, there) in [(0, true), (1, true), (2, true), (3, false), (5, true)] {
+            let found = storage.get_tid(Oid::new(oid));
+            assert_eq!(found.is_ok(), there, "{oid}: {found:?}");
+        }
     }
 }

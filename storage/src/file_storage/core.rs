@@ -40,6 +40,8 @@ pub struct FileStorage {
     pub(super) files: Option<Files>,
     pub(super) blobs: Option<Arc<BlobDirectory>>,
     pub(super) pack_gc: bool,
+    /// Whether records later than the pack time keep what they refer to.
+    pub(super) later_references: bool,
     pub(super) pack_keep_old: bool,
     pub(super) packing: Arc<Packing>,
     /// One a pack, with the generations in their order. Held by whoever makes

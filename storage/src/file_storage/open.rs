@@ -141,6 +141,13 @@ impl FileStorage {
         Self::over(backend, "memory", &options)
     }
 
+    /// Lets packs keep what is referred to only after the pack time; the rules
+    /// of Python's FileStorage don't.
+    pub(crate) fn keeping_later_references(mut self) -> Self {
+        self.later_references = true;
+        self
+    }
+
     /// Scans what the index does not cover, cuts a torn end off, and makes
     /// the rest durable.
     fn recover(
@@ -212,6 +219,7 @@ impl FileStorage {
             files,
             blobs,
             pack_gc: options.pack_gc,
+            later_references: false,
             pack_keep_old: options.pack_keep_old,
             packing: Arc::default(),
             moves: Mutex::default(),

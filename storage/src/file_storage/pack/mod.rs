@@ -38,7 +38,7 @@ pub(super) use self::copy::Move;
 use self::copy::{Rest, copy_to_pack_time};
 use self::output::Output;
 use self::place::Place;
-use self::reach::Reach;
+use self::reach::{Collect, Reach};
 use self::state::Running;
 pub(crate) use self::time::stop as pack_stop;
 use self::watch::{Watch, check};
@@ -82,7 +82,12 @@ impl FileStorage {
         let old = self.generation();
         let mut watch = Watch::new(self);
         watch.say(&format!("to {stop}, garbage collection {gc}"));
-        let Some(mut reach) = reach::find(old.reader(), stop, gc, &mut watch)? else {
+        let collect = match (gc, self.later_references) {
+            (false, _) => Collect::Nothing,
+            (true, false) => Collect::AsOfPackTime,
+            (true, true) => Collect::AsOfNow,
+        };
+        let Some(mut reach) = reach::find(old.reader(), stop, collect, &mut watch)? else {
             watch.say(
                 "nothing to do: The database has already been packed to a later time or no \
                  changes have been made since the last pack",

@@ -9,7 +9,7 @@
 //!
 //! References in later records count for nothing, as in Python: an object
 //! that was out of reach at the pack time, and was reached again later only by
-//! a new record, is lost.
+//! a new record, is lost. (Not so in a MappingStorage: [`Collect::AsOfNow`].)
 //!
 //! An object takes one word, in an [`Index`] of the size of the storage's own
 //! (little more than 8 bytes): it becomes the index of the packed file. While
@@ -39,6 +39,17 @@ const POSITION: u64 = MOVED - 1;
 /// How many objects there are between two looks at the watch.
 const LOOK: u64 = 1 << 12;
 
+/// Which objects are garbage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Collect {
+    /// None.
+    Nothing,
+    /// Those out of reach at the pack time.
+    AsOfPackTime,
+    /// Of those, the ones to which no later record refers, reachable or not.
+    AsOfNow,
+}
+
 /// The records to be kept.
 pub(super) struct Reach {
     /// One word an object: a position, with marks.
@@ -47,7 +58,7 @@ pub(super) struct Reach {
     targets: HashMap<u64, Target>,
     /// Where the first transaction after the pack time begins.
     pub pack_end: u64,
-    gc: bool,
+    collect: Collect,
     kept_bytes: u64,
 }
 
@@ -66,14 +77,14 @@ struct Target {
 pub(super) fn find(
     reader: Reader<'_>,
     stop: Tid,
-    gc: bool,
+    collect: Collect,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Reach>> {
     let mut reach = Reach {
         words: Index::default(),
         targets: HashMap::new(),
         pack_end: FIRST,
-        gc,
+        collect,
         kept_bytes: 0,
     };
     let mut pass = Pass {
@@ -85,10 +96,11 @@ pub(super) fn find(
     }
     let mut marking = Marking {
         window: Window::new(reader, RECORD_PIECE),
+        collect,
         found: 0,
         bytes: 0,
     };
-    if gc && reach.words.iter().next().is_some() {
+    if collect != Collect::Nothing && reach.words.iter().next().is_some() {
         let roots = vec![(Oid::ZERO, None)];
         marking.follow(&mut reach.words, roots, watch)?;
     }
@@ -162,6 +174,9 @@ impl Reach {
             let mut at = txn.records_start();
             while txn.header.status != b'u' && at < txn.records_end() {
                 let header = pass.window.record(at, &txn)?;
+                if self.collect == Collect::AsOfNow && header.plen != 0 {
+                    roots.push(at);
+                }
                 if header.back != 0 && header.back < self.pack_end {
                     self.keep_target(header.oid, header.back, &mut roots);
                 }
@@ -186,7 +201,8 @@ impl Reach {
             is_root: false,
             moved: 0,
         });
-        if self.gc && is_reachable && !target.is_root {
+        let collects = self.collect != Collect::Nothing;
+        if collects && is_reachable && !target.is_root {
             target.is_root = true;
             roots.push(back);
         }
@@ -194,7 +210,8 @@ impl Reach {
 
     fn is_reachable(&self, oid: Oid) -> bool {
         let word = self.words.get(oid);
-        word.is_some_and(|word| !self.gc || word & REACHABLE != 0)
+        let all = self.collect == Collect::Nothing;
+        word.is_some_and(|word| all || word & REACHABLE != 0)
     }
 
     /// True when the record of `oid` at `position`, before the pack time, is
@@ -248,6 +265,7 @@ impl Reach {
 /// Following references.
 struct Marking<'a> {
     window: Window<'a>,
+    collect: Collect,
     found: u64,
     /// What their records take, at least.
     bytes: u64,
@@ -291,6 +309,8 @@ impl Marking<'_> {
                 words.set(oid, position | REACHABLE);
                 wave.push(position);
             }
+            // It may have been stored after the pack time.
+            None if self.collect == Collect::AsOfNow => {}
             None => return Err(self.missing(oid, from)),
         }
         Ok(())
