@@ -6,6 +6,7 @@ import time
 
 import pytest
 from exchange import files, histories
+from support.configuration import filestorage
 from ZEO.ClientStorage import ClientStorage
 from ZODB.FileStorage import FileStorage
 from ZODB.scripts import fstest
@@ -41,13 +42,16 @@ while True:
 '''
 
 
-def test_beside_the_server(serve, tmp_path):
-    server = serve()
+@pytest.mark.parametrize('packing', [False, True])
+def test_beside_the_server(packing, serve):
+    server = serve(filestorage(pack_gc=False, pack_keep_old=False))
     stop = threading.Event()
     threads = [threading.Thread(target=commit, args=(server.address, n, stop)) for n in range(3)]
     first = ClientStorage(server.address)
     files.Writer(first, explicit_tids=False).commit((0, histories.pickle_of('root')))
     first.close()
+    if packing:
+        threads.append(threading.Thread(target=pack, args=(server.address, stop)))
     for thread in threads:
         thread.start()
     try:
@@ -59,7 +63,7 @@ def test_beside_the_server(serve, tmp_path):
     server.stop()
     fstest.check('Data.fs')
     found = fstool('test', '--json', 'Data.fs').json
-    assert found['transactions'] > 50
+    assert found['transactions'] > (5 if packing else 50)
     fstool('refs', 'Data.fs')
 
 
@@ -71,6 +75,14 @@ def commit(address, number, stop):
         count += 1
         data = histories.pickle_of('x' * (count * 7919 % 50000))
         writer.commit((1000 * number + count % 10 + 1, data))
+    storage.close()
+
+
+def pack(address, stop):
+    storage = ClientStorage(address)
+    while not stop.is_set():
+        storage.pack(time.time(), wait=True)
+        time.sleep(.02)
     storage.close()
 
 

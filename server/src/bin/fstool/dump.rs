@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use zeo_proto::pickle::{self, Policy};
 use zeo_storage::file_storage::DataFile;
 use zeo_storage::file_storage::format::DataHeader;
 use zeo_storage::file_storage::walk::Txn;
@@ -73,7 +72,7 @@ fn show(out: &mut impl Write, reading: &mut Reading<'_>, txn: &Txn, number: u64)
         "    status={status} user={user} description={description}"
     )?;
     if !meta.extension.is_empty() {
-        write!(out, " extension={}", extension(&meta.extension))?;
+        write!(out, " extension={}", python::pickled(&meta.extension))?;
     }
     writeln!(out)?;
     let mut records = 0;
@@ -116,7 +115,7 @@ fn show_all(out: &mut impl Write, reading: &mut Reading<'_>, txn: &Txn) -> Resul
     writeln!(out, "description: {}", text(&meta.description))?;
     writeln!(out, "len(extra): {}", header.meta_lens[2])?;
     if !meta.extension.is_empty() {
-        writeln!(out, "extension: {}", extension(&meta.extension))?;
+        writeln!(out, "extension: {}", python::pickled(&meta.extension))?;
     }
     while let Some((position, header)) = reading.forwards.record()? {
         writeln!(out, "{}", "-".repeat(60))?;
@@ -136,11 +135,4 @@ fn show_all(out: &mut impl Write, reading: &mut Reading<'_>, txn: &Txn) -> Resul
     }
     writeln!(out, "redundant trec len: {}", header.length)?;
     Ok(())
-}
-
-fn extension(pickled: &[u8]) -> String {
-    match pickle::decode(pickled, &Policy::FILE) {
-        Ok(value) => python::value(&value),
-        Err(why) => format!("<{} bytes that can't be read: {why}>", pickled.len()),
-    }
 }

@@ -1,6 +1,7 @@
 //! Values as Python's `repr` shows them, which ZODB's scripts print.
 
 use zeo_proto::Value;
+use zeo_proto::pickle::{self, Policy};
 
 /// `repr(bytes)`: `b'abc'`.
 pub fn bytes(bytes: &[u8]) -> String {
@@ -51,6 +52,14 @@ pub fn value(of: &Value<'_>) -> String {
             };
             format!("{}({args})", value(&object.callable))
         }
+    }
+}
+
+/// The value that a pickle holds, the same way. Nothing is imported or run.
+pub fn pickled(bytes: &[u8]) -> String {
+    match pickle::decode(bytes, &Policy::FILE) {
+        Ok(found) => value(&found),
+        Err(why) => format!("<{} bytes that can't be read: {why}>", bytes.len()),
     }
 }
 

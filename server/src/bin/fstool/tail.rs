@@ -19,8 +19,8 @@ const PIECE: u64 = 1 << 20;
 ///
 /// Two lines for each transaction: its time in UTC with the SHA-1 of its records, and its user,
 /// description, length (without its last 8 bytes), position, and, in brackets, the length of its
-/// header with all texts. What a server is writing at the end, or a crash has left there, is not
-/// shown.
+/// header with all texts; then the extension, if there is one. What a server is writing at the
+/// end, or a crash has left there, is not shown.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// How many transactions
@@ -76,15 +76,19 @@ fn show(out: &mut impl Write, reader: &Reader<'_>, txn: &Txn) -> Result<()> {
         txn.header.tid.time_stamp(),
         hash(reader, txn)?
     )?;
-    writeln!(
+    write!(
         out,
-        "user={} description={} length={} offset={} (+{})\n",
+        "user={} description={} length={} offset={} (+{})",
         text(&meta.user),
         text(&meta.description),
         txn.header.length,
         txn.position,
         txn.header.header_len()
     )?;
+    if !meta.extension.is_empty() {
+        write!(out, " extension={}", python::pickled(&meta.extension))?;
+    }
+    writeln!(out, "\n")?;
     Ok(())
 }
 
