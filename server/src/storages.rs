@@ -67,6 +67,7 @@ fn open(
                 pack_gc: file.pack_gc,
                 pack_keep_old: file.pack_keep_old,
                 blob_dir: file.blob_dir.as_ref().or(blob_dir).cloned(),
+                sync_every: 0,
                 log: storage_log(log),
             };
             Arc::new(FileStorage::open(&file.path, options)?)

@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod blob;
+pub mod bulk;
 pub mod conflict;
 mod conflicts;
 pub mod demo_storage;

@@ -2,11 +2,13 @@
 //! and making them visible.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use zeo_proto::Tid;
 
 use super::core::FileStorage;
 use super::format::TxnHeader;
+use super::open::failed;
 use super::prepared::{Prepared, Span};
 use super::seal::{self, SEAL_LEN, Seal, Sum};
 use crate::backend::Backend;
@@ -27,6 +29,8 @@ const SYNCING: &str = "syncing";
 pub(super) struct Writer {
     /// Where the next transaction begins.
     pub end: u64,
+    /// Up to here everything has been synced: `end`, but for copies.
+    pub durable: u64,
     /// The last transaction written, visible or not.
     pub last_tid: Tid,
     /// Kept from batch to batch.
@@ -47,7 +51,8 @@ impl FileStorage {
             commit.prepared.move_to(&generation);
         }
         let placed = place_blobs(batch);
-        match placed.and_then(|()| write_batch(&mut writer, backend, batch)) {
+        let sync_every = self.sync_every;
+        match placed.and_then(|()| write_batch(&mut writer, backend, batch, sync_every)) {
             Ok(end) => {
                 writer.end = end;
                 if let Some(last) = batch.last() {
@@ -78,6 +83,18 @@ impl FileStorage {
         }
     }
 
+    /// Syncs what was written and not synced yet.
+    pub(super) fn sync_writer(&self) -> Result<()> {
+        let mut writer = self.writer();
+        if writer.durable < writer.end {
+            let backend = Arc::clone(&self.generation().backend);
+            let synced = backend.sync();
+            synced.map_err(failed(SYNCING, backend.path()))?;
+            writer.durable = writer.end;
+        }
+        Ok(())
+    }
+
     /// Makes a transaction visible that was appended.
     pub(super) fn publish_commit(&self, commit: &Commit) {
         let (_between_packs, span) = self.place_in(&commit.prepared);
@@ -100,8 +117,14 @@ fn place_blobs(batch: &[Commit]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the batch durably; says where it ends.
-fn write_batch(writer: &mut Writer, backend: &dyn Backend, batch: &mut [Commit]) -> Result<u64> {
+/// Writes the batch, durably unless less than `sync_every` is to be synced;
+/// says where it ends.
+fn write_batch(
+    writer: &mut Writer,
+    backend: &dyn Backend,
+    batch: &mut [Commit],
+    sync_every: u64,
+) -> Result<u64> {
     let mut last_tid = writer.last_tid;
     for commit in batch.iter() {
         if commit.tid <= last_tid {
@@ -114,14 +137,18 @@ fn write_batch(writer: &mut Writer, backend: &dyn Backend, batch: &mut [Commit])
     }
     let mut tail = Tail {
         backend,
-        durable: writer.end,
+        durable: writer.durable,
         position: writer.end,
         buffer: std::mem::take(&mut writer.buffer),
     };
     for commit in batch.iter_mut() {
         write_transaction(&mut tail, commit)?;
     }
-    tail.sync()?;
+    match tail.end().saturating_sub(tail.durable) < sync_every {
+        true => tail.flush().map_err(tail.failed(WRITING))?,
+        false => tail.sync()?,
+    }
+    writer.durable = tail.durable;
     writer.buffer = tail.buffer;
     Ok(tail.position)
 }

@@ -43,6 +43,7 @@ pub struct FileStorage {
     /// Whether records later than the pack time keep what they refer to.
     pub(super) later_references: bool,
     pub(super) pack_keep_old: bool,
+    pub(super) sync_every: u64,
     pub(super) packing: Arc<Packing>,
     /// One a pack, with the generations in their order. Held by whoever makes
     /// something visible: a transaction or a generation.
@@ -132,6 +133,7 @@ impl FileStorage {
         if self.read_only || self.failure.get().is_some() {
             return Ok(());
         }
+        self.sync_writer()?;
         let saved = self.write_index(true);
         if self.space.has_spare_room() {
             let generation = self.generation();

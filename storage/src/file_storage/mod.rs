@@ -24,6 +24,7 @@ pub mod prepared;
 mod recovery;
 pub(crate) mod restore;
 pub mod resync;
+pub mod salvage;
 mod sanity;
 mod scan;
 pub(crate) mod seal;

@@ -48,6 +48,10 @@ pub struct Options {
     pub pack_keep_old: bool,
     /// The directory of blob files; without one there are no blobs.
     pub blob_dir: Option<PathBuf>,
+    /// Sync only when so many bytes were written since, and when closing: for
+    /// copies, of which nobody is told before they are complete. What a power
+    /// cut takes is the end of the file. 0: each batch, before it is visible.
+    pub sync_every: u64,
     /// Where messages go.
     pub log: Log,
 }
@@ -62,6 +66,7 @@ impl Default for Options {
             pack_gc: true,
             pack_keep_old: true,
             blob_dir: None,
+            sync_every: 0,
             log: silent(),
         }
     }
@@ -208,6 +213,7 @@ impl FileStorage {
             space,
             writer: Mutex::new(Writer {
                 end,
+                durable: end,
                 last_tid,
                 buffer: Vec::new(),
             }),
@@ -221,6 +227,7 @@ impl FileStorage {
             pack_gc: options.pack_gc,
             later_references: false,
             pack_keep_old: options.pack_keep_old,
+            sync_every: options.sync_every,
             packing: Arc::default(),
             moves: Mutex::default(),
             log: options.log.clone(),
@@ -306,11 +313,14 @@ fn open_file(path: &Path, options: &Options) -> Result<File> {
             result => return result.map_err(opening(path)),
         }
     }
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("removing", path)(e));
+    // The index first: it must not stand beside another file.
+    for old in [&beside(path, ".index"), path] {
+        match std::fs::remove_file(old) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("removing", old)(e));
+            }
+            _ => {}
         }
-        _ => {}
     }
     create_file(path, how.create_new(true)).map_err(failed("creating", path))
 }

@@ -29,6 +29,7 @@ mod outcome;
 mod progress;
 mod python;
 mod reading;
+mod recover;
 mod refs;
 mod repozo;
 mod size;
@@ -69,6 +70,7 @@ enum Command {
     Oids(oids::Arguments),
     Size(size::Arguments),
     Index(index::Arguments),
+    Recover(recover::Arguments),
     Repozo(Box<repozo::Arguments>),
 }
 
@@ -82,6 +84,7 @@ impl Command {
             Command::Oids(arguments) => arguments,
             Command::Size(arguments) => arguments,
             Command::Index(arguments) => arguments,
+            Command::Recover(arguments) => arguments,
             Command::Repozo(arguments) => &**arguments,
         }
     }

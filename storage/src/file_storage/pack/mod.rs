@@ -154,6 +154,7 @@ impl FileStorage {
             self.latch(error);
         }
         let old_end = std::mem::replace(&mut writer.end, end);
+        writer.durable = end;
         self.publish_generation(last, backend);
         drop((writer, saved));
         let held = begun.elapsed();

@@ -1,0 +1,347 @@
+//! Copying what is readable of a damaged file into a new one (ZODB's
+//! `fsrecover`, which skips all that it stumbles on).
+//!
+//! What is damaged is told by lengths, record headers and seals. Then:
+//!
+//! - A transaction of which only the frame is damaged (a length, the status,
+//!   the tid) is complete: all its records are there, one behind the other up
+//!   to its end. It is copied whole, with what its records, or its seal, say.
+//! - When the checksum does not hold, some record is wrong, and nobody knows
+//!   which. Records that can't be read as pickles, and those that don't lead
+//!   to the record of their object before, are left out.
+//! - Any other damaged transaction is left out. With `partial`, the records of
+//!   it that can be found are copied, and the transaction gets the status `p`.
+//! - A back-pointer to what is lost gets the data instead, if those can still
+//!   be read; else its transaction is left out, or with `partial` its record.
+
+mod find;
+mod resolve;
+
+use std::ops::Range;
+
+use zeo_proto::{Oid, Tid};
+
+use self::find::{Found, frame, search};
+use self::resolve::{Resolved, Resolver};
+use super::core::FileStorage;
+use super::data_file::DataFile;
+use super::format::FIRST;
+use super::whole::{Read, read_whole};
+use super::window::Window;
+use crate::storage::{Op, TransactionMeta};
+use crate::{Error, Result, bulk};
+
+/// The file is read by pieces of this.
+const PIECE: usize = 1 << 20;
+
+/// What is told while the copy goes on.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A transaction was copied, whole or not.
+    Copied(&'a Copied),
+    /// Something was wrong.
+    Damage(&'a Damage),
+    /// All up to here was read.
+    Progress(u64),
+}
+
+/// A transaction in the new file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Where it was in the damaged file.
+    pub position: u64,
+    /// Its tid in the new file,
+    pub tid: Tid,
+    /// and its status.
+    pub status: u8,
+    /// Its records: the object, and the length of the data; `None` for an
+    /// object that is gone.
+    pub records: Vec<(Oid, Option<u64>)>,
+}
+
+/// What was wrong at a place, and what it cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Where.
+    pub position: u64,
+    /// What, in words.
+    pub what: String,
+    /// The bytes that this is about: a transaction, or several.
+    pub range: Range<u64>,
+    /// How many of those bytes are not in the new file.
+    pub lost: u64,
+    /// The records that are not in the new file, as far as they are known.
+    pub records: Vec<(Oid, Tid)>,
+    /// Records that are in the new file, but may not be what was written.
+    pub doubtful: Vec<(Oid, Tid)>,
+}
+
+/// How it went.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Transactions that were copied.
+    pub transactions: u64,
+    /// Their records.
+    pub records: u64,
+    /// How often something was wrong.
+    pub damages: u64,
+    /// Bytes that were lost.
+    pub lost: u64,
+    /// Bytes of undone transactions, which are left out.
+    pub undone: u64,
+}
+
+/// Copies what is readable of `input` into `output`, which is empty. Fails
+/// when the input can't be read at all, and when the output can't be written.
+///
+/// Takes 8 bytes of memory an object besides those of `output`.
+pub fn salvage(
+    input: &DataFile,
+    output: &FileStorage,
+    partial: bool,
+    watch: &mut dyn FnMut(Event<'_>) -> Result<()>,
+) -> Result<Salvaged> {
+    let mut salvage = Salvage {
+        window: Window::new(input.reader(), PIECE),
+        resolver: Resolver::new(input.reader()),
+        output,
+        partial,
+        position: FIRST,
+        last: Tid::ZERO,
+        done: Salvaged::default(),
+        watch,
+    };
+    while salvage.position < input.size() {
+        salvage.step()?;
+        (salvage.watch)(Event::Progress(salvage.position))?;
+    }
+    Ok(salvage.done)
+}
+
+struct Salvage<'a, 'w> {
+    window: Window<'a>,
+    resolver: Resolver<'a>,
+    output: &'a FileStorage,
+    partial: bool,
+    /// Where the next transaction begins.
+    position: u64,
+    /// The last tid of the output.
+    last: Tid,
+    done: Salvaged,
+    watch: &'w mut dyn FnMut(Event<'_>) -> Result<()>,
+}
+
+impl Salvage<'_, '_> {
+    fn step(&mut self) -> Result<()> {
+        let position = self.position;
+        let mut records = Vec::new();
+        let mut visit = |at, header: &super::format::DataHeader| records.push((at, header.tid));
+        let (at, what) = match read_whole(&mut self.window, position, &mut visit) {
+            Ok(Read::Whole { txn, sealed }) if matches!(txn.header.status, b' ' | b'p') => {
+                self.position = txn.end();
+                let found = Found::whole(txn, records, sealed);
+                return self.copy(found, None);
+            }
+            Ok(Read::Whole { txn, .. }) if txn.header.status == b'u' => {
+                self.position = txn.end();
+                self.done.undone += txn.end().saturating_sub(position);
+                return Ok(());
+            }
+            Ok(Read::Whole { .. }) => (position, "the status is unknown".to_owned()),
+            Ok(Read::Torn(why)) => (position, why.to_owned()),
+            Err(Error::Corrupt { position, what, .. }) => (position, what),
+            Err(error) => return Err(error),
+        };
+        self.damaged(at, what)
+    }
+
+    /// Deals with what is no sound transaction, and goes on behind it.
+    fn damaged(&mut self, position: u64, what: String) -> Result<()> {
+        let range = self.position..find::end(&self.window.reader(), self.position)?;
+        self.position = range.end;
+        let mut damage = Damage {
+            position,
+            what,
+            range: range.clone(),
+            lost: range.end.saturating_sub(range.start),
+            records: Vec::new(),
+            doubtful: Vec::new(),
+        };
+        if let Some(found) = frame(&mut self.window, &range, self.last)? {
+            if found.status == b'u' {
+                self.done.undone = self.done.undone.saturating_add(damage.lost);
+                return Ok(());
+            }
+            return self.copy(found, Some(damage));
+        }
+        let parts = search(&mut self.window, &range, self.last)?;
+        if !self.partial {
+            for part in &parts {
+                for &(at, tid) in &part.records {
+                    let header = self.window.record_of(at, &part.txn)?;
+                    damage.records.push((header.oid, tid));
+                }
+            }
+            return self.give_up(damage);
+        }
+        self.resolver.lose(range);
+        for part in parts {
+            self.copy_part(part, &mut damage)?;
+        }
+        self.tell(damage)
+    }
+
+    /// Copies a transaction of which all records are there. `damage` tells
+    /// what is wrong with it nevertheless.
+    fn copy(&mut self, found: Found, damage: Option<Damage>) -> Result<()> {
+        let mut damage = damage.unwrap_or_else(|| Damage {
+            position: found.txn.position,
+            what: String::new(),
+            range: found.txn.position..found.txn.end(),
+            lost: 0,
+            records: Vec::new(),
+            doubtful: Vec::new(),
+        });
+        let all = damage.range.end.saturating_sub(damage.range.start);
+        let bound = find::bound(&self.window.reader(), found.txn.end())?;
+        let own = found.txn.header.tid;
+        if found.records.is_empty() && !found.is_sealed && !(own > self.last && own < bound) {
+            add_words(&mut damage.what, "it is empty, and its tid is out of order");
+            damage.lost = all;
+            return self.give_up(damage);
+        }
+        let (resolved, lost) = self.resolve(&found, &mut damage)?;
+        damage.lost = lost;
+        if !damage.records.is_empty() && found.is_sound && !self.partial {
+            let known = resolved.iter().map(|record| (record.oid, record.serial));
+            damage.records.extend(known);
+            damage.lost = all;
+            return self.give_up(damage);
+        }
+        let status = match damage.records.is_empty() {
+            true => found.status,
+            false => b'p',
+        };
+        let tid = self.tid(&found, bound, &mut damage);
+        let mut meta = find::meta(&self.window.reader(), &found.txn)?;
+        (meta.tid, meta.status) = (Some(tid), status);
+        self.write(&meta, found.txn.position, &resolved)?;
+        if !found.is_sound {
+            damage.doubt(&resolved, tid);
+        }
+        match damage.what.is_empty() {
+            true => Ok(()),
+            false => self.tell(damage),
+        }
+    }
+
+    /// Copies the records of a transaction that were found.
+    fn copy_part(&mut self, part: Found, damage: &mut Damage) -> Result<()> {
+        let (resolved, _) = self.resolve(&part, damage)?;
+        if resolved.is_empty() {
+            return Ok(());
+        }
+        for record in &resolved {
+            damage.lost = damage.lost.saturating_sub(record.length);
+        }
+        let bound = find::bound(&self.window.reader(), damage.range.end)?;
+        let tid = self.tid(&part, bound, damage);
+        let meta = TransactionMeta {
+            tid: Some(tid),
+            status: b'p',
+            ..TransactionMeta::default()
+        };
+        damage.doubt(&resolved, tid);
+        self.write(&meta, part.txn.position, &resolved)
+    }
+
+    /// The records that can be copied. Adds those that can't to `damage`, and
+    /// tells how long they are.
+    fn resolve(&mut self, found: &Found, damage: &mut Damage) -> Result<(Vec<Resolved>, u64)> {
+        let (mut resolved, mut lost) = (Vec::with_capacity(found.records.len()), 0_u64);
+        for &(at, tid) in &found.records {
+            match self.resolver.resolve(&mut self.window, found, at)? {
+                Ok(record) => resolved.push(record),
+                Err(why) => {
+                    let header = self.window.record_of(at, &found.txn)?;
+                    let (oid, length) = (header.oid, header.record_len());
+                    add_words(&mut damage.what, &format!("object {oid} at {at}: {why}"));
+                    damage.records.push((oid, tid));
+                    self.resolver.lose(at..at.saturating_add(length));
+                    lost = lost.saturating_add(length);
+                }
+            }
+        }
+        Ok((resolved, lost))
+    }
+
+    /// The tid for a transaction: its own, or if that does not fit in between
+    /// the last one and `bound`, what its records say; or if that was before
+    /// as well, one behind the last.
+    fn tid(&self, found: &Found, bound: Tid, damage: &mut Damage) -> Tid {
+        let own = found.txn.header.tid;
+        let said = found.tid_of_records().unwrap_or(own);
+        let late = [own, said].into_iter().filter(|&tid| tid > self.last);
+        let fits = late.clone().find(|&tid| tid < bound || found.is_sealed);
+        let later = Tid::new(self.last.as_u64().saturating_add(1));
+        let tid = fits.or_else(|| late.clone().next()).unwrap_or(later);
+        if tid != own {
+            add_words(&mut damage.what, &format!("its tid {own} became {tid}"));
+        }
+        tid
+    }
+
+    fn write(&mut self, meta: &TransactionMeta, position: u64, all: &[Resolved]) -> Result<()> {
+        let tid = meta.tid.unwrap_or_default();
+        let resolver = &mut self.resolver;
+        let mut ops = all.iter().map(|record| {
+            Ok(Op::Restore {
+                oid: record.oid,
+                serial: record.serial.min(tid),
+                data: resolver.data(record)?,
+                prev_tid: record.data_txn,
+            })
+        });
+        bulk::commit(self.output, meta, &mut ops)?;
+        self.last = tid;
+        self.resolver.copied(all);
+        self.done.transactions += 1;
+        self.done.records += all.len() as u64;
+        let records = all
+            .iter()
+            .map(|record| (record.oid, record.data.map(|data| data.1)));
+        (self.watch)(Event::Copied(&Copied {
+            position,
+            tid,
+            status: meta.status,
+            records: records.collect(),
+        }))
+    }
+
+    /// Leaves all of it out.
+    fn give_up(&mut self, damage: Damage) -> Result<()> {
+        self.resolver.lose(damage.range.clone());
+        self.tell(damage)
+    }
+
+    fn tell(&mut self, damage: Damage) -> Result<()> {
+        self.done.damages += 1;
+        self.done.lost = self.done.lost.saturating_add(damage.lost);
+        (self.watch)(Event::Damage(&damage))
+    }
+}
+
+impl Damage {
+    fn doubt(&mut self, copied: &[Resolved], tid: Tid) {
+        self.doubtful
+            .extend(copied.iter().map(|record| (record.oid, tid)));
+    }
+}
+
+/// Adds to what is wrong.
+fn add_words(what: &mut String, more: &str) {
+    if !what.is_empty() {
+        what.push_str("; ");
+    }
+    what.push_str(more);
+}
