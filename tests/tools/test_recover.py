@@ -52,14 +52,15 @@ def make(kind):
         files.append('Data.fs', 5, first=300)
 
 
-def read(path):
+def read(path, with_extension=True):
     """All transactions: position, end, tid, texts, records (oid, data)."""
     storage = FileStorage(path, read_only=True)
     found = []
     for txn in storage.iterator():
         records = [(r.oid, r.data) for r in txn]
         found.append((txn._tpos, txn._tend + 8, txn.tid,
-                      (txn.status, txn.user, txn.description, txn.extension), records))
+                      (txn.status, txn.user, txn.description,
+                       with_extension and txn.extension), records))
     storage.close()
     return found
 
@@ -88,7 +89,7 @@ def upstream(partial):
         subprocess.run([sys.executable, '-c', SCRIPT, *['-p'] * partial, 'Data.fs', 'upstream.fs'],
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, timeout=10, check=True)
-        return records(read('upstream.fs'))
+        return records(read('upstream.fs', with_extension=False))
     except (subprocess.SubprocessError, OSError):
         return set()
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use byteorder::{BE, ByteOrder};
-use zeo_proto::Tid;
+use zeo_proto::pickle::{Policy, decode_prefix};
+use zeo_proto::{Tid, Value};
 
 use super::super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
 use super::super::resync::next_transaction;
@@ -234,6 +235,13 @@ pub(super) fn meta(reader: &Reader<'_>, txn: &Txn) -> Result<TransactionMeta> {
         extension.truncate(left);
     }
     Ok(meta)
+}
+
+/// Whether an extension is what it has to be: nothing, or the pickle of a
+/// dict.
+pub(super) fn is_dict(extension: &[u8]) -> bool {
+    let value = || decode_prefix(extension, &Policy::FILE);
+    extension.is_empty() || matches!(value(), Ok((Value::Dict(_), _)))
 }
 
 /// `None` in place of damage.

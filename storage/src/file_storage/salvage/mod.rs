@@ -225,6 +225,13 @@ impl Salvage<'_, '_> {
         let tid = self.tid(&found, bound, &mut damage);
         let mut meta = find::meta(&self.window.reader(), &found.txn)?;
         (meta.tid, meta.status) = (Some(tid), status);
+        if !found.is_sealed && !find::is_dict(&meta.extension) {
+            add_words(
+                &mut damage.what,
+                "its extension can't be read, and was left out",
+            );
+            meta.extension.clear();
+        }
         self.write(&meta, found.txn.position, &resolved)?;
         if !found.is_sound {
             damage.doubt(&resolved, tid);
