@@ -292,7 +292,6 @@ mod tests {
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use slog::{Discard, Logger, o};
     use zeo_proto::Tid;
@@ -373,35 +372,6 @@ mod tests {
         inbox.wake_up();
         mailbox.close("test");
         assert!(!inbox.fall_asleep() && inbox.closed().is_some());
-    }
-
-    /// Hangs if a wake-up is lost.
-    #[test]
-    fn nobody_sleeps_beside_news() {
-        const EVENTS: usize = 20_000;
-        let (_session, connection, _theirs, mailbox, inbox) = connected();
-        let seen = AtomicUsize::new(0);
-        let post = || {
-            for number in 0..EVENTS {
-                assert!(mailbox.post(Event::Granted(0)));
-                while seen.load(Ordering::Acquire) == number {
-                    std::thread::yield_now();
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(post);
-            while seen.load(Ordering::Acquire) < EVENTS {
-                inbox.take_note();
-                while inbox.next().is_some() {
-                    seen.fetch_add(1, Ordering::AcqRel);
-                }
-                if seen.load(Ordering::Acquire) < EVENTS && inbox.fall_asleep() {
-                    connection.waiter.wait(true).unwrap();
-                }
-                inbox.wake_up();
-            }
-        });
     }
 
     #[test]

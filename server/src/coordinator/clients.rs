@@ -1,0 +1,101 @@
+//! Whom the coordinator serves, and how it tells them something: first into
+//! the mailboxes of all, then every session is woken once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use zeo_proto::{Oid, Tid};
+
+use super::{Client, Coordinator, State};
+use crate::lock_table::ClientId;
+use crate::mailbox::{Event, Mailbox};
+use crate::notice::Notice;
+
+impl Coordinator {
+    /// Enters the client first and reads the last tid then, so that it
+    /// misses nothing in between.
+    pub(super) fn subscribe(&mut self, client: ClientId, mailbox: Mailbox) {
+        if self.stopping {
+            mailbox.close("the server stops");
+            return;
+        }
+        self.clients.insert(
+            client,
+            Client {
+                mailbox,
+                state: State::Idle,
+            },
+        );
+        self.parts.stats.connections.fetch_add(1, Relaxed);
+        self.post(client, Event::Registered(self.parts.storage.last_tid()));
+    }
+
+    pub(super) fn forget(&mut self, client: ClientId) {
+        if self.clients.remove(&client).is_some() {
+            self.parts.stats.connections.fetch_sub(1, Relaxed);
+        }
+        // What is being written goes on; its locks are released when it is.
+        if !self.finishing.contains(&client) {
+            self.release_locks(client);
+        }
+    }
+
+    pub(super) fn state(&self, client: ClientId) -> Option<State> {
+        self.clients.get(&client).map(|entry| entry.state)
+    }
+
+    pub(super) fn set_state(&mut self, client: ClientId, state: State) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.state = state;
+        }
+    }
+
+    pub(super) fn post(&mut self, client: ClientId, event: Event) {
+        let full = self
+            .clients
+            .get(&client)
+            .is_some_and(|entry| !entry.mailbox.post_quietly(event));
+        if full {
+            self.forget(client);
+        } else {
+            self.answered.push(client);
+        }
+    }
+
+    pub(crate) fn announce(&mut self, committer: ClientId, tid: Tid, oids: &[Oid]) {
+        if self.clients.len() <= usize::from(self.clients.contains_key(&committer)) {
+            return;
+        }
+        self.tell(Notice::invalidate(tid, oids), Some(committer));
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice, except: Option<ClientId>) {
+        self.announced = true;
+        let notice = Arc::new(notice);
+        let full: Vec<ClientId> = self
+            .clients
+            .iter()
+            .filter(|&(&client, _)| Some(client) != except)
+            .filter(|(_, entry)| {
+                !entry
+                    .mailbox
+                    .post_quietly(Event::Notice(Arc::clone(&notice)))
+            })
+            .map(|(&client, _)| client)
+            .collect();
+        full.into_iter().for_each(|client| self.forget(client));
+    }
+
+    /// Wakes, once each, the sessions that something was posted to: those
+    /// that wait for an answer first.
+    pub(super) fn wake(&mut self) {
+        for client in self.answered.drain(..) {
+            if let Some(entry) = self.clients.get(&client) {
+                entry.mailbox.wake();
+            }
+        }
+        if std::mem::take(&mut self.announced) {
+            self.clients.values().for_each(|entry| entry.mailbox.wake());
+        }
+    }
+}

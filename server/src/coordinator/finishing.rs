@@ -1,0 +1,115 @@
+//! Finishes: tids given out, transactions handed to the log writer, and when
+//! they are durable, published and announced in the order of their tids.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use slog::crit;
+use zeo_proto::Tid;
+use zeo_proto::exception::Exception;
+use zeo_storage::storage::{Commit, Prepared};
+
+use super::{Coordinator, State};
+use crate::errors::exception_from;
+use crate::lock_table::ClientId;
+use crate::log_writer::Queued;
+use crate::mailbox::Event;
+use crate::order::{Rule, is_broken};
+
+impl Coordinator {
+    /// Gives out the tid: after the clock and after the last one.
+    pub(super) fn finish(&mut self, client: ClientId, prepared: Prepared, tid: Option<Tid>) {
+        if !matches!(self.state(client), Some(State::Locked(_))) {
+            // Its time ran out, and its locks are somebody else's.
+            self.post(
+                client,
+                Event::FinishFailed(Exception::transaction("transaction aborted")),
+            );
+            return;
+        }
+        let now = tid.unwrap_or_else(|| Tid::from_time(self.parts.clock.now()));
+        let given = if tid.is_some() && now <= self.last_tid {
+            None
+        } else {
+            Some(now)
+        };
+        let Some(tid) = given.and_then(|now| now.later_than(self.last_tid)) else {
+            let why = format!(
+                "transaction {now} is not later than the last one, {}",
+                self.last_tid
+            );
+            self.post(client, Event::FinishFailed(Exception::transaction(why)));
+            self.release(client);
+            return;
+        };
+        self.last_tid = tid;
+        self.set_state(client, State::Finishing);
+        self.finishing.insert(client);
+        let queued = Queued {
+            client,
+            commit: Commit { tid, prepared },
+        };
+        if self.log_writer.send(queued).is_err() {
+            crit!(self.parts.log, "the log writer is gone");
+            self.fail_finish(client, Exception::transaction("the server stops"));
+        }
+    }
+
+    pub(super) fn appended(
+        &mut self,
+        clients: Vec<ClientId>,
+        commits: Vec<Commit>,
+        result: zeo_storage::Result<()>,
+    ) {
+        match result {
+            Ok(()) => {
+                let mut pairs: Vec<_> = clients.into_iter().zip(&commits).collect();
+                if is_broken(Rule::MailboxInTidOrder) {
+                    pairs.reverse();
+                }
+                pairs
+                    .into_iter()
+                    .for_each(|(client, commit)| self.publish(client, commit));
+            }
+            Err(error) => {
+                crit!(self.parts.log, "no more commits are taken: {error}");
+                for client in clients {
+                    self.fail_finish(client, exception_from(&error));
+                }
+            }
+        }
+    }
+
+    fn fail_finish(&mut self, client: ClientId, why: Exception) {
+        let next = self.end(client);
+        self.post(client, Event::FinishFailed(why));
+        self.grant_all(next);
+    }
+
+    /// Makes a transaction visible, and only then announces it.
+    fn publish(&mut self, committer: ClientId, commit: &Commit) {
+        let (tid, oids) = (commit.tid, &commit.prepared.oids);
+        if is_broken(Rule::PublishThenAnnounce) {
+            self.announce(committer, tid, oids);
+        }
+        self.parts.storage.publish(commit);
+        self.parts.stats.commits.fetch_add(1, Relaxed);
+        self.invalidations.push(tid, oids);
+        // Who is told finds the locks free; who gets them has been told.
+        let next = self.end(committer);
+        self.post(committer, Event::Finished(tid));
+        if !is_broken(Rule::PublishThenAnnounce) {
+            self.announce(committer, tid, oids);
+        }
+        self.grant_all(next);
+    }
+
+    /// The transaction of a client is over, one way or the other. Returns
+    /// whose turn it is now.
+    fn end(&mut self, client: ClientId) -> Vec<ClientId> {
+        self.finishing.remove(&client);
+        self.set_state(client, State::Idle);
+        let next = self.locks.release(client);
+        self.note_locks();
+        next
+    }
+}

@@ -1,0 +1,194 @@
+//! The one loop of a storage that owns object locks, tids, deadlines, and
+//! the order in which transactions become visible and are announced.
+//!
+//! It never reads object data, never waits for a disk and never for a client:
+//! it takes a [`Request`], changes its own state, and posts to mailboxes and
+//! to the log writer. See `THREADS.md` for the rules that it keeps.
+
+mod clients;
+mod finishing;
+mod locking;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slog::Logger;
+use zeo_proto::Tid;
+use zeo_storage::Storage;
+
+use crate::channel::{Receiver, RecvTimeoutError, Sender};
+use crate::clock::Clock;
+use crate::invalidations::Invalidations;
+use crate::lock_table::{ClientId, LockTable};
+use crate::log_writer::Queued;
+use crate::mailbox::{Event, Mailbox};
+use crate::notice::Notice;
+pub use crate::request::Request;
+use crate::stats::Stats;
+
+/// How many requests are taken before sessions are woken: whoever is told
+/// something by several of them is woken once.
+const BATCH: usize = 64;
+
+struct Client {
+    mailbox: Mailbox,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// For the locks of this vote.
+    Waiting(u64),
+    /// Holds its locks, by the grant of this number.
+    Locked(u64),
+    /// Handed to the log writer: can't be aborted any more.
+    Finishing,
+}
+
+/// What a coordinator works with.
+pub struct Parts {
+    /// The storage.
+    pub storage: Arc<dyn Storage>,
+    /// Its counters.
+    pub stats: Arc<Stats>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The log.
+    pub log: Logger,
+    /// How long a transaction may hold its locks before it finishes.
+    pub timeout: Option<Duration>,
+    /// How many transactions to keep for clients that come back.
+    pub queue_size: usize,
+}
+
+/// The state of the loop.
+pub struct Coordinator {
+    parts: Parts,
+    clients: HashMap<ClientId, Client>,
+    locks: LockTable,
+    /// When locks run out, in the order of grants; entries of grants that
+    /// have ended are skipped.
+    deadlines: VecDeque<(Instant, ClientId, u64)>,
+    grants: u64,
+    invalidations: Invalidations,
+    /// The last tid given out.
+    last_tid: Tid,
+    log_writer: Sender<Queued>,
+    /// Whose transactions the log writer has. A client may be gone by now:
+    /// then its locks, which last until the end, are all that is left of it.
+    finishing: HashSet<ClientId>,
+    stopping: bool,
+    /// Who has an answer in its mailbox and is to be woken.
+    answered: Vec<ClientId>,
+    /// Everybody is to be woken: there are invalidations.
+    announced: bool,
+}
+
+impl Coordinator {
+    /// A coordinator that gives its transactions to `log_writer`.
+    pub fn new(parts: Parts, log_writer: Sender<Queued>) -> zeo_storage::Result<Self> {
+        let last_tid = parts.storage.last_tid();
+        let known = parts.storage.last_invalidations(parts.queue_size)?;
+        Ok(Self {
+            clients: HashMap::new(),
+            locks: LockTable::default(),
+            deadlines: VecDeque::new(),
+            grants: 0,
+            invalidations: Invalidations::new(parts.queue_size, last_tid, known),
+            last_tid,
+            log_writer,
+            finishing: HashSet::new(),
+            stopping: false,
+            answered: Vec::new(),
+            announced: false,
+            parts,
+        })
+    }
+
+    /// Takes requests until it is stopped and nothing is in flight.
+    pub fn run(mut self, requests: &Receiver<Request>) {
+        while !(self.stopping && self.finishing.is_empty()) {
+            match self.next_request(requests) {
+                Ok(request) => {
+                    self.take(request);
+                    let others = std::iter::from_fn(|| requests.try_recv()).take(BATCH);
+                    others.for_each(|request| self.take(request));
+                    self.settle();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.expire();
+        }
+        for client in self.clients.values() {
+            client.mailbox.close("the server stops");
+        }
+    }
+
+    fn next_request(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
+        requests.recv(self.deadlines.front().map(|&(deadline, ..)| deadline))
+    }
+
+    /// Does what one request asks for.
+    #[cfg(test)]
+    pub(crate) fn handle(&mut self, request: Request) {
+        self.take(request);
+        self.settle();
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Subscribe { client, mailbox } => self.subscribe(client, mailbox),
+            Request::Unsubscribe { client } => self.forget(client),
+            Request::Lock {
+                client,
+                vote,
+                claim,
+            } => self.lock(client, vote, &claim),
+            Request::Release { client } => self.release(client),
+            Request::Finish {
+                client,
+                prepared,
+                tid,
+            } => self.finish(client, prepared, tid),
+            Request::Invalidations { client, since } => {
+                let answer = self.invalidations.since(since);
+                self.post(client, Event::Invalidations(answer));
+            }
+            Request::Appended {
+                clients,
+                commits,
+                result,
+            } => {
+                self.appended(clients, commits, result);
+            }
+            Request::TellSizes { told } => {
+                let storage = &self.parts.storage;
+                let notice = Notice::info(storage.len(), storage.size());
+                self.tell(notice, None);
+                // Who has asked may be gone.
+                let _ = told.try_send(());
+            }
+            Request::Stop => self.stop(),
+        }
+    }
+
+    /// Tells the world what requests have changed.
+    fn settle(&mut self) {
+        self.note_locks();
+        self.wake();
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        for client in self
+            .clients
+            .values()
+            .filter(|client| client.state != State::Finishing)
+        {
+            client.mailbox.close("the server stops");
+        }
+    }
+}
