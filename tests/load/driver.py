@@ -180,10 +180,13 @@ class Load:
 
 
 def copy_data(source, server):
-    """Gives a server a copy of a data file, with its index if it has one."""
+    """Gives a server a copy of a data file, with its index if it has one. The
+    copy is on the disk: no server is to wait for pages that are not its own."""
     for suffix in '', '.index':
         target = server.data + suffix
         if os.path.exists(source + suffix):
             shutil.copy(source + suffix, target)
+            with open(target, 'rb') as f:
+                os.fsync(f.fileno())
         elif os.path.exists(target):
             os.remove(target)

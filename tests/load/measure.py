@@ -34,6 +34,7 @@ FLOORS = {
     'loads 32': ['echo', '--clients', 32],
     'pipeline': ['echo', '--clients', 2, '--outstanding', 32],
     'commits 1': ['sync', *SHAPE],
+    'listeners': ['fan-out', '--clients', 100, *SHAPE],
 }
 
 
@@ -74,7 +75,8 @@ class Bench:
     def floor(self, phase):
         """The floor of a phase, in each round anew."""
         if phase in FLOORS:
-            path = ['--path', os.path.join(self.directory, 'sync')] if FLOORS[phase][0] == 'sync' else []
+            writes = FLOORS[phase][0] in ('sync', 'fan-out')
+            path = ['--path', os.path.join(self.directory, 'floor')] if writes else []
             self.note(phase, 'floor', 'floor', lambda: self.load.run(
                 *FLOORS[phase], '--seconds', self.options.seconds, *path), True)
 

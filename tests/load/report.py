@@ -46,8 +46,12 @@ def show_all(bench, seconds):
         if encoding == options.encodings[0]:
             rows += [*start_rows(bench), *pack_rows(bench)]
         print(f'\n{encoding}\n')
-        table(['work', 'Python', 'rzeo', 'ratio', 'reach', '', 'floor'],
-              [row for row in rows if any(row[1:4])])
+        head = ['work', 'other' if options.against else 'Python', 'rzeo', 'ratio', 'reach', '', 'floor']
+        rows = [head, *(row for row in rows if any(row[1:4]))]
+        if options.against:
+            # What is to be reached is over Python's.
+            rows = [row[:4] + row[6:] for row in rows]
+        table(*rows)
     for failure in bench.failures:
         print(f'\nfailed: {failure}')
 
@@ -131,7 +135,7 @@ def show(value, unit):
     return f'{value:,.{digits}f} {unit}'.replace(' /s', '/s')
 
 
-def table(head, rows):
+def table(head, *rows):
     widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
     for line in [head, ['-' * width for width in widths], *rows]:
         cells = [cell.ljust(width) if at == 0 else cell.rjust(width)

@@ -1,6 +1,7 @@
 //! What the machine gives at best: an echo of messages of the same sizes by
 //! blocking threads, and appends with a sync after each.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -23,47 +24,46 @@ pub struct Sizes {
     pub reply: usize,
 }
 
-/// Runs [`echo_server`] in a process of its own and drives it with so many
-/// clients, each with so many requests outstanding.
-pub fn echo(run: &Run, clients: usize, outstanding: usize, sizes: Sizes) -> Result<Value> {
-    let own = std::env::current_exe().map_err(Error::io("can't find this program"))?;
-    let mut child = Command::new(own)
-        .arg("echo-server")
-        .args(["--request-size", &sizes.request.to_string()])
-        .args(["--reply-size", &sizes.reply.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(Error::io("can't start the echo server"))?;
-    let address = first_line(&mut child);
-    let run = Run {
-        pid: Some(child.id()),
-        ..*run
-    };
-    let make = |_| {
-        echo_client(
-            *address
-                .as_ref()
-                .map_err(|why| Error::Usage(why.to_string()))?,
-            outstanding,
-            sizes,
-        )
-    };
-    let name = "echo";
-    let report = drive(
-        &run,
-        &[Group {
-            name,
-            clients,
-            pace: None,
-            ends_run: false,
-            make: &make,
-        }],
-    );
-    // It would end with its standard input, too, but not before its clients.
-    let ended = child.kill().and_then(|()| child.wait());
-    ended.map_err(Error::io("can't end the echo server"))?;
-    report
+/// A server of this program, in a process of its own until it is dropped.
+pub struct Server {
+    process: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Starts this program with these arguments; it prints its address.
+    pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
+        let own = std::env::current_exe().map_err(Error::io("can't find this program"))?;
+        let mut process = Command::new(own)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(Error::io("can't start the server of the floor"))?;
+        match first_line(&mut process) {
+            Ok(address) => Ok(Self { process, address }),
+            Err(why) => {
+                let _ = process.kill().and_then(|()| process.wait());
+                Err(why)
+            }
+        }
+    }
+
+    /// The same run, with the processor time of this server.
+    pub fn run(&self, run: &Run) -> Run {
+        Run {
+            pid: Some(self.process.id()),
+            ..*run
+        }
+    }
+}
+
+impl Drop for Server {
+    /// It would end with its standard input, too, but not before its clients.
+    fn drop(&mut self) {
+        let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
 }
 
 /// The address that the child prints.
@@ -71,10 +71,46 @@ fn first_line(child: &mut Child) -> Result<SocketAddr> {
     let mut line = String::new();
     if let Some(out) = child.stdout.as_mut() {
         let read = BufReader::new(out).read_line(&mut line);
-        read.map_err(Error::io("can't hear the echo server"))?;
+        read.map_err(Error::io("can't hear the server of the floor"))?;
     }
     let address = line.trim().parse();
-    address.map_err(|_| Error::Usage(format!("the echo server said {line:?}")))
+    address.map_err(|_| Error::Usage(format!("the server of the floor said {line:?}")))
+}
+
+/// Listens, prints its address, and serves every connection by a thread of
+/// its own, until standard input ends.
+pub fn serve_all<T>(serve: impl Fn(TcpStream) -> T + Send + Clone + 'static) -> Result<()> {
+    let failed = || Error::io("can't listen");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
+    println!("{}", listener.local_addr().map_err(failed())?);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || drop(serve(stream)));
+        }
+    });
+    let waited = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    waited.map_err(Error::io("standard input")).map(|_| ())
+}
+
+/// Runs [`echo_server`] and drives it with so many clients, each with so
+/// many requests outstanding.
+pub fn echo(run: &Run, clients: usize, outstanding: usize, sizes: Sizes) -> Result<Value> {
+    let (request, reply) = (sizes.request.to_string(), sizes.reply.to_string());
+    let sizes_given = ["--request-size", &request, "--reply-size", &reply];
+    let server = Server::start(&[&["echo-server"], &sizes_given[..]].concat())?;
+    let make = |_| echo_client(server.address, outstanding, sizes);
+    let name = "echo";
+    drive(
+        &server.run(run),
+        &[Group {
+            name,
+            clients,
+            pace: None,
+            make: &make,
+            ends_run: false,
+        }],
+    )
 }
 
 fn echo_client(address: SocketAddr, outstanding: usize, sizes: Sizes) -> Result<Step> {
@@ -92,19 +128,9 @@ fn echo_client(address: SocketAddr, outstanding: usize, sizes: Sizes) -> Result<
     }))
 }
 
-/// Prints its address and answers requests, a thread for each client, until
-/// standard input ends.
+/// Answers requests until standard input ends.
 pub fn echo_server(sizes: Sizes) -> Result<()> {
-    let failed = || Error::io("can't listen");
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
-    println!("{}", listener.local_addr().map_err(failed())?);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || serve(stream, sizes));
-        }
-    });
-    let waited = io::copy(&mut io::stdin().lock(), &mut io::sink());
-    waited.map_err(Error::io("standard input")).map(|_| ())
+    serve_all(move |stream| serve(stream, sizes))
 }
 
 /// Answers as many requests at once as have come.
@@ -161,6 +187,6 @@ pub fn sync(run: &Run, path: &Path, shape: &Shape) -> Result<Value> {
 
 /// The size of a transaction in a FileStorage: its header, without texts,
 /// records with theirs, and the length again.
-fn transaction_size(objects: usize, size: usize) -> usize {
+pub fn transaction_size(objects: usize, size: usize) -> usize {
     23 + objects * (42 + size) + 8
 }

@@ -20,6 +20,7 @@ mod check;
 mod connection;
 mod drive;
 mod error;
+mod fan_out;
 mod floor;
 mod history;
 mod listeners;
@@ -189,6 +190,24 @@ enum Work {
         #[arg(long)]
         path: PathBuf,
     },
+    /// The floor of `listeners`: append, fdatasync, and send, by one thread.
+    FanOut {
+        /// Bytes of the record that is committed.
+        #[arg(long, default_value_t = 1000)]
+        size: usize,
+        /// A file to write, which is removed.
+        #[arg(long)]
+        path: PathBuf,
+    },
+    /// The server of that: prints its address; ends with standard input.
+    FanOutServer {
+        /// Bytes of the record that is committed.
+        #[arg(long, default_value_t = 1000)]
+        size: usize,
+        /// A file to write, which is removed.
+        #[arg(long)]
+        path: PathBuf,
+    },
     /// Write a FileStorage with many objects, without a server.
     MakeFs {
         /// The file.
@@ -273,6 +292,10 @@ fn work(options: &Options) -> Result<Value> {
         }
         Work::EchoServer { sizes } => floor::echo_server(sizes.try_into()?).map(|()| Value::Null),
         Work::Sync { ref path, shape } => floor::sync(run, path, &shape.try_into()?),
+        Work::FanOut { size, ref path } => fan_out::fan_out(run, clients, size, path),
+        Work::FanOutServer { size, ref path } => {
+            fan_out::fan_out_server(size, path).map(|()| Value::Null)
+        }
         Work::MakeFs {
             ref path,
             objects,
