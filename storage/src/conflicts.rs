@@ -16,7 +16,7 @@ use crate::{Error, Result, conflict};
 /// # Errors
 ///
 /// The conflict, with the reason, when that can't be done.
-pub(crate) fn resolve(
+fn resolve(
     mut conflict: Conflict,
     load: impl Fn(Tid) -> Result<Data>,
     on_conflict: OnConflict,
@@ -48,39 +48,83 @@ impl Conflict {
     }
 }
 
-/// Conflicts that wait for the end of a vote, to be reported: one an object,
-/// the last one, in the place of the first.
-#[derive(Default)]
-pub(crate) struct Reported {
-    /// With the number of conflicts before it.
-    conflicts: HashMap<Oid, (usize, Conflict)>,
-    count: usize,
+/// What has become of the conflicts of a transaction so far.
+pub(crate) struct Conflicts {
+    on_conflict: OnConflict,
+    /// The objects whose conflicts were resolved.
+    pub resolved: Vec<Oid>,
+    /// For each of these conflicts the class, where that can be told.
+    pub merged: Vec<Option<String>>,
+    /// Those to be reported, with the number of reports before.
+    reported: HashMap<Oid, (usize, Conflict)>,
+    reports: usize,
 }
 
-impl Reported {
-    /// Adds a conflict.
-    pub fn add(&mut self, conflict: Conflict) {
-        self.count += 1;
-        let order = match self.conflicts.get(&conflict.oid) {
-            Some((order, _)) => *order,
-            None => self.count,
+impl Conflicts {
+    /// Nothing has happened yet.
+    pub fn new(on_conflict: OnConflict) -> Self {
+        Self {
+            on_conflict,
+            resolved: Vec::new(),
+            merged: Vec::new(),
+            reported: HashMap::new(),
+            reports: 0,
+        }
+    }
+
+    /// The record to be stored, if there is a conflict with what is
+    /// `committed`; `None` when the store is to be left out, since its
+    /// conflict will be reported.
+    ///
+    /// # Errors
+    ///
+    /// The conflict, when it can't be resolved.
+    pub fn settle(
+        &mut self,
+        (oid, read, data): (Oid, Tid, Vec<u8>),
+        committed: Option<Tid>,
+        load: impl Fn(Tid) -> Result<Data>,
+    ) -> Result<Option<Vec<u8>>> {
+        let Some(committed) = committed.filter(|&committed| committed != read) else {
+            self.reported.remove(&oid);
+            return Ok(Some(data));
         };
-        self.conflicts.insert(conflict.oid, (order, conflict));
+        let conflict = Conflict {
+            oid,
+            committed,
+            read,
+            data,
+            reason: None,
+        };
+        if self.on_conflict == OnConflict::Report {
+            self.report(conflict);
+            return Ok(None);
+        }
+        let class = conflict.class_name();
+        let data = resolve(conflict, load, self.on_conflict)?;
+        self.merged.push(class);
+        self.resolved.push(oid);
+        Ok(Some(data))
+    }
+
+    /// One conflict an object, the last one, in the place of the first.
+    fn report(&mut self, conflict: Conflict) {
+        self.reports += 1;
+        let order = match self.reported.get(&conflict.oid) {
+            Some((order, _)) => *order,
+            None => self.reports,
+        };
+        self.reported.insert(conflict.oid, (order, conflict));
     }
 
     /// True when the object is in conflict.
     pub fn has(&self, oid: Oid) -> bool {
-        self.conflicts.contains_key(&oid)
+        self.reported.contains_key(&oid)
     }
 
-    /// Takes back the conflict of an object, since a later store has none.
-    pub fn take_back(&mut self, oid: Oid) {
-        self.conflicts.remove(&oid);
-    }
-
-    /// All of them in order; `None` when there are none.
-    pub fn take(self) -> Option<Vec<Conflict>> {
-        let mut conflicts: Vec<_> = self.conflicts.into_values().collect();
+    /// All that are to be reported, in order; `None` when there are none.
+    pub fn take_reported(&mut self) -> Option<Vec<Conflict>> {
+        let mut conflicts: Vec<_> = std::mem::take(&mut self.reported).into_values().collect();
         conflicts.sort_by_key(|&(order, _)| order);
         let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict);
         Some(conflicts.collect()).filter(|all: &Vec<_>| !all.is_empty())
@@ -127,14 +171,20 @@ mod tests {
 
     #[test]
     fn one_report_for_each_object() {
-        let mut reported = Reported::default();
-        for (oid, data) in [(1, b"a"), (2, b"b"), (3, b"c"), (1, b"d")] {
-            reported.add(conflict(oid, data));
+        let mut conflicts = Conflicts::new(OnConflict::Report);
+        let committed = |oid| [None, Some(Tid::new(2))][usize::from(oid < 4)];
+        for (oid, data) in [(1, "a"), (2, "b"), (3, "c"), (1, "d"), (4, "e")] {
+            let stored = (Oid::new(oid), Tid::new(1), data.into());
+            let settled = conflicts.settle(stored, committed(oid), |_| Ok(Data::default()));
+            assert_eq!(settled.unwrap().is_some(), oid == 4);
         }
-        reported.take_back(Oid::new(2));
-        let all = reported.take().unwrap();
+        // A later store of the same object without a conflict.
+        let fine = (Oid::new(2), Tid::new(2), b"f".to_vec());
+        let settled = conflicts.settle(fine, committed(2), |_| Ok(Data::default()));
+        assert_eq!(settled.unwrap().unwrap(), b"f");
+        let all = conflicts.take_reported().unwrap();
         let shown: Vec<_> = all.iter().map(|c| (c.oid.as_u64(), &c.data[..])).collect();
         assert_eq!(shown, [(1, &b"d"[..]), (3, b"c")]);
-        assert!(Reported::default().take().is_none());
+        assert!(conflicts.take_reported().is_none());
     }
 }

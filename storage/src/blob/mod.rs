@@ -3,8 +3,8 @@
 //!
 //! A [`BlobFile`] is on its way: an upload in `tmp`, a file that a client has
 //! put beside the committed ones (a shared directory), or a second name for a
-//! committed one (an undo). The vote makes it durable ([`BlobDirectory::stage`]).
-//! The log writer gives it its name ([`Staged::place`]) before it writes the
+//! committed one (an undo). The vote makes it durable (`BlobDirectory::stage`).
+//! The log writer gives it its name (`Staged::place`) before it writes the
 //! transaction, so that whoever sees the record finds the file.
 
 mod file;

@@ -3,8 +3,7 @@
 use zeo_proto::{Oid, Tid};
 
 use super::{DemoStorage, unsupported};
-use crate::conflicts::{self, Reported};
-use crate::error::Conflict;
+use crate::conflicts::Conflicts;
 use crate::storage::{OnConflict, Op, TransactionMeta, Vote};
 use crate::{Error, Result, Storage};
 
@@ -18,30 +17,23 @@ pub(super) fn prepare(
 ) -> Result<Vote> {
     let mut voting = Voting {
         demo,
-        on_conflict,
-        resolved: Vec::new(),
-        merged: Vec::new(),
-        conflicts: Reported::default(),
+        conflicts: Conflicts::new(on_conflict),
     };
     let mut changed = ops.filter_map(|op| op.and_then(|op| voting.change(op)).transpose());
     let mut vote = demo.changes.prepare(meta, &mut changed, on_conflict)?;
-    if let Some(conflicts) = voting.conflicts.take() {
+    if let Some(conflicts) = voting.conflicts.take_reported() {
         return Ok(Vote::Conflicts(conflicts));
     }
     if let Vote::Ready(prepared) = &mut vote {
-        prepared.resolved.extend(voting.resolved);
-        prepared.merged.extend(voting.merged);
+        prepared.resolved.extend(voting.conflicts.resolved);
+        prepared.merged.extend(voting.conflicts.merged);
     }
     Ok(vote)
 }
 
 struct Voting<'a> {
     demo: &'a DemoStorage,
-    on_conflict: OnConflict,
-    resolved: Vec<Oid>,
-    /// The classes of the conflicts that were resolved.
-    merged: Vec<Option<String>>,
-    conflicts: Reported,
+    conflicts: Conflicts,
 }
 
 impl Voting<'_> {
@@ -57,30 +49,11 @@ impl Voting<'_> {
         }
     }
 
-    fn store(&mut self, oid: Oid, read: Tid, mut data: Vec<u8>) -> Result<Option<Op>> {
+    fn store(&mut self, oid: Oid, read: Tid, data: Vec<u8>) -> Result<Option<Op>> {
         let (current, serial) = self.serials(oid, read)?;
-        if let Some(committed) = current
-            && committed != read
-        {
-            let conflict = Conflict {
-                oid,
-                committed,
-                read,
-                data,
-                reason: None,
-            };
-            if self.on_conflict == OnConflict::Report {
-                self.conflicts.add(conflict);
-                return Ok(None);
-            }
-            let class = conflict.class_name();
-            let load = |serial| self.demo.load_serial(oid, serial);
-            data = conflicts::resolve(conflict, load, self.on_conflict)?;
-            self.merged.push(class);
-            self.resolved.push(oid);
-        }
-        self.conflicts.take_back(oid);
-        Ok(Some(Op::Store { oid, serial, data }))
+        let load = |serial| self.demo.load_serial(oid, serial);
+        let settled = self.conflicts.settle((oid, read, data), current, load)?;
+        Ok(settled.map(|data| Op::Store { oid, serial, data }))
     }
 
     fn check(&self, oid: Oid, read: Tid) -> Result<Option<Op>> {

@@ -20,7 +20,7 @@ use super::restore::find_data;
 use super::seal::{self, unsealed};
 use super::undo::undo;
 use crate::blob::{BlobFile, Staged, is_blob};
-use crate::conflicts::{self, Reported};
+use crate::conflicts::Conflicts;
 use crate::error::Conflict;
 use crate::storage::{OnConflict, Op, TransactionMeta, Vote, no_blobs};
 use crate::{Error, Result};
@@ -52,10 +52,8 @@ impl FileStorage {
             pending: None,
             back_pointers: None,
             undone: Vec::new(),
-            resolved: Vec::new(),
             blobs: BTreeMap::new(),
-            merged: Vec::new(),
-            conflicts: Reported::default(),
+            conflicts: Conflicts::new(on_conflict),
         };
         for op in ops {
             preparing.apply(op?)?;
@@ -113,12 +111,9 @@ struct Preparing<'a> {
     pending: Option<Pending>,
     back_pointers: Option<BackPointers>,
     undone: Vec<Oid>,
-    resolved: Vec<Oid>,
     /// One for each revision: clients store, and so undo, a blob's record twice.
     blobs: BTreeMap<(Oid, Option<Tid>), Staged>,
-    /// The classes of the conflicts that were resolved.
-    merged: Vec<Option<String>>,
-    conflicts: Reported,
+    conflicts: Conflicts,
 }
 
 impl Preparing<'_> {
@@ -138,33 +133,18 @@ impl Preparing<'_> {
         }
     }
 
-    fn store(&mut self, oid: Oid, read: Tid, mut data: Vec<u8>) -> Result<()> {
+    fn store(&mut self, oid: Oid, read: Tid, data: Vec<u8>) -> Result<()> {
         check_not_empty(oid, &data)?;
         self.storage.use_oid(oid);
         let prev = self.position(oid);
-        if let Some(committed) = self.committed_tid(oid, prev)?
-            && committed != read
-        {
-            let conflict = Conflict {
-                oid,
-                committed,
-                read,
-                data,
-                reason: None,
-            };
-            if self.on_conflict == OnConflict::Report {
-                self.conflicts.add(conflict);
-                return Ok(());
-            }
-            let class = conflict.class_name();
-            let load = |serial| load_serial(self.generation, oid, serial);
-            data = conflicts::resolve(conflict, load, self.on_conflict)?;
-            self.merged.push(class);
-            self.resolved.push(oid);
-        }
+        let committed = self.committed_tid(oid, prev)?;
+        let load = |serial| load_serial(self.generation, oid, serial);
+        let settled = self.conflicts.settle((oid, read, data), committed, load)?;
+        let Some(data) = settled else {
+            return Ok(());
+        };
         let at = self.end();
         self.add(oid, None, prev, Payload::Data(data))?;
-        self.conflicts.take_back(oid);
         self.check_quota(at)
     }
 
@@ -236,7 +216,7 @@ impl Preparing<'_> {
         let records = undo(self.generation, tid, pending, self.on_conflict)?;
         let mut seen = HashSet::new();
         for record in records {
-            self.merged.extend(record.merged);
+            self.conflicts.merged.extend(record.merged);
             if seen.insert(record.oid) {
                 self.undone.push(record.oid);
             }
@@ -342,8 +322,8 @@ impl Preparing<'_> {
         }
     }
 
-    fn finish(self, meta: TransactionMeta) -> Result<Vote> {
-        if let Some(conflicts) = self.conflicts.take() {
+    fn finish(mut self, meta: TransactionMeta) -> Result<Vote> {
+        if let Some(conflicts) = self.conflicts.take_reported() {
             return Ok(Vote::Conflicts(conflicts));
         }
         // Header, records, and the length again. Checked when the room for
@@ -357,11 +337,11 @@ impl Preparing<'_> {
         let oids = self.body.records().iter().map(|record| record.oid);
         let oids = oids.filter(|&oid| seen.insert(oid)).collect();
         let mut resolved = self.undone;
-        resolved.extend(self.resolved);
+        resolved.extend(self.conflicts.resolved);
         Ok(Vote::Ready(Prepared {
             oids,
             resolved,
-            merged: self.merged,
+            merged: self.conflicts.merged,
             meta: Box::new(meta),
             body: Box::new(self.body),
             reservation,
