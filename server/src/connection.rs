@@ -161,6 +161,11 @@ impl Connection {
             if session.output.is_empty() && session.add_chunk() {
                 // One at a time, so that requests and events come in between.
                 self.send(session)?;
+                if self.state == State::Holding {
+                    // The request may have waited for the end of a blob.
+                    self.state = State::Reading;
+                    continue;
+                }
             }
             return Ok(Turn::Wait(Interest {
                 read: self.state == State::Reading && !is_full,

@@ -20,8 +20,8 @@ use crate::server::StorageHandle;
 
 /// How much of a blob is in one message, in bytes, as in Python.
 const CHUNK: usize = 59_000;
-/// How many downloads a client may have asked for. Each holds a file open.
-const DOWNLOADS: usize = 100;
+/// How many blobs a client may have asked for; its next calls wait.
+const DOWNLOADS: usize = 1000;
 
 /// A blob that the client is sending. What goes wrong with the file is told
 /// at the vote: the calls that send it have no answers.
@@ -38,9 +38,9 @@ pub(super) struct Download {
     call_id: Value<'static>,
     oid: Oid,
     serial: Tid,
-    file: File,
     path: PathBuf,
-    begun: bool,
+    /// Open once its turn has come.
+    file: Option<File>,
 }
 
 impl Session {
@@ -124,20 +124,16 @@ impl Session {
         serial: Tid,
     ) -> Outcome {
         if self.downloads.len() >= DOWNLOADS {
-            let what = format!("{DOWNLOADS} blobs are being sent to this client already");
-            return Err(Exception::message("ZODB.POSException.StorageError", what));
+            return Ok(Answer::Hold);
         }
         let found = storage.storage.load_blob(oid, serial);
         let path = found.map_err(|why| exception_from(&why))?;
-        let file = File::open(&path);
-        let file = file.map_err(|why| exception_from(&failed("opening the blob", &path, why)))?;
         self.downloads.push_back(Download {
             call_id: call_id.clone(),
             oid,
             serial,
-            file,
             path,
-            begun: false,
+            file: None,
         });
         Ok(Answer::Later)
     }
@@ -170,14 +166,13 @@ impl Session {
     /// The next message of a download; false after the last one.
     fn continue_download(&mut self, download: &mut Download) -> io::Result<bool> {
         let head = || vec![download.oid.into(), download.serial.into()];
-        if !download.begun {
+        let Some(file) = &mut download.file else {
+            download.file = Some(File::open(&download.path)?);
             self.call_client("receiveBlobStart", head());
-            download.begun = true;
             return Ok(true);
-        }
+        };
         let mut chunk = Vec::with_capacity(CHUNK);
-        let rest = &mut download.file;
-        rest.take(CHUNK as u64).read_to_end(&mut chunk)?;
+        file.take(CHUNK as u64).read_to_end(&mut chunk)?;
         if chunk.is_empty() {
             self.call_client("receiveBlobStop", head());
             return Ok(false);

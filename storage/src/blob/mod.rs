@@ -161,22 +161,29 @@ impl BlobDirectory {
     }
 
     /// A file that a client has put into the directory of an object: by its
-    /// name alone, which ends in `.tmp` and perhaps one character more.
+    /// name alone, which ends in `.tmp` and perhaps one character more. It is
+    /// moved to where uploads are, so that it stays what it is now.
     ///
     /// # Errors
     ///
     /// `Value` for a name that could lead elsewhere, or to something that is
-    /// no file of its own.
+    /// no file of its own, and `Io`.
     pub fn shared_file(&self, oid: Oid, name: &str) -> Result<BlobFile> {
         let mut parts = Path::new(name).components();
         let is_name = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
         let mut shorter = name.chars();
         shorter.next_back();
         let is_temporary = name.ends_with(".tmp") || shorter.as_str().ends_with(".tmp");
+        let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
         let path = self.directory_of(oid).join(name);
-        let is_file = || fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
-        if is_name && is_temporary && !name.contains('\0') && is_file() {
-            return Ok(BlobFile::new(path));
+        if is_name && is_temporary && !name.contains('\0') && is_file(&path) {
+            let (_, file) = self.new_file()?;
+            let moved = self.disk.rename(&path, file.path());
+            moved.map_err(failed("taking the blob", &path))?;
+            // Looked at again: it may have been another one a moment ago.
+            if is_file(file.path()) {
+                return Ok(file);
+            }
         }
         let what = format!("{name:?} is no file that a client has put into the blob directory");
         Err(Error::Value(what))

@@ -38,7 +38,7 @@ impl BlobDirectory {
         let directory = self.directory_of(oid);
         let made = self.make(&directory);
         made.map_err(failed("making the directory of a blob,", &directory))?;
-        let finished = finish(file.path(), &directory);
+        let finished = self.finish(file.path(), &directory);
         finished.map_err(failed("syncing the blob", file.path()))?;
         Ok(Staged {
             directory: Arc::clone(self),
@@ -46,6 +46,18 @@ impl BlobDirectory {
             serial,
             file,
         })
+    }
+
+    /// Syncs the file. Who may read its directory may read it; nobody may
+    /// write it any more. (`ZODB.blob.set_not_writable`)
+    fn finish(&self, path: &Path, directory: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        // A pack may find the directory empty at this moment.
+        let readers = fs::metadata(directory).or_else(|_| fs::metadata(self.path()))?;
+        let readers = readers.permissions().mode() & READ;
+        let mode = file.metadata()?.permissions().mode() & MODE & !WRITE | readers;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()
     }
 
     /// Makes a directory below this one, durably: also if somebody else has
@@ -92,14 +104,4 @@ impl Staged {
         // It would be there without a record, which does no harm.
         let _ = self.directory.disk.remove(&self.target(tid));
     }
-}
-
-/// Syncs the file. Who may read its directory may read it; nobody may write
-/// it any more. (`ZODB.blob.set_not_writable`)
-fn finish(path: &Path, directory: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
-    let readers = fs::metadata(directory)?.permissions().mode() & READ;
-    let mode = file.metadata()?.permissions().mode() & MODE & !WRITE | readers;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
 }

@@ -204,7 +204,12 @@ fn shared_files_are_taken_by_name_only() {
         let refused = place.blobs().shared_file(OID, name);
         assert!(matches!(refused, Err(Error::Value(_))), "{name:?}");
     }
+    for name in ["precious", "d.tmp", "link.tmp"] {
+        assert!(fs::symlink_metadata(directory.join(name)).is_ok(), "{name}");
+    }
     let file = Arc::new(place.blobs().shared_file(OID, "0x10abc.tmp").unwrap());
+    // The client can't take it back now.
+    assert!(!directory.join("0x10abc.tmp").exists());
     let [store, _] = place.store(Tid::ZERO, "");
     let blob = Op::Blob {
         oid: OID,
