@@ -169,6 +169,7 @@ def test_start_twice(target):
     assert download(client, client.call('tpc_finish', TXN)) == b'onetwo'
 
 
+@pytest.mark.ours_only('it leaves files behind')
 def test_an_upload_that_never_ends(target):
     """It belongs to no transaction yet: one is committed without it, and the blob goes when its
     client does."""
@@ -198,16 +199,13 @@ def test_an_end_that_is_wrong(target, args):
 
 
 STATES = ['started', 'sent', 'ended', 'shared', 'voted', 'aborted', 'conflict']
+ENDS = [(state, end) for state in STATES for end in ('closes', 'resets')]
 
 
-@pytest.mark.parametrize('state', STATES)
-@pytest.mark.parametrize('end', ['stays', 'closes', 'resets'])
+@pytest.mark.parametrize('state, end', ENDS + [('aborted', 'stays'), ('conflict', 'stays')])
+@pytest.mark.ours_only('it leaves files behind')
 def test_what_is_not_committed_leaves_no_file(target, state, end):
-    """However far it came, and however it ends. (Python's leaves what was not voted.)"""
-    if is_python() and state in ('started', 'sent', 'ended', 'shared'):
-        pytest.skip('upstream: it keeps the files')
-    if end == 'stays' and state not in ('aborted', 'conflict'):
-        pytest.skip('it is not at its end')
+    """However far it came, and however it ends."""
     target.bystander.commit({OID: record('there')})
     serial = target.bystander.serials[OID]
     client = target.hostile()
@@ -235,6 +233,7 @@ def test_what_is_not_committed_leaves_no_file(target, state, end):
 
 
 @pytest.mark.options(storages=BLOBS, transaction_timeout=1)
+@pytest.mark.ours_only('it leaves files behind')
 def test_a_transaction_that_takes_too_long(target):
     client = target.hostile()
     client.begin()
@@ -275,6 +274,7 @@ def make_large(client, size):
     return tid
 
 
+@pytest.mark.ours_only('it reads the blob to its end')
 def test_downloads_that_nobody_reads(target):
     """Hardly anything of them is in memory, and others go on."""
     tid = make_large(target.hostile(), 1 << 40)
@@ -284,7 +284,7 @@ def test_downloads_that_nobody_reads(target):
             client.request('sendBlob', OID, tid)
     time.sleep(0.3)
     target.serves_as_before()
-    assert target.memory() < 64 * MB or is_python()
+    assert target.memory() < 64 * MB
     clients[0].reset()
 
 
