@@ -211,3 +211,16 @@ def test_many_problems():
     found = fstool('refs', '--all', '--json', 'Data.fs', code=1).json
     shown = len(found['unreadable']), len(found['dangling']), found['hidden']
     assert shown == (count, 1101, 0)
+
+
+def test_long_path():
+    """Of a long way, begin and end are shown."""
+    length = 100
+    def history(w):
+        w.commit(*((n, histories.pickle_of(n, [histories.Reference(n + 1)]))
+                   for n in range(length)))
+    files.write('Data.fs', history)
+    (dangling,) = fstool('refs', '--json', 'Data.fs', code=1).json['dangling']
+    path = [place and int(place['oid'], 16) for place in dangling['path']]
+    assert path == [*range(10), None, *range(length - 10, length)]
+    assert ' -> ... 80 more ... -> ' in fstool('refs', 'Data.fs', code=1).out

@@ -17,7 +17,7 @@ use zeo_storage::file_storage::format::Reader;
 use zeo_storage::file_storage::index::Index;
 
 use self::graph::Graph;
-use self::path::{Place, paths};
+use self::path::{Way, ways};
 use self::referrers::{Referrer, Wrong, check};
 use crate::context::{Context, Run};
 use crate::outcome::{Result, Verdict};
@@ -68,15 +68,15 @@ impl Run for Arguments {
         let targets: HashSet<Oid> = unreadable
             .chain(wrong.referrers.iter().map(|from| from.oid))
             .collect();
-        let paths = match targets.is_empty() {
+        let ways = match targets.is_empty() {
             true => HashMap::new(),
-            false => paths(&graph, &targets)?,
+            false => ways(&graph, &targets)?,
         };
         let report = Report {
             objects: graph.len(),
             is_damaged: reading != Verdict::Fine,
             wrong,
-            paths,
+            ways,
         };
         match self.json {
             true => writeln!(context.out, "{:#}", report.to_json())?,
@@ -111,7 +111,7 @@ struct Report {
     /// Not all of the file could be read.
     is_damaged: bool,
     wrong: Wrong,
-    paths: HashMap<Oid, Vec<Place>>,
+    ways: HashMap<Oid, Way>,
 }
 
 impl Report {
@@ -160,24 +160,29 @@ impl Report {
     }
 
     fn path_in_words(&self, oid: Oid) -> String {
-        let Some(path) = self.paths.get(&oid) else {
+        let Some(way) = self.ways.get(&oid) else {
             return "not reachable from the root: the next pack removes it".to_owned();
         };
-        let places = path.iter().map(|(oid, class)| format!("{oid} {class}"));
-        format!(
-            "path from the root: {}",
-            places.collect::<Vec<_>>().join(" -> ")
-        )
+        let words = |(oid, class): &(Oid, String)| format!("{oid} {class}");
+        let mut places: Vec<_> = way.begin.iter().map(words).collect();
+        if way.left_out > 0 {
+            places.push(format!("... {} more ...", way.left_out));
+        }
+        places.extend(way.end.iter().map(words));
+        format!("path from the root: {}", places.join(" -> "))
+    }
+
+    /// The path as a list of objects; those left out are one null.
+    fn path_as_json(&self, oid: Oid) -> Option<Value> {
+        let way = self.ways.get(&oid)?;
+        let place = |(oid, class): &(Oid, String)| json!({"oid": oid.to_string(), "class": class});
+        let left_out = (way.left_out > 0).then_some(Value::Null);
+        let begin = way.begin.iter().map(place).chain(left_out);
+        Some(begin.chain(way.end.iter().map(place)).collect())
     }
 
     fn to_json(&self) -> Value {
-        let path = |oid: Oid| {
-            let path = self.paths.get(&oid)?;
-            let places = path
-                .iter()
-                .map(|(oid, class)| json!({"oid": oid.to_string(), "class": class}));
-            Some(places.collect::<Value>())
-        };
+        let path = |oid| self.path_as_json(oid);
         let unreadable = self
             .wrong
             .unreadable

@@ -11,33 +11,37 @@ use super::graph::Graph;
 use crate::outcome::Result;
 use crate::reading::NO_CLASS;
 
-/// The parent of the root: no record stands there.
-const NOTHING: u64 = 1;
+/// How much of a long way is shown, at its begin and at its end.
+const BEGIN: usize = 10;
+const END: usize = 10;
 
-/// An object on a way, and its class.
-pub type Place = (Oid, String);
+/// A way from the root to an object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The objects from the root on, with their classes,
+    pub begin: Vec<(Oid, String)>,
+    /// how many are left out,
+    pub left_out: usize,
+    /// and those up to the object.
+    pub end: Vec<(Oid, String)>,
+}
 
 /// For each of the objects that can be reached, the way from the root to it.
 ///
 /// Follows references in waves, each in the order of the file, until all are
 /// found. Takes little more than 8 bytes for each object met, and 8 for each in
 /// a wave.
-pub fn paths(graph: &Graph<'_>, targets: &HashSet<Oid>) -> Result<HashMap<Oid, Vec<Place>>> {
-    // For each object the position of the record that led to it.
-    let parents = Index::default();
-    let mut left = targets.len();
+pub fn ways(graph: &Graph<'_>, targets: &HashSet<Oid>) -> Result<HashMap<Oid, Way>> {
+    let mut search = Search {
+        graph,
+        targets,
+        left: targets.len(),
+        parents: Index::default(),
+    };
     let mut window = graph.window();
     let mut wave = Vec::new();
-    let mut meet = |oid: Oid, parent: u64, wave: &mut Vec<u64>| {
-        if parents.get(oid).is_none() {
-            parents.set(oid, parent);
-            left -= usize::from(targets.contains(&oid));
-            wave.extend(graph.position(oid));
-        }
-        left == 0
-    };
-    let mut done = meet(Oid::ZERO, NOTHING, &mut wave);
-    while !wave.is_empty() && !done {
+    search.meet(Oid::ZERO, Oid::ZERO, &mut wave);
+    while !wave.is_empty() && search.left > 0 {
         wave.sort_unstable();
         let mut next = Vec::new();
         for position in wave {
@@ -47,34 +51,67 @@ pub fn paths(graph: &Graph<'_>, targets: &HashSet<Oid>) -> Result<HashMap<Oid, V
             };
             // What can't be read has no position here.
             for oid in references(window.bytes(at, length)?).unwrap_or_default() {
-                done = meet(oid, position, &mut next);
-            }
-            if done {
-                break;
+                search.meet(oid, header.oid, &mut next);
             }
         }
         wave = next;
     }
-    let found = targets.iter().filter(|&&oid| parents.get(oid).is_some());
+    let found = targets
+        .iter()
+        .filter_map(|&oid| Some((oid, search.trace(oid)?)));
     found
-        .map(|&oid| Ok((oid, trace(graph, &parents, oid)?)))
+        .map(|(oid, way)| Ok((oid, shown(graph, &way)?)))
         .collect()
 }
 
-fn trace(graph: &Graph<'_>, parents: &Index, target: Oid) -> Result<Vec<Place>> {
-    let mut window = graph.window();
-    let mut path = vec![(target, class(graph, target)?)];
-    let mut oid = target;
-    while let Some(parent) = parents.get(oid).filter(|&parent| parent != NOTHING) {
-        oid = window.header(parent)?.oid;
-        path.push((oid, class(graph, oid)?));
+struct Search<'a> {
+    graph: &'a Graph<'a>,
+    targets: &'a HashSet<Oid>,
+    /// How many of them were not met yet.
+    left: usize,
+    /// For each object met, the complement of the oid that led to it: an
+    /// index has no 0.
+    parents: Index,
+}
+
+impl Search<'_> {
+    /// Comes to an object by a reference in another.
+    fn meet(&mut self, oid: Oid, parent: Oid, wave: &mut Vec<u64>) {
+        if self.parents.get(oid).is_none() {
+            self.parents.set(oid, !parent.as_u64());
+            self.left = self.left.saturating_sub(self.targets.contains(&oid).into());
+            wave.extend(self.graph.position(oid));
+        }
     }
-    path.reverse();
-    Ok(path)
+
+    /// The way to an object, backwards; `None` when it was not met.
+    fn trace(&self, target: Oid) -> Option<Vec<Oid>> {
+        let mut way = vec![target];
+        let mut oid = target;
+        while oid != Oid::ZERO {
+            oid = Oid::new(!self.parents.get(oid)?);
+            way.push(oid);
+        }
+        self.parents.get(oid)?;
+        Some(way)
+    }
+}
+
+/// What is shown of a way that is told backwards.
+fn shown(graph: &Graph<'_>, way: &[Oid]) -> Result<Way> {
+    let place = |&oid: &Oid| Ok((oid, class(graph, oid)?));
+    let begin = way.iter().rev().take(BEGIN);
+    let rest = way.len().saturating_sub(BEGIN);
+    let end = way.iter().take(rest.min(END)).rev();
+    Ok(Way {
+        begin: begin.map(place).collect::<Result<_>>()?,
+        left_out: rest.saturating_sub(END),
+        end: end.map(place).collect::<Result<_>>()?,
+    })
 }
 
 /// The class of an object, if it can be read.
-pub fn class(graph: &Graph<'_>, oid: Oid) -> Result<String> {
+fn class(graph: &Graph<'_>, oid: Oid) -> Result<String> {
     let Ok(position) = graph.position(oid) else {
         return Ok(NO_CLASS.to_owned());
     };
