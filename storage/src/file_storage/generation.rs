@@ -91,7 +91,7 @@ impl Generation {
     /// The same with the serial of the record that holds the data.
     pub fn load_back_from(&self, oid: Oid, mut back: u64) -> Result<(Data, Tid)> {
         while back != 0 {
-            let (header, data) = self.reader().record(back, None)?;
+            let (header, data) = self.reader().record(back, Some(oid))?;
             if header.plen != 0 {
                 return Ok((data, header.tid));
             }

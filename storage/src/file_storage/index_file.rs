@@ -7,13 +7,16 @@
 //! (prefix, bucket)*    bytes(6), bytes: all 2-byte oid suffixes in order,
 //!                      then as many 6-byte positions
 //! None
+//! sum (12)             XXH3-64 of all before it, "rzeo"; behind the end of
+//!                      what Python reads, and not in what Python writes
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use byteorder::{BE, ByteOrder};
+use xxhash_rust::xxh3::Xxh3;
 use zeo_proto::Oid;
 
 use super::format::FIRST;
@@ -30,6 +33,8 @@ const SUFFIX: usize = 2;
 const POSITION: usize = 6;
 /// One more than the largest position that fits.
 const POSITION_END: u64 = 1 << (8 * POSITION);
+/// What ends the sum.
+const SUM_MAGIC: &[u8; 4] = b"rzeo";
 
 /// A loaded index.
 #[derive(Debug)]
@@ -51,21 +56,30 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
 
 /// Reads an index as it stands in its file.
 pub(super) fn read(file: impl BufRead) -> io::Result<Loaded> {
-    let mut pickles = Pickles::new(file);
+    let mut pickles = Pickles::new(Summed::new(file));
     let Item::Int(position) = pickles.next()? else {
         return Err(invalid("it has another shape than today's"));
     };
-    let index = Index::default();
+    let (index, mut last) = (Index::default(), None);
     loop {
         match pickles.next()? {
-            Item::Pair(prefix, bucket) => add_bucket(&index, position, prefix, bucket)?,
-            Item::None => return Ok(Loaded { index, position }),
+            Item::Pair(prefix, bucket) => add_bucket(&index, position, prefix, bucket, &mut last)?,
+            Item::None => break,
             Item::Int(_) => return Err(invalid("a number stands where a bucket belongs")),
         }
     }
+    check_sum(pickles.into_input())?;
+    Ok(Loaded { index, position })
 }
 
-fn add_bucket(index: &Index, end: u64, prefix: &[u8], bucket: &[u8]) -> io::Result<()> {
+/// Adds the entries of a bucket, which come behind `last`.
+fn add_bucket(
+    index: &Index,
+    end: u64,
+    prefix: &[u8],
+    bucket: &[u8],
+    last: &mut Option<Oid>,
+) -> io::Result<()> {
     let count = bucket.len() / (SUFFIX + POSITION);
     if prefix.len() != 8 - SUFFIX || bucket.len() != count * (SUFFIX + POSITION) {
         return Err(invalid("a bucket has a wrong length"));
@@ -81,9 +95,70 @@ fn add_bucket(index: &Index, end: u64, prefix: &[u8], bucket: &[u8]) -> io::Resu
                 "a position lies outside of the file that it covers",
             ));
         }
-        index.set(Oid::new(high | u64::from(suffix)), position);
+        let oid = Oid::new(high | u64::from(suffix));
+        if last.is_some_and(|last| last >= oid) {
+            return Err(invalid("its objects are not in order"));
+        }
+        *last = Some(oid);
+        index.set(oid, position);
     }
     Ok(())
+}
+
+/// Fails unless what is left is the sum of what was read. Python writes none,
+/// so there may be nothing.
+fn check_sum(mut file: Summed<impl Read>) -> io::Result<()> {
+    let (sum, mut left) = (file.sum(), Vec::new());
+    file.inner
+        .by_ref()
+        .take(sum.len() as u64 + 1)
+        .read_to_end(&mut left)?;
+    match left.is_empty() || left == sum {
+        true => Ok(()),
+        false => Err(invalid("it does not have its checksum")),
+    }
+}
+
+/// A file of which all that passes is summed up.
+struct Summed<T> {
+    inner: T,
+    hasher: Xxh3,
+}
+
+impl<T> Summed<T> {
+    fn new(inner: T) -> Self {
+        let hasher = Xxh3::new();
+        Self { inner, hasher }
+    }
+
+    /// What stands at the end of the file.
+    fn sum(&self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        let (sum, magic) = bytes.split_at_mut(8);
+        BE::write_u64(sum, self.hasher.digest());
+        magic.copy_from_slice(SUM_MAGIC);
+        bytes
+    }
+}
+
+impl<T: Read> Read for Summed<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+impl<T: Write> Write for Summed<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -125,6 +200,7 @@ pub(super) fn write(
     position: u64,
     failed: impl Fn(io::Error) -> Error,
 ) -> Result<()> {
+    let out = &mut Summed::new(out);
     write_int(out, position).map_err(&failed)?;
     let mut bucket = Bucket::default();
     for (oid, found) in generation.index.iter() {
@@ -143,7 +219,10 @@ pub(super) fn write(
         bucket.add(oid, found);
     }
     bucket.write(out).map_err(&failed)?;
-    write_none(out).and_then(|()| out.flush()).map_err(&failed)
+    write_none(out)
+        .and_then(|()| out.inner.write_all(&out.sum()))
+        .and_then(|()| out.flush())
+        .map_err(&failed)
 }
 
 /// The object's record before `end`, given its current one.
@@ -235,12 +314,41 @@ mod tests {
         let index = Index::default();
         let prefix = [0; 6];
         let bucket = |position: u64| [&[0, 1][..], &position.to_be_bytes()[2..]].concat();
-        assert!(add_bucket(&index, 100, &prefix, &bucket(99)).is_ok());
+        let add = |prefix: &[u8], bucket: &[u8]| add_bucket(&index, 100, prefix, bucket, &mut None);
+        assert!(add(&prefix, &bucket(99)).is_ok());
         for position in [0, 3, 100, POSITION_END - 1] {
-            assert!(add_bucket(&index, 100, &prefix, &bucket(position)).is_err());
+            assert!(add(&prefix, &bucket(position)).is_err());
         }
-        assert!(add_bucket(&index, 100, &prefix, &bucket(50)[..7]).is_err());
-        assert!(add_bucket(&index, 100, &prefix[..5], &bucket(50)).is_err());
+        assert!(add(&prefix, &bucket(50)[..7]).is_err());
+        assert!(add(&prefix[..5], &bucket(50)).is_err());
         assert_eq!(index.iter().collect::<Vec<_>>(), [(Oid::new(1), 99)]);
+        let mut last = Some(Oid::new(1));
+        assert!(add_bucket(&index, 100, &prefix, &bucket(50), &mut last).is_err());
+    }
+
+    #[test]
+    fn every_change_is_noticed() {
+        let index = Index::default();
+        for (oid, position) in [(0, 4), (1, 40), (2, 400), (70_000, 4000)] {
+            index.set(Oid::new(oid), position);
+        }
+        let backend = Arc::new(MemoryBackend::default());
+        let generation = Generation::new(backend, index, 5000, Tid::ZERO);
+        let mut bytes = Vec::new();
+        write(&mut bytes, &generation, 5000, |why| panic!("{why}")).unwrap();
+        assert_eq!(read(&bytes[..]).unwrap().index.len(), 4);
+        // As Python writes it.
+        let plain = bytes.len() - 12;
+        assert_eq!(read(&bytes[..plain]).unwrap().index.len(), 4);
+        for bit in 0..8 * bytes.len() {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(&changed[..]).is_err(), "bit {bit}");
+        }
+        for cut in (0..bytes.len()).filter(|&cut| cut != plain) {
+            assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        bytes.push(0);
+        assert!(read(&bytes[..]).is_err());
     }
 }

@@ -2,7 +2,7 @@
 //! strings, and None. Written as Python does (protocol 3, no memo); read as
 //! any Python may have written them.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, Read, Write};
 
 /// The longest byte string: a full bucket of 65,536 entries.
 const BYTES_MAX: usize = 8 << 16;
@@ -59,7 +59,7 @@ enum Stack {
     Pair,
 }
 
-impl<R: BufRead> Pickles<R> {
+impl<R: Read> Pickles<R> {
     pub fn new(input: R) -> Self {
         let (first, second) = (Vec::new(), Vec::new());
         Self {
@@ -107,6 +107,11 @@ impl<R: BufRead> Pickles<R> {
                 (code, _) => return Err(unexpected(code)),
             };
         }
+    }
+
+    /// What stands behind the pickles that were read.
+    pub fn into_input(self) -> R {
+        self.input
     }
 
     fn int(&mut self, code: u8) -> io::Result<u64> {
