@@ -111,14 +111,24 @@ impl Ending {
         }
     }
 
+    /// How the extension ends of which this is what [`tail`] names.
+    pub fn of(tail: &[u8]) -> Self {
+        match tail.last_chunk().map_or(Self::Plain, Self::parse) {
+            // Behind this pickle stood a seal: nobody writes anything else.
+            Self::Plain if tail.len() > SEAL_LEN && tail.starts_with(EMPTY) => Self::Broken,
+            ending => ending,
+        }
+    }
+
     /// How the extension of the transaction at `position` ends.
     pub fn read(reader: &Reader<'_>, position: u64, header: &TxnHeader) -> Result<Self> {
-        let Some(at) = seal_at(position, header) else {
+        let Some((at, length)) = tail(position, header) else {
             return Ok(Self::Plain);
         };
-        let mut bytes = [0; SEAL_LEN];
-        reader.read_exact(&mut bytes, at)?;
-        Ok(Self::parse(&bytes))
+        let mut bytes = [0; SEAL_LEN + EMPTY.len()];
+        let bytes = bytes.get_mut(..length).unwrap_or_default();
+        reader.read_exact(bytes, at)?;
+        Ok(Self::of(bytes))
     }
 }
 
@@ -127,6 +137,17 @@ pub(crate) fn seal_at(position: u64, header: &TxnHeader) -> Option<u64> {
     let fits = usize::from(header.meta_lens[2]) >= SEAL_LEN;
     let end = position.saturating_add(header.header_len());
     fits.then(|| end.saturating_sub(SEAL_LEN as u64))
+}
+
+/// What to read of an extension that is long enough for a seal, position and
+/// length: the seal, and what stands before it if that may be [`EMPTY`].
+pub(crate) fn tail(position: u64, header: &TxnHeader) -> Option<(u64, usize)> {
+    let at = seal_at(position, header)?;
+    let before = match usize::from(header.meta_lens[2]) - SEAL_LEN {
+        length if length == EMPTY.len() => length,
+        _ => 0,
+    };
+    Some((at.saturating_sub(before as u64), before + SEAL_LEN))
 }
 
 fn check(bytes: &[u8; SEAL_LEN]) -> u32 {

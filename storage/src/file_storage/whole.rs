@@ -4,7 +4,7 @@
 use byteorder::{BE, ByteOrder};
 
 use super::format::{DataHeader, TXN_HEADER_LEN, TxnHeader};
-use super::seal::{self, Ending, SEAL_LEN, Sum};
+use super::seal::{self, Ending, Sum};
 use super::torn::{CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
 use super::walk::Txn;
 use super::window::Window;
@@ -78,14 +78,12 @@ fn unfinished(txn: &Txn, size: u64) -> Option<&'static str> {
 }
 
 /// Fails unless the transaction is what was sealed, if it was; tells whether.
-fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<bool> {
+pub(super) fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<bool> {
     let (reader, header) = (window.reader(), &txn.header);
-    let Some(at) = seal::seal_at(txn.position, header) else {
+    let Some((at, length)) = seal::tail(txn.position, header) else {
         return Ok(false);
     };
-    let bytes = window.bytes(at, SEAL_LEN as u64)?;
-    let ending = bytes.first_chunk().map_or(Ending::Broken, Ending::parse);
-    let seal = match ending {
+    let seal = match Ending::of(window.bytes(at, length as u64)?) {
         Ending::Sealed(seal) if seal.belongs_to(txn.position, header) => seal,
         Ending::Broken => return Err(seal::broken(&reader, txn.position)),
         _ => return Ok(false),

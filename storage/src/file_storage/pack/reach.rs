@@ -22,6 +22,8 @@ use zeo_proto::{Oid, Tid};
 
 use super::super::format::{FIRST, Reader};
 use super::super::index::Index;
+use super::super::walk::Txn;
+use super::super::whole::check_seal;
 use super::super::window::Window;
 use super::watch::Watch;
 use crate::references::references;
@@ -120,6 +122,20 @@ struct Pass<'a> {
     last: Tid,
 }
 
+impl Pass<'_> {
+    /// Fails unless the transaction has its checksum, if it has one: its copy
+    /// will get a new one. Also fails if its lengths differ.
+    fn whole(&mut self, txn: &Txn) -> Result<()> {
+        // All of a small one is brought into the window at once.
+        let length = txn.end().saturating_sub(txn.position);
+        let piece = self.window.piece();
+        self.window.bytes(txn.position, length.min(piece))?;
+        check_seal(&mut self.window, txn)?;
+        self.last = txn.header.tid;
+        self.window.check_end(txn)
+    }
+}
+
 impl Reach {
     /// Notes the last record of each object before the pack time. True when
     /// all was packed already.
@@ -139,7 +155,7 @@ impl Reach {
             if txn.header.tid > stop {
                 break;
             }
-            pass.last = txn.header.tid;
+            pass.whole(&txn)?;
             unpacked |= status != b'p';
             let mut at = txn.records_start();
             while status != b'u' && at < txn.records_end() {
@@ -150,7 +166,6 @@ impl Reach {
                 }
                 at = at.saturating_add(header.record_len());
             }
-            pass.window.check_end(&txn)?;
             position = txn.end();
             watch.bytes("reading", position, end)?;
         }
@@ -170,7 +185,7 @@ impl Reach {
         let mut position = self.pack_end;
         while position < end {
             let txn = pass.window.txn(position, pass.last)?;
-            pass.last = txn.header.tid;
+            pass.whole(&txn)?;
             let mut at = txn.records_start();
             while txn.header.status != b'u' && at < txn.records_end() {
                 let header = pass.window.record(at, &txn)?;
@@ -182,7 +197,6 @@ impl Reach {
                 }
                 at = at.saturating_add(header.record_len());
             }
-            pass.window.check_end(&txn)?;
             position = txn.end();
             watch.bytes("reading", position, end)?;
         }

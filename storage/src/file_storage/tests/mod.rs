@@ -3,6 +3,7 @@
 mod check;
 mod commits;
 mod crashes;
+mod damage;
 mod disk;
 mod faults;
 mod power_cuts;
