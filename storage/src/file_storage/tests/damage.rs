@@ -19,7 +19,7 @@ use crate::storage::{Commit, Op};
 use crate::{Error, Result, Storage};
 
 /// Cases of each kind, unless the environment says otherwise.
-const CASES: u64 = 150;
+const CASES: u64 = 120;
 const OBJECTS: u64 = 10;
 const TRANSACTIONS: u64 = 40;
 /// An object that no history has.
@@ -65,7 +65,7 @@ impl History {
         })
         .unwrap();
         Self {
-            bytes: contents(&*backend),
+            bytes: contents(&backend),
             borders,
             answers,
             sources: questions().map(|at| sources(&storage, at)).collect(),
