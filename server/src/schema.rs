@@ -70,5 +70,27 @@ impl Config {
     }
 }
 
+/// The storages of a configuration, be it that of a server or not. What else stands there is not
+/// looked at.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is wrong with a storage, and when there is none.
+pub fn storages(root: &Section) -> Result<Vec<StorageConfig>, ConfigError> {
+    const OTHERS: [&str; 3] = ["zeo", "eventlog", "runner"];
+    let sections = root.sections.iter();
+    let sections = sections.filter(|section| !OTHERS.contains(&section.kind.as_str()));
+    let mut storages = sections
+        .map(|section| StorageConfig::from_section(section, root))
+        .collect::<Result<Vec<_>, _>>()?;
+    if storages.is_empty() {
+        return Err(ConfigError::MissingSection {
+            what: "storage",
+            file: root.place.file.to_path_buf(),
+        });
+    }
+    storages::name_the_unnamed(&mut storages)?;
+    Ok(storages)
+}
+
 #[cfg(test)]
 mod tests;

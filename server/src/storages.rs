@@ -34,7 +34,7 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
             config.name,
             config.kind.type_name()
         );
-        match open(&config.kind, None, log) {
+        match open(&config.kind, None, &storage_log(log)) {
             Ok(storage) => opened.push((config.name.clone(), storage)),
             Err(source) => {
                 for (_, storage) in opened {
@@ -53,10 +53,10 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
 
 /// Opens a storage, with blobs if it stands in a `<blobstorage>` with this
 /// directory.
-fn open(
+pub fn open(
     kind: &StorageKind,
     blob_dir: Option<&PathBuf>,
-    log: &Logger,
+    log: &Log,
 ) -> zeo_storage::Result<Arc<dyn Storage>> {
     Ok(match kind {
         StorageKind::FileStorage(file) => {
@@ -67,8 +67,8 @@ fn open(
                 pack_gc: file.pack_gc,
                 pack_keep_old: file.pack_keep_old,
                 blob_dir: file.blob_dir.as_ref().or(blob_dir).cloned(),
-                sync_every: 0,
-                log: storage_log(log),
+                sync_every: file.sync_every,
+                log: log.clone(),
             };
             Arc::new(FileStorage::open(&file.path, options)?)
         }
@@ -98,7 +98,7 @@ fn demo_storage(
     base: Option<&StorageKind>,
     changes: Option<&StorageKind>,
     blob_dir: Option<&PathBuf>,
-    log: &Logger,
+    log: &Log,
 ) -> zeo_storage::Result<Arc<dyn Storage>> {
     let base: Arc<dyn Storage> = match base {
         Some(base) => open(base, None, log)?,

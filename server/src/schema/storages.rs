@@ -100,6 +100,8 @@ pub struct FileStorageConfig {
     pub packer: Option<String>,
     /// The directory of blob files, if there are to be blobs.
     pub blob_dir: Option<PathBuf>,
+    /// How many bytes are written before a sync; no key, but what copies use.
+    pub sync_every: u64,
 }
 
 impl StorageKind {
@@ -116,6 +118,22 @@ impl StorageKind {
                 _ => "ServerZlibStorage",
             },
             StorageKind::BlobStorage { .. } => "BlobStorage",
+        }
+    }
+
+    /// All the files that the storage is made of, to change how they are
+    /// opened.
+    pub fn files_mut(&mut self) -> Vec<&mut FileStorageConfig> {
+        match self {
+            StorageKind::FileStorage(file) => vec![file],
+            StorageKind::MappingStorage { .. } => Vec::new(),
+            StorageKind::DemoStorage { base, changes, .. } => {
+                let parts = [base, changes].into_iter().flatten();
+                parts.flat_map(|part| part.files_mut()).collect()
+            }
+            StorageKind::ZlibStorage { base, .. } | StorageKind::BlobStorage { base, .. } => {
+                base.files_mut()
+            }
         }
     }
 
@@ -176,6 +194,7 @@ impl FileStorageConfig {
             pack_keep_old: true,
             packer: None,
             blob_dir: None,
+            sync_every: 0,
         }
     }
 

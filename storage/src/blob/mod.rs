@@ -190,20 +190,29 @@ impl BlobDirectory {
     }
 
     /// A second name for the file of a committed revision, for another
-    /// revision to have (a copy, where the file system has no second names).
+    /// revision to have.
     ///
     /// # Errors
     ///
     /// `NoBlob` when there is no such file, and `Io`.
     pub(crate) fn again(&self, oid: Oid, serial: Tid) -> Result<BlobFile> {
-        let committed = self.load(oid, serial)?;
+        self.copy_of(&self.load(oid, serial)?)
+    }
+
+    /// A second name for a committed file, which may be of another directory,
+    /// or a copy, where there can't be second names.
+    ///
+    /// # Errors
+    ///
+    /// `Io` that names the file, or the place.
+    pub fn copy_of(&self, committed: &Path) -> Result<BlobFile> {
         let (_, file) = self.new_file()?;
         let copied = self
             .disk
             .remove(file.path())
-            .and_then(|()| self.disk.link(&committed, file.path()))
-            .or_else(|_| fs::copy(&committed, file.path()).map(|_| ()));
-        copied.map_err(failed("copying the blob", &committed))?;
+            .and_then(|()| self.disk.link(committed, file.path()))
+            .or_else(|_| fs::copy(committed, file.path()).map(|_| ()));
+        copied.map_err(failed("copying the blob", committed))?;
         Ok(file)
     }
 

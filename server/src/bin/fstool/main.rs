@@ -21,6 +21,7 @@
 //! [`Failure`]: outcome::Failure
 
 mod context;
+mod copy;
 mod dump;
 mod files;
 mod index;
@@ -71,6 +72,8 @@ enum Command {
     Size(size::Arguments),
     Index(index::Arguments),
     Recover(recover::Arguments),
+    #[command(visible_alias = "convert")]
+    Copy(copy::Arguments),
     Repozo(Box<repozo::Arguments>),
 }
 
@@ -84,6 +87,7 @@ impl Command {
             Command::Oids(arguments) => arguments,
             Command::Size(arguments) => arguments,
             Command::Index(arguments) => arguments,
+            Command::Copy(arguments) => arguments,
             Command::Recover(arguments) => arguments,
             Command::Repozo(arguments) => &**arguments,
         }
