@@ -45,6 +45,8 @@ impl Removed {
 
 /// What a storage knows of revisions.
 pub(crate) trait Revisions {
+    /// The last visible transaction.
+    fn last(&self) -> Tid;
     /// True when there is any revision of the object.
     fn has_object(&self, oid: Oid) -> bool;
     /// True when there is this one, or that can't be told.
@@ -132,9 +134,17 @@ impl BlobDirectory {
         revisions: &dyn Revisions,
     ) -> io::Result<()> {
         let directory = self.directory_of(oid);
+        // Asked first: files of later transactions may be on their way.
+        let last = revisions.last();
         if !revisions.has_object(oid) {
             // With whatever crashes have left there.
-            each_blob(&directory, &mut |path| self.remove_file(path, keep_old))?;
+            each_blob(&directory, &mut |path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                match layout::serial_of(&name) {
+                    Some(serial) if serial > last => Ok(()),
+                    _ => self.remove_file(path, keep_old),
+                }
+            })?;
         } else if let Some(serial) = serial.filter(|&serial| !revisions.has(oid, serial)) {
             self.remove_file(&self.path_of(oid, serial), keep_old)?;
         }

@@ -25,6 +25,10 @@ impl FileStorage {
 }
 
 impl Revisions for FileStorage {
+    fn last(&self) -> Tid {
+        self.generation().last_tid()
+    }
+
     fn has_object(&self, oid: Oid) -> bool {
         self.generation().index.get(oid).is_some()
     }

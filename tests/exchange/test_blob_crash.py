@@ -1,0 +1,136 @@
+"""Blobs when the server is killed: each that was acknowledged has its whole file."""
+import os
+import random
+import shutil
+import threading
+import time
+
+import pytest
+from support.configuration import filestorage
+from support.server import wait_until
+from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.Connection import TransactionMetaData
+from ZODB.FileStorage import FileStorage
+from ZODB.POSException import POSKeyError, StorageError
+from ZODB.scripts import fstest
+from ZODB.utils import p64, u64, z64
+
+from .test_blobs import BLOB, read_file
+from .writer import Reference, Writer, pickle_of
+
+CLIENTS = 4
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_killed_while_blobs_are_committed(shared, serve, encoding):
+    """Several times on one file: clients commit revisions of blobs, one of them of such that are
+    garbage, and one packs."""
+    rng = random.Random(shared)
+    acknowledged = [[] for _ in range(CLIENTS)]  # (oid, tid, content) of each revision
+    for round_ in range(3):
+        server = serve(filestorage(blob_dir='blobs'), encoding)
+        assert not any(name.startswith('rzeo-') for name in os.listdir('blobs/tmp'))
+        if not round_:
+            make_root(server)
+        before = [len(done) for done in acknowledged]
+        threads = [threading.Thread(target=commit_on, args=(server, shared, number, done))
+                   for number, done in enumerate(acknowledged)]
+        threads.append(threading.Thread(target=pack_on, args=(server,)))
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: all(len(done) > count + 4
+                               for done, count in zip(acknowledged, before)))
+        time.sleep(rng.random() / 10)
+        server.kill()
+        for thread in threads:
+            thread.join()
+        check_with_python(acknowledged)
+    server = serve(filestorage(blob_dir='blobs'), encoding)
+    client = ClientStorage(server.address, blob_dir='last')
+    for number in range(1, CLIENTS):
+        tid, content = commit(client, number, client.getTid(p64(number)), b'after all')
+        assert read_file(client.loadBlob(p64(number), tid)) == content
+    client.close()
+
+
+def make_root(server):
+    client = ClientStorage(server.address)
+    Writer(client, explicit_tids=False).commit(
+        (0, pickle_of('root', [Reference(number) for number in range(1, CLIENTS)])))
+    client.close()
+
+
+def commit_on(server, shared, number, done):
+    """Commits revisions of a blob of its own, until the server is gone; number 0 makes a new blob
+    for every second one."""
+    try:
+        blob_dir = 'blobs' if shared else f'cache-{number}'
+        client = ClientStorage(server.address, wait_timeout=2, blob_dir=blob_dir,
+                               shared_blob_dir=shared)
+        while True:
+            count = len(done)
+            oid = p64(number or 100 + count // 2)
+            try:
+                serial = client.getTid(oid)
+            except POSKeyError:
+                serial = z64
+            done.append((oid, *commit(client, u64(oid), serial, content_of(number, count))))
+    except (ClientDisconnected, StorageError):
+        client.close()
+
+
+def content_of(number, count):
+    return b'%d of %d ' % (count, number) * (count * 7919 % 30_000)
+
+
+def commit(client, number, serial, content):
+    txn = TransactionMetaData()
+    path = os.path.abspath(f'upload-{number}')
+    with open(path, 'wb') as f:
+        f.write(content)
+    client.tpc_begin(txn)
+    client.storeBlob(p64(number), serial, BLOB, path, '', txn)
+    client.tpc_vote(txn)
+    return client.tpc_finish(txn), content
+
+
+def pack_on(server):
+    """Packs to before all that a test looks at, so that files are removed and kept."""
+    client = ClientStorage(server.address, wait_timeout=2)
+    try:
+        while True:
+            client.pack(time.time() - 1.5, wait=True)
+            time.sleep(.1)
+    except (ClientDisconnected, StorageError):
+        client.close()
+
+
+def check_with_python(acknowledged):
+    """Opens a copy of the files, as they were left, with Python."""
+    shutil.rmtree('python', ignore_errors=True)
+    os.mkdir('python')
+    shutil.copytree('blobs', 'python/blobs')
+    shutil.copy('Data.fs', 'python')
+    storage = FileStorage('python/Data.fs', blob_dir='python/blobs')
+    for number, done in enumerate(acknowledged):
+        for oid, tid, content in done:
+            if has_revision(storage, oid, tid):
+                assert read_file(storage.loadBlob(oid, tid)) == content
+        if number:
+            oid, last, _content = done[-1]
+            current = storage.getTid(oid)
+            assert current >= last
+            if current != last:  # not acknowledged, but whole
+                content = content_of(number, len(done))
+                assert read_file(storage.loadBlob(oid, current)) == content
+                done.append((oid, current, content))
+    storage.close()
+    fstest.check('python/Data.fs')
+
+
+def has_revision(storage, oid, tid):
+    try:
+        return bool(storage.loadSerial(oid, tid))
+    except POSKeyError:
+        return False
