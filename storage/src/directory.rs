@@ -1,6 +1,9 @@
 //! What the switch of a pack, and blobs, do to directories, one operation at
 //! a time, so that tests can stop or fail it at each.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;

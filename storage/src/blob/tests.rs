@@ -1,5 +1,7 @@
 //! Blobs in a FileStorage: commits, what takes them back, undo, packs.
 
+mod crashes;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

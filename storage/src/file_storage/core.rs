@@ -38,7 +38,7 @@ pub struct FileStorage {
     pub(super) read_only: bool,
     pub(super) quota: Option<u64>,
     pub(super) files: Option<Files>,
-    pub(super) blobs: Option<Arc<BlobDirectory>>,
+    pub(crate) blobs: Option<Arc<BlobDirectory>>,
     pub(super) pack_gc: bool,
     /// Whether records later than the pack time keep what they refer to.
     pub(super) later_references: bool,

@@ -1,14 +1,12 @@
 //! Packs that are killed, or that fail, at every step in the directory.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use super::support::{check_whole, commit, record, store, text_of};
 use crate::Storage;
-use crate::directory::{Directory, Disk};
+use crate::directory::testing::Steps;
 use crate::file_storage::{FileStorage, Options};
 
 /// What a pack does to the directory, in this order.
@@ -23,66 +21,6 @@ const STEPS: [&str; 9] = [
     "sync",
     "remove .pack",
 ];
-
-/// A directory of which each step is counted, and kept as it was before.
-struct Steps {
-    done: AtomicUsize,
-    failing: Option<usize>,
-    images: Option<PathBuf>,
-    names: Mutex<Vec<String>>,
-}
-
-impl Steps {
-    fn step(&self, name: &str, path: &Path) -> io::Result<()> {
-        let number = self.done.fetch_add(1, Ordering::SeqCst);
-        let extension = path
-            .extension()
-            .map(|text| format!(" .{}", text.to_string_lossy()));
-        let shown = match name {
-            "sync" | "rename" => name.to_owned(),
-            _ => format!("{name}{}", extension.unwrap_or_default()),
-        };
-        self.names.lock().unwrap().push(shown);
-        if let Some(images) = &self.images {
-            copy_all(path.parent().unwrap(), &images.join(number.to_string()));
-        }
-        match self.failing == Some(number) {
-            true => Err(io::Error::other("the disk is broken")),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Directory for std::sync::Arc<Steps> {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        self.step("create", path)?;
-        Disk.create(path)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step("remove", path)?;
-        Disk.remove(path)
-    }
-    fn link(&self, path: &Path, name: &Path) -> io::Result<()> {
-        self.step("link", name)?;
-        Disk.link(path, name)
-    }
-    fn rename(&self, path: &Path, over: &Path) -> io::Result<()> {
-        self.step("rename", path)?;
-        Disk.rename(path, over)
-    }
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        self.step("sync", path)?;
-        Disk.sync(path)
-    }
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
 
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
@@ -125,15 +63,10 @@ fn watched(
     directory: &Path,
     failing: Option<usize>,
     images: Option<PathBuf>,
-) -> (FileStorage, std::sync::Arc<Steps>) {
+) -> (FileStorage, Arc<Steps>) {
     let mut storage = fill(&directory.join("Data.fs"));
-    let steps = std::sync::Arc::new(Steps {
-        done: AtomicUsize::new(0),
-        failing,
-        images,
-        names: Mutex::default(),
-    });
-    storage.files.as_mut().unwrap().directory = Box::new(std::sync::Arc::clone(&steps));
+    let steps = Steps::new(directory, failing, images);
+    storage.files.as_mut().unwrap().directory = Box::new(Arc::clone(&steps));
     (storage, steps)
 }
 
@@ -143,7 +76,7 @@ fn killed_at_every_step() {
     let (storage, steps) = watched(directory.path(), None, Some(images.path().to_owned()));
     let (expected, old_size) = (contents(&storage), storage.size());
     storage.pack(150.0, None).unwrap();
-    assert_eq!(*steps.names.lock().unwrap(), STEPS);
+    assert_eq!(steps.names(), STEPS);
     let new_size = storage.size();
     let left = ["Data.fs", "Data.fs.index", "Data.fs.lock", "Data.fs.old"];
     assert_eq!(names(directory.path()), left);
