@@ -12,7 +12,7 @@ from ZODB.scripts import fstest
 from . import random_history
 from .program import fstool
 
-ROUNDS = 30
+ROUNDS = 15
 COMMANDS = [['test'], ['refs'], ['dump'], ['dump', '-v'], ['tail'], ['size'], ['oids'],
             ['index', '--check'], ['index']]
 

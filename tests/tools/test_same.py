@@ -18,7 +18,7 @@ from ZODB.utils import get_pickle_metadata, load_current, p64, u64
 from . import random_history
 from .program import fstool, printed
 
-SEEDS = range(30)
+SEEDS = range(20)
 NOWHERE = 0xdead
 
 

@@ -60,7 +60,9 @@ pub fn exit_code(outcome: Result<Verdict>) -> ExitCode {
             return ExitCode::from(BROKEN_PIPE);
         }
         Failure::Storage(Error::Corrupt { .. }) => {
-            eprintln!("Error: {failure}\n`fstool test` shows all damage");
+            eprintln!(
+                "Error: {failure}\n`fstool test` shows all damage, `fstool recover` copies what is whole"
+            );
         }
         _ => eprintln!("Error: {failure}"),
     }
