@@ -5,8 +5,15 @@ import re
 import shutil
 
 import pytest
+import transaction
+import ZODB
+from BTrees.OOBTree import OOBTree
 from exchange import files, histories
+from persistent.mapping import PersistentMapping
+from persistent.wref import WeakRef
 from ZEO.ClientStorage import ClientStorage
+from ZODB.blob import Blob
+from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileIterator, FileStorage
 from ZODB.FileStorage.fsdump import Dumper, fsdump
 from ZODB.FileStorage.fsoids import Tracer
@@ -37,6 +44,40 @@ def test_history(name):
 def test_random_history(seed):
     random_history.write('Data.fs', seed)
     compare('Data.fs')
+
+
+def test_application():
+    """Objects of an application: trees, blobs, weak references; undone, packed, deleted."""
+    storage = FileStorage('Data.fs', blob_dir='blobs')
+    db = ZODB.DB(storage)
+    with db.transaction() as connection:
+        root = connection.root()
+        root['tree'] = OOBTree({n: PersistentMapping() for n in range(200)})
+        root['blob'] = Blob(b'bytes in a file of their own')
+        root['map'] = PersistentMapping()
+        connection.add(root['map'])
+        root['map']['weak'] = WeakRef(root['tree'])
+    for number in range(5):
+        with db.transaction() as connection:
+            connection.root()['tree'][number]['n'] = number
+    db.undo(db.undoLog(0, 1)[0]['id'])
+    transaction.commit()
+    db.pack()
+    with db.transaction() as connection:
+        gone = connection.root()['tree'][7]
+        gone._p_activate()
+        serial, oid = gone._p_serial, gone._p_oid
+    meta = TransactionMetaData()
+    storage.tpc_begin(meta)
+    storage.deleteObject(oid, serial, meta)
+    storage.tpc_vote(meta)
+    storage.tpc_finish(meta)
+    db.close()
+    assert 'class=ZODB.blob.Blob' in fstool('dump', 'Data.fs').out
+    compare('Data.fs')
+    (dangling,) = fstool('refs', '--json', 'Data.fs', code=1).json['dangling']
+    assert dangling['path'][1]['class'] == 'BTrees.OOBTree.OOBTree'
+    assert dangling['refers_to'][0]['class'] == 'persistent.mapping.PersistentMapping'
 
 
 @pytest.mark.parametrize('name', ['several_undos', 'odd_metadata', 'restored', 'many_revisions'])
