@@ -7,7 +7,7 @@ import transaction
 
 import ZODB
 from BTrees.Length import Length
-from support.configuration import filestorage, mappingstorage, zlibstorage
+from support.configuration import demostorage, filestorage, mappingstorage, zlibstorage
 from support.server import is_python
 from support.wire import Wire
 from zc.zlibstorage import ZlibStorage
@@ -172,16 +172,16 @@ def test_unresolved(serve, encoding):
 
 
 @ours_only
-def test_left_to_clients(serve, encoding):
-    server = serve(encoding=encoding, client_conflict_resolution=True,
-                   storages=filestorage() + mappingstorage('memory'))
+@pytest.mark.parametrize('section', [
+    filestorage(), mappingstorage(), zlibstorage(filestorage()), demostorage(filestorage())])
+def test_left_to_clients(section, serve, encoding):
+    server = serve(encoding=encoding, client_conflict_resolution=True, storages=section)
     with Clients(server.address) as clients:
-        first, second = clients.make(Length())
-        first.change(1)
-        second.change(2)
+        first, second = clients.make(BTrees.OOBTree.OOBTree({'a': LONG}))
+        first['b'], second['c'] = LONG, LONG
         clients.commit_both()
-        assert first() == 3
-    assert status(server)['conflict_classes'] == {'BTrees.Length.Length': {
+        assert list(first) == list(second) == ['a', 'b', 'c']
+    assert status(server)['conflict_classes'] == {'BTrees.OOBTree.OOBTree': {
         'resolved': 0, 'unresolved': 0, 'left-to-client': 1}}
 
 

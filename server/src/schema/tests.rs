@@ -417,9 +417,12 @@ proptest::proptest! {
     /// Whatever is put together out of real sections, keys and values, nothing panics.
     #[test]
     fn no_configuration_panics(sections in proptest::collection::vec(
-        (0..6usize, proptest::collection::vec((0..27usize, 0..24usize), 0..4)), 0..4,
+        (0..9usize, proptest::collection::vec((0..27usize, 0..24usize), 0..4)), 0..4,
     )) {
-        let tags = ["zeo", "filestorage", "mappingstorage x", "runner", "eventlog", "logfile"];
+        let tags = [
+            "zeo", "filestorage", "mappingstorage x", "runner", "eventlog", "logfile",
+            "demostorage", "zlibstorage", "blobstorage y",
+        ];
         let keys = [
             "address", "read-only", "invalidation-queue-size", "invalidation-age",
             "transaction-timeout", "pid-filename", "msgpack", "path", "quota", "create",
@@ -441,6 +444,8 @@ proptest::proptest! {
             let required = match kind {
                 "filestorage" | "logfile" => "path x\n",
                 "runner" => "program x\n",
+                "demostorage" | "zlibstorage" => MAPPING,
+                "blobstorage" => "<demostorage/>\n",
                 _ => "",
             };
             let section = format!("<{tag}>\n{required}{lines}</{kind}>\n");

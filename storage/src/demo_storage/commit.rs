@@ -15,6 +15,15 @@ pub(super) fn prepare(
     ops: &mut dyn Iterator<Item = Result<Op>>,
     on_conflict: OnConflict,
 ) -> Result<Vote> {
+    let base = demo.base.last_tid();
+    if let Some(tid) = meta.tid
+        && tid <= base
+    {
+        let what = format!("it is not later than the last one of the base, {base}");
+        return Err(Error::Value(format!(
+            "transaction {tid} can't be added: {what}"
+        )));
+    }
     let mut voting = Voting {
         demo,
         conflicts: Conflicts::new(on_conflict),

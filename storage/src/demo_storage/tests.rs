@@ -89,8 +89,10 @@ fn the_base_stays_as_it_is() {
 }
 
 #[test]
-fn serials_of_the_base_are_checked() {
+fn tids_and_serials_of_the_base_are_checked() {
     let demo = over(base());
+    let early = commit(&demo, 20, &[store(1, 20, "early")]);
+    assert!(matches!(early, Err(Error::Value(_))), "{early:?}");
     let check = |serial| {
         [Op::Check {
             oid: oid(1),
