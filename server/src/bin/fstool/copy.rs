@@ -25,7 +25,7 @@ const OVERHEAD: u64 = 42;
 ///
 /// Each storage is a Data.fs, or a configuration file with a storage section (or several: say
 /// FILE#NAME), which may be that of a server. So a copy compresses when the destination is a
-/// <zlibstorage>, and moves blobs to another layout. Transactions keep their tids, texts, status
+/// `<zlibstorage>`, and moves blobs to another layout. Transactions keep their tids, texts, status
 /// and records, deletions and undone changes among them.
 ///
 /// The source is only read, and may be in use by a server: all is copied that was there when this
