@@ -20,7 +20,7 @@ CONFIGURATION = """\
 </zeo>
 <filestorage 1>
   path {directory}/Data.fs
-</filestorage>
+{blobs}</filestorage>
 <eventlog>
   level info
   <logfile>
@@ -38,7 +38,7 @@ class Server:
     """A server on a data file in a directory of its own. The configuration is
     the same for every implementation."""
 
-    def __init__(self, program, directory, msgpack):
+    def __init__(self, program, directory, msgpack, blobs=False):
         self.program, self.directory = program, directory
         self.process = None
         with socket.socket() as s:
@@ -48,7 +48,8 @@ class Server:
         self.configuration = os.path.join(directory, 'zeo.conf')
         with open(self.configuration, 'w') as f:
             f.write(CONFIGURATION.format(port=self.port, directory=directory,
-                                         msgpack=str(msgpack).lower()))
+                                         msgpack=str(msgpack).lower(),
+                                         blobs=f'  blob-dir {directory}/blobs\n' if blobs else ''))
 
     @property
     def data(self):

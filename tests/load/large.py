@@ -1,4 +1,4 @@
-"""What is measured on files of a million objects: starts and packs."""
+"""What is measured on files of a million objects, starts and packs; and blobs."""
 import os
 import pathlib
 import shutil
@@ -12,6 +12,15 @@ MANY = 1_000_000
 PACK_CLIENTS = ('--clients', 4, '--pace', 50, '--writers', 2, '--writer-pace', 25)
 # The objects that a pack keeps.
 REACHABLE = ('--first', 0, '--step', 2)
+
+BLOB_SIZE = 8 << 20
+# phase: what zeo-load does, and how many clients
+BLOBS = {
+    'blob uploads 1': ('uploads', 1),
+    'blob uploads 4': ('uploads', 4),
+    'blob downloads 1': ('downloads', 1),
+    'blob downloads 4': ('downloads', 4),
+}
 
 
 def measure_starts(bench):
@@ -71,9 +80,24 @@ def _pack(bench, server, objects):
     return {**report, 'resident': resident, 'peak': server.peak()}
 
 
-def _server(bench, program, name):
+def measure_blobs(bench):
+    """Blobs of 8 MiB sent and received, each round by a server of its own."""
+    for number in range(2 if bench.options.quick else 3):
+        for program in bench.in_turns(number):
+            print(f'blobs {number + 1}: {program}', file=sys.stderr, flush=True)
+            server = _server(bench, program, 'blobs', blobs=True)
+            server.start()
+            for phase, (work, clients) in BLOBS.items():
+                bench.note(phase, 'blobs', program, lambda: bench.load.run(
+                    work, '--clients', clients, '--size', BLOB_SIZE,
+                    '--seconds', bench.options.seconds, server=server), server)
+            server.stop()
+            shutil.rmtree(server.directory)
+
+
+def _server(bench, program, name, **options):
     server = Server(bench.options.programs[program],
-                    os.path.join(bench.directory, f'{name}-{program}'), msgpack=True)
+                    os.path.join(bench.directory, f'{name}-{program}'), msgpack=True, **options)
     bench.servers.append(server)
     return server
 

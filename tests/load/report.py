@@ -2,7 +2,7 @@
 import os
 import platform
 
-from large import MANY, pack_objects
+from large import BLOBS, MANY, pack_objects
 from measure import FLOORS, PROGRAMS
 
 # (what, phase, group, figure, unit, reach): `reach` is ours over Python's, a
@@ -44,7 +44,7 @@ def show_all(bench, seconds):
     for encoding in options.encodings:
         rows = [*ratio_rows(bench, encoding), *memory_rows(bench, encoding)]
         if encoding == options.encodings[0]:
-            rows += [*start_rows(bench), *pack_rows(bench)]
+            rows += [*start_rows(bench), *pack_rows(bench), *blob_rows(bench)]
         print(f'\n{encoding}\n')
         head = ['work', 'other' if options.against else 'Python', 'rzeo', 'ratio', 'reach', '', 'floor']
         rows = [head, *(row for row in rows if any(row[1:4]))]
@@ -113,6 +113,15 @@ def pack_rows(bench):
     for group in 'commits', 'loads':
         longest = [value and value / 1000 for value in figures(group, 'max_us')]
         yield row(f'  longest delay of {group} meanwhile', 'ms', *longest, 0.1, False, None)
+
+
+def blob_rows(bench):
+    """Of blobs: contents a second."""
+    for phase, (work, clients) in BLOBS.items():
+        rates = [bench.median(phase, 'blobs', program, work, 'bytes_per_second') for program in PROGRAMS]
+        rates = [rate and rate / (1 << 20) for rate in rates]
+        what = f'{work} of blobs of 8 MiB, {clients} client{"s" if clients > 1 else ""}'
+        yield row(what, 'MiB/s', *rates, None, True, None)
 
 
 def row(what, unit, python, ours, reach, least, floor):

@@ -16,6 +16,7 @@ use floor::Sizes;
 use make_fs::Links;
 use workloads::{Objects, Paced, Shape, Target};
 
+mod blobs;
 mod check;
 mod connection;
 mod drive;
@@ -156,6 +157,18 @@ enum Work {
         #[arg(long, default_value_t = 1000)]
         size: usize,
     },
+    /// Commit blobs.
+    Uploads {
+        /// Bytes of a blob.
+        #[arg(long, default_value_t = 8 << 20)]
+        size: usize,
+    },
+    /// Receive a blob again and again.
+    Downloads {
+        /// Bytes of the blob.
+        #[arg(long, default_value_t = 8 << 20)]
+        size: usize,
+    },
     /// Connect, register and close.
     Connects,
     /// Hold idle clients open until standard input ends.
@@ -284,6 +297,8 @@ fn work(options: &Options) -> Result<Value> {
             workloads::mixed(target, run, readers, writers, objects, shape, pack)
         }
         Work::Listeners { size } => listeners::listeners(target, run, clients, size),
+        Work::Uploads { size } => blobs::uploads(target, run, clients, size),
+        Work::Downloads { size } => blobs::downloads(target, run, clients, size),
         Work::Connects => workloads::connects(target, run, clients),
         Work::Idle => workloads::idle(target, clients),
         Work::Check { objects, size } => check::check(target, time, clients, objects, size),

@@ -121,9 +121,38 @@ impl Committer {
         stores: &[Store<'_>],
         notice: Notice<'_>,
     ) -> Result<()> {
+        let mut out = Vec::new();
+        let id = self.begin(to, &mut out)?;
+        for &(oid, serial, data) in stores {
+            let args = vec![oid.into(), serial.into(), Value::bytes(data), id.clone()];
+            to.encode_async(&mut out, "storea", &Value::Tuple(args))?;
+        }
+        Self::send_vote(to, out, id, notice)
+    }
+
+    /// Begins a transaction, stores a new blob with this record, of which
+    /// `content` has all calls of `storeBlobStart` and `storeBlobChunk`, and
+    /// votes.
+    pub fn vote_blob(
+        &mut self,
+        to: &mut Connection,
+        (oid, serial, data): Store<'_>,
+        content: &[u8],
+        notice: Notice<'_>,
+    ) -> Result<()> {
+        let mut out = Vec::new();
+        let id = self.begin(to, &mut out)?;
+        to.send(&out)?;
+        to.send(content)?;
+        out.clear();
+        let args = vec![oid.into(), serial.into(), Value::bytes(data), id.clone()];
+        to.encode_async(&mut out, "storeBlobEnd", &Value::Tuple(args))?;
+        Self::send_vote(to, out, id, notice)
+    }
+
+    fn begin(&mut self, to: &Connection, out: &mut Vec<u8>) -> Result<Value<'static>> {
         self.transaction = (self.transaction + 64) % (1 << 40);
         let id = Value::Int(0x7F00_0000_0000 + self.transaction);
-        let mut out = Vec::new();
         let (user, text) = (Value::bytes(b""), Value::bytes(b"load"));
         let begin = vec![
             id.clone(),
@@ -133,11 +162,16 @@ impl Committer {
             Value::None,
             Value::str(" "),
         ];
-        to.encode_async(&mut out, "tpc_begin", &Value::Tuple(begin))?;
-        for &(oid, serial, data) in stores {
-            let args = vec![oid.into(), serial.into(), Value::bytes(data), id.clone()];
-            to.encode_async(&mut out, "storea", &Value::Tuple(args))?;
-        }
+        to.encode_async(out, "tpc_begin", &Value::Tuple(begin))?;
+        Ok(id)
+    }
+
+    fn send_vote(
+        to: &mut Connection,
+        mut out: Vec<u8>,
+        id: Value<'_>,
+        notice: Notice<'_>,
+    ) -> Result<()> {
         let vote = to.encode_call(&mut out, "vote", &Value::Tuple(vec![id]))?;
         to.send(&out)?;
         let resolved = to.reply("vote", vote, notice)?;

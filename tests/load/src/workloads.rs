@@ -23,7 +23,8 @@ pub struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn open(&self) -> Result<Connection> {
+    /// A registered connection.
+    pub fn open(&self) -> Result<Connection> {
         Connection::open(self.address, self.storage).map(|(connection, _)| connection)
     }
 }
