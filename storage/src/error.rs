@@ -144,6 +144,32 @@ pub struct Conflict {
 }
 
 impl Error {
+    /// The same error, which names the object that could not be read if it is
+    /// about the file.
+    pub(crate) fn of_object(self, oid: Oid) -> Self {
+        match self {
+            Self::Corrupt {
+                file,
+                position,
+                what,
+            } => Self::Corrupt {
+                file,
+                position,
+                what: format!("{what} (reading object {oid})"),
+            },
+            Self::Io {
+                doing,
+                file,
+                source,
+            } => Self::Io {
+                doing,
+                file,
+                source: io::Error::new(source.kind(), format!("{source} (object {oid})")),
+            },
+            other => other,
+        }
+    }
+
     /// True when the transaction, not the storage, is at fault, and doing it
     /// again may succeed.
     pub fn is_conflict(&self) -> bool {

@@ -209,18 +209,20 @@ impl Storage for FileStorage {
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
         load::load_before(&self.generation.load(), oid, before)
+            .map_err(|error| error.of_object(oid))
     }
 
     fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
         load::load_serial(&self.generation.load(), oid, serial)
+            .map_err(|error| error.of_object(oid))
     }
 
     fn get_tid(&self, oid: Oid) -> Result<Tid> {
-        load::get_tid(&self.generation.load(), oid)
+        load::get_tid(&self.generation.load(), oid).map_err(|error| error.of_object(oid))
     }
 
     fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
-        history::history(&self.generation(), oid, size)
+        history::history(&self.generation(), oid, size).map_err(|error| error.of_object(oid))
     }
 
     fn undo_log(

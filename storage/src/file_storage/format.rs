@@ -11,6 +11,8 @@
 //!              the record that holds the data, 0 when the object is gone
 //! ```
 
+use std::io;
+
 use byteorder::{BE, ByteOrder};
 use zeo_proto::{Oid, Tid};
 
@@ -292,7 +294,7 @@ impl Reader<'_> {
             .map_err(|source| Error::Io {
                 doing: "reading",
                 file: self.backend.path().to_owned(),
-                source,
+                source: io::Error::new(source.kind(), format!("{source}, at {position}")),
             })
     }
 

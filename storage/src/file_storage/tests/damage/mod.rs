@@ -4,196 +4,31 @@
 //! `RZEO_DAMAGE_CASES` (how many of each) and `RZEO_DAMAGE_SEED` (the first)
 //! make longer runs: `scripts/damage`.
 
+mod history;
+
 use std::fs;
+use std::io;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use fastrand::Rng;
 use zeo_proto::Tid;
 
-use super::support::{listening, oid, prepare, tid};
+use self::history::{
+    History, OBJECTS, TRANSACTIONS, all_answers, answer, commit, contents, damage, questions,
+};
+use super::support::{listening, oid};
 use crate::backend::{Backend, MemoryBackend};
 use crate::file_storage::format::FIRST;
 use crate::file_storage::{FileStorage, Options, index_file};
-use crate::storage::{Commit, Op};
-use crate::{Error, Result, Storage};
+use crate::storage::Op;
+use crate::{Error, Storage};
 
 /// Cases of each kind, unless the environment says otherwise.
 const CASES: u64 = 120;
-const OBJECTS: u64 = 10;
-const TRANSACTIONS: u64 = 40;
 /// An object that no history has.
 const NEW: u64 = 1000;
-
-/// What a load answers: serial, data and the next serial, or an error.
-type Answer = std::result::Result<Option<(Tid, Vec<u8>, Option<Tid>)>, String>;
-
-/// A file, and what is to be read from it.
-struct History {
-    bytes: Vec<u8>,
-    /// Where the transactions begin, and the end.
-    borders: Vec<usize>,
-    /// The answers at each border.
-    answers: Vec<Vec<Answer>>,
-    /// What of the file each of the last answers comes from.
-    sources: Vec<Vec<Range<usize>>>,
-    index: Vec<u8>,
-}
-
-impl History {
-    /// Random changes to a few objects, undone now and then.
-    fn new(seed: u64) -> Self {
-        let mut random = Rng::with_seed(seed);
-        let backend = Arc::new(MemoryBackend::default());
-        let storage = FileStorage::over(backend.clone(), "memory", &Options::default()).unwrap();
-        let (mut borders, mut answers) = (Vec::new(), Vec::new());
-        for number in 1..=TRANSACTIONS {
-            borders.push(storage.size() as usize);
-            answers.push(all_answers(&storage));
-            // The first creates all objects.
-            let undone = tid(random.u64(2..number.max(3)));
-            let undo = vec![Op::Undo { tid: undone }];
-            if random.u8(..4) > 0 || commit(&storage, number, undo).is_err() {
-                commit(&storage, number, changes(&storage, &mut random)).unwrap();
-            }
-        }
-        borders.push(storage.size() as usize);
-        answers.push(all_answers(&storage));
-        let (end, mut index) = (storage.size(), Vec::new());
-        index_file::write(&mut index, &storage.generation(), end, |why| {
-            panic!("{why}")
-        })
-        .unwrap();
-        Self {
-            bytes: contents(&backend),
-            borders,
-            answers,
-            sources: questions().map(|at| sources(&storage, at)).collect(),
-            index,
-        }
-    }
-
-    /// The answers of the whole file.
-    fn last(&self) -> &[Answer] {
-        self.answers.last().unwrap()
-    }
-
-    /// Which transactions differ.
-    fn damaged(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        let borders = self.borders.windows(2).map(|pair| pair[0]..pair[1]);
-        let differs = |at: &Range<usize>| bytes.get(at.clone()) != self.bytes.get(at.clone());
-        borders.filter(differs).collect()
-    }
-
-    /// True when a transaction has lost its seal and also that it had one:
-    /// the `}.` before it. If the rest still looks like one, nothing tells.
-    fn hides_damage(&self, bytes: &[u8]) -> bool {
-        let mut whole = self
-            .damaged(bytes)
-            .into_iter()
-            .filter(|at| at.end <= bytes.len());
-        whole.any(|at| bytes[at.start + 23..at.start + 25] != *b"}.")
-    }
-}
-
-/// Stores of random objects; each refers to others, so that a pack reads it.
-fn changes(storage: &FileStorage, random: &mut Rng) -> Vec<Op> {
-    let mut numbers: Vec<u64> = (0..OBJECTS).collect();
-    random.shuffle(&mut numbers);
-    numbers.truncate(random.usize(1..5));
-    if storage.is_empty() {
-        numbers = (0..OBJECTS).collect();
-    }
-    let store = |number: u64| {
-        let length = random.usize(..if number == 3 { 6000 } else { 90 });
-        let mut data = b"\x80\x03ca\nC\nq\x00.\x80\x03(B".to_vec();
-        data.extend((length as u32).to_le_bytes());
-        data.extend((0..length).map(|_| random.u8(..)));
-        for _ in 0..random.usize(..4) {
-            data.extend(b"C\x08");
-            data.extend(random.u64(..OBJECTS).to_be_bytes());
-            data.push(b'Q');
-        }
-        data.extend(b"t.");
-        let serial = storage.get_tid(oid(number)).unwrap_or_default();
-        let oid = oid(number);
-        Op::Store { oid, serial, data }
-    };
-    numbers.into_iter().map(store).collect()
-}
-
-fn commit(storage: &FileStorage, number: u64, ops: Vec<Op>) -> Result<()> {
-    let prepared = prepare(storage, ops)?;
-    let tid = tid(number);
-    let mut batch = [Commit { tid, prepared }];
-    storage.append(&mut batch)?;
-    storage.publish(&batch[0]);
-    Ok(())
-}
-
-/// What is asked: each object before each transaction, and now.
-fn questions() -> impl Iterator<Item = (u64, Tid)> {
-    let before = (1..=TRANSACTIONS).map(tid).chain([Tid::MAX]);
-    before.flat_map(|before| (0..OBJECTS).map(move |number| (number, before)))
-}
-
-fn all_answers(storage: &FileStorage) -> Vec<Answer> {
-    questions().map(|at| answer(storage, at)).collect()
-}
-
-fn answer(storage: &FileStorage, (number, before): (u64, Tid)) -> Answer {
-    let found = storage.load_before(oid(number), before);
-    let found = found.map_err(|error| error.to_string())?;
-    Ok(found.map(|found| (found.serial, found.data.to_vec(), found.next)))
-}
-
-/// The bytes of the records that are read for an answer.
-fn sources(storage: &FileStorage, (number, before): (u64, Tid)) -> Vec<Range<usize>> {
-    let generation = storage.generation();
-    let (mut position, mut found) = (generation.index.get(oid(number)).unwrap_or(0), Vec::new());
-    let mut is_older = false;
-    while position != 0 {
-        let header = generation.reader().data_header(position, None).unwrap();
-        let end = position + header.record_len();
-        found.push(position as usize..end as usize);
-        is_older |= header.tid < before;
-        position = if is_older { header.back } else { header.prev };
-    }
-    found
-}
-
-fn contents(backend: &MemoryBackend) -> Vec<u8> {
-    let mut bytes = vec![0; backend.len().unwrap() as usize];
-    backend.read_at(&mut bytes, 0).unwrap();
-    bytes
-}
-
-/// One or two accidents: changed bits, blocks of zeros, of anything, or in
-/// one another's place, and ends that are gone.
-fn damage(mut bytes: Vec<u8>, random: &mut Rng) -> Vec<u8> {
-    for _ in 0..random.usize(1..3) {
-        let size = *random.choice(&[1, 16, 64, 512, 4096]).unwrap();
-        let size = size.min(bytes.len() / 2);
-        if size == 0 {
-            continue;
-        }
-        let block = random.usize(..bytes.len() / size) * size;
-        let block = block..block + size;
-        match random.u8(..6) {
-            0 | 1 => bytes[block.start] ^= 1 << random.u8(..8),
-            2 => bytes[block].fill(0),
-            3 => random.fill(&mut bytes[block]),
-            4 => bytes.truncate(block.start + random.usize(..size)),
-            _ => {
-                let other = random.usize(..bytes.len() / size) * size;
-                let moved = bytes[block.clone()].to_vec();
-                bytes.copy_within(other..other + size, block.start);
-                bytes[other..other + size].copy_from_slice(&moved);
-            }
-        }
-    }
-    bytes
-}
 
 /// Runs a test on cases that depend on their number only; a failure shows the
 /// number.
@@ -331,6 +166,7 @@ fn damage_to_an_open_file_stays_where_it_is() {
                     *served += 1;
                 } else if let Err(error) = answer {
                     let named = error.starts_with("memory is damaged at position ");
+                    let named = named && error.contains(&format!("object {}", oid(question.0)));
                     assert!(named || error.starts_with("there is no object"), "{error}");
                     *failed += 1;
                 }
@@ -363,6 +199,91 @@ fn damage_to_an_open_file_stays_where_it_is() {
         failed > 1000 && served > 1000,
         "{failed} failed, {served} served"
     );
+}
+
+/// A disk of which a part can't be read.
+#[derive(Default)]
+struct BadDisk {
+    inner: MemoryBackend,
+    bad: Mutex<Range<u64>>,
+}
+
+impl Backend for BadDisk {
+    fn path(&self) -> &Path {
+        Path::new("bad")
+    }
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let (bad, end) = (self.bad.lock().unwrap(), position + buffer.len() as u64);
+        if bad.start < end && position < bad.end {
+            return Err(io::Error::other("the disk is worn"));
+        }
+        self.inner.read_at(buffer, position)
+    }
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.inner.write_all_at(bytes, position)
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.inner.truncate(length)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn reserve(&self, _start: u64, _end: u64) -> io::Result<()> {
+        Ok(())
+    }
+    fn sibling(&self) -> Option<Arc<dyn Backend>> {
+        self.inner.sibling()
+    }
+}
+
+/// The disk refuses a part of the file: its objects fail, with position and
+/// oid; others are served, and commits go on.
+#[test]
+fn a_part_that_cannot_be_read() {
+    let history = History::new(1);
+    let backend = Arc::new(BadDisk::default());
+    backend.write_all_at(&history.bytes, 0).unwrap();
+    let storage = FileStorage::over(backend.clone(), "bad", &Options::default()).unwrap();
+    let middle = history.bytes.len() as u64 / 2;
+    *backend.bad.lock().unwrap() = middle..middle + 4096;
+    let (mut served, mut failed) = (0, 0);
+    for (question, expected) in questions().zip(history.last()) {
+        let found = answer(&storage, question);
+        match &found {
+            Err(error) if error.starts_with("reading bad: the disk is worn, at ") => {
+                assert!(
+                    error.ends_with(&format!("(object {})", oid(question.0))),
+                    "{error}"
+                );
+                failed += 1;
+            }
+            _ => {
+                assert!(found == *expected, "{question:?}: {found:?}");
+                served += 1;
+            }
+        }
+    }
+    assert!(
+        served > 50 && failed > 50,
+        "{served} served, {failed} failed"
+    );
+    let error = storage.pack(1e9, None).unwrap_err().to_string();
+    assert!(
+        error.starts_with("reading bad: the disk is worn, at "),
+        "{error}"
+    );
+    let serial = Tid::ZERO;
+    let (oid, data) = (oid(NEW), b"\x80\x03ca\nC\nq\x00.\x80\x03N.".to_vec());
+    commit(
+        &storage,
+        TRANSACTIONS + 1,
+        vec![Op::Store { oid, serial, data }],
+    )
+    .unwrap();
+    assert!(storage.load_before(oid, Tid::MAX).unwrap().is_some());
 }
 
 /// Whatever else reads the file; it may fail, but not panic.
