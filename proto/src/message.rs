@@ -243,7 +243,7 @@ impl<'a> Args<'a> {
             "storea" => Call::Store {
                 oid: self.oid()?,
                 serial: self.serial()?,
-                data: self.bytes()?,
+                data: self.record()?,
                 id: self.any(),
             },
             "checkCurrentSerialInTransaction" => Call::CheckSerial {
@@ -283,18 +283,16 @@ impl<'a> Args<'a> {
             "storeBlobChunk" => Call::StoreBlobChunk {
                 chunk: self.bytes()?,
             },
-            // Python looks at the record at the vote only, and a program that
-            // never votes (one of upstream's tests) may send text.
             "storeBlobEnd" => Call::StoreBlobEnd {
                 oid: self.oid()?,
                 serial: self.serial()?,
-                data: self.bytes_or_text()?,
+                data: self.record()?,
                 id: self.any(),
             },
             "storeBlobShared" => Call::StoreBlobShared {
                 oid: self.oid()?,
                 serial: self.serial()?,
-                data: self.bytes()?,
+                data: self.record()?,
                 name: self.text()?,
                 id: self.any(),
             },

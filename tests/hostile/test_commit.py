@@ -47,6 +47,18 @@ def test_vote_finish_and_abort_without_their_transaction(target, begun):
         assert client.load(OID)[0] == record('kept')
 
 
+def test_records_of_text(target):
+    """They are taken, and fail at the vote. As Python's."""
+    client = target.hostile()
+    client.begin()
+    client.store(OID, 'text')
+    assert client.attempt('vote', TXN)[0] == 'error'
+    client.begin()
+    client.store(OID, 'text')
+    client.call('tpc_abort', TXN)
+    assert client.is_alive()
+
+
 def test_finish_without_vote(target):
     """AssertionError, and the transaction is kept. As Python's."""
     client = target.hostile()
