@@ -12,7 +12,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import p64, z64
 
 from exchange.test_blobs import BLOB
-from operate.test_disk import small_disk  # noqa: F401
+from operate.test_disk import finish, small_disk  # noqa: F401
 
 MB = 1 << 20
 OID = p64(1)
@@ -26,12 +26,7 @@ def commit(client, fill, serial=z64):
     txn = TransactionMetaData()
     client.tpc_begin(txn)
     client.storeBlob(OID, serial, BLOB, path, '', txn)
-    try:
-        client.tpc_vote(txn)
-    except ServerException:
-        client.tpc_abort(txn)
-        raise
-    return client.tpc_finish(txn)
+    return finish(client, txn)
 
 
 def test_a_large_blob(serve, encoding):

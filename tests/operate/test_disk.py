@@ -35,6 +35,11 @@ def commit(client, number, serial=z64, record=RECORD):
     txn = TransactionMetaData()
     client.tpc_begin(txn)
     client.store(p64(number), serial, record, '', txn)
+    return finish(client, txn)
+
+
+def finish(client, txn):
+    """Votes and finishes, or aborts; returns the tid."""
     try:
         client.tpc_vote(txn)
     except ServerException:

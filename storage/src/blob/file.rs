@@ -29,11 +29,15 @@ impl BlobFile {
     pub(super) fn placed(&self) {
         self.placed.store(true, Ordering::Release);
     }
+
+    pub(super) fn is_placed(&self) -> bool {
+        self.placed.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for BlobFile {
     fn drop(&mut self) {
-        if !self.placed.load(Ordering::Acquire) {
+        if !self.is_placed() {
             // What can't be removed is removed at the next start.
             let _ = std::fs::remove_file(&self.path);
         }

@@ -76,7 +76,7 @@ impl Staged {
         self.directory.path_of(self.oid, self.serial.unwrap_or(tid))
     }
 
-    /// Gives the file its name, as part of transaction `tid`, durably.
+    /// Gives the file its name, as part of transaction `tid`.
     pub fn place(&self, tid: Tid) -> Result<()> {
         let target = self.target(tid);
         let placed = self.rename(&target);
@@ -96,12 +96,22 @@ impl Staged {
             result => result?,
         }
         self.file.placed();
-        directory.disk.sync(target)
+        Ok(())
     }
 
-    /// Takes the file away again: the transaction was not written.
+    /// Makes its name durable.
+    pub fn sync(&self, tid: Tid) -> Result<()> {
+        let target = self.target(tid);
+        let synced = self.directory.disk.sync(&target);
+        synced.map_err(failed("moving a blob to", &target))
+    }
+
+    /// Takes the file away again, if it is there: the transaction was not
+    /// written.
     pub fn take_back(&self, tid: Tid) {
-        // It would be there without a record, which does no harm.
-        let _ = self.directory.disk.remove(&self.target(tid));
+        if self.file.is_placed() {
+            // It would be there without a record, which does no harm.
+            let _ = self.directory.disk.remove(&self.target(tid));
+        }
     }
 }

@@ -106,15 +106,17 @@ impl FileStorage {
     }
 }
 
-/// Gives the files of all blobs their names: before the records are there that
-/// speak of them.
+/// Gives the files of all blobs their names, durably: before the records are
+/// there that speak of them. The first sync mostly covers the others.
 fn place_blobs(batch: &[Commit]) -> Result<()> {
-    for commit in batch {
-        for blob in &commit.prepared.blobs {
-            blob.place(commit.tid)?;
-        }
-    }
-    Ok(())
+    let blobs = || {
+        batch.iter().flat_map(|commit| {
+            let blobs = &commit.prepared.blobs;
+            blobs.iter().map(|blob| (blob, commit.tid))
+        })
+    };
+    blobs().try_for_each(|(blob, tid)| blob.place(tid))?;
+    blobs().try_for_each(|(blob, tid)| blob.sync(tid))
 }
 
 /// Writes the batch, durably unless less than `sync_every` is to be synced;

@@ -127,6 +127,27 @@ fn commits_failing_at_every_step() {
     }
 }
 
+/// Of several blobs, those that have their names lose them again.
+#[test]
+fn a_commit_failing_at_its_second_blob() {
+    let renames = 2 * 8;
+    for failing in renames..renames + 4 {
+        let (place, first, steps) = watched(true, Some(failing), None);
+        let other = Oid::new(0x12b);
+        let mut ops = place.store(first, NEW).to_vec();
+        let [mut store, mut blob] = place.store(Tid::ZERO, "another");
+        if let (Op::Store { oid: record, .. }, Op::Blob { oid: file, .. }) = (&mut store, &mut blob)
+        {
+            (*record, *file) = (other, other);
+        }
+        ops.extend([store, blob]);
+        place.finish(0x20, place.vote(ops).unwrap()).unwrap_err();
+        assert_eq!(steps.names()[renames], "rename");
+        assert_eq!(blob_names(place.blobs().path()), ["0x10.blob"], "{failing}");
+        assert!(place.temporary().is_empty());
+    }
+}
+
 #[test]
 fn undos_failing_at_every_step() {
     let steps = ["remove .tmp", "link .tmp"].into_iter().chain(COMMIT);
