@@ -2,7 +2,7 @@
 import os
 import platform
 
-from large import BLOBS, MANY, pack_objects
+from large import BLOB_SIZE, BLOBS, MANY, pack_objects
 from measure import FLOORS, PROGRAMS
 
 # (what, phase, group, figure, unit, reach): `reach` is ours over Python's, a
@@ -121,7 +121,9 @@ def blob_rows(bench):
         rates = [bench.median(phase, 'blobs', program, work, 'bytes_per_second') for program in PROGRAMS]
         rates = [rate and rate / (1 << 20) for rate in rates]
         what = f'{work} of blobs of 8 MiB, {clients} client{"s" if clients > 1 else ""}'
-        yield row(what, 'MiB/s', *rates, None, True, None)
+        floor = bench.median(phase, 'floor', 'floor', 'sync', 'per_second')
+        floor = floor and floor * BLOB_SIZE / (1 << 20)
+        yield row(what, 'MiB/s', *rates, None, True, floor)
 
 
 def row(what, unit, python, ours, reach, least, floor):

@@ -13,8 +13,8 @@
 //!
 //! An object takes one word, in an [`Index`] of the size of the storage's own
 //! (little more than 8 bytes): it becomes the index of the packed file. While
-//! references are followed, the objects found but not yet read take 8 bytes
-//! each.
+//! references are followed, those found but not yet read stand in lists as
+//! well, up to a 32nd of all in each of two.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,14 @@ const RECORD_PIECE: usize = 1 << 13;
 const REACHABLE: u64 = 1 << 63;
 /// The position is one in the packed file.
 const MOVED: u64 = 1 << 62;
-const POSITION: u64 = MOVED - 1;
+/// The object is reachable, and its record not read yet.
+const WAITING: u64 = 1 << 61;
+const POSITION: u64 = WAITING - 1;
+/// How many objects that are found and not yet read have room in a list, or
+/// one for so many objects; others wait in their words. (Few in tests, so
+/// that some do.)
+const ROOM: usize = if cfg!(test) { 3 } else { 1 << 16 };
+const ROOM_PART: u64 = 32;
 /// How many objects there are between two looks at the watch.
 const LOOK: u64 = 1 << 12;
 
@@ -99,6 +106,9 @@ pub(super) fn find(
     let mut marking = Marking {
         window: Window::new(reader, RECORD_PIECE),
         collect,
+        room: ROOM.max(usize::try_from(reach.words.len() / ROOM_PART).unwrap_or(ROOM)),
+        waiting: 0,
+        looked_to: Oid::ZERO,
         found: 0,
         bytes: 0,
     };
@@ -280,6 +290,12 @@ impl Reach {
 struct Marking<'a> {
     window: Window<'a>,
     collect: Collect,
+    /// The greatest length of a wave.
+    room: usize,
+    /// How many objects wait,
+    waiting: u64,
+    /// and from where on to look for them.
+    looked_to: Oid,
     found: u64,
     /// What their records take, at least.
     bytes: u64,
@@ -311,23 +327,53 @@ impl Marking<'_> {
                     watch.objects("following references", self.found)?;
                 }
             }
+            if next.is_empty() {
+                self.take_waiting(words, &mut next);
+            }
             wave = next;
         }
         Ok(())
     }
 
-    fn reach(&self, words: &Index, oid: Oid, from: Option<u64>, wave: &mut Vec<u64>) -> Result<()> {
+    fn reach(
+        &mut self,
+        words: &Index,
+        oid: Oid,
+        from: Option<u64>,
+        wave: &mut Vec<u64>,
+    ) -> Result<()> {
         match words.get(oid) {
             Some(word) if word & REACHABLE != 0 => {}
-            Some(position) => {
+            Some(position) if wave.len() < self.room => {
                 words.set(oid, position | REACHABLE);
                 wave.push(position);
+            }
+            Some(position) => {
+                words.set(oid, position | REACHABLE | WAITING);
+                self.waiting += 1;
             }
             // It may have been stored after the pack time.
             None if self.collect == Collect::AsOfNow => {}
             None => return Err(self.missing(oid, from)),
         }
         Ok(())
+    }
+
+    /// Takes objects that wait, in the order of oids from where it was left,
+    /// round and round.
+    fn take_waiting(&mut self, words: &Index, wave: &mut Vec<u64>) {
+        while self.waiting > 0 && wave.len() < self.room {
+            let Some((oid, word)) = words.next_from(self.looked_to) else {
+                self.looked_to = Oid::ZERO;
+                continue;
+            };
+            if word & WAITING != 0 {
+                words.set(oid, word & !WAITING);
+                wave.push(word & POSITION);
+                self.waiting -= 1;
+            }
+            self.looked_to = Oid::new(oid.as_u64().wrapping_add(1));
+        }
     }
 
     fn missing(&self, oid: Oid, from: Option<u64>) -> Error {
