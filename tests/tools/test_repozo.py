@@ -7,8 +7,11 @@ import threading
 import time
 
 import pytest
+import transaction
 from support import fstool
 from ZEO.ClientStorage import ClientStorage
+from ZODB.blob import Blob
+from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
 from ZODB.fsIndex import fsIndex
 from ZODB.scripts import repozo
@@ -248,6 +251,139 @@ def test_recovering_over_a_file():
     code, _out, err = fstool.run('repozo', '-R', '-w', '-r', 'R', '-o', 'out.fs')
     assert code == 1 and 'checksum' in err
     assert content('out.fs') == old
+
+
+def blob_files(directory):
+    """The blobs in a directory, by object and transaction, whatever its layout."""
+    found = {}
+    for where, _dirs, names in os.walk(directory):
+        for name in names:
+            if name.endswith('.blob'):
+                oid = os.path.relpath(where, directory).replace('/0x', '')
+                found[int(oid, 16), name] = content(os.path.join(where, name))
+    return found
+
+
+@pytest.fixture
+def blobs():
+    """A database with blobs instead of the file: a function that commits some more, or packs."""
+    os.remove('Data.fs')
+    os.remove('Data.fs.index')
+    db = DB(FileStorage('Data.fs', blob_dir='blobs'))
+    connection, root = db.open(), None
+
+    def change(number, pack=False):
+        root = connection.root()
+        for n in range(number):
+            blob = root[n % 4] = root.get(n % 4) or Blob()
+            with blob.open('w') as f:
+                f.write(os.urandom(3000))
+            root['plain'] = n
+            transaction.commit()
+        if pack:
+            db.pack(time.time())
+    yield change
+    connection.close()
+    db.close()
+
+
+def check_blobs():
+    """All is verified and recovered, with the blobs as they are now."""
+    ours('-V', '-r', 'R')
+    python('-V', '-r', 'R')
+    shutil.rmtree('restored', ignore_errors=True)
+    ours('-R', '-w', '-r', 'R', '-o', 'out.fs', '--blobs', 'restored')
+    assert content('out.fs') == content('Data.fs')
+    assert blob_files('restored') == blob_files('blobs')
+    storage = FileStorage('out.fs', blob_dir='restored')
+    assert storage.blob_dir
+    storage.close()
+
+
+def test_blobs(blobs):
+    """Are backed up with the transactions, also those that Python backed up without."""
+    back_up = ['-B', '-r', 'R', '-f', 'Data.fs', '--blobs', 'blobs']
+    states = {}
+    for step in range(5):
+        blobs(3, pack=step == 3)
+        if step == 1:
+            python('-B', '-r', 'R', '-f', 'Data.fs')
+            code, _out, err = fstool.run('repozo', '-V', '-r', 'R')
+            assert code == 1 and 'without blobs' in err
+            code, _out, err = fstool.run('repozo', '-R', '-r', 'R', '-o', 'x', '--blobs', 'no')
+            assert code == 1 and 'without blobs' in err and not os.path.exists('x')
+            ours(*back_up)   # nothing is new but the blobs
+            assert len(data_files('R')) == 2
+        ours(*back_up)
+        check_blobs()
+        states[data_files('R')[-1][:19]] = content('Data.fs'), blob_files('blobs')
+    for date, (file, files_) in states.items():
+        shutil.rmtree('restored')
+        ours('-R', '-w', '-r', 'R', '-D', date, '-o', 'out.fs', '--blobs', 'restored')
+        assert content('out.fs') == file and blob_files('restored') == files_
+    blobs(0, pack=True)
+    ours(*back_up, '-F', '-k')
+    check_blobs()
+    assert blob_files('R/blobs') == blob_files('blobs')
+
+
+def test_damaged_blobs(blobs):
+    """What is missing or changed is named, in the source as well as in the repository."""
+    blobs(6)
+    paths = sorted(os.path.join(where, name) for where, _dirs, names in os.walk('blobs')
+                   for name in names if name.endswith('.blob'))
+    os.rename(paths[0], 'kept')
+    back_up = ['repozo', '-B', '-r', 'R', '-f', 'Data.fs', '--blobs', 'blobs']
+    code, _out, err = fstool.run(*back_up)
+    assert code == 1 and os.path.basename(paths[0]) in err and 'is missing' in err
+    assert len(data_files('R')) == 1
+    os.rename('kept', paths[0])
+    fstool.check(*back_up, '-F')
+    check_blobs()
+    backed_up = [path.replace('blobs', 'R/blobs', 1) for path in paths]
+    for path, damage in zip(backed_up, [os.remove, change_a_byte, cut_a_byte], strict=False):
+        damage(path)
+    code, _out, err = fstool.run('repozo', '-V', '-r', 'R')
+    assert code == 1
+    for path, what in zip(backed_up, ['missing', 'checksum', '2999 bytes'], strict=False):
+        assert os.path.basename(path) in err and what in err
+    code, _out, err = fstool.run('repozo', '-R', '-w', '-r', 'R', '-o', 'x', '--blobs', 'new')
+    assert code == 1 and not os.path.exists('x')
+    code, _out, err = fstool.run('repozo', '-V', '-Q', '-r', 'R')
+    assert code == 1 and 'checksum' not in err
+
+
+def change_a_byte(path):
+    """Of this name only: the original has the same inode."""
+    data = content(path)
+    os.remove(path)
+    files.write_bytes(path, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def cut_a_byte(path):
+    data = content(path)
+    os.remove(path)
+    files.write_bytes(path, data[:-1])
+
+
+def test_killed_backups_with_blobs(blobs):
+    back_up = 'repozo', '-B', '-r', 'R', '-f', 'Data.fs', '--blobs', 'blobs'
+    random_ = random.Random(2)
+    for round_ in range(8):
+        blobs(4, pack=round_ == 4)
+        process = fstool.start(*back_up)
+        time.sleep(random_.random() * 0.05)
+        process.kill()
+        process.wait()
+        if data_files('R'):
+            fstool.check('repozo', '-R', '-r', 'R', '-o', 'x',
+                         '--blobs', f'restored {round_}')
+        if round_ % 3 == 2:
+            fstool.check(*back_up)
+            check_blobs()
+    fstool.check(*back_up)
+    check_blobs()
+    assert not os.listdir('R/blobs/tmp')
 
 
 def test_wrong_usage():

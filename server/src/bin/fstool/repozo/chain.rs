@@ -16,7 +16,7 @@ pub enum Plan {
     /// Go on behind what is there.
     Incremental(Chain),
     /// Nothing is new.
-    Nothing,
+    Nothing(Chain),
 }
 
 /// A full backup and those since, which hold the file up to `end`.
@@ -73,11 +73,12 @@ pub fn plan(
         repository.save_lines(full, &lines)?;
     }
     let end = lines.last().map_or(0, |line| line.end);
-    if end == source.end {
-        return Ok(Plan::Nothing);
-    }
     let full = full.clone();
-    Ok(Plan::Incremental(Chain { full, lines, end }))
+    let chain = Chain { full, lines, end };
+    Ok(match end == source.end {
+        true => Plan::Nothing(chain),
+        false => Plan::Incremental(chain),
+    })
 }
 
 const CHANGED: &str = "the file changed, possibly because of a pack";

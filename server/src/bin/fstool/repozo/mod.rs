@@ -15,9 +15,11 @@
 //!
 //! A data file gets its name when it is whole and synced, and then its line.
 //! A backup that is killed in between leaves one without a line, and so does
-//! Python's; the next backup adds what is missing.
+//! Python's; the next backup adds what is missing. Blobs lie beside: see
+//! [`blobs`].
 
 mod backup;
+mod blobs;
 mod chain;
 mod content;
 mod recover;
@@ -35,6 +37,11 @@ use crate::outcome::{Result, Verdict};
 /// goes on with what the other wrote. A backup may run beside a server. It holds whole transactions
 /// only, and is on the disk when this ends. One that was killed leaves the repository as it was
 /// before; the next one removes what was begun.
+///
+/// With --blobs, the files of all blobs in the backed-up transactions are in the repository as well,
+/// in blobs/, which ZODB's repozo does not look at; -V checks them, too. Blob files never change:
+/// where that can be, they are second names (hard links) of the originals. Say --blobs each time;
+/// what was backed up without is made up for.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("mode").required(true).args(["backup", "recover", "verify"]))]
 pub struct Arguments {
@@ -74,6 +81,9 @@ pub struct Arguments {
     /// -R: Write to this file, replacing it, and restore its index; by default, to standard output
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// -B: Back up the blobs from this directory, too; -R: restore the blobs to it
+    #[arg(long, value_name = "DIR")]
+    blobs: Option<PathBuf>,
     /// -R: Check sizes and checksums while recovering
     #[arg(short, long)]
     with_verify: bool,

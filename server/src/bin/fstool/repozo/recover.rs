@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use zeo_storage::blob::BlobDirectory;
 use zeo_storage::file_storage::DataFile;
 
 use super::Arguments;
+use super::blobs::{self, Pool};
 use super::content::{Content, Sum};
 use super::repository::{Line, Name, Repository};
 use crate::context::Context;
@@ -30,6 +32,9 @@ pub fn recover(arguments: &Arguments, context: &mut Context) -> Result<Verdict> 
         false => None,
     };
     check_that_all_are_there(&files, lines.as_deref(), arguments.date.as_deref())?;
+    if let Some(directory) = &arguments.blobs {
+        restore_blobs(arguments, &repository, &files, directory, context)?;
+    }
     let mut recovery = Recovery {
         arguments,
         repository: &repository,
@@ -47,6 +52,40 @@ pub fn recover(arguments: &Arguments, context: &mut Context) -> Result<Verdict> 
     }
     arguments.say(&format!("Recovered {} bytes", recovery.size));
     Ok(Verdict::Fine)
+}
+
+/// Restores the blobs of all data files, durably. Others that are in the
+/// directory stay.
+fn restore_blobs(
+    arguments: &Arguments,
+    repository: &Repository,
+    files: &[Name],
+    directory: &Path,
+    context: &Context,
+) -> Result<()> {
+    let mut entries = Vec::new();
+    for name in files {
+        entries.extend(blobs::list(repository, name)?.ok_or_else(|| {
+            let name = name.as_str();
+            Failure::Other(format!("{name} was backed up without blobs"))
+        })?);
+    }
+    let pool = Pool::open_read_only(repository)?;
+    let target = BlobDirectory::open(directory)?;
+    let total = entries.iter().map(|entry| entry.size).sum();
+    let (mut progress, mut done) = (context.progress("restoring blobs", total), 0_u64);
+    for entry in &entries {
+        let path = pool.path_of(entry.oid, entry.tid);
+        if let Some(what) = pool.problem(entry, !arguments.with_verify) {
+            return Err(Failure::Other(what));
+        }
+        blobs::put(&target, &path, &target.path_of(entry.oid, entry.tid), None)?;
+        done = done.saturating_add(entry.size);
+        progress.set(done);
+    }
+    blobs::sync(&target)?;
+    arguments.say(&format!("Restored {} blobs", entries.len()));
+    Ok(())
 }
 
 /// The error that there is no backup.

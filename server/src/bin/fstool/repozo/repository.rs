@@ -238,17 +238,23 @@ impl Repository {
         Err(Failure::Other(what))
     }
 
-    /// Removes what killed backups left: a data file at work, and indexes of
-    /// data files that are not there.
+    /// Removes what killed backups left: a data file at work, and what belongs
+    /// to data files that are not there.
     pub fn clean(&self) -> Result<()> {
         remove(&self.temporary())?;
         let all = self.data_files()?;
         for name in self.file_names()? {
-            let Some((root, "index" | "index.index_tmp" | "index_tmp")) = name.split_once('.')
-            else {
+            let Some((root, extension)) = name.split_once('.') else {
                 continue;
             };
-            if is_time(root, TIME_LEN) && !all.iter().any(|name| name.root() == root) {
+            let is_companion = matches!(
+                extension,
+                "index" | "index.index_tmp" | "blobs" | "blobs_tmp"
+            );
+            if is_companion
+                && is_time(root, TIME_LEN)
+                && !all.iter().any(|name| name.root() == root)
+            {
                 remove(&self.path(&name))?;
             }
         }
@@ -259,6 +265,7 @@ impl Repository {
     pub fn remove(&self, name: &Name) -> Result<()> {
         remove(&self.companion(name, "dat"))?;
         remove(&self.companion(name, "index"))?;
+        remove(&self.companion(name, "blobs"))?;
         remove(&self.path(name.as_str()))
     }
 
@@ -365,7 +372,8 @@ mod tests {
             "2020-01-01-00-00-00.fs",
             "2020-01-01-00-00-00.index",
             "2020-01-02-00-00-00.index",
-            "2020-01-03-00-00-00.index_tmp",
+            "2020-01-03-00-00-00.index.index_tmp",
+            "2020-01-03-00-00-00.blobs",
             "mine.index",
         ]);
         repository.clean().unwrap();

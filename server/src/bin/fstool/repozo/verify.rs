@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Arguments;
+use super::blobs::{self, Pool};
 use super::content::{Content, Sum};
 use super::recover::no_files;
 use super::repository::{Line, Name, Repository};
@@ -40,10 +41,49 @@ pub fn verify(arguments: &Arguments, context: &mut Context) -> Result<Verdict> {
             Err(why) => problems.push(why.to_string()),
         }
     }
+    drop(progress);
+    problems.extend(wrong_blobs(arguments, &repository, &files, context)?);
     for problem in &problems {
-        progress.say(problem);
+        eprintln!("{problem}");
     }
     Ok(Verdict::of(problems.len() as u64))
+}
+
+/// What is wrong with the blobs, if the full backup has some.
+fn wrong_blobs(
+    arguments: &Arguments,
+    repository: &Repository,
+    files: &[Name],
+    context: &Context,
+) -> Result<Vec<String>> {
+    let (mut entries, mut problems) = (Vec::new(), Vec::new());
+    let mut has_some = false;
+    for name in files {
+        match blobs::list(repository, name)? {
+            Some(list) => {
+                has_some = true;
+                entries.extend(list);
+            }
+            None if has_some => {
+                let name = name.as_str();
+                let what = "was backed up without blobs: the next backup with --blobs adds them";
+                problems.push(format!("{name} {what}"));
+            }
+            None => {}
+        }
+    }
+    if entries.is_empty() {
+        return Ok(problems);
+    }
+    let pool = Pool::open_read_only(repository)?;
+    let total = entries.iter().map(|entry| entry.size).sum();
+    let (mut progress, mut done) = (context.progress("verifying blobs", total), 0_u64);
+    for entry in &entries {
+        problems.extend(pool.problem(entry, arguments.quick));
+        done = done.saturating_add(entry.size);
+        progress.set(done);
+    }
+    Ok(problems)
 }
 
 /// What is wrong with the data file at `path`, given what it holds.

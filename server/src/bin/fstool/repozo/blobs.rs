@@ -1,0 +1,305 @@
+//! Blobs beside the data files, in a way that Python's repozo does not see.
+//!
+//! ```text
+//! blobs/     the files of all blobs in the repository, as a blob directory
+//! .blobs     for the data file with its name, a line for each blob of its
+//!            transactions: oid, tid, size, md5
+//! ```
+//!
+//! Blob files never change, and are named by oid and tid: so what is there
+//! need not be copied again. Where that can be, they are second names (hard
+//! links) of the originals. They are on the disk before the `.blobs` file is,
+//! and that before the data file has its name.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use md5::{Digest, Md5};
+use zeo_proto::{Oid, Tid};
+use zeo_storage::blob::BlobDirectory;
+
+use super::repository::{Name, Repository};
+use crate::files::{failed, hex, remove, rename};
+use crate::outcome::{Failure, Result};
+
+/// The extension of the list of blobs.
+const LIST: &str = "blobs";
+/// How much is read at a time.
+const PIECE: usize = 1 << 18;
+
+/// A blob in the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The object.
+    pub oid: Oid,
+    /// The transaction that wrote it.
+    pub tid: Tid,
+    /// The length of the file,
+    pub size: u64,
+    /// and its MD5 in hexadecimal digits.
+    pub sum: String,
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [oid, tid, size, sum] = words[..] else {
+            return None;
+        };
+        Some(Self {
+            oid: Oid::new(u64::from_str_radix(oid, 16).ok()?),
+            tid: Tid::new(u64::from_str_radix(tid, 16).ok()?),
+            size: size.parse().ok()?,
+            sum: sum.to_owned(),
+        })
+    }
+}
+
+/// The blobs of a data file's transactions; `None` when it was backed up
+/// without them.
+pub fn list(repository: &Repository, name: &Name) -> Result<Option<Vec<Entry>>> {
+    let path = repository.companion(name, LIST);
+    let file = match File::open(&path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed("opening", &path))?,
+    };
+    let mut entries = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(failed("reading", &path))?;
+        let entry = Entry::parse(&line).ok_or_else(|| {
+            let what = format!("{}: this is no line about a blob: {line}", path.display());
+            Failure::Other(what)
+        })?;
+        entries.push(entry);
+    }
+    Ok(Some(entries))
+}
+
+/// Writes the list of blobs of a data file, durably.
+pub fn save_list(repository: &Repository, name: &Name, entries: &[Entry]) -> Result<()> {
+    let path = repository.companion(name, LIST);
+    let temporary = repository.companion(name, "blobs_tmp");
+    let write = || {
+        let mut out = BufWriter::new(File::create(&temporary)?);
+        for Entry {
+            oid,
+            tid,
+            size,
+            sum,
+        } in entries
+        {
+            writeln!(out, "{:016x} {tid} {size} {sum}", oid.as_u64())?;
+        }
+        out.into_inner()?.sync_all()
+    };
+    write().map_err(failed("writing", &temporary))?;
+    rename(&temporary, &path)
+}
+
+/// The blob files of a repository.
+pub struct Pool {
+    directory: BlobDirectory,
+}
+
+/// Size and checksum of blobs that are known to be there.
+pub type Known = HashMap<(Oid, Tid), (u64, String)>;
+
+impl Pool {
+    /// Opens it, and makes it if need be.
+    pub fn open(repository: &Repository) -> Result<Self> {
+        let directory = BlobDirectory::open(&repository.path("blobs"))?;
+        Ok(Self { directory })
+    }
+
+    /// Opens it only to read.
+    pub fn open_read_only(repository: &Repository) -> Result<Self> {
+        let directory = BlobDirectory::open_read_only(&repository.path("blobs"))?;
+        Ok(Self { directory })
+    }
+
+    /// Where a blob is, or belongs.
+    pub fn path_of(&self, oid: Oid, tid: Tid) -> PathBuf {
+        self.directory.path_of(oid, tid)
+    }
+
+    /// Adds a file, which is durable after [`Pool::sync`].
+    pub fn add(&self, file: &Path, oid: Oid, tid: Tid, known: &Known) -> Result<Entry> {
+        let target = self.path_of(oid, tid);
+        if let Some((size, sum)) = known.get(&(oid, tid))
+            && std::fs::metadata(&target).is_ok_and(|found| found.len() == *size)
+        {
+            let (size, sum) = (*size, sum.clone());
+            return Ok(Entry {
+                oid,
+                tid,
+                size,
+                sum,
+            });
+        }
+        let (size, sum) = read(file)?;
+        put(&self.directory, file, &target, Some((size, &sum)))?;
+        Ok(Entry {
+            oid,
+            tid,
+            size,
+            sum,
+        })
+    }
+
+    /// Makes durable what was added.
+    pub fn sync(&self) -> Result<()> {
+        sync(&self.directory)
+    }
+
+    /// What is wrong with a blob, if anything is: its checksum only if that
+    /// is not `quick`.
+    pub fn problem(&self, entry: &Entry, quick: bool) -> Option<String> {
+        let path = self.path_of(entry.oid, entry.tid);
+        let found = match quick {
+            true => std::fs::metadata(&path)
+                .map_err(failed("reading", &path))
+                .map(|found| (found.len(), entry.sum.clone())),
+            false => read(&path),
+        };
+        let shown = path.display();
+        match found {
+            Ok((size, _)) if size != entry.size => Some(format!(
+                "{shown} is {size} bytes, should be {} bytes",
+                entry.size
+            )),
+            Ok((_, sum)) if sum != entry.sum => Some(format!(
+                "{shown} has checksum {sum} instead of {}",
+                entry.sum
+            )),
+            Ok(_) => None,
+            Err(_) if !path.exists() => Some(format!("{shown} is missing")),
+            Err(why) => Some(why.to_string()),
+        }
+    }
+
+    /// Removes the files of all blobs that no data file needs any more.
+    pub fn remove_others(&self, needed: &Known) -> Result<()> {
+        let root = self.directory.path();
+        let mut waiting = vec![root.to_owned()];
+        while let Some(directory) = waiting.pop() {
+            let reading = failed("reading the directory", &directory);
+            let below = directory.strip_prefix(root).unwrap_or(&directory);
+            let oid = self.directory.layout().oid_of(below);
+            for entry in std::fs::read_dir(&directory).map_err(&reading)? {
+                let entry = entry.map_err(&reading)?;
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    waiting.push(entry.path());
+                    continue;
+                }
+                let name = entry.file_name();
+                let tid = name.to_str().and_then(zeo_storage::blob::serial_of);
+                if let (Some(oid), Some(tid)) = (oid, tid)
+                    && !needed.contains_key(&(oid, tid))
+                {
+                    remove(&entry.path())?;
+                    // Succeeds when it is empty now.
+                    let _ = std::fs::remove_dir(&directory);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The blobs in the lists of these data files.
+pub fn known(repository: &Repository, names: &[Name]) -> Result<Known> {
+    let mut known = Known::new();
+    for name in names {
+        for entry in list(repository, name)?.unwrap_or_default() {
+            known.insert((entry.oid, entry.tid), (entry.size, entry.sum));
+        }
+    }
+    Ok(known)
+}
+
+/// Puts a blob file where it belongs in a directory, unless it is there.
+/// `content` is what it holds, if that has to be the same.
+pub fn put(
+    directory: &BlobDirectory,
+    file: &Path,
+    target: &Path,
+    content: Option<(u64, &str)>,
+) -> Result<()> {
+    if is_there(file, target, content)? {
+        return Ok(());
+    }
+    let parent = crate::files::directory_of(target);
+    std::fs::create_dir_all(parent).map_err(failed("making the directory", parent))?;
+    let copy = directory.copy_of(file)?;
+    std::fs::rename(copy.path(), target).map_err(failed("renaming to", target))
+}
+
+fn is_there(file: &Path, target: &Path, content: Option<(u64, &str)>) -> Result<bool> {
+    let (Ok(one), Ok(other)) = (std::fs::metadata(file), std::fs::metadata(target)) else {
+        return Ok(false);
+    };
+    if (one.dev(), one.ino()) == (other.dev(), other.ino()) {
+        return Ok(true);
+    }
+    if one.len() != other.len() {
+        return Ok(false);
+    }
+    let (_, sum) = read(target)?;
+    Ok(match content {
+        Some((_, expected)) => sum == expected,
+        None => sum == read(file)?.1,
+    })
+}
+
+/// Makes durable all that was put into a directory: by one call for all.
+pub fn sync(directory: &BlobDirectory) -> Result<()> {
+    let path = directory.path();
+    let synced = File::open(path).and_then(|file| Ok(rustix::fs::syncfs(file)?));
+    synced.map_err(failed("syncing", path))
+}
+
+/// Size and checksum of a file.
+fn read(path: &Path) -> Result<(u64, String)> {
+    let file = File::open(path).map_err(failed("opening", path))?;
+    let mut input = BufReader::with_capacity(PIECE, file);
+    let mut hasher = Md5::new();
+    let mut size = 0_u64;
+    loop {
+        let piece = input.fill_buf().map_err(failed("reading", path))?;
+        if piece.is_empty() {
+            return Ok((size, hex(&hasher.finalize())));
+        }
+        hasher.update(piece);
+        let length = piece.len();
+        size = size.saturating_add(length as u64);
+        input.consume(length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_as_they_were_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let repository = Repository::open(directory.path()).unwrap();
+        let name = Name::new("2020-01-01-00-00-00", true, false);
+        assert_eq!(list(&repository, &name).unwrap(), None);
+        let entry = |oid, tid| Entry {
+            oid: Oid::new(oid),
+            tid: Tid::new(tid),
+            size: 17,
+            sum: "d41d8cd98f00b204e9800998ecf8427e".to_owned(),
+        };
+        for entries in [vec![], vec![entry(1, 2), entry(u64::MAX, u64::MAX)]] {
+            save_list(&repository, &name, &entries).unwrap();
+            assert_eq!(list(&repository, &name).unwrap(), Some(entries));
+        }
+        std::fs::write(repository.companion(&name, LIST), "1 2 3\n").unwrap();
+        assert!(list(&repository, &name).is_err());
+    }
+}
