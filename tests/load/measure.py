@@ -90,11 +90,16 @@ class Bench:
                         os.path.join(self.directory, f'{encoding}-{program}'), encoding == 'msgpack')
         self.servers.append(server)
         copy_data(data, server)
+        return server if self.try_start(server) else None
+
+    def try_start(self, server):
+        """True when the server has started; else that is a failure."""
         try:
             server.start()
-            return server
+            return True
         except (Failed, OSError) as why:
-            self.fail(f'{program}, {encoding}: {why}')
+            self.fail(f'{server.program}: {why}')
+            return False
 
     def note(self, phase, encoding, program, measure, server):
         """Keeps what `measure` reports; a failure is kept, too, and the run goes on."""

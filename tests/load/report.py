@@ -2,7 +2,7 @@
 import os
 import platform
 
-from large import BLOB_SIZE, BLOBS, MANY, pack_objects
+from large import BLOB_SIZE, BLOBS, MANY
 from measure import FLOORS, PROGRAMS
 
 # (what, phase, group, figure, unit, reach): `reach` is ours over Python's, a
@@ -101,13 +101,12 @@ def pack_rows(bench):
         return [bench.median('pack', 'pack', program, group, figure) for program in PROGRAMS]
     python, ours = ([value and value / 1e6 for value in figures('packs', 'max_us')])
     ratio = python / ours if python and ours else None
-    objects = pack_objects(bench.options)
-    yield [f'pack of {objects:,} objects, half garbage', show(python, 's'), show(ours, 's'),
+    yield [f'pack of {MANY:,} objects, half garbage', show(python, 's'), show(ours, 's'),
            f'{ratio:.1f} times' if ratio else '', '>= 10 times', verdict(ratio, 10, True), '']
     peaks = figures(None, 'peak')
     mebibytes = [value and value / (1 << 20) for value in peaks]
     yield row('  peak memory', 'MiB', *mebibytes, 0.25, False, None)
-    each = [peak and (peak - resident) / objects
+    each = [peak and (peak - resident) / MANY
             for peak, resident in zip(peaks, figures(None, 'resident'))]
     yield row('  peak beside what was resident, an object', 'bytes', *each, None, False, None)
     for group in 'commits', 'loads':
