@@ -76,7 +76,7 @@ impl Stats {
             0 => Value::None,
             bits => Value::Float(f64::from_bits(bits)),
         };
-        vec![
+        let mut status = vec![
             ("connections", count(&self.connections)),
             ("loads", count(&self.loads)),
             ("stores", count(&self.stores)),
@@ -86,12 +86,17 @@ impl Stats {
             ("lock_time", lock_time),
             ("conflicts", count(&self.conflicts)),
             ("conflicts_resolved", count(&self.conflicts_resolved)),
-            ("conflict_classes", self.conflict_classes.status()),
             ("start", Value::Str(self.start.clone().into())),
             ("waiting", count(&self.waiting)),
             ("timeout-thread-is-alive", Value::Bool(true)),
             ("last-transaction", Value::Str(last.to_string().into())),
-        ]
+        ];
+        // Until there are any, all is as Python's server tells it.
+        let classes = self.conflict_classes.status();
+        if !matches!(&classes, Value::Dict(counts) if counts.is_empty()) {
+            status.push(("conflict_classes", classes));
+        }
+        status
     }
 }
 
