@@ -341,7 +341,7 @@ pub trait Storage: Send + Sync {
         on_conflict: OnConflict,
     ) -> Result<Vote>;
     /// Step 2. On an error nothing of the batch is in the file, and the
-    /// storage is latched.
+    /// storage is latched, unless the file of a blob could not be given its name.
     fn append(&self, batch: &mut [Commit]) -> Result<()>;
     /// Step 3, for each of the batch in order.
     fn publish(&self, commit: &Commit);

@@ -77,6 +77,54 @@ def test_a_blob_on_a_full_disk(serve, small_disk):  # noqa: F811
     reader.close()
 
 
+def test_uploads_on_another_disk(serve, small_disk):  # noqa: F811
+    """Where files can't be renamed from `tmp`, they are copied; nothing is left behind."""
+    os.mkdir('blobs')
+    with open('blobs/.layout', 'w') as f:
+        f.write('bushy')
+    os.symlink(small_disk, 'blobs/tmp')
+    server = serve(filestorage(blob_dir='blobs'))
+    client = ClientStorage(server.address, blob_dir='cache')
+    tid = commit(client, lambda f: f.write(b'first'))
+    tid = commit(client, lambda f: f.write(b'second'), tid)
+    client.close()
+    # This one puts its file beside the committed ones.
+    client = ClientStorage(server.address, blob_dir='blobs', shared_blob_dir=True)
+    tid = commit(client, lambda f: f.write(b'third'), tid)
+    with open(client.loadBlob(OID, tid), 'rb') as f:
+        assert f.read() == b'third'
+    client.close()
+    assert os.listdir(small_disk) == []
+    names = [name for _directory, _directories, names in os.walk('blobs') for name in names]
+    assert len([name for name in names if name.endswith('.blob')]) == 3
+    assert not [name for name in names if name.startswith('rzeo-')]
+
+
+def test_an_upload_that_is_removed(serve):
+    """Its transaction fails, and the others go on."""
+    server = serve(filestorage(blob_dir='blobs'))
+    client = ClientStorage(server.address, blob_dir='cache')
+    commit(client, lambda f: f.write(b'first'))
+    with open('upload', 'wb') as f:
+        f.write(b'lost')
+    txn = TransactionMetaData()
+    client.tpc_begin(txn)
+    client.storeBlob(p64(2), z64, BLOB, os.path.abspath('upload'), '', txn)
+    client.tpc_vote(txn)
+    for name in os.listdir('blobs/tmp'):
+        os.remove(os.path.join('blobs', 'tmp', name))
+    if is_python():  # it has left `tmp` at the vote
+        client.tpc_finish(txn)
+    else:
+        with pytest.raises(ServerException, match='No such file'):
+            client.tpc_finish(txn)
+    client.close()
+    client = ClientStorage(server.address, blob_dir='again')
+    tid = client.getTid(OID)
+    assert commit(client, lambda f: f.write(b'second'), tid) > tid
+    client.close()
+
+
 @pytest.mark.ours_only('it fails with a traceback')
 def test_a_mark_that_names_no_layout(tmp_path):
     (tmp_path / 'blobs').mkdir()

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use slog::crit;
+use slog::{crit, error};
 use zeo_proto::Tid;
 use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
@@ -71,7 +71,10 @@ impl Coordinator {
                     .for_each(|(client, commit)| self.publish(client, commit));
             }
             Err(error) => {
-                crit!(self.parts.log, "no more commits are taken: {error}");
+                match self.parts.storage.latched() {
+                    Some(_) => crit!(self.parts.log, "no more commits are taken: {error}"),
+                    None => error!(self.parts.log, "commits have failed: {error}"),
+                }
                 for client in clients {
                     self.fail_finish(client, exception_from(&error));
                 }

@@ -149,14 +149,8 @@ impl BlobDirectory {
     /// `Io` that names the place.
     pub fn new_file(&self) -> Result<(File, BlobFile)> {
         let temporary = self.temporary();
-        let made = tempfile::Builder::new()
-            .prefix(OURS)
-            .suffix(".tmp")
-            .tempfile_in(&temporary);
-        let made = made.map_err(failed("keeping a blob in", &temporary))?;
-        let (file, path) = made.into_parts();
-        let path = path.keep().map_err(|error| error.error);
-        let path = path.map_err(failed("keeping a blob in", &temporary))?;
+        let made = new_file_in(&temporary);
+        let (file, path) = made.map_err(failed("keeping a blob in", &temporary))?;
         Ok((file, BlobFile::new(path)))
     }
 
@@ -177,9 +171,18 @@ impl BlobDirectory {
         let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
         let path = self.directory_of(oid).join(name);
         if is_name && is_temporary && !name.contains('\0') && is_file(&path) {
-            let (_, file) = self.new_file()?;
-            let moved = self.disk.rename(&path, file.path());
-            moved.map_err(failed("taking the blob", &path))?;
+            let taking = failed("taking the blob", &path);
+            let (_, mut file) = self.new_file()?;
+            match self.disk.rename(&path, file.path()) {
+                // `tmp` is on another device.
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    let beside = new_file_in(&self.directory_of(oid));
+                    file = BlobFile::new(beside.map_err(&taking)?.1);
+                    let moved = self.disk.rename(&path, file.path());
+                    moved.map_err(taking)?;
+                }
+                moved => moved.map_err(taking)?,
+            }
             // Looked at again: it may have been another one a moment ago.
             if is_file(file.path()) {
                 return Ok(file);
@@ -238,6 +241,14 @@ pub fn is_blob(record: &[u8]) -> bool {
         return false;
     }
     class_name(record).is_some_and(|name| name == "ZODB.blob.Blob")
+}
+
+/// A new file with a name of ours.
+fn new_file_in(directory: &Path) -> io::Result<(File, PathBuf)> {
+    let mut name = tempfile::Builder::new();
+    let made = name.prefix(OURS).suffix(".tmp").tempfile_in(directory)?;
+    let (file, path) = made.into_parts();
+    Ok((file, path.keep()?))
 }
 
 pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {

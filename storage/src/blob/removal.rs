@@ -41,6 +41,12 @@ impl Removed {
             .and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(failed("writing", &self.path))
     }
+
+    /// Removes the list: the pack has changed nothing, and nobody is to keep
+    /// old files for it.
+    pub fn discard(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(failed("removing", &self.path))
+    }
 }
 
 /// What a storage knows of revisions.

@@ -2,13 +2,15 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 use zeo_proto::{Oid, Tid};
 
-use super::{BlobDirectory, BlobFile, failed};
+use super::{BlobDirectory, BlobFile, failed, new_file_in};
 use crate::Result;
 
 /// The bits of a file's mode that are about permissions.
@@ -36,8 +38,10 @@ impl BlobDirectory {
         file: Arc<BlobFile>,
     ) -> Result<Staged> {
         let directory = self.directory_of(oid);
-        let made = self.make(&directory);
+        let made = self.make_writable(&directory);
         made.map_err(failed("making the directory of a blob,", &directory))?;
+        let moved = self.on_its_device(file, &directory);
+        let file = moved.map_err(failed("copying a blob to", &directory))?;
         let finished = self.finish(file.path(), &directory);
         finished.map_err(failed("syncing the blob", file.path()))?;
         Ok(Staged {
@@ -46,6 +50,40 @@ impl BlobDirectory {
             serial,
             file,
         })
+    }
+
+    /// Makes a directory that a file can be moved to. (Somebody else may have
+    /// made it: who restored a backup, or a client of a shared directory.)
+    fn make_writable(&self, directory: &Path) -> io::Result<()> {
+        match self.make(directory) {
+            // A pack has found it empty at this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let _names = self.names();
+                self.make(directory)?;
+            }
+            result => result?,
+        }
+        let rights = Access::WRITE_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(CWD, directory, rights, AtFlags::EACCESS) {
+            Err(Errno::ACCESS | Errno::ROFS) => Err(io::ErrorKind::PermissionDenied.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file, or a copy in the directory, if that is on another device
+    /// (where links lead parts of the blob directory elsewhere): only on its
+    /// own can a file be renamed.
+    fn on_its_device(&self, file: Arc<BlobFile>, directory: &Path) -> io::Result<Arc<BlobFile>> {
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+        match device(directory) {
+            Ok(found) if found != device(file.path())? => {
+                let (mut copy, path) = new_file_in(directory)?;
+                let copied = Arc::new(BlobFile::new(path));
+                io::copy(&mut File::open(file.path())?, &mut copy)?;
+                Ok(copied)
+            }
+            _ => Ok(file),
+        }
     }
 
     /// Syncs the file. Who may read its directory may read it; nobody may

@@ -134,6 +134,32 @@ fn committed_blobs_have_their_names_and_permissions() {
 }
 
 #[test]
+fn an_upload_that_somebody_removes_stops_nobody_else() {
+    let place = Place::new();
+    let tid = place.commit(0x10, place.store(Tid::ZERO, "one"));
+    let prepared = place.vote(place.store(tid, "two")).unwrap();
+    for path in place.temporary() {
+        fs::remove_file(path).unwrap();
+    }
+    let error = place.finish(0x20, prepared).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert_eq!(place.storage.latched(), None);
+    assert_eq!(place.content(Tid::new(0x20)), None);
+    let third = place.commit(0x30, place.store(tid, "three"));
+    assert_eq!(place.content(third).as_deref(), Some("three"));
+}
+
+#[test]
+fn a_pack_with_nothing_to_free_leaves_no_list() {
+    let place = Place::new();
+    place.commit(0x10, [place.root(Tid::ZERO, true)]);
+    place.commit(0x20, place.store(Tid::ZERO, "one"));
+    place.storage.pack(1e9, None).unwrap();
+    assert!(!place.blobs().path().join(".removed").exists());
+    assert!(!place.directory.path().join("blobs.old").exists());
+}
+
+#[test]
 fn what_is_not_committed_leaves_no_file() {
     let place = Place::new();
     let tid = place.commit(0x10, place.store(Tid::ZERO, "one"));

@@ -12,6 +12,7 @@ use super::open::failed;
 use super::prepared::{Prepared, Span};
 use super::seal::{self, SEAL_LEN, Seal, Sum};
 use crate::backend::Backend;
+use crate::blob::Staged;
 use crate::log::Level;
 use crate::storage::Commit;
 use crate::{Error, Result};
@@ -38,8 +39,8 @@ pub(super) struct Writer {
 }
 
 impl FileStorage {
-    /// Writes the batch and syncs once; a failure takes back all of it and
-    /// latches the storage.
+    /// Writes the batch and syncs once; a failure takes back all of it, and
+    /// latches the storage, unless it was to name a blob.
     pub(super) fn append_batch(&self, batch: &mut [Commit]) -> Result<()> {
         let mut writer = self.writer();
         // With the writer in hand: a pack may have failed meanwhile.
@@ -50,9 +51,12 @@ impl FileStorage {
         for commit in batch.iter_mut() {
             commit.prepared.move_to(&generation);
         }
-        let placed = place_blobs(batch);
+        // Nothing is written yet: what is wrong with the files of these blobs
+        // (somebody has removed one, say) is no reason to stop.
+        place_blobs(batch).inspect_err(|_| take_back_blobs(batch))?;
         let sync_every = self.sync_every;
-        match placed.and_then(|()| write_batch(&mut writer, backend, batch, sync_every)) {
+        match sync_blobs(batch).and_then(|()| write_batch(&mut writer, backend, batch, sync_every))
+        {
             Ok(end) => {
                 writer.end = end;
                 if let Some(last) = batch.last() {
@@ -66,10 +70,9 @@ impl FileStorage {
             }
             Err(error) => {
                 self.latch(&error);
+                take_back_blobs(batch);
                 for commit in batch {
                     commit.prepared.written = None;
-                    let blobs = &commit.prepared.blobs;
-                    blobs.iter().for_each(|blob| blob.take_back(commit.tid));
                 }
                 if let Err(error) = backend.truncate(start) {
                     let what = format!(
@@ -106,17 +109,26 @@ impl FileStorage {
     }
 }
 
-/// Gives the files of all blobs their names, durably: before the records are
-/// there that speak of them. The first sync mostly covers the others.
+/// Gives the files of all blobs their names: before the records are there that
+/// speak of them.
 fn place_blobs(batch: &[Commit]) -> Result<()> {
-    let blobs = || {
-        batch.iter().flat_map(|commit| {
-            let blobs = &commit.prepared.blobs;
-            blobs.iter().map(|blob| (blob, commit.tid))
-        })
-    };
-    blobs().try_for_each(|(blob, tid)| blob.place(tid))?;
-    blobs().try_for_each(|(blob, tid)| blob.sync(tid))
+    blobs(batch).try_for_each(|(blob, tid)| blob.place(tid))
+}
+
+/// Makes these names durable. The first sync mostly covers the others.
+fn sync_blobs(batch: &[Commit]) -> Result<()> {
+    blobs(batch).try_for_each(|(blob, tid)| blob.sync(tid))
+}
+
+fn take_back_blobs(batch: &[Commit]) {
+    blobs(batch).for_each(|(blob, tid)| blob.take_back(tid));
+}
+
+fn blobs(batch: &[Commit]) -> impl Iterator<Item = (&Staged, Tid)> {
+    batch.iter().flat_map(|commit| {
+        let blobs = &commit.prepared.blobs;
+        blobs.iter().map(|blob| (blob, commit.tid))
+    })
 }
 
 /// Writes the batch, durably unless less than `sync_every` is to be synced;

@@ -106,6 +106,7 @@ impl FileStorage {
         removed.as_mut().map_or(Ok(()), Removed::finish)?;
         if moved.is_nothing() {
             watch.say("nothing to do: there is nothing to free");
+            removed.map_or(Ok(()), Removed::discard)?;
             return Ok(());
         }
         let sizes = (old.end(), old.index.len());
