@@ -1,12 +1,17 @@
 //! What the switch of a pack, and blobs, do to directories, one operation at
-//! a time, so that tests can stop or fail it at each.
+//! a time, so that tests can stop or fail it at each, or cut the power.
 
+#[cfg(test)]
+pub(crate) mod power;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backend::{Backend, FileBackend};
 
 /// Operations on a directory.
 pub(crate) trait Directory: Send + Sync {
@@ -20,6 +25,12 @@ pub(crate) trait Directory: Send + Sync {
     fn rename(&self, path: &Path, over: &Path) -> io::Result<()>;
     /// Makes all that was done beside `path` durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Makes the content of a file durable.
+    fn sync_file(&self, file: &File) -> io::Result<()>;
+    /// An open file as a backend; the path is for messages.
+    fn backend(&self, file: File, path: PathBuf) -> Arc<dyn Backend> {
+        Arc::new(FileBackend::new(file, path))
+    }
 }
 
 /// The real one.
@@ -48,6 +59,10 @@ impl Directory for Disk {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         sync_directory(path)
+    }
+
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
     }
 }
 

@@ -17,6 +17,8 @@ use zeo_proto::{Oid, Tid};
 
 /// The name of the mark.
 pub const MARK: &str = ".layout";
+/// That of a mark that is being written. Hidden, so that it counts for nothing.
+pub(super) const MARK_BEGUN: &str = ".layout.rzeo";
 /// What the name of a blob file ends in.
 pub const SUFFIX: &str = ".blob";
 

@@ -16,7 +16,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
@@ -38,7 +38,7 @@ const OURS: &str = "rzeo-";
 pub struct BlobDirectory {
     path: PathBuf,
     layout: Layout,
-    disk: Box<dyn Directory>,
+    disk: Arc<dyn Directory>,
     /// Held by whoever gives a file its name, or removes a directory that has
     /// become empty.
     names: Mutex<()>,
@@ -53,7 +53,15 @@ impl BlobDirectory {
     ///
     /// `Io` that names the directory.
     pub fn open(path: &Path) -> Result<Self> {
-        let directory = Self::find(path)?;
+        Self::open_on(Arc::new(Disk), path)
+    }
+
+    /// The same on a disk that may fail.
+    pub(crate) fn open_on(disk: Arc<dyn Directory>, path: &Path) -> Result<Self> {
+        let directory = Self {
+            disk,
+            ..Self::find(path)?
+        };
         directory
             .prepare()
             .map_err(failed("opening the blob directory", path))?;
@@ -76,22 +84,20 @@ impl BlobDirectory {
         Ok(Self {
             path,
             layout,
-            disk: Box::new(Disk),
+            disk: Arc::new(Disk),
             names: Mutex::default(),
         })
     }
 
     fn prepare(&self) -> io::Result<()> {
+        let missing = self.path.ancestors().take_while(|path| !path.exists());
+        let missing: Vec<&Path> = missing.collect();
+        fs::create_dir_all(&self.path)?;
+        missing.iter().try_for_each(|made| self.disk.sync(made))?;
+        self.mark()?;
         let temporary = self.temporary();
         fs::create_dir_all(&temporary)?;
-        let mark = self.path.join(layout::MARK);
-        if !mark.exists() {
-            let mut file = File::create(&mark)?;
-            io::Write::write_all(&mut file, self.layout.name().as_bytes())?;
-            file.sync_all()?;
-        }
-        self.disk.sync(&mark)?;
-        self.disk.sync(&self.path)?;
+        self.disk.sync(&temporary)?;
         for entry in fs::read_dir(&temporary)? {
             let entry = entry?;
             if entry
@@ -103,6 +109,20 @@ impl BlobDirectory {
             }
         }
         Ok(())
+    }
+
+    /// Marks the directory with its layout, before there is anything in it:
+    /// without a mark it would be lawn then.
+    fn mark(&self) -> io::Result<()> {
+        let mark = self.path.join(layout::MARK);
+        if !mark.exists() {
+            let begun = self.path.join(layout::MARK_BEGUN);
+            let mut file = File::create(&begun)?;
+            io::Write::write_all(&mut file, self.layout.name().as_bytes())?;
+            self.disk.sync_file(&file)?;
+            self.disk.rename(&begun, &mark)?;
+        }
+        self.disk.sync(&mark)
     }
 
     /// The directory itself.

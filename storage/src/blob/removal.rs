@@ -9,20 +9,25 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
 use super::{BlobDirectory, SUFFIX, failed, layout};
 use crate::Result;
+use crate::directory::Directory;
 
 const LIST: &str = ".removed";
 /// No line is longer.
 const LINE_MAX: u64 = 64;
 
-/// The list while a pack writes it.
+/// The list while a pack writes it. Unless it is to be kept, it goes with
+/// this: a pack that has changed nothing leaves none.
 pub(crate) struct Removed {
+    disk: Arc<dyn Directory>,
     file: BufWriter<File>,
     path: PathBuf,
+    kept: bool,
 }
 
 impl Removed {
@@ -38,14 +43,23 @@ impl Removed {
         let synced = self
             .file
             .flush()
-            .and_then(|()| self.file.get_ref().sync_all());
+            .and_then(|()| self.disk.sync_file(self.file.get_ref()))
+            .and_then(|()| self.disk.sync(&self.path));
         synced.map_err(failed("writing", &self.path))
     }
 
-    /// Removes the list: the pack has changed nothing, and nobody is to keep
-    /// old files for it.
-    pub fn discard(self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(failed("removing", &self.path))
+    /// Leaves the list to [`BlobDirectory::remove_listed`].
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        if !self.kept {
+            // It would name nothing that is gone.
+            let _ = self.disk.remove(&self.path);
+        }
     }
 }
 
@@ -65,8 +79,10 @@ impl BlobDirectory {
         let path = self.path().join(LIST);
         let file = File::create(&path).map_err(failed("creating", &path))?;
         Ok(Removed {
+            disk: Arc::clone(&self.disk),
             file: BufWriter::new(file),
             path,
+            kept: false,
         })
     }
 
@@ -94,49 +110,43 @@ impl BlobDirectory {
     /// before the pack.
     pub(crate) fn remove_listed(&self, keep_old: bool, revisions: &dyn Revisions) -> Result<()> {
         let path = self.path().join(LIST);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            file => file.map_err(failed("reading", &path))?,
+        if !path.exists() {
+            return Ok(());
+        }
+        let kept = match keep_old {
+            true => self.keep_all(),
+            false => Ok(()),
         };
-        let done = self.go_through(BufReader::new(file), keep_old, revisions);
-        done.and_then(|()| self.disk.remove(&path))
+        kept.and_then(|()| self.go_through(&path, revisions))
+            .and_then(|()| self.disk.remove(&path))
             .map_err(failed("removing blobs listed in", &path))
     }
 
-    fn go_through(
-        &self,
-        mut list: impl BufRead,
-        keep_old: bool,
-        revisions: &dyn Revisions,
-    ) -> io::Result<()> {
-        if keep_old {
-            fs::create_dir_all(self.old())?;
-            self.keep(&self.path().join(layout::MARK))?;
-        }
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            io::Read::take(&mut list, LINE_MAX).read_until(b'\n', &mut line)?;
-            if line.is_empty() {
-                break;
-            }
-            let Some((oid, serial)) = parse(&line) else {
-                // A list that was not finished.
-                continue;
-            };
-            self.remove_revision(oid, serial, keep_old, revisions)?;
-        }
-        match keep_old {
-            true => each_blob(self.path(), &mut |path| self.keep(path)),
-            false => Ok(()),
-        }
+    /// Gives all files second names in `.old`, durably.
+    fn keep_all(&self) -> io::Result<()> {
+        let old = self.old();
+        fs::create_dir_all(&old)?;
+        self.keep(&self.path().join(layout::MARK))?;
+        each_blob(self.path(), &mut |path| self.keep(path))?;
+        self.sync_below(&old)?;
+        self.disk.sync(&old)
+    }
+
+    /// First all removals, then their syncs, of which the first mostly covers
+    /// the others.
+    fn go_through(&self, list: &Path, revisions: &dyn Revisions) -> io::Result<()> {
+        each_listed(list, &mut |oid, serial| {
+            self.remove_revision(oid, serial, revisions)
+        })?;
+        each_listed(list, &mut |oid, _| {
+            self.sync_removals(&self.directory_of(oid))
+        })
     }
 
     fn remove_revision(
         &self,
         oid: Oid,
         serial: Option<Tid>,
-        keep_old: bool,
         revisions: &dyn Revisions,
     ) -> io::Result<()> {
         let directory = self.directory_of(oid);
@@ -148,21 +158,14 @@ impl BlobDirectory {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 match layout::serial_of(&name) {
                     Some(serial) if serial > last => Ok(()),
-                    _ => self.remove_file(path, keep_old),
+                    _ => self.disk.remove(path),
                 }
             })?;
         } else if let Some(serial) = serial.filter(|&serial| !revisions.has(oid, serial)) {
-            self.remove_file(&self.path_of(oid, serial), keep_old)?;
+            self.disk.remove(&self.path_of(oid, serial))?;
         }
         self.remove_empty(&directory);
         Ok(())
-    }
-
-    fn remove_file(&self, path: &Path, keep_old: bool) -> io::Result<()> {
-        if keep_old {
-            self.keep(path)?;
-        }
-        self.disk.remove(path)
     }
 
     /// Gives a file a second name in `.old`.
@@ -187,6 +190,29 @@ impl BlobDirectory {
         }
     }
 
+    /// Makes durable what was removed from a directory, which may have gone
+    /// itself, and those above it.
+    fn sync_removals(&self, directory: &Path) -> io::Result<()> {
+        for removed in directory.join(LIST).ancestors() {
+            match self.disk.sync(removed) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => return synced,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all directories below this one durable, and it itself.
+    fn sync_below(&self, directory: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.sync_below(&entry.path())?;
+            }
+        }
+        self.disk.sync(&directory.join(LIST))
+    }
+
     /// Removes a directory if it is empty, and those above it that become so.
     fn remove_empty(&self, directory: &Path) {
         let _names = self.names();
@@ -197,6 +223,26 @@ impl BlobDirectory {
             if fs::remove_dir(directory).is_err() {
                 break;
             }
+        }
+    }
+}
+
+/// What the list names. Lines that are not whole are passed over: the list was
+/// not finished.
+fn each_listed(
+    list: &Path,
+    found: &mut dyn FnMut(Oid, Option<Tid>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut list = BufReader::new(File::open(list)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        io::Read::take(&mut list, LINE_MAX).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        if let Some((oid, serial)) = parse(&line) {
+            found(oid, serial)?;
         }
     }
 }

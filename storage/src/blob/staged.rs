@@ -95,7 +95,7 @@ impl BlobDirectory {
         let readers = readers.permissions().mode() & READ;
         let mode = file.metadata()?.permissions().mode() & MODE & !WRITE | readers;
         file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()
+        self.disk.sync_file(&file)
     }
 
     /// Makes a directory below this one, durably: also if somebody else has
@@ -132,6 +132,11 @@ impl Staged {
                 rename()?;
             }
             result => result?,
+        }
+        // An undo that a crash has cut short left the same file there: where
+        // both are names of one file, a rename does nothing.
+        if self.file.path().exists() {
+            directory.disk.remove(self.file.path())?;
         }
         self.file.placed();
         Ok(())

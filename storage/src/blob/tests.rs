@@ -1,6 +1,7 @@
 //! Blobs in a FileStorage: commits, what takes them back, undo, packs.
 
 mod crashes;
+mod power_cuts;
 
 use std::fs;
 use std::io::Write;
@@ -202,6 +203,19 @@ fn an_undo_brings_the_file_back() {
     fs::remove_file(place.storage.load_blob(OID, two).unwrap()).unwrap();
     let lost = place.vote([Op::Undo { tid: again }]);
     assert!(matches!(lost, Err(Error::NoBlob { .. })), "{lost:?}");
+}
+
+/// A crash may leave the file of an undo that was not written.
+#[test]
+fn an_undo_that_finds_its_file_leaves_no_other() {
+    let place = Place::new();
+    let one = place.commit(0x10, place.store(Tid::ZERO, "one"));
+    let two = place.commit(0x20, place.store(one, "two"));
+    let blobs = place.blobs();
+    fs::hard_link(blobs.path_of(OID, one), blobs.path_of(OID, Tid::new(0x30))).unwrap();
+    let undone = place.commit(0x30, [Op::Undo { tid: two }]);
+    assert_eq!(place.content(undone).as_deref(), Some("one"));
+    assert!(place.temporary().is_empty());
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Steps {
     }
 }
 
-impl Directory for Arc<Steps> {
+impl Directory for Steps {
     fn create(&self, path: &Path) -> io::Result<File> {
         self.step("create", path)?;
         Disk.create(path)
@@ -75,6 +75,10 @@ impl Directory for Arc<Steps> {
     fn sync(&self, path: &Path) -> io::Result<()> {
         self.step("sync", path)?;
         Disk.sync(path)
+    }
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        self.step("sync file", Path::new(""))?;
+        Disk.sync_file(file)
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) struct Files {
     /// Whoever saves the index holds this.
     pub saved: Mutex<Option<u64>>,
     /// How the directory is changed by a pack.
-    pub directory: Box<dyn Directory>,
+    pub directory: Arc<dyn Directory>,
 }
 
 impl FileStorage {

@@ -21,9 +21,9 @@ use super::lock_file::LockFile;
 use super::scan::{Scanned, scan, tell_progress};
 use super::space::Space;
 use super::{index_file, recovery, sanity};
-use crate::backend::{Backend, FileBackend, MemoryBackend};
+use crate::backend::{Backend, MemoryBackend};
 use crate::blob::{BlobDirectory, Layout};
-use crate::directory::{Disk, sync_directory};
+use crate::directory::{Directory, Disk, sync_directory};
 use crate::log::{Level, Log, silent};
 use crate::{Error, Result};
 
@@ -81,18 +81,27 @@ impl FileStorage {
     /// process has it open for writing, and, with the position, when it is
     /// damaged elsewhere than at its end.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
-        let name = path.as_ref().display().to_string();
+        Self::open_on(Arc::new(Disk), path.as_ref(), &options)
+    }
+
+    /// The same on a disk that may fail.
+    pub(crate) fn open_on(
+        disk: Arc<dyn Directory>,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self> {
+        let name = path.display().to_string();
         if options.read_only && options.create {
             return Err(Error::Value("can't create a read-only file".to_owned()));
         }
-        let path = std::path::absolute(&path).map_err(opening(path.as_ref()))?;
+        let path = std::path::absolute(path).map_err(opening(path))?;
         check_directory(&path)?;
         let lock = match options.read_only {
             true => None,
             false => Some(LockFile::acquire(beside(&path, ".lock"))?),
         };
-        let file = open_file(&path, &options)?;
-        let backend = Arc::new(FileBackend::new(file, path.clone()));
+        let file = open_file(&path, options)?;
+        let backend = disk.backend(file, path.clone());
         check_magic(&*backend, options.read_only)?;
         let index = beside(&path, ".index");
         let loaded = index_file::load(&index).map_err(|why| format!("{}: {why}", index.display()));
@@ -100,9 +109,10 @@ impl FileStorage {
             path,
             lock: Mutex::new(lock),
             saved: Mutex::new(None),
-            directory: Box::new(Disk),
+            directory: Arc::clone(&disk),
         };
-        let storage = Self::recover(backend, name, &options, loaded, Some(files))?;
+        let blobs = open_blobs(options, disk)?;
+        let storage = Self::recover(backend, name, options, loaded, (Some(files), blobs))?;
         storage.finish_blobs();
         storage.warn_of_future(storage.generation().last_tid());
         Ok(storage)
@@ -126,7 +136,8 @@ impl FileStorage {
         loaded: Option<Loaded>,
     ) -> Result<Self> {
         check_magic(&*backend, options.read_only)?;
-        Self::recover(backend, name, options, Ok(loaded), None)
+        let blobs = open_blobs(options, Arc::new(Disk))?;
+        Self::recover(backend, name, options, Ok(loaded), (None, blobs))
     }
 
     /// An empty storage in memory.
@@ -160,10 +171,9 @@ impl FileStorage {
         name: String,
         options: &Options,
         loaded: std::result::Result<Option<Loaded>, String>,
-        files: Option<Files>,
+        (files, blobs): (Option<Files>, Option<Arc<BlobDirectory>>),
     ) -> Result<Self> {
         let log = &options.log;
-        let blobs = open_blobs(options)?;
         let start = sanity::start(&*backend, loaded, log)?;
         let (index, from) = (start.index, start.from);
         let end = backend
@@ -272,7 +282,7 @@ pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> 
 }
 
 /// A storage that is made anew gets an empty blob directory, as in Python.
-fn open_blobs(options: &Options) -> Result<Option<Arc<BlobDirectory>>> {
+fn open_blobs(options: &Options, disk: Arc<dyn Directory>) -> Result<Option<Arc<BlobDirectory>>> {
     let Some(path) = &options.blob_dir else {
         return Ok(None);
     };
@@ -281,7 +291,7 @@ fn open_blobs(options: &Options) -> Result<Option<Arc<BlobDirectory>>> {
     }
     let directory = match options.read_only {
         true => BlobDirectory::open_read_only(path),
-        false => BlobDirectory::open(path),
+        false => BlobDirectory::open_on(disk, path),
     };
     let directory = Arc::new(directory?);
     if directory.layout() == Layout::Lawn {

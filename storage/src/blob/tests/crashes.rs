@@ -8,10 +8,23 @@ use super::*;
 const OLD: &str = "old content";
 const NEW: &str = "new content";
 
-/// Makes each directory of a blob durable, then gives its file its name.
-const COMMIT: [&str; 10] = [
-    "sync", "sync", "sync", "sync", "sync", "sync", "sync", "sync", "rename", "sync",
+/// Makes each directory of a blob durable, and its file, then gives it its
+/// name.
+const COMMIT: [&str; 11] = [
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync file",
+    "rename",
+    "sync",
 ];
+/// The steps of a vote.
+const VOTE: usize = 9;
 
 /// A storage with a blob, whose directory is watched from now on.
 fn watched(
@@ -28,7 +41,7 @@ fn watched(
     );
     let steps = Steps::new(place.directory.path(), failing, images);
     place.storage.blobs = Some(Arc::new(BlobDirectory {
-        disk: Box::new(Arc::clone(&steps)),
+        disk: steps.clone(),
         ..BlobDirectory::find(place.blobs().path()).unwrap()
     }));
     (place, tid, steps)
@@ -108,14 +121,18 @@ fn commits_failing_at_every_step() {
         let (place, first, _) = watched(true, Some(step), None);
         let what = format!("{name}, step {step}");
         let vote = place.vote(place.store(first, NEW));
-        if step < 8 {
+        if step < VOTE {
             vote.unwrap_err();
             assert_eq!(place.storage.latched(), None, "{what}");
             place.commit(0x20, place.store(first, NEW));
         } else {
             place.finish(0x20, vote.unwrap()).unwrap_err();
-            assert_eq!(place.storage.latched().is_some(), step == 9, "{what}");
-            if step == 8 {
+            assert_eq!(
+                place.storage.latched().is_some(),
+                step == VOTE + 1,
+                "{what}"
+            );
+            if step == VOTE {
                 place.commit(0x21, place.store(first, NEW));
             }
         }
@@ -133,7 +150,7 @@ fn commits_failing_at_every_step() {
 /// Of several blobs, those that have their names lose them again.
 #[test]
 fn a_commit_failing_at_its_second_blob() {
-    let renames = 2 * 8;
+    let renames = 2 * VOTE;
     for failing in renames..renames + 4 {
         let (place, first, steps) = watched(true, Some(failing), None);
         let other = Oid::new(0x12b);
@@ -161,7 +178,7 @@ fn undos_failing_at_every_step() {
         match step {
             // Without a second name there is a copy.
             0 | 1 => drop(place.finish(0x30, vote.unwrap()).unwrap()),
-            2..10 => drop(vote.unwrap_err()),
+            2.. if step < 2 + VOTE => drop(vote.unwrap_err()),
             _ => drop(place.finish(0x30, vote.unwrap()).unwrap_err()),
         }
         assert_eq!(done.names()[COMMIT.len() + step], name);
@@ -193,6 +210,23 @@ fn check_packed(place: &Place, keep_old: bool, what: &str) {
     assert_eq!(place.content(Tid::new(0x20)).as_deref(), Some(NEW));
 }
 
+/// What a pack does before the switch: after that the file is the packed one.
+const LIST: [&str; 2] = ["sync file", "sync"];
+
+#[test]
+fn a_pack_failing_before_the_switch_leaves_no_list() {
+    for (step, name) in LIST.into_iter().enumerate() {
+        let (place, first, steps) = watched(false, Some(COMMIT.len() + step), None);
+        revise(&place, first);
+        place.storage.pack(1e9, None).unwrap_err();
+        assert_eq!(steps.names()[COMMIT.len()..][step], name);
+        assert!(!place.blobs().path().join(".removed").exists());
+        assert_eq!(place.content(first).as_deref(), Some(OLD));
+        place.storage.pack(1e9, None).unwrap();
+        check_packed(&place, false, name);
+    }
+}
+
 #[test]
 fn packs_killed_and_failing_at_every_step() {
     for keep_old in [true, false] {
@@ -202,12 +236,16 @@ fn packs_killed_and_failing_at_every_step() {
         place.storage.pack(1e9, None).unwrap();
         check_packed(&place, keep_old, "packed");
         let names = steps.names().split_off(COMMIT.len());
-        let expected: &[&str] = match keep_old {
-            true => &["link", "link .blob", "remove .blob", "link .blob", "remove"],
-            false => &["remove .blob", "remove"],
-        };
-        assert_eq!(names, expected);
-        for (step, name) in names.iter().enumerate() {
+        let links = ["link", "link .blob", "link .blob"];
+        // Of each directory in `.old`, and its own name.
+        let old = links.into_iter().chain(["sync"; 10]);
+        let expected = LIST.into_iter().chain(old.filter(|_| keep_old)).chain([
+            "remove .blob",
+            "sync",
+            "remove",
+        ]);
+        assert_eq!(names, expected.collect::<Vec<_>>());
+        for (step, name) in names.iter().enumerate().skip(LIST.len()) {
             let step = COMMIT.len() + step;
             let what = format!("{name}, step {step}");
             let image = copied(&images.path().join(step.to_string()));

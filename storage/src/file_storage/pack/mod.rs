@@ -106,7 +106,6 @@ impl FileStorage {
         removed.as_mut().map_or(Ok(()), Removed::finish)?;
         if moved.is_nothing() {
             watch.say("nothing to do: there is nothing to free");
-            removed.map_or(Ok(()), Removed::discard)?;
             return Ok(());
         }
         let sizes = (old.end(), old.index.len());
@@ -119,7 +118,12 @@ impl FileStorage {
             watch,
         };
         last.catch_up()?;
-        let held = self.switch(&place, &mut last)?;
+        let held = self.switch(&place, &mut last);
+        // A failure behind the rename: nobody knows which file there is.
+        if held.is_ok() || self.failure.get().is_some() {
+            removed.into_iter().for_each(Removed::keep);
+        }
+        let held = held?;
         self.tell_end(sizes, held, begun.elapsed());
         drop(last);
         self.finish_blobs();

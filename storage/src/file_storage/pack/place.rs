@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::core::{FileStorage, Files};
 use super::super::generation::Generation;
 use super::super::open::beside;
-use crate::backend::{Backend, FileBackend};
+use crate::backend::Backend;
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -41,7 +41,12 @@ impl<'a> Place<'a> {
     /// A place for a file of `size` bytes or more. As in Python, the `.old`
     /// files of an earlier pack go first: there may be no room for three.
     pub fn new(storage: &'a FileStorage, old: &Generation, size: u64) -> Result<Self> {
+        if let Some(files) = &storage.files {
+            remove(files, &beside(&files.path, ".old"))?;
+        }
         if let Some(blobs) = &storage.blobs {
+            // No `.old` file may be there without its blobs.
+            storage.files.as_ref().map_or(Ok(()), sync)?;
             blobs.clear_old()?;
         }
         let Some(files) = &storage.files else {
@@ -50,7 +55,6 @@ impl<'a> Place<'a> {
             })?;
             return Ok(Self::Memory(sibling));
         };
-        remove(files, &beside(&files.path, ".old"))?;
         check_room(&files.path, size)?;
         let path = beside(&files.path, ".pack");
         let file = files.directory.create(&path);
@@ -96,7 +100,7 @@ impl Pack<'_> {
     fn named(&self, path: &Path) -> Result<Arc<dyn Backend>> {
         let file = self.file.try_clone();
         let file = file.map_err(failed("opening again", &self.path))?;
-        Ok(Arc::new(FileBackend::new(file, path.to_owned())))
+        Ok(self.files.directory.backend(file, path.to_owned()))
     }
 
     /// Whoever may read the storage may still do so.
@@ -149,6 +153,10 @@ impl Drop for Pack<'_> {
 /// with `Files::saved` held, so that nobody writes it again.
 pub(super) fn remove_index(files: &Files) -> Result<()> {
     remove(files, &beside(&files.path, ".index"))?;
+    sync(files)
+}
+
+fn sync(files: &Files) -> Result<()> {
     let synced = files.directory.sync(&files.path);
     synced.map_err(failed("syncing the directory of", &files.path))
 }

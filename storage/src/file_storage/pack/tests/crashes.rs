@@ -66,7 +66,7 @@ fn watched(
 ) -> (FileStorage, Arc<Steps>) {
     let mut storage = fill(&directory.join("Data.fs"));
     let steps = Steps::new(directory, failing, images);
-    storage.files.as_mut().unwrap().directory = Box::new(Arc::clone(&steps));
+    storage.files.as_mut().unwrap().directory = steps.clone();
     (storage, steps)
 }
 
