@@ -216,7 +216,7 @@ def test_options():
     assert fstool.run('recover', '-f', 'Data.fs', 'link.fs')[0] == 2
     in_use = FileStorage('out.fs')
     code, _out, err = fstool.run('recover', '-f', 'Data.fs', 'out.fs')
-    assert code == 1 and 'open for writing' in err
+    assert code == 1 and 'out.fs is in use' in err
     in_use.close()
     lines = fstool.check('recover', '-f', '-v', '2', 'Data.fs', 'out.fs').decode()
     assert lines.count('transaction at ') == 41 and lines.count('    object ') == 41
@@ -244,9 +244,7 @@ def test_killed_and_done_again():
         time.sleep(random_.random() * 0.1)
         process.kill()
         process.wait()
-        if os.path.exists('out.fs'):
-            assert [txn[2:] for txn in read('out.fs')] == [
-                txn[2:] for txn in whole][:len(read('out.fs'))]
+        assert not os.path.exists('out.fs') or read('out.fs')[-1][2] == whole[-1][2]
     told = recover()
     assert told['transactions'] == 300
     assert [u64(txn[2]) for txn in read('out.fs')] == [u64(txn[2]) for txn in whole]

@@ -52,7 +52,10 @@ impl Layout {
                 b"bushy" => Ok(Layout::Bushy),
                 b"lawn" => Ok(Layout::Lawn),
                 other => {
-                    let what = format!("{MARK} names no layout: {:.40}", other.escape_ascii());
+                    let what = format!(
+                        "{MARK} names no layout: {:.40}; it has to say bushy or lawn",
+                        other.escape_ascii()
+                    );
                     Err(io::Error::new(io::ErrorKind::InvalidData, what))
                 }
             },

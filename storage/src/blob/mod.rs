@@ -11,6 +11,7 @@ mod file;
 mod layout;
 mod removal;
 mod staged;
+mod walk;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -24,6 +25,7 @@ pub use self::file::BlobFile;
 pub use self::layout::{Layout, SUFFIX, file_name, serial_of};
 pub(crate) use self::removal::{Removed, Revisions};
 pub(crate) use self::staged::Staged;
+pub use self::walk::{Found, Listed};
 use crate::directory::{Directory, Disk};
 use crate::record::class_name;
 use crate::{Error, Result};

@@ -17,9 +17,9 @@ use super::{BlobDirectory, SUFFIX, failed, layout};
 use crate::Result;
 use crate::directory::Directory;
 
-const LIST: &str = ".removed";
+pub(super) const LIST: &str = ".removed";
 /// No line is longer.
-const LINE_MAX: u64 = 64;
+pub(super) const LINE_MAX: u64 = 64;
 
 /// The list while a pack writes it. Unless it is to be kept, it goes with
 /// this: a pack that has changed nothing leaves none.
@@ -248,7 +248,7 @@ fn each_listed(
 }
 
 /// Python lists an object that is gone without a serial.
-fn parse(line: &[u8]) -> Option<(Oid, Option<Tid>)> {
+pub(super) fn parse(line: &[u8]) -> Option<(Oid, Option<Tid>)> {
     let line = line.strip_suffix(b"\n")?;
     let number = |digits: &[u8]| {
         let digits = std::str::from_utf8(digits).ok()?;

@@ -2,15 +2,18 @@
 //! also while a server writes to it.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
+use super::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
+use super::holes::Holes;
 use super::open::{beside, failed};
 use super::seal;
 use super::torn::sound;
-use super::walk::Backwards;
+use super::walk::{Backwards, Txn};
+use super::window::Window;
 use crate::Result;
 use crate::backend::{Backend, FileBackend};
 
@@ -24,15 +27,42 @@ pub struct DataFile {
     size: u64,
     magic: [u8; 4],
     was_in_use: bool,
+    /// Of a file on a disk that fails.
+    holes: Option<Arc<Holes>>,
 }
 
 impl DataFile {
     /// Opens the file at `path`. Fails when there is none, or it can't be
     /// read. What it holds is not looked at.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = std::path::absolute(&path).map_err(failed("opening", path.as_ref()))?;
+        Self::over(Self::open_backend(path.as_ref())?)
+    }
+
+    /// The same on a disk that fails: what it can't read is passed over, and
+    /// told by [`DataFile::unreadable`]. It reads as zeros, so this is only for
+    /// what asks for that.
+    pub fn open_failing(path: impl AsRef<Path>) -> Result<Self> {
+        Self::failing(Self::open_backend(path.as_ref())?)
+    }
+
+    fn open_backend(path: &Path) -> Result<Arc<dyn Backend>> {
+        let path = std::path::absolute(path).map_err(failed("opening", path))?;
         let file = File::open(&path).map_err(failed("opening", &path))?;
-        Self::over(Arc::new(FileBackend::new(file, path)))
+        match file.metadata().map_err(failed("opening", &path))?.is_dir() {
+            true => Err(failed("opening", &path)(
+                std::io::ErrorKind::IsADirectory.into(),
+            )),
+            false => Ok(Arc::new(FileBackend::new(file, path))),
+        }
+    }
+
+    pub(crate) fn failing(backend: Arc<dyn Backend>) -> Result<Self> {
+        let holes = Arc::new(Holes::new(backend));
+        let file = Self::over(holes.clone())?;
+        Ok(Self {
+            holes: Some(holes),
+            ..file
+        })
     }
 
     /// The same for bytes that are anywhere.
@@ -47,6 +77,7 @@ impl DataFile {
             size,
             magic,
             was_in_use,
+            holes: None,
         })
     }
 
@@ -82,6 +113,51 @@ impl DataFile {
             backend: &*self.backend,
             end: self.size,
         }
+    }
+
+    /// What a failing disk could not read so far, in order.
+    pub fn unreadable(&self) -> Vec<Range<u64>> {
+        self.holes
+            .as_ref()
+            .map_or_else(Vec::new, |holes| holes.all())
+    }
+
+    /// The first part of a range that could not be read when it was, and that
+    /// in words.
+    pub(crate) fn hole_in(&self, range: &Range<u64>) -> Option<(Range<u64>, String)> {
+        self.holes.as_ref()?.first_in(range)
+    }
+
+    /// The first part that could not be read of what stands at `position` in
+    /// place of a transaction, and is wrong at `wrong`.
+    pub(crate) fn hole_at(
+        &self,
+        position: u64,
+        wrong: u64,
+    ) -> Result<Option<(Range<u64>, String)>> {
+        if self.holes.is_none() {
+            return Ok(None);
+        }
+        let read = wrong.saturating_add(DATA_HEADER_LEN + 8);
+        let header = sound(self.reader().txn_header(position))?;
+        let claimed = header.map(|header| Txn { position, header }.end());
+        let end = claimed.filter(|&end| end > read && end <= self.size);
+        Ok(self.hole_in(&(position..end.unwrap_or(read))))
+    }
+
+    /// The same of a transaction, after all of it is read.
+    pub(crate) fn hole_in_txn(
+        &self,
+        window: &mut Window<'_>,
+        txn: &Txn,
+    ) -> Result<Option<(Range<u64>, String)>> {
+        let mut at = txn.position;
+        while self.holes.is_some() && at < txn.end() {
+            let length = txn.end().saturating_sub(at).min(window.piece());
+            window.bytes(at, length)?;
+            at = at.saturating_add(length);
+        }
+        Ok(self.hole_in(&(txn.position..txn.end())))
     }
 
     /// True when the file ends in a whole, finished transaction, or in none.

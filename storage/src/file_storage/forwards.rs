@@ -109,6 +109,10 @@ impl<'a> Forwards<'a> {
         while self.position < end {
             let (torn, error) = match read_whole(&mut self.window, self.position, &mut |_, _| {}) {
                 Ok(Read::Whole { txn, sealed }) => {
+                    if let Some((hole, what)) = self.file.hole_in_txn(&mut self.window, &txn)? {
+                        let problem = Problem::new(hole.start, what);
+                        return self.not_whole(None, problem);
+                    }
                     self.txn = Some(txn);
                     self.record_at = txn.records_start();
                     self.position = txn.end();
@@ -179,7 +183,9 @@ impl<'a> Forwards<'a> {
     /// tells why it looks as if it was not written to its end.
     fn not_whole(&mut self, torn: Option<&str>, mut problem: Problem) -> Result<Step> {
         let (reader, position) = (self.window.reader(), self.position);
+        let hole = self.file.hole_at(position, problem.position)?;
         let is_torn = !self.was_damaged
+            && hole.is_none()
             && match torn::damage(&reader, position, torn, FIRST) {
                 Ok(damage) => damage.is_none(),
                 // The file became shorter.
@@ -196,6 +202,9 @@ impl<'a> Forwards<'a> {
         }
         if is_torn {
             problem.what.push_str(TORN);
+        }
+        if let Some((hole, what)) = hole {
+            (problem.position, problem.what) = (hole.start, what);
         }
         self.was_damaged = true;
         problem.lost = Some(position..self.position);

@@ -9,6 +9,7 @@ pub mod format;
 pub mod forwards;
 pub(crate) mod generation;
 pub(crate) mod history;
+mod holes;
 pub mod index;
 mod index_file;
 mod index_pickle;

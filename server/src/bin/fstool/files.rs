@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use zeo_storage::file_storage::DataFile;
 
 use crate::outcome::{Failure, Result};
 
@@ -45,12 +48,34 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     sync_directory(directory_of(to))
 }
 
+/// Where a file really is that is to be replaced, or made; fails when a server
+/// has it open.
+pub fn replaceable(path: &Path) -> Result<PathBuf> {
+    if !path.exists() {
+        return Ok(path.to_owned());
+    }
+    // A link stays, and leads to the new file.
+    let path = path.canonicalize().map_err(failed("opening", path))?;
+    if DataFile::open(&path)?.is_in_use() {
+        let what = format!("{} is in use: stop its server first", path.display());
+        return Err(Failure::Other(what));
+    }
+    Ok(path)
+}
+
 /// Removes a file, if it is there.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => Err(failed("removing", path)(why)),
         _ => Ok(()),
     }
+}
+
+/// Which file has this name: that changes when a pack puts another one in its
+/// place.
+pub fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Bytes in hexadecimal digits.

@@ -20,6 +20,7 @@
 //! [`Verdict`]: outcome::Verdict
 //! [`Failure`]: outcome::Failure
 
+mod blobs;
 mod context;
 mod copy;
 mod dump;
@@ -37,6 +38,7 @@ mod size;
 mod table;
 mod tail;
 mod test;
+mod unfinished;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,7 @@ enum Command {
     Oids(oids::Arguments),
     Size(size::Arguments),
     Index(index::Arguments),
+    Blobs(blobs::Arguments),
     Recover(recover::Arguments),
     #[command(visible_alias = "convert")]
     Copy(copy::Arguments),
@@ -87,6 +90,7 @@ impl Command {
             Command::Oids(arguments) => arguments,
             Command::Size(arguments) => arguments,
             Command::Index(arguments) => arguments,
+            Command::Blobs(arguments) => arguments,
             Command::Copy(arguments) => arguments,
             Command::Recover(arguments) => arguments,
             Command::Repozo(arguments) => &**arguments,

@@ -45,6 +45,16 @@ impl Verdict {
     }
 }
 
+/// Whether the file is damaged, or the disk can't read it.
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Corrupt { .. } => true,
+        // With a position in the file, and so without the number of the system.
+        Error::Io { doing, source, .. } => *doing == "reading" && source.raw_os_error().is_none(),
+        _ => false,
+    }
+}
+
 /// The exit code of a program that SIGPIPE ended, as shells show it.
 const BROKEN_PIPE: u8 = 128 + 13;
 
@@ -59,7 +69,7 @@ pub fn exit_code(outcome: Result<Verdict>) -> ExitCode {
         Failure::Output(why) if why.kind() == io::ErrorKind::BrokenPipe => {
             return ExitCode::from(BROKEN_PIPE);
         }
-        Failure::Storage(Error::Corrupt { .. }) => {
+        Failure::Storage(error) if is_damage(error) => {
             eprintln!(
                 "Error: {failure}\n`fstool test` shows all damage, `fstool recover` copies what is whole"
             );

@@ -22,7 +22,8 @@ const SHOWN: usize = 100;
 /// also within data. Transactions that Python wrote have no checksum: `fstool refs` reads their
 /// data.
 ///
-/// Behind damage the check goes on with the next whole transaction. An unfinished transaction at
+/// Behind damage the check goes on with the next whole transaction, and behind what the disk can't
+/// read. An unfinished transaction at
 /// the end counts as a problem, unless a server has the file open.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -41,7 +42,7 @@ pub struct Arguments {
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let file = DataFile::open(&self.file)?;
+        let file = DataFile::open_failing(&self.file)?;
         let mut progress = context.progress("testing", file.size());
         let mut report = Report::new(self, &mut context.out);
         let found = check(&file, &mut |event| match event {

@@ -11,16 +11,21 @@
 //!   to the record of their object before, are left out.
 //! - Any other damaged transaction is left out. With `partial`, the records of
 //!   it that can be found are copied, and the transaction gets the status `p`.
+//! - What the disk can't read ([`DataFile::open_failing`]) costs the records
+//!   that lie there, and so, but with `partial`, their transaction.
 //! - A back-pointer to what is lost gets the data instead, if those can still
 //!   be read; else its transaction is left out, or with `partial` its record.
 
+mod blobs;
 mod find;
 mod resolve;
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use zeo_proto::{Oid, Tid};
 
+use self::blobs::Blobs;
 use self::find::{Found, frame, search};
 use self::resolve::{Resolved, Resolver};
 use super::core::FileStorage;
@@ -28,8 +33,9 @@ use super::data_file::DataFile;
 use super::format::FIRST;
 use super::whole::{Read, read_whole};
 use super::window::Window;
+use crate::blob::BlobDirectory;
 use crate::storage::{Op, TransactionMeta};
-use crate::{Error, Result, bulk};
+use crate::{Error, Result, Storage, bulk};
 
 /// The file is read by pieces of this.
 const PIECE: usize = 1 << 20;
@@ -39,6 +45,8 @@ const PIECE: usize = 1 << 20;
 pub enum Event<'a> {
     /// A transaction was copied, whole or not.
     Copied(&'a Copied),
+    /// The record of a blob was copied, and its file was not.
+    NoBlob(&'a LostBlob),
     /// Something was wrong.
     Damage(&'a Damage),
     /// All up to here was read.
@@ -57,6 +65,19 @@ pub struct Copied {
     /// Its records: the object, and the length of the data; `None` for an
     /// object that is gone.
     pub records: Vec<(Oid, Option<u64>)>,
+}
+
+/// A blob whose file could not be copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBlob {
+    /// The object.
+    pub oid: Oid,
+    /// The transaction that wrote it.
+    pub tid: Tid,
+    /// Where its file should be.
+    pub path: PathBuf,
+    /// Why it can't be read.
+    pub why: String,
 }
 
 /// What was wrong at a place, and what it cost.
@@ -89,23 +110,37 @@ pub struct Salvaged {
     pub lost: u64,
     /// Bytes of undone transactions, which are left out.
     pub undone: u64,
+    /// Blob files that were copied.
+    pub blobs: u64,
+    /// Blob files that could not be.
+    pub lost_blobs: u64,
 }
 
-/// Copies what is readable of `input` into `output`, which is empty. Fails
-/// when the input can't be read at all, and when the output can't be written.
+/// How to go about it.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct How<'a> {
+    /// Copy what is readable of damaged transactions.
+    pub partial: bool,
+    /// The blob directory of the input, whose files go to that of the output.
+    pub blobs: Option<&'a BlobDirectory>,
+}
+
+/// Copies what is readable of `input` into `output`, which is empty, with its
+/// blobs, if both have some. Fails when the input can't be read at all, and when the output can't be written.
 ///
 /// Takes 8 bytes of memory an object besides those of `output`.
 pub fn salvage(
     input: &DataFile,
     output: &FileStorage,
-    partial: bool,
+    how: How<'_>,
     watch: &mut dyn FnMut(Event<'_>) -> Result<()>,
 ) -> Result<Salvaged> {
     let mut salvage = Salvage {
+        input,
         window: Window::new(input.reader(), PIECE),
-        resolver: Resolver::new(input.reader()),
+        resolver: Resolver::new(input),
         output,
-        partial,
+        how,
         position: FIRST,
         last: Tid::ZERO,
         done: Salvaged::default(),
@@ -119,10 +154,11 @@ pub fn salvage(
 }
 
 struct Salvage<'a, 'w> {
+    input: &'a DataFile,
     window: Window<'a>,
     resolver: Resolver<'a>,
     output: &'a FileStorage,
-    partial: bool,
+    how: How<'a>,
     /// Where the next transaction begins.
     position: u64,
     /// The last tid of the output.
@@ -138,6 +174,9 @@ impl Salvage<'_, '_> {
         let mut visit = |at, header: &super::format::DataHeader| records.push((at, header.tid));
         let (at, what) = match read_whole(&mut self.window, position, &mut visit) {
             Ok(Read::Whole { txn, sealed }) if matches!(txn.header.status, b' ' | b'p') => {
+                if let Some((hole, what)) = self.input.hole_in_txn(&mut self.window, &txn)? {
+                    return self.damaged(hole.start, what);
+                }
                 self.position = txn.end();
                 let found = Found::whole(txn, records, sealed);
                 return self.copy(found, None);
@@ -152,7 +191,10 @@ impl Salvage<'_, '_> {
             Err(Error::Corrupt { position, what, .. }) => (position, what),
             Err(error) => return Err(error),
         };
-        self.damaged(at, what)
+        match self.input.hole_at(position, at)? {
+            Some((hole, what)) => self.damaged(hole.start, what),
+            None => self.damaged(at, what),
+        }
     }
 
     /// Deals with what is no sound transaction, and goes on behind it.
@@ -175,7 +217,7 @@ impl Salvage<'_, '_> {
             return self.copy(found, Some(damage));
         }
         let parts = search(&mut self.window, &range, self.last)?;
-        if !self.partial {
+        if !self.how.partial {
             for part in &parts {
                 for &(at, tid) in &part.records {
                     let header = self.window.record_of(at, &part.txn)?;
@@ -212,7 +254,8 @@ impl Salvage<'_, '_> {
         }
         let (resolved, lost) = self.resolve(&found, &mut damage)?;
         damage.lost = lost;
-        if !damage.records.is_empty() && found.is_sound && !self.partial {
+        let is_known = found.is_sound || self.input.hole_in(&damage.range).is_some();
+        if !damage.records.is_empty() && is_known && !self.how.partial {
             let known = resolved.iter().map(|record| (record.oid, record.serial));
             damage.records.extend(known);
             damage.lost = all;
@@ -224,6 +267,13 @@ impl Salvage<'_, '_> {
         };
         let tid = self.tid(&found, bound, &mut damage);
         let mut meta = find::meta(&self.window.reader(), &found.txn)?;
+        if self
+            .input
+            .hole_in(&(found.txn.position..found.txn.records_start()))
+            .is_some()
+        {
+            meta = TransactionMeta::default();
+        }
         (meta.tid, meta.status) = (Some(tid), status);
         if !found.is_sealed && !find::is_dict(&meta.extension) {
             add_words(
@@ -301,15 +351,36 @@ impl Salvage<'_, '_> {
     fn write(&mut self, meta: &TransactionMeta, position: u64, all: &[Resolved]) -> Result<()> {
         let tid = meta.tid.unwrap_or_default();
         let resolver = &mut self.resolver;
-        let mut ops = all.iter().map(|record| {
-            Ok(Op::Restore {
+        let mut blobs = Blobs::new(self.how.blobs, self.output.blobs());
+        // The file of a blob follows its record.
+        let (mut records, mut blob) = (all.iter(), None);
+        let mut ops = std::iter::from_fn(|| {
+            if let Some(blob) = blob.take() {
+                return Some(Ok(blob));
+            }
+            let record = records.next()?;
+            let serial = record.serial.min(tid);
+            let data = match resolver.data(record) {
+                Ok(data) => data,
+                Err(error) => return Some(Err(error)),
+            };
+            match blobs.of(record, serial, data.as_deref()) {
+                Ok(found) => blob = found,
+                Err(error) => return Some(Err(error)),
+            }
+            Some(Ok(Op::Restore {
                 oid: record.oid,
-                serial: record.serial.min(tid),
-                data: resolver.data(record)?,
+                serial,
+                data,
                 prev_tid: record.data_txn,
-            })
+            }))
         });
         bulk::commit(self.output, meta, &mut ops)?;
+        self.done.blobs += blobs.copied;
+        self.done.lost_blobs += blobs.lost.len() as u64;
+        for lost in &blobs.lost {
+            (self.watch)(Event::NoBlob(lost))?;
+        }
         self.last = tid;
         self.resolver.copied(all);
         self.done.transactions += 1;
@@ -352,3 +423,6 @@ fn add_words(what: &mut String, more: &str) {
     }
     what.push_str(more);
 }
+
+#[cfg(test)]
+mod tests;

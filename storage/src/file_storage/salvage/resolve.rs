@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use zeo_proto::{Oid, Tid};
 
-use super::super::format::{DATA_HEADER_LEN, DataHeader, Reader};
+use super::super::data_file::DataFile;
+use super::super::format::{DATA_HEADER_LEN, DataHeader};
 use super::super::index::Index;
 use super::super::window::Window;
 use super::find::Found;
@@ -34,6 +35,7 @@ pub(super) struct Resolved {
 
 /// Reads records, and knows what of the file was copied.
 pub(super) struct Resolver<'a> {
+    input: &'a DataFile,
     old: Window<'a>,
     /// The last record of each object that was copied.
     index: Index,
@@ -42,9 +44,10 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub fn new(reader: Reader<'a>) -> Self {
+    pub fn new(input: &'a DataFile) -> Self {
         Self {
-            old: Window::new(reader, OLD_PIECE),
+            input,
+            old: Window::new(input.reader(), OLD_PIECE),
             index: Index::default(),
             lost: Vec::new(),
         }
@@ -88,6 +91,7 @@ impl<'a> Resolver<'a> {
     ) -> Result<Resolved> {
         let header = window.record_of(position, &found.txn)?;
         let reader = window.reader();
+        self.check_hole(position, &header)?;
         if !found.is_sound && !self.leads_back(&header, found.status) {
             let what = "it does not lead to the record of its object before";
             return Err(reader.corrupt(position, what));
@@ -123,6 +127,15 @@ impl<'a> Resolver<'a> {
             .map(|data| Some(data.to_vec()))
     }
 
+    /// Fails when the disk can't read all of the record.
+    fn check_hole(&self, position: u64, header: &DataHeader) -> Result<()> {
+        let record = position..position.saturating_add(header.record_len());
+        match self.input.hole_in(&record) {
+            Some((_, what)) => Err(self.input.reader().corrupt(position, what)),
+            None => Ok(()),
+        }
+    }
+
     /// Where a back-pointer leads to.
     fn follow(&mut self, mut position: u64, oid: Oid, mut back: u64) -> Result<Target> {
         let mut data_txn = None;
@@ -133,6 +146,7 @@ impl<'a> Resolver<'a> {
                 return Err(reader.corrupt(position, what));
             }
             let header = self.old.header(back)?;
+            self.check_hole(back, &header)?;
             if header.oid != oid {
                 let what =
                     format!("the back-pointer leads to {back}, where there is no record of it");

@@ -1,6 +1,5 @@
 //! `repozo --backup`.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeo_proto::Tid;
@@ -16,8 +15,9 @@ use super::chain::{Chain, Plan, Source, plan};
 use super::content::{Output, Sum, read_range};
 use super::repository::{Line, Name, Repository};
 use crate::context::Context;
-use crate::files::{failed, rename};
+use crate::files::{failed, inode_of, rename};
 use crate::outcome::{Failure, Result, Verdict};
+use crate::unfinished::Unfinished;
 
 /// How often a backup begins again when packs remove blobs meanwhile.
 const TRIES: usize = 5;
@@ -77,11 +77,6 @@ fn try_to(
         is_replaced: &is_replaced,
     };
     backup.make(plan, context)
-}
-
-/// Changes when a pack puts another file in its place.
-fn inode_of(file: &Path) -> Option<u64> {
-    std::fs::metadata(file).ok().map(|found| found.ino())
 }
 
 struct Backup<'a> {
@@ -248,6 +243,7 @@ impl Backup<'_> {
     /// Gives the checksum of what was copied.
     fn copy(&self, start: u64, context: &Context) -> Result<String> {
         let (path, end) = (self.repository.temporary(), self.source.end);
+        let unfinished = Unfinished::new(vec![path.clone()]);
         let mut out = Output::create(&path, self.arguments.gzip)?;
         let mut progress = context.progress("backing up", end.saturating_sub(start));
         let mut sum = Sum::default();
@@ -258,6 +254,7 @@ impl Backup<'_> {
             out.write(piece).map_err(&writing)
         })?;
         out.finish().map_err(&writing)?;
+        unfinished.keep();
         Ok(sum.finish())
     }
 

@@ -5,16 +5,16 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use zeo_storage::blob::BlobDirectory;
-use zeo_storage::file_storage::DataFile;
 
 use super::Arguments;
 use super::blobs::{self, Pool};
 use super::content::{Content, Sum};
 use super::repository::{Line, Name, Repository};
 use crate::context::Context;
-use crate::files::{beside, failed, remove, rename};
+use crate::files::{beside, failed, remove, rename, replaceable};
 use crate::outcome::{Failure, Result, Verdict};
 use crate::progress::Progress;
+use crate::unfinished::Unfinished;
 
 /// Puts the file together as it was at a time.
 pub fn recover(arguments: &Arguments, context: &mut Context) -> Result<Verdict> {
@@ -127,11 +127,9 @@ impl Recovery<'_> {
     /// Writes the file beside its place, then puts it there. What was there
     /// before stays until then.
     fn write_file(&mut self, output: &Path, progress: &mut Progress) -> Result<()> {
-        if output.exists() && DataFile::open(output)?.is_in_use() {
-            let what = format!("{} is in use: stop its server first", output.display());
-            return Err(Failure::Other(what));
-        }
+        let output = &replaceable(output)?;
         let temporary = beside(output, ".part");
+        let _unfinished = Unfinished::new(vec![temporary.clone()]);
         let file = File::create(&temporary).map_err(failed("creating", &temporary))?;
         let mut out = BufWriter::new(file);
         let writing = failed("writing", &temporary);

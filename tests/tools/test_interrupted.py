@@ -1,0 +1,132 @@
+"""Ctrl-C, other signals and a full disk: no half file has the final name, and nothing is left."""
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from exchange import files
+from exchange.writer import Writer
+from support import fstool
+from ZODB.FileStorage import FileStorage
+
+RECOVER = ['recover', '-f', 'Data.fs', 'out.fs']
+BACK_UP = ['repozo', '-B', '-z', '-r', 'R', '-f', 'Data.fs']
+RESTORE = ['repozo', '-R', '-r', 'R', '-o', 'out.fs']
+# What each makes first.
+BEGUN = {'recover': 'out.fs.part', '-R': 'out.fs.part', '-B': 'R/tmp.tmp'}
+
+
+@pytest.fixture(scope='module')
+def large(tmp_path_factory):
+    """A file that takes a moment."""
+    path = str(tmp_path_factory.mktemp('large') / 'Data.fs')
+    storage = FileStorage(path)
+    writer, noise = Writer(storage), random.Random(1).randbytes(3_000_000)
+    for number in range(20):
+        writer.commit((number, noise))
+    storage.close()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def directory(large, tmp_path, monkeypatch):
+    """Data.fs, a repository R, and an older out.fs."""
+    monkeypatch.chdir(tmp_path)
+    os.symlink(large, 'Data.fs')
+    os.mkdir('R')
+    fstool.check('repozo', '-B', '-r', 'R', '-f', 'Data.fs')
+    files.write('out.fs', files.base)
+    yield
+    shutil.rmtree(tmp_path)
+
+
+def state():
+    found = {}
+    for where, _dirs, names in os.walk('.'):
+        for name in names:
+            path = os.path.join(where, name)
+            found[path] = os.stat(path).st_mtime_ns, os.path.getsize(path)
+    return found
+
+
+def begin(command, **options):
+    """Starts it, and waits until it has something to leave behind."""
+    process = subprocess.Popen([fstool.path(), *command], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    begun = next(path for word, path in BEGUN.items() if word in command)
+    while not os.path.exists(begun) and process.poll() is None:
+        time.sleep(.0005)
+    return process
+
+
+@pytest.mark.parametrize('command', [RECOVER, [*BACK_UP, '-F'], RESTORE],
+                         ids=['recover', 'backup', 'restore'])
+@pytest.mark.parametrize('how', ['SIGINT', 'SIGTERM', 'SIGHUP'])
+def test_signals(command, how):
+    before, ended = state(), 0
+    for _ in range(3):
+        process = begin(command)
+        process.send_signal(getattr(signal, how))
+        if process.wait() == 0:
+            break   # it was faster
+        assert process.returncode == -getattr(signal, how)
+        after = state()
+        # An index is made before its data file; the next backup removes it.
+        after = {path: found for path, found in after.items()
+                 if path in before or not path.endswith('.index')}
+        assert after == before
+        ended += 1
+    assert ended
+
+
+def test_nohup():
+    """Signals that are ignored stay so."""
+    process = begin(RECOVER, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    assert process.wait() == 0
+    assert not os.path.exists('out.fs.part')
+    fstool.check('test', 'out.fs')
+
+
+def full_disk():
+    """Files can't become longer than 1 MB."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+
+@pytest.mark.parametrize('command', [RECOVER, [*BACK_UP, '-F'], RESTORE],
+                         ids=['recover', 'backup', 'restore'])
+def test_full_disk(command):
+    before = state()
+    code, _out, err = fstool.run(*command, preexec_fn=full_disk, restore_signals=False)
+    assert code == 1 and 'File too large' in err
+    assert any(name in err for name in ['out.fs.part', 'tmp.tmp']), err
+    after = {path: found for path, found in state().items()
+             if path in before or not path.endswith('.index')}
+    assert after == before
+
+
+def test_a_copy_goes_on_when_there_is_room():
+    os.remove('out.fs')
+    code, _out, err = fstool.run('copy', 'Data.fs', 'out.fs', preexec_fn=full_disk,
+                                 restore_signals=False)
+    assert code == 1 and 'File too large' in err and 'out.fs' in err
+    fstool.check('copy', '--continue', 'Data.fs', 'out.fs')
+    assert b' 20 transactions' in fstool.check('test', 'out.fs')
+
+
+def test_links_stay():
+    """Who keeps the file elsewhere, by a link, gets the new one there."""
+    os.mkdir('elsewhere')
+    for command in RECOVER, RESTORE:
+        shutil.move('out.fs', 'elsewhere/real.fs')
+        os.symlink('elsewhere/real.fs', 'out.fs')
+        fstool.check(*command)
+        assert os.readlink('out.fs') == 'elsewhere/real.fs'
+        assert b' 20 transactions' in fstool.check('test', 'elsewhere/real.fs')
+        os.remove('out.fs')
+        files.write('out.fs', files.base)
