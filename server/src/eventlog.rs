@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use jiff::Timestamp;
 use slog::{Drain, Never, OwnedKVList, Record};
 
@@ -92,7 +92,7 @@ impl EventLog {
         let level = config.level.max(lowest.unwrap_or(u8::MAX));
         let logfiles = config.logfiles.into_iter();
         let logfiles: Result<Vec<_>, _> = logfiles.map(|l| LogFile::open(l, start)).collect();
-        let (queue, events) = bounded(QUEUE);
+        let (queue, events) = unbounded();
         let (end, ended) = bounded(0);
         let lost = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
@@ -184,7 +184,9 @@ impl Drain for LogDrain {
     fn log(&self, record: &Record, values: &OwnedKVList) -> Result<(), Never> {
         if self.is_enabled(record.level()) {
             let record = Box::new(LogRecord::new(record, values));
-            if self.queue.try_send(Event::Record(record)).is_err() {
+            // Not a bounded channel, which would take the memory for all of them at once.
+            let full = self.queue.len() >= QUEUE;
+            if full || self.queue.send(Event::Record(record)).is_err() {
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -17,7 +17,7 @@ use crate::storage::TransactionMeta;
 use crate::{Error, Result};
 
 /// The file is read by pieces of this from front to back,
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 /// and of this where back-pointers lead to.
 const OLD_PIECE: usize = 1 << 12;
 /// How often the end of a file in use is looked at before it counts as torn.

@@ -82,6 +82,15 @@ impl Generation {
         self.find(oid).ok_or(Error::NoObject(oid))
     }
 
+    /// The object's last record before `end`, given its current one.
+    pub fn before(&self, oid: Oid, current: u64, end: u64) -> Result<Option<u64>> {
+        let mut position = current;
+        while position >= end {
+            position = self.reader().data_header(position, Some(oid))?.prev;
+        }
+        Ok((position != 0).then_some(position))
+    }
+
     /// The data that a back-pointer leads to, over any number of steps.
     /// Fails with `NoObject` when it ends at an object that is gone.
     pub fn load_back(&self, oid: Oid, back: u64) -> Result<Data> {

@@ -28,7 +28,7 @@ use crate::directory::sync_directory;
 use crate::{Error, Result};
 
 /// Buffers for a file that is read or written from front to back.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 1 << 16;
 const SUFFIX: usize = 2;
 const POSITION: usize = 6;
 /// One more than the largest position that fits.
@@ -204,7 +204,7 @@ pub(super) fn write(
     write_int(out, position).map_err(&failed)?;
     let mut bucket = Bucket::default();
     for (oid, found) in generation.index.iter() {
-        let Some(found) = before(generation, oid, found, position)? else {
+        let Some(found) = generation.before(oid, found, position)? else {
             continue;
         };
         if found >= POSITION_END {
@@ -223,14 +223,6 @@ pub(super) fn write(
         .and_then(|()| out.inner.write_all(&out.sum()))
         .and_then(|()| out.flush())
         .map_err(&failed)
-}
-
-/// The object's record before `end`, given its current one.
-fn before(generation: &Generation, oid: Oid, mut found: u64, end: u64) -> Result<Option<u64>> {
-    while found >= end {
-        found = generation.reader().data_header(found, Some(oid))?.prev;
-    }
-    Ok((found != 0).then_some(found))
 }
 
 /// The entries of one prefix.

@@ -16,7 +16,7 @@ use crate::log::{Level, Log};
 use crate::{Error, Result};
 
 /// The file is read in pieces of this.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 /// How often the log hears of a long scan.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// How many oddities of one kind are told one by one.

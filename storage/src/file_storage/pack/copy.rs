@@ -21,7 +21,7 @@ use crate::Result;
 use crate::blob::{Removed, is_blob};
 
 /// The file is read by pieces of this.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = if cfg!(test) { 64 } else { 1 << 16 };
 const COPYING: &str = "copying";
 /// No record of a blob is longer.
 const BLOB_RECORD: u64 = 1 << 12;
@@ -57,7 +57,7 @@ pub(super) fn copy_to_pack_time(
     let mut copying = Packing {
         window: Window::new(reader, PIECE),
         // Back-pointers lead anywhere.
-        other: Window::new(reader, PIECE / 64),
+        other: Window::new(reader, PIECE / 4),
         reach,
         removed,
         out,
@@ -94,7 +94,7 @@ impl Packing<'_> {
         let mut position = txn.records_start();
         while position < txn.records_end() {
             let header = self.window.record(position, txn)?;
-            if self.reach.is_kept(header.oid, position) {
+            if self.reach.is_kept(header.oid, position)? {
                 let tloc = match tloc {
                     Some(tloc) => tloc,
                     None => *tloc.insert(self.begin(txn)?),

@@ -19,6 +19,9 @@
 
 mod blobs;
 mod copy;
+mod marking;
+mod marks;
+mod objects;
 mod output;
 mod place;
 mod reach;
@@ -87,7 +90,7 @@ impl FileStorage {
             (true, false) => Collect::AsOfPackTime,
             (true, true) => Collect::AsOfNow,
         };
-        let Some(mut reach) = reach::find(old.reader(), stop, collect, &mut watch)? else {
+        let Some(mut reach) = reach::find(&old, stop, collect, &mut watch)? else {
             watch.say(
                 "nothing to do: The database has already been packed to a later time or no \
                  changes have been made since the last pack",
@@ -109,7 +112,7 @@ impl FileStorage {
             return Ok(());
         }
         let sizes = (old.end(), old.index.len());
-        let rest = Rest::new(moved, reach.take_index());
+        let rest = Rest::new(moved, reach.take_index()?);
         let mut last = Last {
             old,
             reach,

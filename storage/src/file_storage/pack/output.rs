@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::{Error, Result};
 
 /// At least so much is written at once; a transaction of twice that in parts.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 /// So much is synced at once: a sync of more would hold up those of commits
 /// for long.
 const SYNC: u64 = 32 << 20;

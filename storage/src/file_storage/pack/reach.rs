@@ -11,42 +11,33 @@
 //! that was out of reach at the pack time, and was reached again later only by
 //! a new record, is lost. (Not so in a MappingStorage: [`Collect::AsOfNow`].)
 //!
-//! An object takes one word, in an [`Index`] of the size of the storage's own
-//! (little more than 8 bytes): it becomes the index of the packed file. While
-//! references are followed, those found but not yet read stand in lists as
-//! well, up to a 32nd of all in each of two.
+//! An object takes some bits ([`Marks`](super::marks::Marks)), and a word in
+//! the index of the packed file once it is copied. While references are
+//! followed, objects found but not yet read stand in lists as well, up to a
+//! 64th of all in each of two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
 use super::super::format::{FIRST, Reader};
+use super::super::generation::Generation;
 use super::super::index::Index;
-use super::super::walk::Txn;
+use super::super::walk::{Backwards, Txn};
 use super::super::whole::check_seal;
 use super::super::window::Window;
+use super::marking::Marking;
+use super::marks::Mark;
+use super::objects::Objects;
 use super::watch::Watch;
-use crate::references::references;
-use crate::{Error, Result};
+use crate::Result;
 
-/// The file is read by pieces of this from front to back,
-const PIECE: usize = 1 << 20;
+/// The file is read by pieces of this from front to back (small ones in tests,
+/// so that commits come between),
+const PIECE: usize = if cfg!(test) { 64 } else { 1 << 16 };
 /// and of this where single records are read.
-const RECORD_PIECE: usize = 1 << 13;
-/// The object is reachable.
-const REACHABLE: u64 = 1 << 63;
-/// The position is one in the packed file.
-const MOVED: u64 = 1 << 62;
-/// The object is reachable, and its record not read yet.
-const WAITING: u64 = 1 << 61;
-const POSITION: u64 = WAITING - 1;
-/// How many objects that are found and not yet read have room in a list, or
-/// one for so many objects; others wait in their words. (Few in tests, so
-/// that some do.)
-const ROOM: usize = if cfg!(test) { 3 } else { 1 << 16 };
-const ROOM_PART: u64 = 32;
-/// How many objects there are between two looks at the watch.
-const LOOK: u64 = 1 << 12;
+const RECORD_PIECE: usize = if cfg!(test) { 64 } else { 1 << 13 };
 
 /// Which objects are garbage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,13 +52,19 @@ pub(super) enum Collect {
 
 /// The records to be kept.
 pub(super) struct Reach {
-    /// One word an object: a position, with marks.
-    words: Index,
+    objects: Objects,
     /// The records before the pack time that later back-pointers lead to.
     targets: HashMap<u64, Target>,
+    /// Objects out of reach of which such a record is kept.
+    revived: HashSet<Oid>,
+    /// The index of the packed file: what was copied already.
+    index: Index,
     /// Where the first transaction after the pack time begins.
     pub pack_end: u64,
     collect: Collect,
+    /// Of how many objects the record at the pack time is yet to be copied;
+    /// not known without garbage collection.
+    found: u64,
     kept_bytes: u64,
 }
 
@@ -81,49 +78,63 @@ struct Target {
     moved: u64,
 }
 
-/// Finds what to keep of all that `reader` sees; `None` when the file is
-/// packed already up to there.
+/// Finds what to keep of all of this file; `None` when it is packed already
+/// up to there.
 pub(super) fn find(
-    reader: Reader<'_>,
+    old: &Arc<Generation>,
     stop: Tid,
     collect: Collect,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Reach>> {
+    let objects = Objects::new(Arc::clone(old));
+    let reader = Reader {
+        backend: &*old.backend,
+        end: objects.reader().end,
+    };
+    let (pack_end, last) = pack_time(reader, stop)?;
     let mut reach = Reach {
-        words: Index::default(),
+        objects,
         targets: HashMap::new(),
-        pack_end: FIRST,
+        revived: HashSet::new(),
+        index: Index::default(),
+        pack_end,
         collect,
+        found: 0,
         kept_bytes: 0,
     };
     let mut pass = Pass {
         window: Window::new(reader, PIECE),
-        last: Tid::ZERO,
+        last,
     };
-    if reach.read_to_pack_time(&mut pass, stop, watch)? {
+    let later = reach.read_from_pack_time(&mut pass, watch)?;
+    pass.last = Tid::ZERO;
+    if reach.read_to_pack_time(&mut pass, watch)? {
         return Ok(None);
     }
-    let mut marking = Marking {
-        window: Window::new(reader, RECORD_PIECE),
-        collect,
-        room: ROOM.max(usize::try_from(reach.words.len() / ROOM_PART).unwrap_or(ROOM)),
-        waiting: 0,
-        looked_to: Oid::ZERO,
-        found: 0,
-        bytes: 0,
-    };
-    if collect != Collect::Nothing && reach.words.iter().next().is_some() {
-        let roots = vec![(Oid::ZERO, None)];
-        marking.follow(&mut reach.words, roots, watch)?;
-    }
-    let roots = reach.read_from_pack_time(&mut pass, watch)?;
-    for position in roots {
-        let refs = marking.references(position)?;
-        let roots = refs.into_iter().map(|oid| (oid, Some(position)));
-        marking.follow(&mut reach.words, roots.collect(), watch)?;
-    }
-    reach.kept_bytes = marking.bytes;
+    drop(pass);
+    reach.mark(reader, later, old.index.len(), watch)?;
     Ok(Some(reach))
+}
+
+/// Where the first transaction after the pack time begins, and the tid of the
+/// one before it.
+fn pack_time(reader: Reader<'_>, stop: Tid) -> Result<(u64, Tid)> {
+    for txn in Backwards::new(reader) {
+        let txn = txn?;
+        if txn.header.tid <= stop {
+            return Ok((txn.end(), txn.header.tid));
+        }
+    }
+    Ok((FIRST, Tid::ZERO))
+}
+
+/// What the records behind the pack time lead to.
+#[derive(Default)]
+struct Later {
+    /// Back-pointers to records before the pack time, and their objects.
+    pointers: Vec<(Oid, u64)>,
+    /// Records whose references count.
+    roots: Vec<u64>,
 }
 
 /// One pass through the file.
@@ -147,51 +158,40 @@ impl Pass<'_> {
 }
 
 impl Reach {
-    /// Notes the last record of each object before the pack time. True when
-    /// all was packed already.
-    fn read_to_pack_time(
-        &mut self,
-        pass: &mut Pass<'_>,
-        stop: Tid,
-        watch: &mut Watch<'_>,
-    ) -> Result<bool> {
+    /// Meets the records before the pack time. True when all was packed
+    /// already.
+    fn read_to_pack_time(&mut self, pass: &mut Pass<'_>, watch: &mut Watch<'_>) -> Result<bool> {
         let end = pass.window.reader().end;
         let mut position = FIRST;
         let mut status = b' ';
         let mut unpacked = false;
-        while position < end {
+        while position < self.pack_end {
             let txn = pass.window.txn(position, pass.last)?;
             status = txn.header.status;
-            if txn.header.tid > stop {
-                break;
-            }
             pass.whole(&txn)?;
             unpacked |= status != b'p';
             let mut at = txn.records_start();
             while status != b'u' && at < txn.records_end() {
                 let header = pass.window.record(at, &txn)?;
-                match header.plen | header.back {
-                    0 => self.words.remove(header.oid),
-                    _ => self.words.set(header.oid, at),
-                }
+                let is_gone = header.plen == 0 && header.back == 0;
+                self.objects.met(header.oid, at, is_gone)?;
                 at = at.saturating_add(header.record_len());
             }
             position = txn.end();
             watch.bytes("reading", position, end)?;
         }
-        self.pack_end = position;
+        self.objects.all_met()?;
+        if position < end {
+            status = pass.window.txn(position, pass.last)?.header.status;
+        }
         Ok(!unpacked && status == b'p')
     }
 
-    /// Notes what back-pointers after the pack time lead to. Gives those of
-    /// these records whose references count.
-    fn read_from_pack_time(
-        &mut self,
-        pass: &mut Pass<'_>,
-        watch: &mut Watch<'_>,
-    ) -> Result<Vec<u64>> {
+    /// Notes the objects that have records behind the pack time, and what
+    /// these lead to.
+    fn read_from_pack_time(&mut self, pass: &mut Pass<'_>, watch: &mut Watch<'_>) -> Result<Later> {
         let end = pass.window.reader().end;
-        let mut roots = Vec::new();
+        let mut later = Later::default();
         let mut position = self.pack_end;
         while position < end {
             let txn = pass.window.txn(position, pass.last)?;
@@ -199,26 +199,58 @@ impl Reach {
             let mut at = txn.records_start();
             while txn.header.status != b'u' && at < txn.records_end() {
                 let header = pass.window.record(at, &txn)?;
+                self.objects.changed(header.oid);
                 if self.collect == Collect::AsOfNow && header.plen != 0 {
-                    roots.push(at);
+                    later.roots.push(at);
                 }
                 if header.back != 0 && header.back < self.pack_end {
-                    self.keep_target(header.oid, header.back, &mut roots);
+                    later.pointers.push((header.oid, header.back));
                 }
                 at = at.saturating_add(header.record_len());
             }
             position = txn.end();
             watch.bytes("reading", position, end)?;
         }
-        Ok(roots)
+        Ok(later)
+    }
+
+    /// Marks what is reachable, and notes what back-pointers lead to.
+    fn mark(
+        &mut self,
+        reader: Reader<'_>,
+        later: Later,
+        objects: u64,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let window = Window::new(reader, RECORD_PIECE);
+        let mut marking = Marking::new(window, self.collect, objects);
+        if self.collect != Collect::Nothing && !self.objects.is_empty()? {
+            let roots = vec![(Oid::ZERO, None)];
+            marking.follow(&mut self.objects, roots, watch)?;
+        }
+        let mut roots = later.roots;
+        for (oid, back) in later.pointers {
+            self.keep_target(oid, back, &mut roots)?;
+        }
+        for oid in &self.revived {
+            self.objects.marks.set(*oid, Mark::Reachable);
+        }
+        for position in roots {
+            let refs = marking.references(position)?;
+            let roots = refs.into_iter().map(|oid| (oid, Some(position)));
+            marking.follow(&mut self.objects, roots.collect(), watch)?;
+        }
+        self.found = marking.found;
+        self.kept_bytes = marking.bytes;
+        Ok(())
     }
 
     /// As in Python, the first record that makes an unreachable object
     /// reachable is kept without what it refers to.
-    fn keep_target(&mut self, oid: Oid, back: u64, roots: &mut Vec<u64>) {
-        let is_reachable = self.is_reachable(oid);
+    fn keep_target(&mut self, oid: Oid, back: u64, roots: &mut Vec<u64>) -> Result<()> {
+        let is_reachable = self.revived.contains(&oid) || self.is_current(oid)?;
         if !is_reachable {
-            self.words.set(oid, back | REACHABLE);
+            self.revived.insert(oid);
         }
         let target = self.targets.entry(back).or_insert(Target {
             oid,
@@ -230,33 +262,39 @@ impl Reach {
             target.is_root = true;
             roots.push(back);
         }
+        Ok(())
     }
 
-    fn is_reachable(&self, oid: Oid) -> bool {
-        let word = self.words.get(oid);
-        let all = self.collect == Collect::Nothing;
-        word.is_some_and(|word| all || word & REACHABLE != 0)
+    /// True when the object's record at the pack time is kept.
+    fn is_current(&mut self, oid: Oid) -> Result<bool> {
+        match self.collect {
+            Collect::Nothing => Ok(self.objects.get(oid)?.is_some()),
+            _ => Ok(self.objects.marks.has(oid, Mark::Reachable)),
+        }
     }
 
     /// True when the record of `oid` at `position`, before the pack time, is
-    /// to be kept.
-    pub fn is_kept(&self, oid: Oid, position: u64) -> bool {
-        let is_current = self.is_reachable(oid)
-            && (self.words.get(oid)).is_some_and(|word| word & !REACHABLE == position);
+    /// to be kept. Asked once for each record.
+    pub fn is_kept(&mut self, oid: Oid, position: u64) -> Result<bool> {
+        let current = match self.is_current(oid)? && !self.revived.contains(&oid) {
+            true => self.objects.get(oid)?,
+            false => None,
+        };
+        if current == Some(position) {
+            self.found = self.found.saturating_sub(1);
+            return Ok(true);
+        }
         let target = self.targets.get(&position);
-        is_current || target.is_some_and(|target| target.oid == oid)
+        Ok(target.is_some_and(|target| target.oid == oid))
     }
 
-    /// Notes where a record that is kept stands in the packed file.
+    /// Notes where a record that is kept stands in the packed file. Records
+    /// come in the order of the file.
     pub fn moved(&mut self, oid: Oid, position: u64, to: u64) {
         if let Some(target) = self.targets.get_mut(&position) {
             target.moved = to;
         }
-        // The word may still wait for a later record.
-        let word = self.words.get(oid).unwrap_or(MOVED);
-        if word & MOVED != 0 || word & POSITION == position {
-            self.words.set(oid, to | MOVED | REACHABLE);
-        }
+        self.index.set(oid, to);
     }
 
     /// Where the record at `position`, before the pack time, to which a
@@ -272,126 +310,17 @@ impl Reach {
         self.kept_bytes
     }
 
-    /// The index of the packed file, when all that is kept has moved.
-    pub fn take_index(&mut self) -> Index {
-        let mut index = std::mem::take(&mut self.words);
-        index.change_all(|word| {
-            if word & MOVED == 0 {
-                0
-            } else {
-                word & POSITION
-            }
-        });
-        index
-    }
-}
-
-/// Following references.
-struct Marking<'a> {
-    window: Window<'a>,
-    collect: Collect,
-    /// The greatest length of a wave.
-    room: usize,
-    /// How many objects wait,
-    waiting: u64,
-    /// and from where on to look for them.
-    looked_to: Oid,
-    found: u64,
-    /// What their records take, at least.
-    bytes: u64,
-}
-
-impl Marking<'_> {
-    /// Marks what can be reached from these objects, each with the position
-    /// of the record that refers to it. Reads in waves, each by position, so
-    /// that the disk is read in one direction.
-    fn follow(
-        &mut self,
-        words: &mut Index,
-        roots: Vec<(Oid, Option<u64>)>,
-        watch: &mut Watch<'_>,
-    ) -> Result<()> {
-        let mut wave = Vec::new();
-        for (oid, from) in roots {
-            self.reach(words, oid, from, &mut wave)?;
+    /// The index of the packed file, when all that is kept has moved. Fails
+    /// when a reachable object was not met on the way.
+    pub fn take_index(&mut self) -> Result<Index> {
+        if self.found != 0 {
+            let what = format!(
+                "the index leads to {} objects that are not there",
+                self.found
+            );
+            return Err(self.objects.reader().corrupt(self.pack_end, what));
         }
-        while !wave.is_empty() {
-            wave.sort_unstable();
-            let mut next = Vec::new();
-            for position in wave {
-                for oid in self.references(position)? {
-                    self.reach(words, oid, Some(position), &mut next)?;
-                }
-                self.found += 1;
-                if self.found.is_multiple_of(LOOK) {
-                    watch.objects("following references", self.found)?;
-                }
-            }
-            if next.is_empty() {
-                self.take_waiting(words, &mut next);
-            }
-            wave = next;
-        }
-        Ok(())
-    }
-
-    fn reach(
-        &mut self,
-        words: &Index,
-        oid: Oid,
-        from: Option<u64>,
-        wave: &mut Vec<u64>,
-    ) -> Result<()> {
-        match words.get(oid) {
-            Some(word) if word & REACHABLE != 0 => {}
-            Some(position) if wave.len() < self.room => {
-                words.set(oid, position | REACHABLE);
-                wave.push(position);
-            }
-            Some(position) => {
-                words.set(oid, position | REACHABLE | WAITING);
-                self.waiting += 1;
-            }
-            // It may have been stored after the pack time.
-            None if self.collect == Collect::AsOfNow => {}
-            None => return Err(self.missing(oid, from)),
-        }
-        Ok(())
-    }
-
-    /// Takes objects that wait, in the order of oids from where it was left,
-    /// round and round.
-    fn take_waiting(&mut self, words: &Index, wave: &mut Vec<u64>) {
-        while self.waiting > 0 && wave.len() < self.room {
-            let Some((oid, word)) = words.next_from(self.looked_to) else {
-                self.looked_to = Oid::ZERO;
-                continue;
-            };
-            if word & WAITING != 0 {
-                words.set(oid, word & !WAITING);
-                wave.push(word & POSITION);
-                self.waiting -= 1;
-            }
-            self.looked_to = Oid::new(oid.as_u64().wrapping_add(1));
-        }
-    }
-
-    fn missing(&self, oid: Oid, from: Option<u64>) -> Error {
-        let file = self.window.reader().backend.path().to_owned();
-        Error::Dangling { file, oid, from }
-    }
-
-    /// The objects that the record at `position` refers to.
-    fn references(&mut self, position: u64) -> Result<Vec<Oid>> {
-        let header = self.window.header(position)?;
-        let Some((at, length)) = self.window.data_of(position, &header)? else {
-            return Ok(Vec::new());
-        };
-        self.bytes = self.bytes.saturating_add(length);
-        let found = references(self.window.bytes(at, length)?);
-        found.map_err(|why| {
-            let what = format!("the record of object {} can't be read: {why}", header.oid);
-            self.window.reader().corrupt(position, what)
-        })
+        self.objects.forget();
+        Ok(std::mem::take(&mut self.index))
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of packing.
 
+mod between;
 mod crashes;
 mod online;
 mod python;

@@ -14,13 +14,13 @@ use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
 use crate::{Error, Result, Storage};
 
-/// The root refers to objects 1 to 9, of which each has two revisions, by
-/// the seconds 100 to 109 and 200 to 209. Object 50 is garbage.
 fn filled() -> FileStorage {
     fill(FileStorage::in_memory().unwrap())
 }
 
-fn fill(storage: FileStorage) -> FileStorage {
+/// The root refers to objects 1 to 9, of which each has two revisions, by
+/// the seconds 100 to 109 and 200 to 209. Object 50 is garbage.
+pub fn fill(storage: FileStorage) -> FileStorage {
     let all: Vec<u64> = (1..10).collect();
     commit(
         &storage,
@@ -137,6 +137,29 @@ fn readers_finish_on_the_old_file() {
     assert_eq!(iterator.count(), 18);
     assert_eq!((first.records)().count(), 2);
     assert_eq!(storage.iterator(None, None).unwrap().count(), 13);
+}
+
+/// Rather than that a record is lost.
+#[test]
+fn an_index_that_is_wrong_stops_a_pack() {
+    for (oid, wrong) in [(3, 3), (3, 5), (5, 3), (50, 3), (9, 50)] {
+        for gc in [true, false] {
+            let storage = filled();
+            let generation = storage.generation();
+            let position = generation.index.get(Oid::new(wrong)).unwrap();
+            let older = generation
+                .reader()
+                .data_header(position, None)
+                .unwrap()
+                .prev;
+            let position = if oid == wrong { older } else { position };
+            generation.index.set(Oid::new(oid), position);
+            let before = bytes(&storage);
+            let error = storage.pack(209.0, Some(gc)).unwrap_err().to_string();
+            assert!(error.contains("the index leads"), "{error}");
+            assert_eq!(bytes(&storage), before);
+        }
+    }
 }
 
 #[test]
