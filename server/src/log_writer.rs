@@ -1,10 +1,12 @@
 //! The thread at the end of the file: it appends what the coordinator hands
 //! over, in that order. All that wait are written together and synced once.
+//! It also drops what the coordinator refuses, which never waits for a disk.
 
 use std::sync::Arc;
 
+use zeo_proto::exception::Exception;
 use zeo_storage::Storage;
-use zeo_storage::storage::Commit;
+use zeo_storage::storage::{Commit, Prepared};
 
 use crate::channel::{Receiver, Sender};
 use crate::coordinator::Request;
@@ -19,32 +21,175 @@ pub struct Queued {
     pub commit: Commit,
 }
 
-/// Appends until the coordinator is gone.
-pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Queued>, coordinator: &Sender<Request>) {
+/// What there is to do.
+#[derive(Debug)]
+pub enum Task {
+    /// To append a transaction.
+    Append(Queued),
+    /// To drop one that is refused: its files go with it, and that takes the
+    /// disk.
+    Drop {
+        /// Whose it is.
+        client: ClientId,
+        /// The transaction.
+        prepared: Prepared,
+        /// Why it is refused.
+        why: Exception,
+    },
+}
+
+/// Works until the coordinator is gone.
+pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Task>, coordinator: &Sender<Request>) {
     while let Ok(first) = queue.recv(None) {
-        if coordinator
-            .send(append_waiting(storage, first, queue))
-            .is_err()
-        {
-            return;
+        for done in work(storage, first, queue) {
+            if coordinator.send(done).is_err() {
+                return;
+            }
         }
     }
 }
 
-/// Appends the first transaction and all that wait behind it, with one sync;
+/// Does the first task and all that wait behind it, appending with one sync;
 /// returns what to tell the coordinator.
-pub(crate) fn append_waiting(
+pub(crate) fn work(
     storage: &Arc<dyn Storage>,
-    first: Queued,
-    queue: &Receiver<Queued>,
-) -> Request {
-    let waiting = std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv()));
-    let (clients, mut commits): (Vec<_>, Vec<_>) =
-        waiting.map(|queued| (queued.client, queued.commit)).unzip();
+    first: Task,
+    queue: &Receiver<Task>,
+) -> Vec<Request> {
+    let (mut clients, mut commits, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for task in std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv())) {
+        match task {
+            Task::Append(queued) => {
+                clients.push(queued.client);
+                commits.push(queued.commit);
+            }
+            Task::Drop {
+                client,
+                prepared,
+                why,
+            } => {
+                drop(prepared);
+                refused.push(Request::Refused { client, why });
+            }
+        }
+    }
+    let appended = append(storage, clients, commits);
+    refused.into_iter().chain(appended).collect()
+}
+
+/// Appends a batch. If that fails without consequences, for one transaction
+/// whose blob is not there any more, each is appended alone.
+fn append(
+    storage: &Arc<dyn Storage>,
+    clients: Vec<ClientId>,
+    mut commits: Vec<Commit>,
+) -> Vec<Request> {
+    if commits.is_empty() {
+        return Vec::new();
+    }
     let result = storage.append(&mut commits);
-    Request::Appended {
+    if result.is_err() && commits.len() > 1 && storage.latched().is_none() {
+        let each = clients.into_iter().zip(commits);
+        return each
+            .flat_map(|(client, commit)| append(storage, vec![client], vec![commit]))
+            .collect();
+    }
+    if result.is_err() {
+        // Here, as what is refused.
+        commits.clear();
+    }
+    vec![Request::Appended {
         clients,
         commits,
         result,
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use zeo_proto::{Oid, Tid};
+    use zeo_storage::file_storage::{FileStorage, Options};
+    use zeo_storage::storage::{OnConflict, Op, TransactionMeta, Vote};
+
+    use super::*;
+    use crate::channel;
+
+    /// A transaction that stores an empty blob, and where that is uploaded.
+    fn prepare(storage: &FileStorage, oid: u64) -> (Prepared, std::path::PathBuf) {
+        let oid = Oid::new(oid);
+        let (_, file) = storage.blobs().unwrap().new_file().unwrap();
+        let path = file.path().to_owned();
+        let (data, file) = (b"\x80\x03cZODB.blob\nBlob\n.N.".to_vec(), Arc::new(file));
+        let serial = Tid::ZERO;
+        let store = Op::Store { oid, serial, data };
+        let serial = None;
+        let ops = [store, Op::Blob { oid, serial, file }];
+        let meta = TransactionMeta {
+            status: b' ',
+            ..TransactionMeta::default()
+        };
+        let mut ops = ops.into_iter().map(Ok);
+        match storage.prepare(&meta, &mut ops, OnConflict::Resolve) {
+            Ok(Vote::Ready(prepared)) => (prepared, path),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Of a batch, only the transaction fails whose blob is not there; the one
+    /// that is refused goes with its file, before its client hears.
+    #[test]
+    fn one_fails_and_the_others_do_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            blob_dir: Some(directory.path().join("blobs")),
+            ..Options::default()
+        };
+        let path = directory.path().join("Data.fs");
+        let storage = Arc::new(FileStorage::open(path, options).unwrap());
+        let (refused, upload) = prepare(&storage, 9);
+        let (sender, queue) = channel::unbounded();
+        for number in 1..=3 {
+            let (prepared, path) = prepare(&storage, number);
+            if number == 2 {
+                fs::remove_file(path).unwrap();
+            }
+            let tid = Tid::new(number);
+            let commit = Commit { tid, prepared };
+            let client = number;
+            let queued = Queued { client, commit };
+            sender.send(Task::Append(queued)).unwrap();
+        }
+        let first = Task::Drop {
+            client: 9,
+            prepared: refused,
+            why: Exception::transaction("refused"),
+        };
+        assert!(upload.exists());
+        let storage: Arc<dyn Storage> = storage;
+        let done = work(&storage, first, &queue);
+        assert!(!upload.exists());
+        let told = done.iter().map(|request| match request {
+            Request::Refused { client, .. } => (*client, "refused"),
+            Request::Appended {
+                clients,
+                commits,
+                result,
+            } => match result {
+                Ok(()) => (clients[0], ["", "appended"][commits.len()]),
+                Err(_) => (clients[0], ["failed", ""][commits.len()]),
+            },
+            other => panic!("{other:?}"),
+        });
+        let expected = [
+            (9, "refused"),
+            (1, "appended"),
+            (2, "failed"),
+            (3, "appended"),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(storage.latched(), None);
+        assert!(storage.load_blob(Oid::new(3), Tid::new(3)).is_ok());
     }
 }

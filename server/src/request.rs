@@ -2,6 +2,7 @@
 
 use crossbeam_channel::Sender;
 use zeo_proto::Tid;
+use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
 
 use crate::lock_table::{Claim, ClientId};
@@ -52,11 +53,18 @@ pub enum Request {
         /// The last tid that the client has seen.
         since: Tid,
     },
+    /// The log writer has dropped a transaction that was refused.
+    Refused {
+        /// The client.
+        client: ClientId,
+        /// Why.
+        why: Exception,
+    },
     /// The log writer is done with a batch.
     Appended {
         /// The clients, one a transaction.
         clients: Vec<ClientId>,
-        /// The transactions, in the order of their tids.
+        /// The transactions, in the order of their tids; none if it failed.
         commits: Vec<Commit>,
         /// Whether they are durable.
         result: zeo_storage::Result<()>,

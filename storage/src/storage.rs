@@ -340,8 +340,9 @@ pub trait Storage: Send + Sync {
         ops: &mut dyn Iterator<Item = Result<Op>>,
         on_conflict: OnConflict,
     ) -> Result<Vote>;
-    /// Step 2. On an error nothing of the batch is in the file, and the
-    /// storage is latched, unless the file of a blob could not be given its name.
+    /// Step 2. On an error nothing of the batch is in the file. If the storage
+    /// is not latched then, the file of a blob could not be given its name, and
+    /// each transaction of the batch may be tried again.
     fn append(&self, batch: &mut [Commit]) -> Result<()>;
     /// Step 3, for each of the batch in order.
     fn publish(&self, commit: &Commit);

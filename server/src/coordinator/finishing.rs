@@ -11,7 +11,7 @@ use zeo_storage::storage::{Commit, Prepared};
 use super::{Coordinator, State};
 use crate::errors::exception_from;
 use crate::lock_table::ClientId;
-use crate::log_writer::Queued;
+use crate::log_writer::{Queued, Task};
 use crate::mailbox::Event;
 use crate::order::{Rule, is_broken};
 
@@ -20,10 +20,7 @@ impl Coordinator {
     pub(super) fn finish(&mut self, client: ClientId, prepared: Prepared, tid: Option<Tid>) {
         if !matches!(self.state(client), Some(State::Locked(_))) {
             // Its time ran out, and its locks are somebody else's.
-            self.post(
-                client,
-                Event::FinishFailed(Exception::transaction("transaction aborted")),
-            );
+            self.refuse(client, prepared, "transaction aborted");
             return;
         }
         let now = tid.unwrap_or_else(|| Tid::from_time(self.parts.clock.now()));
@@ -37,7 +34,7 @@ impl Coordinator {
                 "transaction {now} is not later than the last one, {}",
                 self.last_tid
             );
-            self.post(client, Event::FinishFailed(Exception::transaction(why)));
+            self.refuse(client, prepared, &why);
             self.release(client);
             return;
         };
@@ -48,9 +45,23 @@ impl Coordinator {
             client,
             commit: Commit { tid, prepared },
         };
-        if self.log_writer.send(queued).is_err() {
+        if self.log_writer.send(Task::Append(queued)).is_err() {
             crit!(self.parts.log, "the log writer is gone");
             self.fail_finish(client, Exception::transaction("the server stops"));
+        }
+    }
+
+    /// The client hears of it when its transaction is gone: so it has no other
+    /// one before.
+    fn refuse(&mut self, client: ClientId, prepared: Prepared, why: &str) {
+        let why = Exception::transaction(why);
+        let task = Task::Drop {
+            client,
+            prepared,
+            why,
+        };
+        if self.log_writer.send(task).is_err() {
+            crit!(self.parts.log, "the log writer is gone");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::clock::Clock;
 use crate::invalidations::Invalidations;
 use crate::lock_table::{ClientId, LockTable};
-use crate::log_writer::Queued;
+use crate::log_writer::Task;
 use crate::mailbox::{Event, Mailbox};
 use crate::notice::Notice;
 pub use crate::request::Request;
@@ -75,7 +75,7 @@ pub struct Coordinator {
     invalidations: Invalidations,
     /// The last tid given out.
     last_tid: Tid,
-    log_writer: Sender<Queued>,
+    log_writer: Sender<Task>,
     /// Whose transactions the log writer has. A client may be gone by now:
     /// then its locks, which last until the end, are all that is left of it.
     finishing: HashSet<ClientId>,
@@ -88,7 +88,7 @@ pub struct Coordinator {
 
 impl Coordinator {
     /// A coordinator that gives its transactions to `log_writer`.
-    pub fn new(parts: Parts, log_writer: Sender<Queued>) -> zeo_storage::Result<Self> {
+    pub fn new(parts: Parts, log_writer: Sender<Task>) -> zeo_storage::Result<Self> {
         let last_tid = parts.storage.last_tid();
         let known = parts.storage.last_invalidations(parts.queue_size)?;
         Ok(Self {
@@ -157,6 +157,7 @@ impl Coordinator {
                 let answer = self.invalidations.since(since);
                 self.post(client, Event::Invalidations(answer));
             }
+            Request::Refused { client, why } => self.post(client, Event::FinishFailed(why)),
             Request::Appended {
                 clients,
                 commits,

@@ -22,7 +22,7 @@ use crate::channel::{self, Receiver, Sender};
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::coordinator::{Coordinator, Parts, Request};
-use crate::log_writer::{self, Queued};
+use crate::log_writer::{self, Task};
 use crate::mailbox::mailbox;
 use crate::server::{Settings, Shelf, StorageHandle};
 use crate::session::Session;
@@ -88,7 +88,7 @@ pub(super) struct World {
     settings: Arc<Settings>,
     coordinator: RefCell<Coordinator>,
     requests: (Sender<Request>, Receiver<Request>),
-    queue: Receiver<Queued>,
+    queue: Receiver<Task>,
     clients: Vec<RefCell<Client>>,
     history: RefCell<History>,
     /// What a client found wrong.
@@ -249,10 +249,9 @@ impl World {
             return false;
         };
         let storage = Arc::clone(&self.storage) as Arc<dyn Storage>;
-        let _ = self
-            .requests
-            .0
-            .send(log_writer::append_waiting(&storage, first, &self.queue));
+        for done in log_writer::work(&storage, first, &self.queue) {
+            let _ = self.requests.0.send(done);
+        }
         true
     }
 

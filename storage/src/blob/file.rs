@@ -9,13 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub struct BlobFile {
     path: PathBuf,
+    /// What tells of a file that is not in `tmp`.
+    note: Option<PathBuf>,
     placed: AtomicBool,
 }
 
 impl BlobFile {
     pub(super) fn new(path: PathBuf) -> Self {
+        Self::with_note(path, None)
+    }
+
+    pub(super) fn with_note(path: PathBuf, note: Option<PathBuf>) -> Self {
         Self {
             path,
+            note,
             placed: AtomicBool::new(false),
         }
     }
@@ -30,6 +37,11 @@ impl BlobFile {
         self.placed.store(true, Ordering::Release);
     }
 
+    /// It has its first one again.
+    pub(super) fn taken_back(&self) {
+        self.placed.store(false, Ordering::Release);
+    }
+
     pub(super) fn is_placed(&self) -> bool {
         self.placed.load(Ordering::Acquire)
     }
@@ -40,6 +52,9 @@ impl Drop for BlobFile {
         if !self.is_placed() {
             // What can't be removed is removed at the next start.
             let _ = std::fs::remove_file(&self.path);
+        }
+        if let Some(note) = &self.note {
+            let _ = std::fs::remove_file(note);
         }
     }
 }

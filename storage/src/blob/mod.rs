@@ -14,8 +14,9 @@ mod staged;
 mod walk;
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -107,6 +108,9 @@ impl BlobDirectory {
                 .as_encoded_bytes()
                 .starts_with(OURS.as_bytes())
             {
+                if let Some(noted) = self.noted(&entry.path()) {
+                    self.disk.remove(&noted)?;
+                }
                 self.disk.remove(&entry.path())?;
             }
         }
@@ -171,9 +175,37 @@ impl BlobDirectory {
     /// `Io` that names the place.
     pub fn new_file(&self) -> Result<(File, BlobFile)> {
         let temporary = self.temporary();
-        let made = new_file_in(&temporary);
-        let (file, path) = made.map_err(failed("keeping a blob in", &temporary))?;
+        let made = name_of_ours().tempfile_in(&temporary);
+        let kept = made.and_then(|made| Ok(made.keep()?));
+        let (file, path) = kept.map_err(failed("keeping a blob in", &temporary))?;
         Ok((file, BlobFile::new(path)))
+    }
+
+    /// A new file in the directory of an object, for where that is on another
+    /// device than `tmp`. A link there notes it, so that the next start finds
+    /// it after a kill.
+    fn new_file_in(&self, directory: &Path) -> io::Result<(File, BlobFile)> {
+        let below = directory
+            .strip_prefix(&self.path)
+            .map_err(io::Error::other)?;
+        let link = |note: &Path| symlink(below.join(note.file_name().unwrap_or_default()), note);
+        let note = name_of_ours().make_in(self.temporary(), link)?;
+        let path = directory.join(note.path().file_name().unwrap_or_default());
+        self.disk.sync(note.path())?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600);
+        let file = file.open(&path)?;
+        let note = note.into_temp_path().keep()?;
+        Ok((file, BlobFile::with_note(path, Some(note))))
+    }
+
+    /// The file that a link in `tmp` notes. Others may have put one there: it
+    /// is one of ours, below this directory.
+    fn noted(&self, note: &Path) -> Option<PathBuf> {
+        let below = fs::read_link(note).ok()?;
+        let is_name = |part| matches!(part, Component::Normal(_));
+        let is_ours = below.components().all(is_name) && below.file_name() == note.file_name();
+        is_ours.then(|| self.path.join(below))
     }
 
     /// A file that a client has put into the directory of an object: by its
@@ -198,8 +230,8 @@ impl BlobDirectory {
             match self.disk.rename(&path, file.path()) {
                 // `tmp` is on another device.
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                    let beside = new_file_in(&self.directory_of(oid));
-                    file = BlobFile::new(beside.map_err(&taking)?.1);
+                    let beside = self.new_file_in(&self.directory_of(oid));
+                    file = beside.map_err(&taking)?.1;
                     let moved = self.disk.rename(&path, file.path());
                     moved.map_err(taking)?;
                 }
@@ -265,12 +297,11 @@ pub fn is_blob(record: &[u8]) -> bool {
     class_name(record).is_some_and(|name| name == "ZODB.blob.Blob")
 }
 
-/// A new file with a name of ours.
-fn new_file_in(directory: &Path) -> io::Result<(File, PathBuf)> {
+/// A name that is not there yet.
+fn name_of_ours() -> tempfile::Builder<'static, 'static> {
     let mut name = tempfile::Builder::new();
-    let made = name.prefix(OURS).suffix(".tmp").tempfile_in(directory)?;
-    let (file, path) = made.into_parts();
-    Ok((file, path.keep()?))
+    name.prefix(OURS).suffix(".tmp");
+    name
 }
 
 pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {

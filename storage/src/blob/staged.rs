@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 use zeo_proto::{Oid, Tid};
 
-use super::{BlobDirectory, BlobFile, failed, new_file_in};
+use super::{BlobDirectory, BlobFile, failed};
 use crate::Result;
 
 /// The bits of a file's mode that are about permissions.
@@ -77,10 +77,9 @@ impl BlobDirectory {
         let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
         match device(directory) {
             Ok(found) if found != device(file.path())? => {
-                let (mut copy, path) = new_file_in(directory)?;
-                let copied = Arc::new(BlobFile::new(path));
+                let (mut copy, copied) = self.new_file_in(directory)?;
                 io::copy(&mut File::open(file.path())?, &mut copy)?;
-                Ok(copied)
+                Ok(Arc::new(copied))
             }
             _ => Ok(file),
         }
@@ -149,12 +148,16 @@ impl Staged {
         synced.map_err(failed("moving a blob to", &target))
     }
 
-    /// Takes the file away again, if it is there: the transaction was not
-    /// written.
+    /// Gives the file its first name again, if it has another: the transaction
+    /// was not written.
     pub fn take_back(&self, tid: Tid) {
         if self.file.is_placed() {
-            // It would be there without a record, which does no harm.
-            let _ = self.directory.disk.remove(&self.target(tid));
+            let (disk, target) = (&self.directory.disk, self.target(tid));
+            match disk.rename(&target, self.file.path()) {
+                Ok(()) => self.file.taken_back(),
+                // It would be there without a record, which does no harm.
+                Err(_) => drop(disk.remove(&target)),
+            }
         }
     }
 }

@@ -53,13 +53,17 @@ impl Place {
     }
 
     fn store(&self, serial: Tid, content: &str) -> [Op; 2] {
+        self.store_as(OID, serial, content)
+    }
+
+    fn store_as(&self, oid: Oid, serial: Tid, content: &str) -> [Op; 2] {
         let store = Op::Store {
-            oid: OID,
+            oid,
             serial,
             data: BLOB.to_vec(),
         };
         let blob = Op::Blob {
-            oid: OID,
+            oid,
             serial: None,
             file: self.file(content),
         };
@@ -142,12 +146,24 @@ fn an_upload_that_somebody_removes_stops_nobody_else() {
     for path in place.temporary() {
         fs::remove_file(path).unwrap();
     }
-    let error = place.finish(0x20, prepared).unwrap_err();
+    // The other one of its batch, which has got its name, can be tried again.
+    let other = place.vote(place.store_as(Oid::new(0x99), Tid::ZERO, "other"));
+    let (first, second) = (Tid::new(0x20), Tid::new(0x21));
+    let mut batch = [(first, other.unwrap()), (second, prepared)]
+        .map(|(tid, prepared)| Commit { tid, prepared });
+    let error = place.storage.append(&mut batch).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
     assert_eq!(place.storage.latched(), None);
-    assert_eq!(place.content(Tid::new(0x20)), None);
+    assert_eq!(blob_names(place.blobs().path()), ["0x10.blob"]);
+    let [other, prepared] = batch.map(|commit| commit.prepared);
+    place.finish(0x20, other).unwrap();
+    place.finish(0x21, prepared).unwrap_err();
+    assert_eq!(place.storage.latched(), None);
+    let path = place.storage.load_blob(Oid::new(0x99), first).unwrap();
+    assert_eq!(fs::read_to_string(path).unwrap(), "other");
     let third = place.commit(0x30, place.store(tid, "three"));
     assert_eq!(place.content(third).as_deref(), Some("three"));
+    assert!(place.temporary().is_empty());
 }
 
 #[test]
@@ -260,6 +276,48 @@ fn shared_files_are_taken_by_name_only() {
     };
     let tid = place.commit(0x10, [store, blob]);
     assert_eq!(place.content(tid).as_deref(), Some("shared"));
+}
+
+/// Where `tmp` is on another device.
+#[test]
+fn a_start_removes_what_uploads_have_left_beside_committed_files() {
+    let place = Place::new();
+    place.commit(0x10, place.store(Tid::ZERO, "one"));
+    let directory = place.blobs().directory_of(OID);
+    let count = || fs::read_dir(&directory).unwrap().count();
+    drop(place.blobs().new_file_in(&directory).unwrap());
+    assert_eq!((count(), place.temporary().len()), (1, 0));
+    let (mut file, blob) = place.blobs().new_file_in(&directory).unwrap();
+    file.write_all(b"two").unwrap();
+    std::mem::forget(blob);
+    let (_, placed) = place.blobs().new_file_in(&directory).unwrap();
+    assert_eq!((count(), place.temporary().len()), (3, 2));
+    let [store, _] = place.store(Tid::new(0x10), "");
+    let blob = Op::Blob {
+        oid: OID,
+        serial: None,
+        file: Arc::new(placed),
+    };
+    place.commit(0x20, [store, blob]);
+    assert_eq!(place.temporary().len(), 1, "no note is left of it");
+    // Links of others lead nowhere.
+    let precious = place.directory.path().join("rzeo-x.tmp");
+    fs::write(&precious, "").unwrap();
+    for (name, target) in [
+        ("rzeo-x.tmp", precious.to_str().unwrap()),
+        ("rzeo-y.tmp", "../rzeo-x.tmp"),
+        (
+            "rzeo-z.tmp",
+            "0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x10.blob",
+        ),
+    ] {
+        std::os::unix::fs::symlink(target, place.blobs().temporary().join(name)).unwrap();
+    }
+    BlobDirectory::open(place.blobs().path()).unwrap();
+    assert!(place.temporary().is_empty());
+    assert!(precious.exists());
+    assert_eq!(blob_names(&directory), ["0x10.blob", "0x20.blob"]);
+    assert_eq!(count(), 2);
 }
 
 #[test]

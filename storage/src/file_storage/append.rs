@@ -65,6 +65,7 @@ impl FileStorage {
                 for commit in batch {
                     commit.prepared.reservation.written();
                     commit.prepared.body.drop_data();
+                    commit.prepared.blobs.clear();
                 }
                 Ok(())
             }

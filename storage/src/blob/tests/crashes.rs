@@ -155,12 +155,7 @@ fn a_commit_failing_at_its_second_blob() {
         let (place, first, steps) = watched(true, Some(failing), None);
         let other = Oid::new(0x12b);
         let mut ops = place.store(first, NEW).to_vec();
-        let [mut store, mut blob] = place.store(Tid::ZERO, "another");
-        if let (Op::Store { oid: record, .. }, Op::Blob { oid: file, .. }) = (&mut store, &mut blob)
-        {
-            (*record, *file) = (other, other);
-        }
-        ops.extend([store, blob]);
+        ops.extend(place.store_as(other, Tid::ZERO, "another"));
         place.finish(0x20, place.vote(ops).unwrap()).unwrap_err();
         assert_eq!(steps.names()[renames], "rename");
         assert_eq!(blob_names(place.blobs().path()), ["0x10.blob"], "{failing}");
