@@ -101,7 +101,7 @@ def test_beside_a_server(serve):
         fstool.check('copy', '--continue', 'Data.fs', 'copy.fs')
         assert content('copy.fs') == read_transactions(client)
     code, _out, err = fstool.run('copy', 'copy.fs', 'Data.fs')
-    assert code == 1 and 'open for writing' in err
+    assert code == 2 and 'open for writing' in err
     client.close()
 
 
@@ -110,12 +110,12 @@ def test_what_is_there_is_not_overwritten():
     files.write('other.fs', histories.undone)
     before = content('other.fs')
     code, _out, err = fstool.run('copy', 'Data.fs', 'other.fs')
-    assert code == 1 and 'not empty' in err
+    assert code == 2 and 'not empty' in err
     code, _out, err = fstool.run('copy', '--continue', 'Data.fs', 'other.fs')
-    assert code == 1 and 'is not the same' in err
+    assert code == 2 and 'is not the same' in err
     assert content('other.fs') == before
-    assert fstool.run('copy', 'no.fs', 'new.fs')[0] == 1
-    assert fstool.run('copy', 'Data.fs', 'no/new.fs')[0] == 1
+    assert fstool.run('copy', 'no.fs', 'new.fs')[0] == 2
+    assert fstool.run('copy', 'Data.fs', 'no/new.fs')[0] == 2
     files.damaged_length_in_the_middle('Data.fs')
     code, _out, err = fstool.run('copy', 'Data.fs', 'new.fs')
     assert code == 1 and 'damaged at position' in err
@@ -183,7 +183,7 @@ def test_blobs_to_another_layout():
     assert FilesystemHelper('bushy').layout_name == 'bushy'
     assert not os.listdir('bushy/tmp')
     code, _out, err = fstool.run('copy', '--source-blobs', 'blobs', 'Data.fs', 'none.fs')
-    assert code == 1 and '--destination-blobs' in err
+    assert code == 2 and '--destination-blobs' in err
 
 
 def test_a_blob_that_is_missing():
@@ -195,3 +195,7 @@ def test_a_blob_that_is_missing():
     code, out, err = fstool.run('copy', *options, 'Data.fs', 'copy.fs')
     assert code == 1 and b'4 blobs' in out and 'is missing' in err
     assert content('copy.fs') == content('Data.fs')
+    # One that is there, and can't be read.
+    os.symlink(os.path.basename(sorted(paths)[0]), sorted(paths)[0])
+    code, out, err = fstool.run('copy', *options[:3], 'other', 'Data.fs', 'other.fs')
+    assert code == 1 and b'4 blobs' in out and 'is missing' in err

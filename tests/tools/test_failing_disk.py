@@ -105,7 +105,7 @@ def test_what_is_told(failing):
         else:
             assert command[0] in ('size', 'dump')   # which need not read all of the data
     code, out, err = failing([(at, at + 10)], 'repozo', '-B', '-r', '.', '-f', 'Data.fs')
-    assert code == 1 and 'os error 5' in err
+    assert code == 2 and 'os error 5' in err
     assert not [name for name in os.listdir('.') if name.endswith(('.dat', '-00.fs'))]
 
 

@@ -103,7 +103,7 @@ def full_disk():
 def test_full_disk(command):
     before = state()
     code, _out, err = fstool.run(*command, preexec_fn=full_disk, restore_signals=False)
-    assert code == 1 and 'File too large' in err
+    assert code == 2 and 'File too large' in err
     assert any(name in err for name in ['out.fs.part', 'tmp.tmp']), err
     after = {path: found for path, found in state().items()
              if path in before or not path.endswith('.index')}
@@ -114,7 +114,7 @@ def test_a_copy_goes_on_when_there_is_room():
     os.remove('out.fs')
     code, _out, err = fstool.run('copy', 'Data.fs', 'out.fs', preexec_fn=full_disk,
                                  restore_signals=False)
-    assert code == 1 and 'File too large' in err and 'out.fs' in err
+    assert code == 2 and 'File too large' in err and 'out.fs' in err
     fstool.check('copy', '--continue', 'Data.fs', 'out.fs')
     assert b' 20 transactions' in fstool.check('test', 'out.fs')
 

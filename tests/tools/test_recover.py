@@ -210,13 +210,13 @@ def test_options():
     files.write('Data.fs', histories.many_revisions)
     fstool.check('recover', 'Data.fs', 'out.fs')
     code, _out, err = fstool.run('recover', 'Data.fs', 'out.fs')
-    assert code == 1 and 'exists' in err
+    assert code == 2 and 'exists' in err
     assert fstool.run('recover', '-f', 'Data.fs', 'Data.fs')[0] == 2
     os.symlink('Data.fs', 'link.fs')
     assert fstool.run('recover', '-f', 'Data.fs', 'link.fs')[0] == 2
     in_use = FileStorage('out.fs')
     code, _out, err = fstool.run('recover', '-f', 'Data.fs', 'out.fs')
-    assert code == 1 and 'out.fs is in use' in err
+    assert code == 2 and 'out.fs is in use' in err
     in_use.close()
     lines = fstool.check('recover', '-f', '-v', '2', 'Data.fs', 'out.fs').decode()
     assert lines.count('transaction at ') == 41 and lines.count('    object ') == 41
@@ -225,7 +225,7 @@ def test_options():
     with open('garbage', 'wb') as f:
         f.write(os.urandom(10000))
     code, _out, err = fstool.run('recover', '-f', 'garbage', 'new.fs')
-    assert code == 1 and 'nothing can be recovered' in err and not os.path.exists('new.fs')
+    assert code == 2 and 'nothing can be recovered' in err and not os.path.exists('new.fs')
     files.patch('Data.fs', 0, b'\0\0\0\0')
     told = recover()
     assert told['magic'] and told['transactions'] == 41

@@ -110,7 +110,7 @@ def test_either_goes_on_with_what_the_other_wrote(seed):
         for tool in BOTH:
             tool('-R', '-r', 'R', '-D', date, '-o', 'out.fs')
             assert content('out.fs') == state
-    assert fstool.run('repozo', '-R', '-r', 'R', '-D', '2001-01-01')[0] == 1
+    assert fstool.run('repozo', '-R', '-r', 'R', '-D', '2001-01-01')[0] == 2
 
 
 @pytest.mark.parametrize('tool', BOTH)
@@ -197,7 +197,7 @@ def test_killed_backups(options):
         states.append(content('Data.fs'))
         code, out, err = fstool.run('repozo', '-R', '-r', 'R')
         assert out in states, err
-        assert code == (1 if not data_files('R') else 0)
+        assert code == (2 if not data_files('R') else 0)
         if round_ % 2:
             back_up_all(ours, *options)
     back_up_all(ours, *options)
@@ -229,7 +229,7 @@ def test_a_damaged_repository(options):
         code, _out, err = fstool.run('repozo', '-V', '-r', 'R')
         assert code == 1
         assert os.path.basename(name) in err or 'there is no full backup before' in err
-        assert fstool.run('repozo', '-R', '-w', '-r', 'R', '-o', 'out.fs')[0] == 1
+        assert fstool.run('repozo', '-R', '-w', '-r', 'R', '-o', 'out.fs')[0] == 2
         ours('-B', '-r', 'R', '-f', 'Data.fs')
         check_last()
         assert '.delta' not in data_files('R')[-1] or kind == 2   # what is missing may come again
@@ -244,12 +244,12 @@ def test_recovering_over_a_file():
     old = content('out.fs')
     in_use = FileStorage('out.fs')
     code, _out, err = fstool.run('repozo', '-R', '-r', 'R', '-o', 'out.fs')
-    assert code == 1 and 'in use' in err
+    assert code == 2 and 'in use' in err
     in_use.close()
     good = content(f'R/{name}')
     files.patch(f'R/{name}', len(good) // 2, bytes([good[len(good) // 2] ^ 1]))
     code, _out, err = fstool.run('repozo', '-R', '-w', '-r', 'R', '-o', 'out.fs')
-    assert code == 1 and 'checksum' in err
+    assert code == 2 and 'checksum' in err
     assert content('out.fs') == old
 
 
@@ -311,7 +311,7 @@ def test_blobs(blobs):
             code, _out, err = fstool.run('repozo', '-V', '-r', 'R')
             assert code == 1 and 'without blobs' in err
             code, _out, err = fstool.run('repozo', '-R', '-r', 'R', '-o', 'x', '--blobs', 'no')
-            assert code == 1 and 'without blobs' in err and not os.path.exists('x')
+            assert code == 2 and 'without blobs' in err and not os.path.exists('x')
             ours(*back_up)   # nothing is new but the blobs
             assert len(data_files('R')) == 2
         ours(*back_up)
@@ -337,7 +337,19 @@ def test_damaged_blobs(blobs):
     code, _out, err = fstool.run(*back_up)
     assert code == 1 and os.path.basename(paths[0]) in err and 'is missing' in err
     assert len(data_files('R')) == 1
+    os.mkdir(paths[0])
+    code, _out, err = fstool.run(*back_up, '-F')
+    assert code == 1 and os.path.basename(paths[0]) in err
+    os.rmdir(paths[0])
+    os.symlink('nowhere', paths[0])
+    os.rename(paths[1], 'kept too')
+    os.mkfifo(paths[1])   # which nobody waits for
+    code, _out, err = fstool.run(*back_up, '-F')
+    assert code == 1 and all(os.path.basename(path) in err for path in paths[:2])
+    assert len(data_files('R')) == 3
+    os.remove(paths[0])
     os.rename('kept', paths[0])
+    os.rename('kept too', paths[1])
     fstool.check(*back_up, '-F')
     check_blobs()
     backed_up = [path.replace('blobs', 'R/blobs', 1) for path in paths]
@@ -348,9 +360,14 @@ def test_damaged_blobs(blobs):
     for path, what in zip(backed_up, ['missing', 'checksum', '2999 bytes'], strict=False):
         assert os.path.basename(path) in err and what in err
     code, _out, err = fstool.run('repozo', '-R', '-w', '-r', 'R', '-o', 'x', '--blobs', 'new')
-    assert code == 1 and not os.path.exists('x')
+    assert code == 2 and not os.path.exists('x')
     code, _out, err = fstool.run('repozo', '-V', '-Q', '-r', 'R')
     assert code == 1 and 'checksum' not in err
+    # Without -w, all is restored that is there.
+    code, _out, err = fstool.run('repozo', '-R', '-r', 'R', '-o', 'x', '--blobs', 'new')
+    assert code == 1 and 'missing' in err and '2999 bytes' in err
+    assert content('x') == content('Data.fs')
+    assert len(blob_files('new')) == len(paths) - 2
 
 
 def change_a_byte(path):
@@ -393,7 +410,7 @@ def test_wrong_usage():
     for args in [('-B', '-r', 'no', '-f', 'Data.fs'), ('-B', '-r', 'Data.fs', '-f', 'Data.fs'),
                  ('-B', '-r', 'R', '-f', 'no.fs'), ('-R', '-r', 'R'), ('-V', '-r', 'R')]:
         code, _out, err = fstool.run('repozo', *args)
-        assert code == 1 and err.startswith('Error: '), args
+        assert code == 2 and err.startswith('Error: '), args
     assert os.listdir('R') == []
 
 

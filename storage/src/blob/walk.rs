@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use zeo_proto::{Oid, Tid};
 
 use super::removal::{LINE_MAX, LIST, parse};
-use super::{BlobDirectory, Layout, TEMPORARY, serial_of};
+use super::{BlobDirectory, BlobFile, Layout, TEMPORARY, serial_of};
 
 /// Directories are not followed deeper: eight levels are those of an oid.
 const DEPTH: usize = 10;
@@ -50,6 +50,30 @@ impl BlobDirectory {
         match fs::metadata(&path)?.is_file() {
             true => Ok(File::open(&path)?.metadata()?.len()),
             false => Err(io::Error::other("it is no file")),
+        }
+    }
+
+    /// As [`BlobDirectory::copy_of`], or why the file can't be read.
+    ///
+    /// # Errors
+    ///
+    /// When the copy can't be written.
+    pub fn copy_if_readable(&self, committed: &Path) -> crate::Result<io::Result<BlobFile>> {
+        let readable = || match fs::metadata(committed)?.is_file() {
+            true => File::open(committed),
+            false => Err(io::Error::other("it is no file")),
+        };
+        let mut file = match readable() {
+            Ok(file) => file,
+            Err(why) => return Ok(Err(why)),
+        };
+        match self.copy_of(committed) {
+            Ok(copy) => Ok(Ok(copy)),
+            // Of reading and writing, one has failed.
+            Err(error) => match io::copy(&mut file, &mut io::sink()) {
+                Ok(_) => Err(error),
+                Err(why) => Ok(Err(why)),
+            },
         }
     }
 

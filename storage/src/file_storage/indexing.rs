@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::index::Index;
 use super::index_file::{self, Loaded};
 use super::lock_file::LockFile;
-use super::open::beside;
+use super::open::{beside, failed};
 use super::sanity::{self, Start};
 use super::scan::scan;
 use crate::Result;
@@ -142,7 +142,10 @@ impl DataFile {
             Err(why) => return Ok(Saved::Useless(why.to_string())),
         };
         let backend = self.reader().backend;
-        let size = self.size();
+        // A server may have saved it after the file was opened.
+        let size = backend
+            .len()
+            .map_err(failed("reading the size of", backend.path()))?;
         if position > size {
             let what = format!("it covers {position} bytes of a file of {size}");
             return Ok(Saved::Useless(what));

@@ -53,6 +53,8 @@ pub(crate) fn start(
         Start::default()
     };
     let Loaded { index, position } = match loaded {
+        // Of a storage that was new then: as good as none.
+        Ok(Some(loaded)) if loaded.index.is_empty() => return Ok(Start::default()),
         Ok(Some(loaded)) => loaded,
         Ok(None) => return Ok(Start::default()),
         Err(why) => return Ok(ignored(&why)),

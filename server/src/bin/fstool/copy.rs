@@ -1,6 +1,6 @@
 //! `fstool copy`: `copyTransactionsFrom` between any two storages.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use zeo_storage::storage::{DataRecord, Op, TransactionMeta, TransactionRecord};
 use zeo_storage::{Error, Storage, bulk};
 
 use crate::context::{Context, Run};
+use crate::files::inode_of;
 use crate::outcome::{Failure, Result, Verdict};
 use crate::progress::Progress;
 
@@ -29,7 +30,7 @@ const OVERHEAD: u64 = 42;
 /// and records, deletions and undone changes among them.
 ///
 /// The source is only read, and may be in use by a server: all is copied that was there when this
-/// began. Blob files get a second name (hard link) where that can be, else they are copied. What
+/// began. (But a pack in a server removes blobs, which are named then: copy again.) Blob files get a second name (hard link) where that can be, else they are copied. What
 /// is copied is on the disk when this ends; when it is interrupted, go on with --continue.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -53,7 +54,7 @@ pub struct Arguments {
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let source = self.open_source(context)?;
+        let (source, files) = self.open_source(context)?;
         let destination = self.open_destination(context)?;
         let copied = self.copy(&*source, &*destination, context);
         // What was copied until an error stays.
@@ -64,13 +65,22 @@ impl Run for Arguments {
             transactions,
             records,
             blobs,
+            missing,
             ..
         } = copied;
         let what = format!("{transactions} transactions, {records} records, {blobs} blobs");
         writeln!(context.out, "copied {what}")?;
-        Ok(Verdict::of(copied.missing))
+        if missing > 0 && files.iter().any(|(path, inode)| inode_of(path) != *inode) {
+            eprintln!(
+                "The source was packed meanwhile, which removes blobs. Copy again while no pack goes on."
+            );
+        }
+        Ok(Verdict::of(missing))
     }
 }
+
+/// A file, and which one it was.
+type Named = (PathBuf, Option<(u64, u64)>);
 
 /// How much was copied.
 #[derive(Default)]
@@ -78,22 +88,22 @@ struct Copied {
     transactions: u64,
     records: u64,
     blobs: u64,
-    /// Blobs without a file.
+    /// Blobs without a file that can be read.
     missing: u64,
     bytes: u64,
 }
 
 impl Arguments {
-    fn open_source(&self, context: &Context) -> Result<Arc<dyn Storage>> {
+    /// The source, and the files that it is read from.
+    fn open_source(&self, context: &Context) -> Result<(Arc<dyn Storage>, Vec<Named>)> {
         let mut kind = storage_at(&self.source)?;
+        let mut files = Vec::new();
         for file in kind.files_mut() {
             (file.read_only, file.create) = (true, false);
+            files.push((file.path.clone(), inode_of(&file.path)));
         }
-        Ok(storages::open(
-            &kind,
-            self.source_blobs.as_ref(),
-            &context.log(),
-        )?)
+        let blobs = self.source_blobs.as_ref();
+        Ok((storages::open(&kind, blobs, &context.log())?, files))
     }
 
     fn open_destination(&self, context: &Context) -> Result<Arc<dyn Storage>> {
@@ -244,21 +254,26 @@ impl Copy<'_> {
         else {
             return Ok(None);
         };
-        let path = match self.source.load_blob(record.oid, record.tid) {
-            Ok(path) => path,
-            Err(Error::NoBlob { oid, path }) => {
+        let copied = match self.source.load_blob(record.oid, record.tid) {
+            Ok(path) => blobs.copy_if_readable(&path)?.map_err(|why| (path, why)),
+            Err(Error::NoBlob { path, .. }) => Err((path, io::ErrorKind::NotFound.into())),
+            Err(error) => return Err(error),
+        };
+        let file = match copied {
+            Ok(file) => Arc::new(file),
+            Err((path, why)) => {
                 self.copied.missing += 1;
-                let what = format!("Object {oid}: its blob {} is missing", path.display());
+                let (oid, path) = (record.oid, path.display());
+                let what = format!("Object {oid}: its blob {path} is missing: {why}");
                 self.progress.say(&what);
                 return Ok(None);
             }
-            Err(error) => return Err(error),
         };
         self.copied.blobs += 1;
         Ok(Some(Op::Blob {
             oid: record.oid,
             serial: Some(record.tid),
-            file: Arc::new(blobs.copy_of(&path)?),
+            file,
         }))
     }
 }

@@ -8,8 +8,12 @@ use zeo_storage::file_storage::DataFile;
 use zeo_storage::file_storage::indexing::{Difference, Saved, rebuild_index};
 
 use crate::context::{Context, Run};
-use crate::outcome::{Result, Verdict};
+use crate::files::inode_of;
+use crate::outcome::{Failure, Result, Verdict};
 use crate::table::{Align, Table};
+
+/// How often it begins again when a pack puts another file in its place.
+const TRIES: usize = 5;
 
 /// Rebuild and save the index of a file, or check it
 ///
@@ -19,7 +23,8 @@ use crate::table::{Align, Table};
 /// showing it, and for a start without delay. A damaged file gets no index.
 ///
 /// With --check nothing is written, and no lock is needed: the index is compared with the file,
-/// object by object. Exit code 1 says that it is missing, useless or wrong.
+/// object by object. Exit code 1 says that it is wrong, or, unless a server has the file open (which
+/// saves it now and then, and when it ends), that it is missing or of no use.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Only compare the index with the file
@@ -63,10 +68,7 @@ impl Arguments {
     }
 
     fn check(&self, context: &mut Context) -> Result<Verdict> {
-        let file = DataFile::open(&self.file)?;
-        let mut progress = context.progress("scanning", file.size());
-        let saved = file.check_index(&context.log(), &mut |at, _| progress.set(at))?;
-        drop(progress);
+        let (file, saved) = self.compare(context)?;
         let differences = match &saved {
             Saved::Wrong { first, .. } => table(first),
             _ => table(&[]),
@@ -82,8 +84,25 @@ impl Arguments {
         }
         Ok(match saved {
             Saved::Good { .. } => Verdict::Fine,
+            Saved::Missing | Saved::Useless(_) if file.is_in_use() => Verdict::Fine,
             _ => Verdict::Problems,
         })
+    }
+
+    /// What the index is worth. A pack may put another file, and its index, in
+    /// the place of the one that is read: then all is done again.
+    fn compare(&self, context: &Context) -> Result<(DataFile, Saved)> {
+        for _ in 0..TRIES {
+            let inode = inode_of(&self.file);
+            let file = DataFile::open(&self.file)?;
+            let mut progress = context.progress("scanning", file.size());
+            let saved = file.check_index(&context.log(), &mut |at, _| progress.set(at));
+            if matches!(saved, Ok(Saved::Good { .. })) || inode_of(&self.file) == inode {
+                return Ok((file, saved?));
+            }
+        }
+        let what = "packs put other files in its place, again and again";
+        Err(Failure::Other(what.to_owned()))
     }
 }
 

@@ -61,8 +61,8 @@ struct CommandLine {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all is well; 1 problems were found in the file, or it could not be done (standard \
-error tells why); 2 wrong usage.";
+Exit codes: 0 all is well; 1 something is wrong with what was read; 2 it could not be done, or wrong \
+usage (standard error tells why).";
 
 #[derive(Debug, Subcommand)]
 enum Command {

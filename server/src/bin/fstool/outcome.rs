@@ -20,17 +20,17 @@ pub enum Verdict {
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A file can't be read or written, or is damaged: exit code 1.
+    /// A file can't be read or written, or is damaged: exit code 2, or 1.
     #[error(transparent)]
     Storage(#[from] zeo_storage::Error),
-    /// Standard output can't be written: exit code 1, or silence when nobody
+    /// Standard output can't be written: exit code 2, or silence when nobody
     /// reads it any more. (Errors of other files come as `Storage`.)
     #[error("writing to standard output: {0}")]
     Output(#[from] io::Error),
     /// It was asked for what makes no sense: exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// Anything else, told in a sentence: exit code 1.
+    /// Anything else, told in a sentence: exit code 2.
     #[error("{0}")]
     Other(String),
 }
@@ -77,7 +77,7 @@ pub fn exit_code(outcome: Result<Verdict>) -> ExitCode {
         _ => eprintln!("Error: {failure}"),
     }
     ExitCode::from(match failure {
-        Failure::Usage(_) => 2,
-        _ => 1,
+        Failure::Storage(Error::Corrupt { .. }) => 1,
+        _ => 2,
     })
 }

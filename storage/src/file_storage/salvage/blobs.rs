@@ -1,6 +1,5 @@
 //! The files of the blobs whose records are copied.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,24 +43,16 @@ impl<'a> Blobs<'a> {
         };
         let (oid, tid) = (record.oid, record.serial);
         let path = from.path_of(oid, tid);
-        let copied = match from.length_of(oid, tid) {
-            Ok(_) => to.copy_of(&path).map_err(|error| (readable(&path), error)),
-            Err(why) => {
-                self.lose(record, &path, &why);
-                return Ok(None);
-            }
-        };
-        match copied {
+        match to.copy_if_readable(&path)? {
             Ok(file) => {
                 self.copied += 1;
                 let (serial, file) = (Some(serial), Arc::new(file));
                 Ok(Some(Op::Blob { oid, serial, file }))
             }
-            Err((Err(why), _)) => {
+            Err(why) => {
                 self.lose(record, &path, &why);
                 Ok(None)
             }
-            Err((Ok(()), error)) => Err(error),
         }
     }
 
@@ -73,9 +64,4 @@ impl<'a> Blobs<'a> {
             why: why.to_string(),
         });
     }
-}
-
-/// Fails when the file can't be read to its end.
-fn readable(path: &Path) -> io::Result<()> {
-    io::copy(&mut File::open(path)?, &mut io::sink()).map(|_| ())
 }

@@ -210,14 +210,19 @@ impl Backup<'_> {
                 {
                     continue;
                 }
-                match self.storage.load_blob(oid, tid) {
-                    Ok(path) => entries.push(pool.add(&path, oid, tid, known)?),
+                let added = match self.storage.load_blob(oid, tid) {
+                    Ok(path) => pool.add(&path, oid, tid, known)?,
                     Err(Error::NoBlob { path, .. }) => {
-                        missing += 1;
-                        let what = format!("{} is missing", path.display());
-                        progress.say(&what);
+                        Err(format!("{} is missing", path.display()))
                     }
                     Err(error) => return Err(error.into()),
+                };
+                match added {
+                    Ok(entry) => entries.push(entry),
+                    Err(what) => {
+                        missing += 1;
+                        progress.say(&what);
+                    }
                 }
             }
         }

@@ -125,28 +125,33 @@ impl Pool {
         self.directory.path_of(oid, tid)
     }
 
-    /// Adds a file, which is durable after [`Pool::sync`].
-    pub fn add(&self, file: &Path, oid: Oid, tid: Tid, known: &Known) -> Result<Entry> {
+    /// Adds a file, which is durable after [`Pool::sync`]; or tells why it
+    /// can't be read. Fails when it can't be written.
+    pub fn add(
+        &self,
+        file: &Path,
+        oid: Oid,
+        tid: Tid,
+        known: &Known,
+    ) -> Result<std::result::Result<Entry, String>> {
         let target = self.path_of(oid, tid);
-        if let Some((size, sum)) = known.get(&(oid, tid))
-            && std::fs::metadata(&target).is_ok_and(|found| found.len() == *size)
-        {
-            let (size, sum) = (*size, sum.clone());
-            return Ok(Entry {
-                oid,
-                tid,
-                size,
-                sum,
-            });
-        }
-        let (size, sum) = read(file)?;
-        put(&self.directory, file, &target, Some((size, &sum)))?;
-        Ok(Entry {
+        let entry = |(size, sum)| Entry {
             oid,
             tid,
             size,
             sum,
-        })
+        };
+        if let Some((size, sum)) = known.get(&(oid, tid))
+            && std::fs::metadata(&target).is_ok_and(|found| found.len() == *size)
+        {
+            return Ok(Ok(entry((*size, sum.clone()))));
+        }
+        let (size, sum) = match read(file) {
+            Ok(found) => found,
+            Err(why) => return Ok(Err(why.to_string())),
+        };
+        put(&self.directory, file, &target, Some((size, &sum)))?;
+        Ok(Ok(entry((size, sum))))
     }
 
     /// Makes durable what was added.
@@ -263,6 +268,11 @@ pub fn sync(directory: &BlobDirectory) -> Result<()> {
 
 /// Size and checksum of a file.
 fn read(path: &Path) -> Result<(u64, String)> {
+    // Before it is opened, which could wait for ever.
+    let found = std::fs::metadata(path).map_err(failed("opening", path))?;
+    if !found.is_file() {
+        return Err(Failure::Other(format!("{} is no file", path.display())));
+    }
     let file = File::open(path).map_err(failed("opening", path))?;
     let mut input = BufReader::with_capacity(PIECE, file);
     let mut hasher = Md5::new();

@@ -41,7 +41,8 @@ use crate::outcome::{Result, Verdict};
 /// With --blobs, the files of all blobs in the backed-up transactions are in the repository as well,
 /// in blobs/, which ZODB's repozo does not look at; -V checks them, too. Blob files never change:
 /// where that can be, they are second names (hard links) of the originals. Say --blobs each time;
-/// what was backed up without is made up for.
+/// what was backed up without is made up for. Blobs that are missing, or can't be read, are named,
+/// and everything else is done all the same (exit code 1); but -R -w stops.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("mode").required(true).args(["backup", "recover", "verify"]))]
 pub struct Arguments {

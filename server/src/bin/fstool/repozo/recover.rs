@@ -32,9 +32,10 @@ pub fn recover(arguments: &Arguments, context: &mut Context) -> Result<Verdict> 
         false => None,
     };
     check_that_all_are_there(&files, lines.as_deref(), arguments.date.as_deref())?;
-    if let Some(directory) = &arguments.blobs {
-        restore_blobs(arguments, &repository, &files, directory, context)?;
-    }
+    let missing = match &arguments.blobs {
+        Some(directory) => restore_blobs(arguments, &repository, &files, directory, context)?,
+        None => 0,
+    };
     let mut recovery = Recovery {
         arguments,
         repository: &repository,
@@ -51,18 +52,19 @@ pub fn recover(arguments: &Arguments, context: &mut Context) -> Result<Verdict> 
         Some(output) => recovery.write_file(output, &mut progress)?,
     }
     arguments.say(&format!("Recovered {} bytes", recovery.size));
-    Ok(Verdict::Fine)
+    Ok(Verdict::of(missing))
 }
 
 /// Restores the blobs of all data files, durably. Others that are in the
-/// directory stay.
+/// directory stay. Tells of those that can't be, and how many they are; with
+/// `--with-verify`, fails.
 fn restore_blobs(
     arguments: &Arguments,
     repository: &Repository,
     files: &[Name],
     directory: &Path,
     context: &Context,
-) -> Result<()> {
+) -> Result<u64> {
     let mut entries = Vec::new();
     for name in files {
         entries.extend(blobs::list(repository, name)?.ok_or_else(|| {
@@ -74,18 +76,24 @@ fn restore_blobs(
     let target = BlobDirectory::open(directory)?;
     let total = entries.iter().map(|entry| entry.size).sum();
     let (mut progress, mut done) = (context.progress("restoring blobs", total), 0_u64);
+    let mut missing = 0;
     for entry in &entries {
         let path = pool.path_of(entry.oid, entry.tid);
-        if let Some(what) = pool.problem(entry, !arguments.with_verify) {
-            return Err(Failure::Other(what));
+        match pool.problem(entry, !arguments.with_verify) {
+            Some(what) if arguments.with_verify => return Err(Failure::Other(what)),
+            Some(what) => {
+                missing += 1;
+                progress.say(&what);
+            }
+            None => blobs::put(&target, &path, &target.path_of(entry.oid, entry.tid), None)?,
         }
-        blobs::put(&target, &path, &target.path_of(entry.oid, entry.tid), None)?;
         done = done.saturating_add(entry.size);
         progress.set(done);
     }
     blobs::sync(&target)?;
-    arguments.say(&format!("Restored {} blobs", entries.len()));
-    Ok(())
+    let restored = (entries.len() as u64).saturating_sub(missing);
+    arguments.say(&format!("Restored {restored} blobs"));
+    Ok(missing)
 }
 
 /// The error that there is no backup.
