@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// one for so many objects; others wait by their marks. (Few in tests, so
 /// that some do.)
 const ROOM: usize = if cfg!(test) { 3 } else { 1 << 13 };
-const ROOM_PART: u64 = 64;
+const ROOM_PART: u64 = 128;
 /// How many objects there are between two looks at the watch.
 const LOOK: u64 = 1 << 12;
 

@@ -1,5 +1,5 @@
-//! What a pack notes of objects: some bits each, in pages for 4096
-//! neighbours, made when one of them is marked.
+//! What a pack notes of objects: a bit for each mark, in pages for 4096
+//! neighbours, made when one of them gets that mark.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,9 @@ use zeo_proto::Oid;
 
 const PAGE_BITS: u32 = 12;
 const WORDS: usize = (1 << PAGE_BITS) / u64::BITS as usize;
-const MARKS: usize = 3;
 
 /// What is noted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     /// It is reachable.
     Reachable,
@@ -21,13 +20,13 @@ pub(super) enum Mark {
     Gone,
 }
 
-/// The marks of all objects: 3 bits each, where oids are in sequence.
+/// The marks of all objects: where oids are in sequence, a bit for each.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    pages: BTreeMap<u64, Box<Page>>,
+    pages: BTreeMap<(Mark, u64), Box<Page>>,
 }
 
-type Page = [[u64; WORDS]; MARKS];
+type Page = [u64; WORDS];
 
 /// Page, word and bit of an object.
 fn place(oid: Oid) -> (u64, usize, u64) {
@@ -44,33 +43,33 @@ impl Marks {
     /// True when the object has the mark.
     pub fn has(&self, oid: Oid, mark: Mark) -> bool {
         let (page, word, bit) = place(oid);
-        let page = self.pages.get(&page);
-        page.is_some_and(|page| page[mark as usize][word] & bit != 0)
+        let page = self.pages.get(&(mark, page));
+        page.is_some_and(|page| page[word] & bit != 0)
     }
 
     /// Gives the object the mark.
     pub fn set(&mut self, oid: Oid, mark: Mark) {
         let (page, word, bit) = place(oid);
-        let empty = || Box::new([[0; WORDS]; MARKS]);
-        let page = self.pages.entry(page).or_insert_with(empty);
-        page[mark as usize][word] |= bit;
+        let page = self.pages.entry((mark, page));
+        page.or_insert_with(|| Box::new([0; WORDS]))[word] |= bit;
     }
 
     /// Takes the mark away.
     pub fn clear(&mut self, oid: Oid, mark: Mark) {
         let (page, word, bit) = place(oid);
-        if let Some(page) = self.pages.get_mut(&page) {
-            page[mark as usize][word] &= !bit;
+        if let Some(page) = self.pages.get_mut(&(mark, page)) {
+            page[word] &= !bit;
         }
     }
 
     /// The first object at or behind `from` that has the mark.
     pub fn next_from(&self, from: Oid, mark: Mark) -> Option<Oid> {
         let (first, word, bit) = place(from);
-        self.pages.range(first..).find_map(|(&number, page)| {
-            // Only of the first page, the front part does not count.
+        let mut pages = self.pages.range((mark, first)..=(mark, u64::MAX));
+        pages.find_map(|(&(_, number), page)| {
+            // Of the first page, the front part does not count.
             let (word, bit) = if number == first { (word, bit) } else { (0, 1) };
-            let words = page[mark as usize].iter().enumerate().skip(word);
+            let words = page.iter().enumerate().skip(word);
             let mut bits = words.map(|(i, &bits)| match i == word {
                 true => (i, bits & !(bit - 1)),
                 false => (i, bits),
