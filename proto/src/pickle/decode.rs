@@ -44,6 +44,10 @@ pub struct Unpickler<'a> {
     /// Lengths of the stack at each MARK.
     pub(super) marks: Vec<usize>,
     pub(super) memo: Memo,
+    /// Whether only persistent ids are wanted, of which numbers are no part.
+    pub(super) skims: bool,
+    /// What stands for all values that are not wanted.
+    blank: Option<Id>,
 }
 
 impl<'a> Unpickler<'a> {
@@ -56,6 +60,8 @@ impl<'a> Unpickler<'a> {
             stack: Vec::with_capacity(16),
             marks: Vec::new(),
             memo: Memo::default(),
+            skims: false,
+            blank: None,
         }
     }
 
@@ -71,10 +77,14 @@ impl<'a> Unpickler<'a> {
 
     /// The persistent ids in the next pickle, in the order of their
     /// creation. Unlike [`Self::value`] this takes pickles of any depth, of
-    /// any sharing, and of values that contain themselves.
+    /// any sharing, and of values that contain themselves; with numbers of
+    /// any length, any number of them, and text with lone surrogates.
     pub fn persistent_ids(&mut self) -> Result<Vec<Value<'a>>> {
         let first = self.arena.len();
-        self.run()?;
+        self.skims = true;
+        let run = self.run();
+        self.skims = false;
+        run?;
         let mut budget = Budget::new(self.policy.max_values);
         self.arena
             .persistent_since(first)
@@ -130,15 +140,15 @@ impl<'a> Unpickler<'a> {
             op::BINBYTES8 => Value::bytes(input.counted8()?),
             op::BINUNICODE => {
                 let bytes = input.counted4()?;
-                Value::str(input.utf8(bytes, "a str")?)
+                self.text(bytes)?
             }
             op::SHORT_BINUNICODE => {
                 let bytes = input.counted1()?;
-                Value::str(input.utf8(bytes, "a str")?)
+                self.text(bytes)?
             }
             op::BINUNICODE8 => {
                 let bytes = input.counted8()?;
-                Value::str(input.utf8(bytes, "a str")?)
+                self.text(bytes)?
             }
             op::SHORT_BINSTRING => {
                 let bytes = input.counted1()?;
@@ -151,7 +161,22 @@ impl<'a> Unpickler<'a> {
             op::INT | op::LONG | op::FLOAT | op::STRING | op::UNICODE => self.literal(opcode)?,
             _ => return self.step_structure(opcode),
         };
-        self.push(Node::Leaf(value))
+        match value {
+            Value::Str(_) | Value::Bytes(_) => self.push(Node::Leaf(value)),
+            _ if self.skims => self.push_blank(),
+            _ => self.push(Node::Leaf(value)),
+        }
+    }
+
+    fn push_blank(&mut self) -> Result<()> {
+        match self.blank {
+            Some(id) => self.stack.push(id),
+            None => {
+                self.push(Node::Leaf(Value::None))?;
+                self.blank = Some(self.top()?);
+            }
+        }
+        Ok(())
     }
 
     /// Containers, the stack and the memo.

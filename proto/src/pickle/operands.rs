@@ -21,21 +21,37 @@ impl<'a> Unpickler<'a> {
             op::INT | op::LONG => {
                 let digits = ascii();
                 let digits = digits.strip_suffix('L').unwrap_or(digits);
-                (digits.parse().ok().map(Value::Int), "an int")
+                let int = match digits.parse() {
+                    Ok(int) => Some(Value::Int(int)),
+                    Err(_) if self.skims && is_decimal(digits) => Some(Value::None),
+                    Err(_) => None,
+                };
+                (int, "an int")
             }
             op::FLOAT => (ascii().parse().ok().map(Value::Float), "a float"),
             op::STRING => {
                 let bytes = unquote(line);
                 (bytes.map(|bytes| self.python2_str(bytes)), "a string")
             }
+            // Lone surrogates.
+            _ if self.skims => (Some(raw_unicode(line).map_or(Value::None, Value::Str)), ""),
             _ => (raw_unicode(line).map(Value::Str), "a unicode string"),
         };
         value.ok_or_else(|| self.input.error(Problem::Literal(what)))
     }
 
+    pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Value<'a>> {
+        match self.input.utf8(bytes, "a str") {
+            Ok(text) => Ok(Value::str(text)),
+            Err(_) if self.skims && is_text_of_python(bytes) => Ok(Value::None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn wide_int(&self, bytes: &[u8]) -> Result<Value<'a>> {
         match int_from_le(bytes) {
             Some(int) => Ok(Value::Int(int)),
+            None if self.skims => Ok(Value::None),
             None => self.fail(Problem::IntTooLarge),
         }
     }
@@ -93,4 +109,20 @@ impl<'a> Unpickler<'a> {
             None => self.fail(Problem::NoMemo(index)),
         }
     }
+}
+
+/// Whether this is UTF-8 but for lone surrogates.
+fn is_text_of_python(mut bytes: &[u8]) -> bool {
+    while let Err(error) = std::str::from_utf8(bytes) {
+        match bytes.get(error.valid_up_to()..) {
+            Some([0xed, 0xa0..=0xbf, 0x80..=0xbf, rest @ ..]) => bytes = rest,
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn is_decimal(digits: &str) -> bool {
+    let digits = digits.strip_prefix('-').unwrap_or(digits);
+    !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
 }

@@ -113,6 +113,41 @@ fn text_and_numbers_that_do_not_parse() {
 }
 
 #[test]
+fn what_persistent_ids_pass_over() {
+    let policy = Policy {
+        max_values: 8,
+        ..Policy::FILE
+    };
+    fn ids<'a>(state: &'a [u8], policy: &Policy) -> Result<Vec<Value<'a>>, Error> {
+        Unpickler::new(state, policy).persistent_ids()
+    }
+    let wide = [&b"(\x8a\x12"[..], &[0x7f; 18], b"K\x01QU\x01aQt."].concat();
+    assert_eq!(ids(&wide, &policy), Ok(vec![Value::None, Value::str("a")]));
+    for state in [
+        &b"(X\x04\0\0\0a\xed\xa0\x80X\x01\0\0\0aQt."[..],
+        b"(X\x06\0\0\0\xed\xbf\xbf\xed\xa0\x80U\x01aQt.",
+        b"(Vx\\ud800\nU\x01aQt.",
+        b"(L-1234567890123456789012345678901234567890123456789L\nU\x01aQt.",
+        &[b"(", &b"K\x01N\x88".repeat(100)[..], b"U\x01aQt."].concat(),
+    ] {
+        let found = ids(state, &policy);
+        assert_eq!(found, Ok(vec![Value::str("a")]), "{}", state.escape_ascii());
+    }
+    for state in [
+        &b"X\x01\0\0\0\xff."[..],
+        b"X\x02\0\0\0\xed\xa0.",
+        b"L1x\n.",
+        b"I-\n.",
+    ] {
+        assert!(ids(state, &policy).is_err(), "{}", state.escape_ascii());
+    }
+    // A value may follow, of which everything counts.
+    let mut both = Unpickler::new(b"K\x01.K\x02.", &policy);
+    assert_eq!(both.persistent_ids(), Ok(vec![]));
+    assert_eq!(both.value(), Ok(int(2)));
+}
+
+#[test]
 fn memo_entries() {
     refused(b"h\x01.", 0, Problem::NoMemo(1));
     refused(b"Nq\x05h\x04\x86.", 3, Problem::NoMemo(4));
