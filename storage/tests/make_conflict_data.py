@@ -379,7 +379,19 @@ class Maker:
             for shape in SHAPES:
                 for python in False, True:
                     for n in range(count if not python else (count + 1) // 2):
-                        yield self.case(prefix, shape, python, n % 3 == 2)
+                        name, records = self.case(prefix, shape, python, n % 3 == 2)
+                        if n % 7 in (3, 4) and not python:
+                            # All of them, or only the first.
+                            changed = 3 if n % 7 == 3 else 1
+                            records[:changed] = [old_names(record, prefix)
+                                                 for record in records[:changed]]
+                        yield name, records
+
+
+def old_names(record, prefix):
+    """The record as old versions of BTrees wrote it: with the modules in C."""
+    module = b'cBTrees.%sBTree\n' % prefix.encode()
+    return record.replace(module, module.replace(b'.', b'._'))
 
 
 def lines(count, seed):

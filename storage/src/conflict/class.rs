@@ -15,6 +15,7 @@ pub(super) enum Class {
 /// A class of BTrees, as `BTrees.LOBTree.LOTreeSet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tree {
+    prefix: &'static str,
     pub shape: Shape,
     pub key: Kind,
     pub value: Kind,
@@ -81,11 +82,15 @@ impl Class {
             return (name == "Length").then_some(Class::Length);
         }
         let prefix = module.strip_suffix("BTree")?;
-        if !PREFIXES.contains(&prefix) {
-            return None;
-        }
+        // The module in C, by which old versions named their classes.
+        let (prefix, in_c) = match prefix.strip_prefix('_') {
+            Some(prefix) => (prefix, true),
+            None => (prefix, false),
+        };
+        let prefix = PREFIXES.into_iter().find(|&known| known == prefix)?;
         let name = name.strip_prefix(prefix).unwrap_or(name);
         let (name, python) = match name.strip_suffix("Py") {
+            Some(_) if in_c => return None,
             Some(name) => (name, true),
             None => (name, false),
         };
@@ -98,6 +103,7 @@ impl Class {
         };
         let mut letters = prefix.chars();
         Some(Class::Tree(Tree {
+            prefix,
             shape,
             key: Kind::of(letters.next()?)?,
             value: Kind::of(letters.next()?)?,
@@ -150,7 +156,14 @@ mod tests {
             Class::named("BTrees.Length", "Length"),
             Some(Class::Length)
         ));
+        let in_c = Class::named("BTrees._IIBTree", "IISet");
+        assert!(matches!(
+            in_c,
+            Some(Class::Tree(Tree { python: false, .. }))
+        ));
         for (module, name) in [
+            ("BTrees._OOBTree", "OOBTreePy"),
+            ("BTrees._Length", "Length"),
             ("BTrees.OFBTree", "OFBTree"),
             ("BTrees.OOBTree", "IIBTree"),
             ("BTrees.OOBTree", "OOTreeIterator"),

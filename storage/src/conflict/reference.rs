@@ -95,5 +95,29 @@ pub(super) fn identical(a: &Value<'_>, b: &Value<'_>) -> bool {
         Value::Global { module, name } => Class::named(module, name).is_some(),
         _ => true,
     };
-    known && a == b
+    known && same_spelling(a, b)
+}
+
+/// Classes may have several names.
+fn same_spelling(a: &Value<'_>, b: &Value<'_>) -> bool {
+    match (a, b) {
+        (Value::Tuple(a), Value::Tuple(b)) | (Value::List(a), Value::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_spelling(a, b))
+        }
+        (
+            Value::Global { module, name },
+            Value::Global {
+                module: other_module,
+                name: other_name,
+            },
+        ) => {
+            let tree = |module, name| match Class::named(module, name) {
+                Some(Class::Tree(tree)) => Some(tree),
+                _ => None,
+            };
+            let trees = (tree(module, name), tree(other_module, other_name));
+            a == b || matches!(trees, (Some(a), Some(b)) if a == b)
+        }
+        _ => a == b,
+    }
 }

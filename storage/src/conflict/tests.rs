@@ -154,8 +154,15 @@ fn canonical(value: Value<'_>) -> Value<'_> {
             Value::Object(Box::new(Object { args, ..*object }))
         }
         Value::Persistent(id) => Value::Persistent(Box::new(class_as_global(*id))),
+        Value::Global { module, name } => new_name(&module, name),
         other => other,
     }
+}
+
+/// Python writes classes by the names that they have now.
+fn new_name<'v>(module: &str, name: Cow<'v, str>) -> Value<'v> {
+    let module = module.replace("BTrees._", "BTrees.").into();
+    Value::Global { module, name }
 }
 
 fn class_as_global(id: Value<'_>) -> Value<'_> {
@@ -166,6 +173,7 @@ fn class_as_global(id: Value<'_>) -> Value<'_> {
             Err(items) => Value::Tuple(items.into_iter().map(class_as_global).collect()),
         },
         Value::List(items) => Value::List(items.into_iter().map(class_as_global).collect()),
+        Value::Global { module, name } => new_name(&module, name),
         other => other,
     }
 }
