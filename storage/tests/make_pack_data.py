@@ -81,9 +81,12 @@ class History:
         self.graph = {}
         self.gone = []
 
+    def pause(self):
+        return self.rng.choice([1, 1, 1, 7])
+
     def commit(self, work):
         rng, storage = self.rng, self.storage
-        self.number += rng.choice([1, 1, 1, 7])
+        self.number += self.pause()
         meta = TransactionMetaData('user' * rng.randrange(2), 'words' * rng.randrange(3),
                                    {'number': self.number} if rng.random() < .3 else {})
         storage.tpc_begin(meta, tid(self.number))

@@ -2,6 +2,7 @@
 
 mod between;
 mod crashes;
+mod hard;
 mod online;
 mod python;
 mod support;

@@ -12,7 +12,7 @@ use super::support::{bytes, check_whole, open_bytes};
 use crate::file_storage::FileStorage;
 use crate::{Error, Storage};
 
-fn data() -> &'static Path {
+pub fn data() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))
 }
 
@@ -103,7 +103,7 @@ fn check_case(name: &str, file: &[u8], steps: &[Value]) -> usize {
 /// Byte for byte, except that of several records that a transaction wrote for
 /// one object, a back-pointer leads to that to which it led before, where
 /// Python takes the first one if its data are the same.
-fn check_same(place: &str, storage: &FileStorage, expected: &[u8]) {
+pub fn check_same(place: &str, storage: &FileStorage, expected: &[u8]) {
     let found = bytes(storage);
     if found == expected {
         return;
@@ -130,7 +130,7 @@ fn everything(storage: &FileStorage) -> Vec<String> {
 
 /// What was written after the pack time can be read as before; without
 /// garbage collection, what was current then as well.
-fn check_readable(place: &str, old: &FileStorage, new: &FileStorage, time: f64, gc: bool) {
+pub fn check_readable(place: &str, old: &FileStorage, new: &FileStorage, time: f64, gc: bool) {
     let stop = stop(time).unwrap();
     let records = |storage: &FileStorage| -> Vec<_> {
         let transactions = storage.iterator(None, None).unwrap().map(Result::unwrap);
