@@ -116,14 +116,14 @@ impl Waiter {
         Ok(Self(epoll))
     }
 
-    /// Waits until something has become ready; does not wait, but only looks,
-    /// when `wait` is false.
-    pub fn wait(&self, wait: bool) -> io::Result<Ready> {
+    /// Waits until something has become ready, or so long; for ever without
+    /// a timeout. With one of zero this is only a look.
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 2];
-        let at_once = Timespec::default();
-        let timeout = if wait { None } else { Some(&at_once) };
+        // One that is too long to be told to the system is as good as none.
+        let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
         let mut ready = Ready::default();
-        let found = match epoll::wait(&self.0, &mut events, timeout) {
+        let found = match epoll::wait(&self.0, &mut events, timeout.as_ref()) {
             Ok((found, _)) => found,
             Err(rustix::io::Errno::INTR) => return Ok(ready),
             Err(error) => return Err(error.into()),

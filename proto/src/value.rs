@@ -105,6 +105,21 @@ impl<'a> Value<'a> {
         self.as_bytes().and_then(Tid::from_slice)
     }
 
+    /// About how many bytes of memory it takes.
+    pub fn weight(&self) -> usize {
+        let held = match self {
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Str(text) => text.len(),
+            Value::Tuple(items) | Value::List(items) => items.iter().map(Value::weight).sum(),
+            Value::Dict(pairs) => weight_of_pairs(pairs),
+            Value::Global { module, name } => module.len() + name.len(),
+            Value::Object(object) => object.weight(),
+            Value::Persistent(id) => id.weight(),
+        };
+        size_of::<Self>() + held
+    }
+
     /// The value with every borrowed part copied.
     pub fn into_owned(self) -> Value<'static> {
         match self {
@@ -128,6 +143,13 @@ impl<'a> Value<'a> {
 }
 
 impl Object<'_> {
+    fn weight(&self) -> usize {
+        let state = self.state.as_ref().map_or(0, Value::weight);
+        let items: usize = self.items.iter().map(Value::weight).sum();
+        let pairs = weight_of_pairs(&self.pairs);
+        self.callable.weight() + self.args.weight() + state + items + pairs
+    }
+
     fn into_owned(self) -> Object<'static> {
         Object {
             callable: self.callable.into_owned(),
@@ -138,6 +160,10 @@ impl Object<'_> {
             pairs: owned_pairs(self.pairs),
         }
     }
+}
+
+fn weight_of_pairs(pairs: &[(Value<'_>, Value<'_>)]) -> usize {
+    { pairs.iter() }.map(|(k, v)| k.weight() + v.weight()).sum()
 }
 
 fn owned(items: Vec<Value<'_>>) -> Vec<Value<'static>> {

@@ -212,6 +212,8 @@ impl AsFd for Listener {
 }
 
 fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
+    // Since a connection was accepted.
+    let mut failures: u64 = 0;
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
@@ -231,12 +233,23 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
             server.serve(stream, peer)
         });
         match accepted {
+            Ok(()) if failures > 0 => {
+                let times = std::mem::take(&mut failures);
+                info!(
+                    server.log(),
+                    "connections are accepted again, after {times} failures"
+                );
+            }
             Ok(()) => {}
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
             // The client gave up before it was accepted.
             Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(why) => {
-                error!(server.log(), "a connection was not accepted: {why}");
+                // It may last: one line is enough.
+                if failures == 0 {
+                    error!(server.log(), "no connections are accepted: {why}");
+                }
+                failures += 1;
                 thread::sleep(PAUSE);
             }
         }

@@ -17,6 +17,11 @@ use crate::lock_table::Claim;
 /// How much of one transaction stays in memory.
 const MEMORY_LIMIT: usize = 4 << 20;
 
+/// With more objects than this, a transaction takes the whole storage instead
+/// of locking each, so that nobody waits while the coordinator enters
+/// millions.
+const MANY_OBJECTS: usize = 100_000;
+
 /// How much is read back at once.
 const REPLAY_BUFFER: usize = 64 << 10;
 
@@ -83,7 +88,7 @@ impl CommitLog {
 
     /// Adds a `storea`.
     pub fn store(&mut self, oid: Oid, serial: Tid, data: &[u8]) -> Result<()> {
-        self.claim.stored.push(oid);
+        self.touch(|claim| claim.stored.push(oid));
         self.step(STORE, oid, serial)?;
         self.data(Some(data))
     }
@@ -107,7 +112,7 @@ impl CommitLog {
 
     /// Adds a `checkCurrentSerialInTransaction`.
     pub fn check(&mut self, oid: Oid, serial: Tid) -> Result<()> {
-        self.claim.checked.push(oid);
+        self.touch(|claim| claim.checked.push(oid));
         self.step(CHECK, oid, serial)
     }
 
@@ -138,6 +143,20 @@ impl CommitLog {
     pub fn undo(&mut self, tid: Tid) -> Result<()> {
         self.claim.whole = true;
         self.step(UNDO, Oid::ZERO, tid)
+    }
+
+    /// Enters one more object into the claim.
+    fn touch(&mut self, enter: impl FnOnce(&mut Claim)) {
+        if self.claim.whole {
+            return;
+        }
+        enter(&mut self.claim);
+        if self.claim.stored.len() + self.claim.checked.len() > MANY_OBJECTS {
+            self.claim = Claim {
+                whole: true,
+                ..Claim::default()
+            };
+        }
     }
 
     fn step(&mut self, kind: u8, oid: Oid, serial: Tid) -> Result<()> {
@@ -314,5 +333,21 @@ mod tests {
         assert_eq!(log.claim(), &expected);
         log.undo(Tid::ZERO).unwrap();
         assert!(log.claim().whole);
+    }
+
+    #[test]
+    fn claims_the_whole_storage_rather_than_very_many_objects() {
+        let mut log = CommitLog::new(false);
+        for number in 0..MANY_OBJECTS as u64 {
+            log.check(Oid::new(number), Tid::ZERO).unwrap();
+        }
+        assert!(!log.claim().whole);
+        for _ in 0..2 {
+            log.store(Oid::ZERO, Tid::ZERO, b"").unwrap();
+            assert!(log.claim().whole && log.claim().checked.is_empty());
+            assert!(log.claim().stored.is_empty());
+        }
+        let steps = log.replay().unwrap().map(Result::unwrap);
+        assert_eq!(steps.count(), MANY_OBJECTS + 2, "all are checked");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use slog::{debug, error};
 use zeo_proto::framing::FrameBuffer;
@@ -17,6 +18,9 @@ use crate::session::{Flow, Session};
 const OUTPUT_LIMIT: usize = 1 << 20;
 /// An output buffer larger than this is given back when it is empty.
 const OUTPUT_KEEP: usize = 64 * 1024;
+/// How long a client that sends no more is waited for, and what it is owed,
+/// while it takes nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client's socket, and what has come by it or is to go.
 pub struct Connection {
@@ -24,8 +28,10 @@ pub struct Connection {
     stream: Stream,
     /// Reading may find something. Only a change of that is told.
     readable: bool,
-    /// The client sends no more.
-    ended: bool,
+    /// The client sends no more: it is served until then.
+    ended: Option<Instant>,
+    /// All that it has sent was read.
+    finished: bool,
     /// Nothing can be sent to it any more.
     gone: bool,
     input: FrameBuffer,
@@ -72,7 +78,8 @@ impl Connection {
             waiter: Waiter::new(&stream, inbox.descriptor())?,
             stream,
             readable: false,
-            ended: false,
+            ended: None,
+            finished: false,
             gone: false,
             input: FrameBuffer::new(session.frame_limit()),
             sent: 0,
@@ -115,24 +122,33 @@ impl Connection {
     /// Waits, unless there is something to do, and reads what has come; false
     /// when the client has gone.
     fn wait(&mut self, inbox: &Inbox, interest: Interest) -> io::Result<bool> {
-        let read = interest.read;
-        if !(read && self.readable) {
+        let read = interest.read && !self.finished;
+        let has_more = read && self.readable;
+        if !has_more && !self.gone {
             // With news in the mailbox this is only a look at the socket.
-            let ready = self.waiter.wait(!interest.busy && inbox.fall_asleep());
+            let sleeps = !interest.busy && inbox.fall_asleep();
+            let timeout = match sleeps {
+                true => (self.ended).map(|until| until.saturating_duration_since(Instant::now())),
+                false => Some(Duration::ZERO),
+            };
+            let ready = self.waiter.wait(timeout);
             inbox.wake_up();
             self.note(ready?);
         }
-        match read && self.readable {
-            true => Ok(self.receive()? != Some(0)),
-            // Who has only stopped sending may still read what is left.
-            false => Ok(!(self.gone || self.ended && !interest.write)),
+        if read && self.readable {
+            self.receive()?;
+            return Ok(true);
         }
+        // Who has only stopped sending may still read what it is owed.
+        Ok(!self.gone && self.ended.is_none_or(|until| Instant::now() < until))
     }
 
     fn note(&mut self, ready: Ready) {
         self.readable |= ready.read;
-        self.ended |= ready.ended;
         self.gone |= ready.gone;
+        if ready.ended {
+            self.ended.get_or_insert_with(|| Instant::now() + PATIENCE);
+        }
     }
 
     /// Does all that can be done without waiting. Requests come first and the
@@ -167,12 +183,21 @@ impl Connection {
                     continue;
                 }
             }
+            if self.finished && self.is_even(session) {
+                return Ok(Turn::Ended("the client has gone"));
+            }
             return Ok(Turn::Wait(Interest {
                 read: self.state == State::Reading && !is_full,
                 write: !session.output.is_empty() || session.has_chunks(),
                 busy: session.output.is_empty() && session.has_chunks(),
             }));
         }
+    }
+
+    /// True when the client is owed nothing: frames are left in the buffer
+    /// only where there is no room for their answers.
+    fn is_even(&self, session: &Session) -> bool {
+        self.state == State::Reading && session.output.is_empty() && !session.is_owed()
     }
 
     /// Answers requests and takes events, until none is left or too much
@@ -238,6 +263,7 @@ impl Connection {
         }
     }
 
+    /// Reads what is there, up to the room in the buffer.
     pub(crate) fn receive(&mut self) -> io::Result<Option<usize>> {
         let (stream, mut room) = (&mut self.stream, 0);
         let received = self.input.fill(|space| {
@@ -245,8 +271,15 @@ impl Connection {
             uninterrupted(|| stream.read(space))
         });
         let received = would_block(received)?;
+        if received == Some(0) {
+            self.finished = true;
+            self.note(Ready {
+                ended: true,
+                ..Ready::default()
+            });
+        }
         // Less than there was room for: no more has come, but maybe the end.
-        self.readable &= received == Some(room) || self.ended;
+        self.readable &= received == Some(room) || self.ended.is_some();
         Ok(received)
     }
 
@@ -258,6 +291,9 @@ impl Connection {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(count) => self.sent += count,
                 None => break,
+            }
+            if let Some(until) = &mut self.ended {
+                *until = Instant::now() + PATIENCE;
             }
         }
         if self.sent == output.len() {
@@ -293,121 +329,4 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Shutdown;
-    use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
-
-    use slog::{Discard, Logger, o};
-    use zeo_proto::Tid;
-    use zeo_proto::marshal::Encoding;
-
-    use super::*;
-    use crate::mailbox::{Event, Mailbox, mailbox};
-    use crate::server::{Settings, Shelf};
-
-    const READ: Interest = Interest {
-        read: true,
-        write: false,
-        busy: false,
-    };
-
-    /// A session and its connection, the other end of that, and the mailbox.
-    fn connected() -> (Session, Connection, UnixStream, Mailbox, Inbox) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mailbox, inbox) = mailbox().unwrap();
-        let settings = Settings {
-            encoding: Encoding::Pickle,
-            read_only: false,
-            max_message_size: 1 << 20,
-            client_conflict_resolution: false,
-            invalidation_age: None,
-            invalidation_queue_size: 100,
-            transaction_timeout: None,
-        };
-        let session = Session::new(
-            1,
-            "test".into(),
-            Arc::new(settings),
-            Arc::new(Shelf::default()),
-            mailbox.clone(),
-            &Logger::root(Discard, o!()),
-        );
-        let stream = Stream::unix(ours).unwrap();
-        let connection = Connection::new(stream, &session, &inbox).unwrap();
-        (session, connection, theirs, mailbox, inbox)
-    }
-
-    #[test]
-    fn a_wake_up_that_comes_late_wakes_once() {
-        let (mut session, mut connection, _theirs, mailbox, inbox) = connected();
-        connection.turn(&mut session, &inbox).unwrap();
-        connection.waiter.wait(false).unwrap();
-        assert!(inbox.fall_asleep());
-        mailbox.wake_late(|| {
-            assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
-            connection.turn(&mut session, &inbox).unwrap();
-        });
-        assert!(connection.wait(&inbox, READ).unwrap());
-        connection.turn(&mut session, &inbox).unwrap();
-        assert!(inbox.next().is_none());
-        let next = connection.waiter.wait(false).unwrap();
-        assert!(!next.woken, "the next wait would not wait");
-        assert!(inbox.fall_asleep());
-        assert!(mailbox.post(Event::Finished(Tid::ZERO)));
-        assert!(inbox.has_news() && connection.waiter.wait(false).unwrap().woken);
-    }
-
-    #[test]
-    fn only_who_sleeps_beside_news_is_woken() {
-        let (mut session, mut connection, _theirs, mailbox, inbox) = connected();
-        let is_woken = |connection: &mut Connection| {
-            mailbox.wake();
-            connection.waiter.wait(false).unwrap().woken
-        };
-        assert!(mailbox.post(Event::Finished(Tid::ZERO)));
-        assert!(!is_woken(&mut connection), "it is awake");
-        assert!(!inbox.fall_asleep(), "there are news");
-        connection.turn(&mut session, &inbox).unwrap();
-        assert!(inbox.fall_asleep());
-        assert!(!is_woken(&mut connection), "there are none");
-        assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
-        assert!(is_woken(&mut connection));
-        assert!(!is_woken(&mut connection), "once is enough");
-        inbox.wake_up();
-        mailbox.close("test");
-        assert!(!inbox.fall_asleep() && inbox.closed().is_some());
-    }
-
-    #[test]
-    fn what_came_before_the_end_is_read_and_then_the_end() {
-        let (mut session, mut connection, mut theirs, _mailbox, inbox) = connected();
-        connection.turn(&mut session, &inbox).unwrap();
-        let mut all = Vec::new();
-        zeo_proto::framing::write_frame(&mut all, b"ruok");
-        theirs.write_all(&all[..5]).unwrap();
-        assert!(connection.wait(&inbox, READ).unwrap());
-        assert!(!connection.readable, "all was read");
-        theirs.write_all(&all[5..]).unwrap();
-        theirs.shutdown(Shutdown::Write).unwrap();
-        assert!(connection.wait(&inbox, READ).unwrap());
-        assert!(connection.readable, "the end is still to be read");
-        assert!(connection.input.frame().unwrap() == Some(b"ruok"));
-        assert!(!connection.wait(&inbox, READ).unwrap());
-    }
-
-    #[test]
-    fn more_than_a_read_takes_is_read_without_another_wait() {
-        let (mut session, mut connection, mut theirs, _mailbox, inbox) = connected();
-        connection.turn(&mut session, &inbox).unwrap();
-        let frame = vec![7; 20_000];
-        let mut sent = Vec::new();
-        zeo_proto::framing::write_frame(&mut sent, &frame);
-        theirs.write_all(&sent).unwrap();
-        connection.input.set_limit(usize::MAX);
-        while connection.input.frame().unwrap().is_none() {
-            assert!(connection.wait(&inbox, READ).unwrap());
-        }
-        assert!(connection.input.frame().unwrap() == Some(&frame));
-    }
-}
+mod tests;

@@ -131,7 +131,7 @@ fn serve(
     code
 }
 
-/// A client takes two descriptors, so that the customary limit of 1024 would
+/// A client takes three descriptors, so that the customary limit of 1024 would
 /// not do; up to the hard limit, a process may help itself.
 fn raise_descriptor_limit(log: &Logger) {
     let mut limit = getrlimit(Resource::Nofile);

@@ -308,6 +308,20 @@ def test_other_work_beside_a_download(target):
     client.reset()
 
 
+@pytest.mark.ours_only('it keeps all of them')
+def test_downloads_with_long_ids(target):
+    """However many are asked for, a thousand wait, and what names them is short."""
+    tid = make_large(target.hostile(), 1 << 40)
+    clients = [target.hostile() for _ in range(3)]
+    for client in clients:
+        for number in range(2000):
+            client.send_value((b'%0900d' % number, False, 'sendBlob', (OID, tid)))
+    target.serves_as_before()
+    assert target.memory() < 24 * MB
+    for client in clients:
+        client.reset()
+
+
 def test_many_downloads_at_once(target):
     """They come one after the other, each with its answer behind it."""
     client = target.hostile()

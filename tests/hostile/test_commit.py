@@ -260,7 +260,7 @@ def test_killed_while_waiting(target, end):
     first = next_one.request('vote', TXN)
     wait_until(lambda: target.bystander.call('server_status')['waiting'] == 2)
     getattr(dead, end)()
-    wait_until(lambda: target.bystander.call('server_status')['waiting'] == 1)
+    wait_until(lambda: target.bystander.call('server_status')['waiting'] == 1, 20)
     holder.call('tpc_abort', TXN)
     assert next_one.receive_message()[:2] == (first, 0)
     assert next_one.call('tpc_finish', TXN)

@@ -254,6 +254,23 @@ def test_any_id_comes_back(target, number):
     assert (answer[0], answer[1], answer[3][0]) == (number, 2, 'builtins.TypeError')
 
 
+LARGE_IDS = {
+    'bytes': b'x' * 1025, 'text': 'x' * 70_000, 'tuple': (None,) * 100, 'list': [b'', 1] * 50,
+    'dict': {number: None for number in range(100)}, 'nested': ((((b'x' * 500,),), b'x' * 500),),
+}
+
+
+@pytest.mark.ours_only('it takes any')
+@pytest.mark.parametrize('is_async', [False, True])
+@pytest.mark.parametrize('name', LARGE_IDS)
+def test_large_ids(target, name, is_async):
+    """Closed, with a line: an id is kept until its call is answered."""
+    client = target.hostile()
+    client.send_value((LARGE_IDS[name], is_async, 'ping', ()))
+    assert client.is_closed()
+    target.one_line(client, 'the id of a call takes [0-9]+ bytes, over the limit of 1024')
+
+
 def test_keep_alive_floods(target):
     """Any number of keep-alives makes no answer and no line."""
     client = target.hostile()

@@ -1,5 +1,7 @@
 """Clients that ask for more than they read, or for more than is good for others."""
+import resource
 import select
+import socket
 import threading
 import time
 
@@ -233,6 +235,24 @@ def test_connections_come_and_go(target):
         target.serves_as_before()
         thread.join(60)
         assert not thread.is_alive()
+
+
+@pytest.mark.ours_only('it writes a traceback for each')
+def test_no_descriptors_left(target):
+    """More connections than the server may open files: those who are there are served, one line
+    says why nobody else is, and when some have gone others come in."""
+    limit = target.resources()[1] + 30
+    resource.prlimit(target.server.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    strangers = [socket.create_connection(target.server.address) for _ in range(200)]
+    wait_until(lambda: 'no connections are accepted' in target.server.log())
+    for number in range(20):
+        time.sleep(0.05)
+        target.bystander.commit({p64(77): record(f'number {number}')})
+    assert target.server.log().count('no connections are accepted') == 1
+    for stranger in strangers:
+        stranger.close()
+    target.serves_as_before()
+    target.server.wait_for_log('connections are accepted again')
 
 
 def test_everybody_at_once(target):

@@ -9,6 +9,9 @@ use super::{Coordinator, State};
 use crate::lock_table::{Claim, ClientId};
 use crate::mailbox::Event;
 
+/// So many deadlines are kept without a look at whether they are old.
+const FEW_DEADLINES: usize = 1000;
+
 impl Coordinator {
     pub(super) fn lock(&mut self, client: ClientId, vote: u64, claim: &Claim) {
         if self.stopping || self.state(client) != Some(State::Idle) {
@@ -35,10 +38,23 @@ impl Coordinator {
             .timeout
             .and_then(|timeout| now.checked_add(timeout))
         {
+            self.drop_old_deadlines();
             self.deadlines.push_back((deadline, client, self.grants));
         }
         self.set_state(client, State::Locked(self.grants));
         self.post(client, Event::Granted(vote));
+    }
+
+    /// One transaction that holds its locks keeps the deadlines behind its
+    /// own from being looked at, however long it may: those of transactions
+    /// that have ended go before they are many.
+    fn drop_old_deadlines(&mut self) {
+        if self.deadlines.len() > 2 * self.clients.len() + FEW_DEADLINES {
+            let clients = &self.clients;
+            self.deadlines.retain(|(_, client, grant)| {
+                { clients.get(client) }.is_some_and(|entry| entry.state == State::Locked(*grant))
+            });
+        }
     }
 
     pub(super) fn release(&mut self, client: ClientId) {
@@ -90,5 +106,58 @@ impl Coordinator {
             .waiting
             .store(self.locks.waiting() as u64, Relaxed);
         self.parts.stats.set_locked(self.locks.held() > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use slog::{Discard, Logger, o};
+    use zeo_proto::Oid;
+    use zeo_storage::mapping_storage::MappingStorage;
+
+    use super::super::{Parts, Request};
+    use super::*;
+    use crate::channel::unbounded;
+    use crate::clock::SystemClock;
+    use crate::mailbox::mailbox;
+    use crate::stats::Stats;
+
+    #[test]
+    fn who_holds_its_locks_for_long_makes_nobody_elses_deadlines_stay() {
+        let parts = Parts {
+            storage: Arc::new(MappingStorage::new("test").unwrap()),
+            stats: Arc::new(Stats::new()),
+            clock: Arc::new(SystemClock),
+            log: Logger::root(Discard, o!()),
+            timeout: Some(Duration::from_secs(86_400)),
+            queue_size: 10,
+        };
+        let mut coordinator = Coordinator::new(parts, unbounded().0).unwrap();
+        let mut inboxes = Vec::new();
+        for client in [1, 2] {
+            let (mailbox, inbox) = mailbox().unwrap();
+            coordinator.handle(Request::Subscribe { client, mailbox });
+            inboxes.push(inbox);
+        }
+        let lock = |client, vote| Request::Lock {
+            client,
+            vote,
+            claim: Claim {
+                stored: vec![Oid::new(client)],
+                ..Claim::default()
+            },
+        };
+        coordinator.handle(lock(1, 1));
+        let first = coordinator.deadlines[0];
+        for vote in 0..3 * FEW_DEADLINES as u64 {
+            coordinator.handle(lock(2, vote));
+            coordinator.handle(Request::Release { client: 2 });
+            coordinator.expire();
+        }
+        assert!(coordinator.deadlines.len() <= FEW_DEADLINES + 10);
+        assert_eq!(coordinator.deadlines[0], first);
     }
 }

@@ -65,7 +65,7 @@ impl Transaction {
 
     /// True while a call on the transaction is under way, so that the next
     /// one has to wait.
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         matches!(
             self.phase,
             Phase::Waiting(_) | Phase::Preparing(_) | Phase::Finishing(_)

@@ -38,6 +38,9 @@ use crate::server::{Settings, Shelf, StorageHandle};
 
 /// The longest frame before `register`: nobody has shown who they are.
 const FIRST_FRAMES: usize = 4096;
+/// The most memory, in bytes, that the id of a call may take: ids are kept
+/// until calls are answered. Clients number their calls.
+const MAX_ID: usize = 1024;
 
 /// What to do after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +179,14 @@ impl Session {
             );
             return Flow::Close;
         };
+        let weight = message.id.weight();
+        if weight > MAX_ID {
+            error!(
+                self.log,
+                "the id of a call takes {weight} bytes, over the limit of {MAX_ID}"
+            );
+            return Flow::Close;
+        }
         let (id, is_async) = (message.id.into_owned(), message.flag == Flag::Async);
         // An asynchronous call has no answer, whatever it comes to.
         let id = if is_async { nobody() } else { id };
@@ -270,6 +281,15 @@ impl Session {
             | Stage::Open(encoding, _) => encoding,
             Stage::Greeted => self.settings.encoding,
         }
+    }
+
+    /// True while answers to calls are on their way.
+    pub fn is_owed(&self) -> bool {
+        matches!(self.stage, Stage::Registering(..))
+            || self.jobs > 0
+            || !self.asked.is_empty()
+            || self.has_chunks()
+            || (self.transaction.as_ref()).is_some_and(Transaction::is_busy)
     }
 
     /// Takes one event from the mailbox.

@@ -1,0 +1,259 @@
+//! Connections with another end that the test holds.
+
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+
+use slog::{Discard, Logger, o};
+use zeo_proto::marshal::{Encoding, Flag, decode_message, encode_message};
+use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::mapping_storage::MappingStorage;
+
+use super::*;
+use crate::channel::unbounded;
+use crate::coordinator::Request;
+use crate::mailbox::{Event, Mailbox, mailbox};
+use crate::notice::Notice;
+use crate::server::{Settings, Shelf, StorageHandle};
+use crate::stats::Stats;
+
+const READ: Interest = Interest {
+    read: true,
+    write: false,
+    busy: false,
+};
+const LOOK: Option<Duration> = Some(Duration::ZERO);
+/// Longer than anything takes: who waits for so long waits for ever.
+const FOR_EVER: Duration = Duration::from_secs(60);
+
+/// A session and its connection, the other end of that, and the mailbox.
+fn connected() -> (Session, Connection, UnixStream, Mailbox, Inbox) {
+    connected_to(Shelf::default())
+}
+
+fn connected_to(shelf: Shelf) -> (Session, Connection, UnixStream, Mailbox, Inbox) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (mailbox, inbox) = mailbox().unwrap();
+    let settings = Settings {
+        encoding: Encoding::Pickle,
+        read_only: false,
+        max_message_size: 1 << 20,
+        client_conflict_resolution: false,
+        invalidation_age: None,
+        invalidation_queue_size: 100,
+        transaction_timeout: None,
+    };
+    let session = Session::new(
+        1,
+        "test".into(),
+        Arc::new(settings),
+        Arc::new(shelf),
+        mailbox.clone(),
+        &Logger::root(Discard, o!()),
+    );
+    let stream = Stream::unix(ours).unwrap();
+    let connection = Connection::new(stream, &session, &inbox).unwrap();
+    (session, connection, theirs, mailbox, inbox)
+}
+
+#[test]
+fn a_wake_up_that_comes_late_wakes_once() {
+    let (mut session, mut connection, _theirs, mailbox, inbox) = connected();
+    connection.turn(&mut session, &inbox).unwrap();
+    connection.waiter.wait(LOOK).unwrap();
+    assert!(inbox.fall_asleep());
+    mailbox.wake_late(|| {
+        assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
+        connection.turn(&mut session, &inbox).unwrap();
+    });
+    assert!(connection.wait(&inbox, READ).unwrap());
+    connection.turn(&mut session, &inbox).unwrap();
+    assert!(inbox.next().is_none());
+    let next = connection.waiter.wait(LOOK).unwrap();
+    assert!(!next.woken, "the next wait would not wait");
+    assert!(inbox.fall_asleep());
+    assert!(mailbox.post(Event::Finished(Tid::ZERO)));
+    assert!(inbox.has_news() && connection.waiter.wait(LOOK).unwrap().woken);
+}
+
+#[test]
+fn only_who_sleeps_beside_news_is_woken() {
+    let (mut session, mut connection, _theirs, mailbox, inbox) = connected();
+    let is_woken = |connection: &mut Connection| {
+        mailbox.wake();
+        connection.waiter.wait(LOOK).unwrap().woken
+    };
+    assert!(mailbox.post(Event::Finished(Tid::ZERO)));
+    assert!(!is_woken(&mut connection), "it is awake");
+    assert!(!inbox.fall_asleep(), "there are news");
+    connection.turn(&mut session, &inbox).unwrap();
+    assert!(inbox.fall_asleep());
+    assert!(!is_woken(&mut connection), "there are none");
+    assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
+    assert!(is_woken(&mut connection));
+    assert!(!is_woken(&mut connection), "once is enough");
+    inbox.wake_up();
+    mailbox.close("test");
+    assert!(!inbox.fall_asleep() && inbox.closed().is_some());
+}
+
+#[test]
+fn what_came_before_the_end_is_read_and_then_the_end() {
+    let (mut session, mut connection, mut theirs, _mailbox, inbox) = connected();
+    connection.turn(&mut session, &inbox).unwrap();
+    let mut all = Vec::new();
+    zeo_proto::framing::write_frame(&mut all, b"ruok");
+    theirs.write_all(&all[..5]).unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    assert!(!connection.readable, "all was read");
+    theirs.write_all(&all[5..]).unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    assert!(connection.readable, "the end is still to be read");
+    assert!(connection.input.frame().unwrap() == Some(b"ruok"));
+    assert!(!connection.finished);
+    assert!(connection.wait(&inbox, READ).unwrap());
+    assert!(connection.finished);
+}
+
+/// A storage whose coordinator is the test.
+fn shelf() -> (Shelf, crate::channel::Receiver<Request>) {
+    let (coordinator, requests) = unbounded();
+    let handle = StorageHandle {
+        storage: Arc::new(MappingStorage::new("test").unwrap()),
+        stats: Arc::new(Stats::new()),
+        coordinator,
+    };
+    (Shelf::of([("1".to_owned(), handle)]), requests)
+}
+
+/// Waits for the request that `register` leads to, and answers it.
+fn subscribed(requests: &crate::channel::Receiver<Request>, mailbox: &Mailbox) {
+    let request = requests.recv(Some(Instant::now() + FOR_EVER));
+    assert!(matches!(request, Ok(Request::Subscribe { .. })));
+    assert!(mailbox.post(Event::Registered(Tid::ZERO)));
+}
+
+fn call(id: i128, name: &str, args: Vec<Value<'_>>) -> Vec<u8> {
+    let (mut frame, id, args) = (Vec::new(), Value::Int(id), Value::Tuple(args));
+    encode_message(&mut frame, Encoding::Pickle, &id, Flag::Call, name, &args).unwrap();
+    frame
+}
+
+/// Everything that a client sends until it may call.
+fn hello() -> Vec<u8> {
+    let mut frames = Vec::new();
+    let greeting = zeo_proto::handshake::greeting(Encoding::Pickle);
+    zeo_proto::framing::write_frame(&mut frames, greeting);
+    frames.extend(call(
+        1,
+        "register",
+        vec![Value::str("1"), Value::Bool(false)],
+    ));
+    frames
+}
+
+/// The messages behind the greeting, up to the end.
+fn messages(stream: UnixStream) -> impl Iterator<Item = (Flag, i128)> {
+    stream.set_read_timeout(Some(FOR_EVER)).unwrap();
+    let (mut stream, mut received) = (stream, FrameBuffer::new(usize::MAX));
+    let mut frames = std::iter::from_fn(move || {
+        loop {
+            if let Some(frame) = received.frame().unwrap().map(<[u8]>::to_vec) {
+                received.consume(frame.len());
+                return Some(frame);
+            }
+            let count = received.fill(|space| stream.read(space));
+            if count.expect("nothing comes any more") == 0 {
+                return None;
+            }
+        }
+    });
+    assert!(frames.next().is_some());
+    frames.map(|frame| {
+        let message = decode_message(&frame, Encoding::Pickle).unwrap();
+        let Value::Int(id) = message.id else { panic!() };
+        (message.flag, id)
+    })
+}
+
+#[test]
+fn who_ends_sending_still_gets_what_it_is_owed() {
+    let (shelf, requests) = shelf();
+    let (session, connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    theirs.write_all(&hello()).unwrap();
+    theirs.write_all(&call(2, "ping", vec![])).unwrap();
+    let changes = vec![Tid::MAX.into()];
+    let question = call(3, "getInvalidations", changes);
+    theirs.write_all(&question).unwrap();
+    theirs.write_all(&call(4, "ping", vec![])).unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    let server = thread::spawn(move || connection.run(session, &inbox));
+    let mut messages = messages(theirs);
+    // The rest is held behind this one, and behind the end.
+    subscribed(&requests, &mailbox);
+    let ids: Vec<_> = messages.by_ref().take(3).map(|(_, id)| id).collect();
+    assert_eq!(ids, [1, 2, 4]);
+    assert!(!server.is_finished(), "an answer is on its way");
+    assert!(mailbox.post(Event::Invalidations(Some((Tid::ZERO, vec![])))));
+    assert_eq!(messages.map(|(_, id)| id).collect::<Vec<_>>(), [3]);
+    server.join().unwrap();
+}
+
+/// What is told and what is asked, each as soon as the answer to the one before
+/// is there, while the session falls asleep behind that. Nothing else wakes
+/// it: a wake-up that is lost leaves both sides waiting.
+#[test]
+fn no_wake_up_is_lost() {
+    let (shelf, requests) = shelf();
+    let (session, connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    let server = thread::spawn(move || connection.run(session, &inbox));
+    theirs.write_all(&hello()).unwrap();
+    subscribed(&requests, &mailbox);
+    let mut messages = messages(theirs.try_clone().unwrap());
+    assert!(messages.next().is_some());
+    let small = Arc::new(Notice::info(0, 0));
+    // Several of them are more than the output takes.
+    let large = Arc::new(Notice::invalidate(Tid::ZERO, &vec![Oid::ZERO; 30_000]));
+    let ping = call(2, "ping", vec![]);
+    for round in 0..20_000 {
+        // Earlier and later in what the session does meanwhile.
+        (0..round % 301).for_each(|_| std::hint::spin_loop());
+        let (posts, notice) = match round % 1000 {
+            0 => (8, &large),
+            _ => ([1, 0, 1, 2][round % 4], &small),
+        };
+        let asks = round % 4 == 1 || round % 4 == 2;
+        if asks {
+            theirs.write_all(&ping).unwrap();
+        }
+        for _ in 0..posts {
+            assert!(mailbox.post_quietly(Event::Notice(Arc::clone(notice))));
+        }
+        mailbox.wake();
+        let expected = posts + usize::from(asks);
+        let replies = { messages.by_ref().take(expected) }
+            .filter(|(flag, _)| *flag == Flag::Reply)
+            .count();
+        assert_eq!(replies, usize::from(asks));
+    }
+    theirs.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(messages.count(), 0);
+    server.join().unwrap();
+}
+
+#[test]
+fn more_than_a_read_takes_is_read_without_another_wait() {
+    let (mut session, mut connection, mut theirs, _mailbox, inbox) = connected();
+    connection.turn(&mut session, &inbox).unwrap();
+    let frame = vec![7; 20_000];
+    let mut sent = Vec::new();
+    zeo_proto::framing::write_frame(&mut sent, &frame);
+    theirs.write_all(&sent).unwrap();
+    connection.input.set_limit(usize::MAX);
+    while connection.input.frame().unwrap().is_none() {
+        assert!(connection.wait(&inbox, READ).unwrap());
+    }
+    assert!(connection.input.frame().unwrap() == Some(&frame));
+}
