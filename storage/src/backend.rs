@@ -38,6 +38,17 @@ pub trait Backend: Send + Sync {
     }
 }
 
+/// Opens a file to read it. Fails for anything else that has a name, some of
+/// which would have to be waited for.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let kind = std::fs::metadata(path)?;
+    match (kind.is_file(), kind.is_dir()) {
+        (true, _) => File::open(path),
+        (_, true) => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::other("it is no file")),
+    }
+}
+
 /// A file on disk.
 #[derive(Debug)]
 pub struct FileBackend {

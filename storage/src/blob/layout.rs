@@ -10,15 +10,20 @@
 //! exist or holds nothing but hidden files becomes bushy, and any other one is
 //! taken for lawn, which was the only layout before there were marks.
 
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use zeo_proto::{Oid, Tid};
+
+use crate::backend::open_file;
 
 /// The name of the mark.
 pub const MARK: &str = ".layout";
 /// That of a mark that is being written. Hidden, so that it counts for nothing.
 pub(super) const MARK_BEGUN: &str = ".layout.rzeo";
+/// How much of it is read.
+const MARK_MAX: u64 = 64;
 /// What the name of a blob file ends in.
 pub const SUFFIX: &str = ".blob";
 
@@ -47,7 +52,7 @@ impl Layout {
     /// `InvalidData` for a mark that names no layout, and whatever reading
     /// the directory brings.
     pub fn detect(directory: &Path) -> io::Result<Self> {
-        match fs::read(directory.join(MARK)) {
+        match read_mark(&directory.join(MARK)) {
             Ok(mark) => match mark.trim_ascii() {
                 b"bushy" => Ok(Layout::Bushy),
                 b"lawn" => Ok(Layout::Lawn),
@@ -112,6 +117,13 @@ impl Layout {
             },
         }
     }
+}
+
+/// What stands in a mark: of one that is too long, the beginning.
+fn read_mark(path: &Path) -> io::Result<Vec<u8>> {
+    let mut mark = Vec::new();
+    open_file(path)?.take(MARK_MAX).read_to_end(&mut mark)?;
+    Ok(mark)
 }
 
 /// The name of the file of a revision.

@@ -1,7 +1,7 @@
 //! What is there in a blob directory, for those who care for it.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::removal::{LINE_MAX, LIST, parse};
 use super::{BlobDirectory, BlobFile, Layout, TEMPORARY, serial_of};
+use crate::backend::open_file;
 
 /// Directories are not followed deeper: eight levels are those of an oid.
 const DEPTH: usize = 10;
@@ -45,12 +46,7 @@ impl BlobDirectory {
     ///
     /// Why it can't be read: it is not there, for instance.
     pub fn length_of(&self, oid: Oid, serial: Tid) -> io::Result<u64> {
-        let path = self.path_of(oid, serial);
-        // Before it is opened, which could wait for ever.
-        match fs::metadata(&path)?.is_file() {
-            true => Ok(File::open(&path)?.metadata()?.len()),
-            false => Err(io::Error::other("it is no file")),
-        }
+        Ok(open_file(&self.path_of(oid, serial))?.metadata()?.len())
     }
 
     /// As [`BlobDirectory::copy_of`], or why the file can't be read.
@@ -59,11 +55,7 @@ impl BlobDirectory {
     ///
     /// When the copy can't be written.
     pub fn copy_if_readable(&self, committed: &Path) -> crate::Result<io::Result<BlobFile>> {
-        let readable = || match fs::metadata(committed)?.is_file() {
-            true => File::open(committed),
-            false => Err(io::Error::other("it is no file")),
-        };
-        let mut file = match readable() {
+        let mut file = match open_file(committed) {
             Ok(file) => file,
             Err(why) => return Ok(Err(why)),
         };
@@ -83,7 +75,7 @@ impl BlobDirectory {
     ///
     /// When the list can't be read.
     pub fn listed(&self) -> io::Result<Listed> {
-        let mut list = match File::open(self.path().join(LIST)) {
+        let mut list = match open_file(&self.path().join(LIST)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::default()),
             file => BufReader::new(file?),
         };
@@ -273,7 +265,7 @@ mod tests {
         }
         fs::create_dir_all(blobs.path_of(Oid::new(1), tid)).unwrap();
         let why = blobs.length_of(Oid::new(1), tid).unwrap_err().to_string();
-        assert!(why.contains("no file"), "{why}");
+        assert!(why.contains("directory"), "{why}");
     }
 
     #[test]

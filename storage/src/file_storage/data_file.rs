@@ -1,7 +1,6 @@
 //! A file of a FileStorage as tools look at it: read-only, without a lock,
 //! also while a server writes to it.
 
-use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use super::torn::sound;
 use super::walk::{Backwards, Txn};
 use super::window::Window;
 use crate::Result;
-use crate::backend::{Backend, FileBackend};
+use crate::backend::{Backend, FileBackend, open_file};
 
 /// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
 ///
@@ -47,13 +46,8 @@ impl DataFile {
 
     fn open_backend(path: &Path) -> Result<Arc<dyn Backend>> {
         let path = std::path::absolute(path).map_err(failed("opening", path))?;
-        let file = File::open(&path).map_err(failed("opening", &path))?;
-        match file.metadata().map_err(failed("opening", &path))?.is_dir() {
-            true => Err(failed("opening", &path)(
-                std::io::ErrorKind::IsADirectory.into(),
-            )),
-            false => Ok(Arc::new(FileBackend::new(file, path))),
-        }
+        let file = open_file(&path).map_err(failed("opening", &path))?;
+        Ok(Arc::new(FileBackend::new(file, path)))
     }
 
     pub(crate) fn failing(backend: Arc<dyn Backend>) -> Result<Self> {

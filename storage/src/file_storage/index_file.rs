@@ -24,6 +24,7 @@ use super::generation::Generation;
 use super::index::Index;
 use super::index_pickle::{Item, Pickles, write_int, write_none, write_pair};
 use super::open::beside;
+use crate::backend::open_file;
 use crate::directory::sync_directory;
 use crate::{Error, Result};
 
@@ -48,7 +49,7 @@ pub(crate) struct Loaded {
 /// error, and so are the shapes that Python wrote before ZODB 3.9: a scan
 /// makes a new one.
 pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
-    match File::open(path) {
+    match open_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         file => read(BufReader::with_capacity(BUFFER, file?)).map(Some),
     }

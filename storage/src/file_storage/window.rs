@@ -1,5 +1,7 @@
 //! Reading a file from front to back, by large pieces, record by record.
 
+use std::collections::HashMap;
+
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Tid;
 
@@ -16,6 +18,41 @@ pub struct Window<'a> {
     piece: usize,
     bytes: Vec<u8>,
     at: u64,
+    followed: Followed,
+}
+
+/// Where the data of records are that lead to them over many back-pointers,
+/// so that a long chain of them is not gone through anew for each.
+#[derive(Default)]
+pub(crate) struct Followed(HashMap<u64, Place>);
+
+/// Where data are, and their length; `None` when the object is gone.
+type Place = Option<(u64, u64)>;
+
+impl Followed {
+    /// A way that is shorter is not noted,
+    const LONG: u32 = 8;
+    /// nor more than this.
+    const MOST: usize = 1 << 12;
+
+    /// Where the record at `position` leads, if that is known.
+    pub fn get(&self, position: u64) -> Option<Place> {
+        match self.0.is_empty() {
+            true => None,
+            false => self.0.get(&position).copied(),
+        }
+    }
+
+    /// Takes note of where it leads, after so many steps.
+    pub fn note(&mut self, position: u64, steps: u32, place: Place) {
+        if steps < Self::LONG {
+            return;
+        }
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        self.0.insert(position, place);
+    }
 }
 
 impl<'a> Window<'a> {
@@ -26,6 +63,7 @@ impl<'a> Window<'a> {
             piece,
             bytes: Vec::new(),
             at: 0,
+            followed: Followed::default(),
         }
     }
 
@@ -133,24 +171,31 @@ impl<'a> Window<'a> {
     /// itself or by back-pointers, and their length; `None` when the object
     /// is gone there.
     pub fn data_of(&mut self, position: u64, header: &DataHeader) -> Result<Option<(u64, u64)>> {
-        let (mut position, mut found) = (position, *header);
-        while found.plen == 0 {
+        let (start, mut position, mut found, mut steps) = (position, position, *header, 0);
+        let place = loop {
+            if found.plen > 0 {
+                if found.record_len() > self.reader.end.saturating_sub(position) {
+                    let what = "the record is longer than the file";
+                    return Err(self.reader.corrupt(position, what));
+                }
+                break Some((position.saturating_add(DATA_HEADER_LEN), found.plen));
+            }
             if found.back == 0 {
-                return Ok(None);
+                break None;
+            }
+            if let Some(known) = self.followed.get(position) {
+                break known;
             }
             let next = self.header(found.back)?;
             if next.oid != header.oid {
                 let what = format!("the back-pointer leads to object {}", next.oid);
                 return Err(self.reader.corrupt(position, what));
             }
-            position = found.back;
-            found = next;
-        }
-        if found.record_len() > self.reader.end.saturating_sub(position) {
-            let what = "the record is longer than the file";
-            return Err(self.reader.corrupt(position, what));
-        }
-        Ok(Some((position.saturating_add(DATA_HEADER_LEN), found.plen)))
+            (position, found) = (found.back, next);
+            steps += 1;
+        };
+        self.followed.note(start, steps, place);
+        Ok(place)
     }
 
     /// The header of the record at `position`, back-pointer included, which
@@ -172,6 +217,7 @@ impl<'a> Window<'a> {
     /// Reads all anew, where the file may have changed.
     pub fn forget(&mut self) {
         self.bytes.clear();
+        self.followed = Followed::default();
     }
 
     /// How much is read at once.
@@ -182,5 +228,78 @@ impl<'a> Window<'a> {
     /// What is read.
     pub fn reader(&self) -> Reader<'a> {
         self.reader
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::pending::Payload;
+    use super::super::testing::{Builder, data};
+    use super::*;
+    use crate::backend::{Backend, MemoryBackend};
+
+    #[derive(Default)]
+    struct Counting {
+        memory: MemoryBackend,
+        reads: AtomicUsize,
+    }
+
+    impl Backend for Counting {
+        fn path(&self) -> &Path {
+            self.memory.path()
+        }
+        fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.memory.read_at(buffer, position)
+        }
+        fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+            self.memory.write_all_at(bytes, position)
+        }
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn truncate(&self, length: u64) -> io::Result<()> {
+            self.memory.truncate(length)
+        }
+        fn len(&self) -> io::Result<u64> {
+            self.memory.len()
+        }
+        fn reserve(&self, _start: u64, _end: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_long_chain_of_back_pointers_is_not_gone_through_again_and_again() {
+        const COUNT: u64 = 6000;
+        let mut file = Builder::new();
+        let first = file.txn(1, b' ', &[(1, 0, data("x"))]) + TXN_HEADER_LEN;
+        let mut records = vec![first];
+        for tid in 2..COUNT {
+            let last = records[records.len() - 1];
+            let txn = file.txn(tid, b' ', &[(1, last, Payload::Back(last))]);
+            records.push(txn + TXN_HEADER_LEN);
+        }
+        let backend = Counting::default();
+        backend.write_all_at(&file.bytes, 0).unwrap();
+        let end = file.bytes.len() as u64;
+        let mut window = Window::new(
+            Reader {
+                backend: &backend,
+                end,
+            },
+            256,
+        );
+        for &position in &records {
+            let header = window.header(position).unwrap();
+            let found = window.data_of(position, &header).unwrap();
+            assert_eq!(found, Some((first + DATA_HEADER_LEN, 1)));
+        }
+        let reads = backend.reads.load(Ordering::Relaxed) as u64;
+        assert!(reads < 20 * COUNT, "{reads}");
     }
 }

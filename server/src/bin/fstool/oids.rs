@@ -188,7 +188,7 @@ impl Tracer {
             }
             if is_traced {
                 let class = match (reference.class, records.get(&reference.oid)) {
-                    (Some(class), _) => class,
+                    (Some(class), _) => python::printable(&class),
                     (None, Some(&data)) => self.class_of(reading, reference.oid, data)?,
                     (None, None) => {
                         let known = self.classes.get(&reference.oid);

@@ -43,7 +43,7 @@ pub fn value(of: &Value<'_>) -> String {
         Value::Tuple(items) => format!("({})", list(items)),
         Value::List(items) => format!("[{}]", list(items)),
         Value::Dict(items) => format!("{{{}}}", pairs(items)),
-        Value::Global { module, name } => format!("{module}.{name}"),
+        Value::Global { module, name } => printable(&format!("{module}.{name}")),
         Value::Persistent(id) => format!("<persistent {}>", value(id)),
         Value::Object(object) => {
             let args = match &object.args {
@@ -53,6 +53,15 @@ pub fn value(of: &Value<'_>) -> String {
             format!("{}({args})", value(&object.callable))
         }
     }
+}
+
+/// A name out of a file without what would move the cursor of a terminal.
+pub fn printable(name: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    name.chars().map(shown).collect()
 }
 
 /// The value that a pickle holds, the same way. Nothing is imported or run.

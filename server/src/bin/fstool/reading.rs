@@ -10,6 +10,7 @@ use zeo_storage::{Error, record};
 use crate::context::Context;
 use crate::outcome::{Result, Verdict};
 use crate::progress::Progress;
+use crate::python;
 
 /// How much of a record is read to see its class, if that does.
 const CLASS_PREFIX: u64 = 1 << 12;
@@ -70,7 +71,7 @@ impl<'a> Reading<'a> {
         if name.is_none() && data.1 > CLASS_PREFIX {
             name = record::class_name(self.forwards.data(data, None)?);
         }
-        Ok(name.unwrap_or_else(|| NO_CLASS.to_owned()))
+        Ok(name.map_or_else(|| NO_CLASS.to_owned(), |name| python::printable(&name)))
     }
 
     /// The verdict at the end.

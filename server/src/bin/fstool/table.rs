@@ -13,6 +13,9 @@ pub enum Align {
     Right,
 }
 
+/// No column is filled up to more than this: what is longer sticks out.
+const WIDEST: usize = 120;
+
 /// Columns with titles, and rows.
 pub struct Table {
     columns: Vec<(&'static str, Align)>,
@@ -67,7 +70,8 @@ impl Table {
             .iter()
             .map(|column| column.0.to_owned())
             .collect();
-        let rule = widths.iter().map(|&width| "-".repeat(width)).collect();
+        let rule = |&width: &usize| "-".repeat(width.min(WIDEST));
+        let rule = widths.iter().map(rule).collect();
         for row in [titles, rule].iter().chain(&rows) {
             self.write_row(out, row, &widths)?;
         }
@@ -77,6 +81,7 @@ impl Table {
     fn write_row(&self, out: &mut impl Write, row: &[String], widths: &[usize]) -> io::Result<()> {
         let mut line = String::new();
         for ((cell, &(_, align)), &width) in row.iter().zip(&self.columns).zip(widths) {
+            let width = width.min(WIDEST);
             match align {
                 Align::Left => line.push_str(&format!("{cell:width$} ")),
                 Align::Right => line.push_str(&format!("{cell:>width$} ")),
@@ -117,6 +122,9 @@ a.LongName     7
 b          12.35
 ";
         assert_eq!(String::from_utf8(lines).unwrap(), expected);
+        table.push(vec![json!("x".repeat(100_000)), json!(1)]);
+        table.write(&mut std::io::sink()).unwrap();
+        table.rows.pop();
         let json = json!([{"Class": "a.LongName", "Count": 7}, {"Class": "b", "Count": 12.345}]);
         assert_eq!(table.to_json(), json);
     }

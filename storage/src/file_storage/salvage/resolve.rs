@@ -7,7 +7,7 @@ use zeo_proto::{Oid, Tid};
 use super::super::data_file::DataFile;
 use super::super::format::{DATA_HEADER_LEN, DataHeader};
 use super::super::index::Index;
-use super::super::window::Window;
+use super::super::window::{Followed, Window};
 use super::find::Found;
 use crate::references::references;
 use crate::{Error, Result};
@@ -37,6 +37,7 @@ pub(super) struct Resolved {
 pub(super) struct Resolver<'a> {
     input: &'a DataFile,
     old: Window<'a>,
+    followed: Followed,
     /// The last record of each object that was copied.
     index: Index,
     /// What was not copied, in order.
@@ -48,6 +49,7 @@ impl<'a> Resolver<'a> {
         Self {
             input,
             old: Window::new(input.reader(), OLD_PIECE),
+            followed: Followed::default(),
             index: Index::default(),
             lost: Vec::new(),
         }
@@ -138,8 +140,8 @@ impl<'a> Resolver<'a> {
 
     /// Where a back-pointer leads to.
     fn follow(&mut self, mut position: u64, oid: Oid, mut back: u64) -> Result<Target> {
-        let mut data_txn = None;
-        loop {
+        let (start, mut data_txn, mut steps) = (position, None, 0);
+        let place = loop {
             let reader = self.old.reader();
             if back >= position {
                 let what = "the back-pointer does not lead to the front";
@@ -153,24 +155,37 @@ impl<'a> Resolver<'a> {
                 return Err(reader.corrupt(position, what));
             }
             data_txn = data_txn.or(Some(header.tid));
+            steps += 1;
+            if let Some(known) = self.followed.get(back) {
+                break known;
+            }
             match (header.plen, header.back) {
-                (0, 0) => return Ok((None, data_txn)),
+                (0, 0) => break None,
                 (0, next) => (position, back) = (back, next),
                 (plen, _) => {
                     let data = (back.saturating_add(DATA_HEADER_LEN), plen);
-                    if let Some(range) = self.lost_at(back) {
-                        let is_there = range.contains(&header.tloc);
-                        let fits = data.0.saturating_add(plen) <= range.end;
-                        if !is_there || !fits {
-                            let what = format!("the back-pointer leads to {back}, which was lost");
-                            return Err(reader.corrupt(position, what));
-                        }
-                        check_pickles(&mut self.old, data)?;
-                    }
-                    return Ok((Some(data), data_txn));
+                    self.check_lost(position, back, &header)?;
+                    break Some(data);
                 }
             }
+        };
+        self.followed.note(start, steps, place);
+        Ok((place, data_txn))
+    }
+
+    /// Fails when the data that the back-pointer of the record at `position`
+    /// leads to were lost, and can't be read all the same.
+    fn check_lost(&mut self, position: u64, back: u64, header: &DataHeader) -> Result<()> {
+        let Some(range) = self.lost_at(back) else {
+            return Ok(());
+        };
+        let data = (back.saturating_add(DATA_HEADER_LEN), header.plen);
+        let is_there = range.contains(&header.tloc);
+        if !is_there || data.0.saturating_add(data.1) > range.end {
+            let what = format!("the back-pointer leads to {back}, which was lost");
+            return Err(self.old.reader().corrupt(position, what));
         }
+        check_pickles(&mut self.old, data)
     }
 
     /// Whether the previous record is the last one that was copied, or was

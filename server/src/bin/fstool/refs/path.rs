@@ -9,6 +9,7 @@ use zeo_storage::references::references;
 
 use super::graph::Graph;
 use crate::outcome::Result;
+use crate::python::printable;
 use crate::reading::NO_CLASS;
 
 /// How much of a long way is shown, at its begin and at its end.
@@ -121,5 +122,5 @@ fn class(graph: &Graph<'_>, oid: Oid) -> Result<String> {
         Some((at, length)) => class_name(window.bytes(at, length)?),
         None => None,
     };
-    Ok(name.unwrap_or_else(|| NO_CLASS.to_owned()))
+    Ok(name.map_or_else(|| NO_CLASS.to_owned(), |name| printable(&name)))
 }

@@ -9,6 +9,7 @@ use zeo_storage::references::references_with_classes;
 use super::graph::{Graph, Invalid, damage};
 use super::objects::Objects;
 use crate::outcome::Result;
+use crate::python::printable;
 
 /// What all is wrong.
 pub struct Wrong {
@@ -93,7 +94,7 @@ fn find_referrers(
         }
         wrong.referrers.push(Referrer {
             oid: header.oid,
-            class: class_name(data),
+            class: class_name(data).map(|name| printable(&name)),
             tid: header.tid,
             position,
             to,
