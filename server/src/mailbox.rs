@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -67,6 +67,8 @@ struct Wake {
     state: AtomicU8,
     /// What the events that wait take.
     weight: AtomicUsize,
+    /// The server itself is at work on the session's transaction.
+    at_work: AtomicBool,
     close: OnceLock<&'static str>,
 }
 
@@ -135,6 +137,20 @@ impl Mailbox {
         self.wake.close.get().is_some()
     }
 
+    /// Does what the server has to do for the session's vote: meanwhile the
+    /// client's time does not run.
+    pub fn at_work<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.wake.at_work.store(true, Ordering::Relaxed);
+        let result = work();
+        self.wake.at_work.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// True while the server is at work on the session's vote.
+    pub fn is_at_work(&self) -> bool {
+        self.wake.at_work.load(Ordering::Relaxed)
+    }
+
     /// Wakes the session, if it sleeps and has not seen what was posted.
     pub fn wake(&self) {
         self.wake.wake();
@@ -177,6 +193,7 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
         event,
         state: AtomicU8::new(0),
         weight: AtomicUsize::new(0),
+        at_work: AtomicBool::new(false),
         close: OnceLock::new(),
     });
     Ok((

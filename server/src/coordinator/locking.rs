@@ -2,6 +2,7 @@
 //! their time has run out.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use slog::{crit, info};
 
@@ -32,12 +33,7 @@ impl Coordinator {
             return;
         };
         self.grants += 1;
-        let now = self.parts.clock.instant();
-        if let Some(deadline) = self
-            .parts
-            .timeout
-            .and_then(|timeout| now.checked_add(timeout))
-        {
+        if let Some(deadline) = self.deadline() {
             self.drop_old_deadlines();
             self.deadlines.push_back((deadline, client, self.grants));
         }
@@ -77,27 +73,44 @@ impl Coordinator {
     }
 
     /// Aborts the transactions whose time has run out, and closes their
-    /// clients.
+    /// clients. A vote that the server is still at work on (a disk may stand
+    /// still, or the transaction be very large) gets its time once more.
     pub fn expire(&mut self) {
         let now = self.parts.clock.instant();
         while let Some(&(deadline, client, grant)) = self.deadlines.front() {
-            let over = self.state(client) != Some(State::Locked(grant));
-            if !over && deadline > now {
+            let holds = self.state(client) == Some(State::Locked(grant));
+            if holds && deadline > now {
                 return;
             }
             self.deadlines.pop_front();
-            if !over {
-                let timeout = self.parts.timeout.unwrap_or_default().as_secs_f64();
-                crit!(self.parts.log, "Transaction timeout after {timeout} seconds";
-                    "session" => client);
-                if let Some(entry) = self.clients.get(&client) {
-                    entry.mailbox.close("its transaction took too long");
-                }
-                self.forget(client);
-                self.note_locks();
-                self.wake();
+            if !holds {
+                continue;
+            }
+            let at_work = (self.clients.get(&client)).is_some_and(|c| c.mailbox.is_at_work());
+            match self.deadline() {
+                Some(later) if at_work => self.deadlines.push_back((later, client, grant)),
+                _ => self.time_out(client),
             }
         }
+    }
+
+    fn time_out(&mut self, client: ClientId) {
+        let timeout = self.parts.timeout.unwrap_or_default().as_secs_f64();
+        crit!(self.parts.log, "Transaction timeout after {timeout} seconds";
+            "session" => client);
+        if let Some(entry) = self.clients.get(&client) {
+            entry.mailbox.close("its transaction took too long");
+        }
+        self.forget(client);
+        self.note_locks();
+        self.wake();
+    }
+
+    /// When the time of a transaction that begins to hold its locks now runs
+    /// out.
+    fn deadline(&self) -> Option<Instant> {
+        let timeout = self.parts.timeout?;
+        self.parts.clock.instant().checked_add(timeout)
     }
 
     pub(super) fn note_locks(&self) {
@@ -111,8 +124,8 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
+    use std::sync::{Arc, LazyLock, Mutex};
+    use std::time::{Duration, SystemTime};
 
     use slog::{Discard, Logger, o};
     use zeo_proto::Oid;
@@ -121,35 +134,66 @@ mod tests {
     use super::super::{Parts, Request};
     use super::*;
     use crate::channel::unbounded;
-    use crate::clock::SystemClock;
-    use crate::mailbox::mailbox;
+    use crate::clock::Clock;
+    use crate::mailbox::{Inbox, Mailbox, mailbox};
     use crate::stats::Stats;
 
-    #[test]
-    fn who_holds_its_locks_for_long_makes_nobody_elses_deadlines_stay() {
+    /// A clock that the test winds.
+    #[derive(Default)]
+    struct Wound(Mutex<Duration>);
+
+    impl Clock for Wound {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH + *self.0.lock().unwrap()
+        }
+
+        fn instant(&self) -> Instant {
+            static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+            *START + *self.0.lock().unwrap()
+        }
+    }
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A coordinator with the clients 1 and 2, and their mailboxes.
+    fn coordinator() -> (Coordinator, Arc<Wound>, [(Mailbox, Inbox); 2]) {
+        let clock = Arc::new(Wound::default());
         let parts = Parts {
             storage: Arc::new(MappingStorage::new("test").unwrap()),
             stats: Arc::new(Stats::new()),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             log: Logger::root(Discard, o!()),
-            timeout: Some(Duration::from_secs(86_400)),
+            timeout: Some(TIMEOUT),
             queue_size: 10,
         };
         let mut coordinator = Coordinator::new(parts, unbounded().0).unwrap();
-        let mut inboxes = Vec::new();
-        for client in [1, 2] {
+        let clients = [1, 2].map(|client| {
             let (mailbox, inbox) = mailbox().unwrap();
-            coordinator.handle(Request::Subscribe { client, mailbox });
-            inboxes.push(inbox);
-        }
-        let lock = |client, vote| Request::Lock {
+            let subscriber = mailbox.clone();
+            coordinator.handle(Request::Subscribe {
+                client,
+                mailbox: subscriber,
+            });
+            (mailbox, inbox)
+        });
+        (coordinator, clock, clients)
+    }
+
+    fn lock(client: ClientId, vote: u64) -> Request {
+        let claim = Claim {
+            stored: vec![Oid::new(client)],
+            ..Claim::default()
+        };
+        Request::Lock {
             client,
             vote,
-            claim: Claim {
-                stored: vec![Oid::new(client)],
-                ..Claim::default()
-            },
-        };
+            claim,
+        }
+    }
+
+    #[test]
+    fn who_holds_its_locks_for_long_makes_nobody_elses_deadlines_stay() {
+        let (mut coordinator, _clock, _clients) = coordinator();
         coordinator.handle(lock(1, 1));
         let first = coordinator.deadlines[0];
         for vote in 0..3 * FEW_DEADLINES as u64 {
@@ -159,5 +203,24 @@ mod tests {
         }
         assert!(coordinator.deadlines.len() <= FEW_DEADLINES + 10);
         assert_eq!(coordinator.deadlines[0], first);
+    }
+
+    #[test]
+    fn a_clients_time_does_not_run_while_the_server_is_at_work() {
+        let (mut coordinator, clock, clients) = coordinator();
+        coordinator.handle(lock(1, 1));
+        coordinator.handle(lock(2, 1));
+        let [(first, _), (second, _)] = &clients;
+        let mut wind = |time: Duration| {
+            *clock.0.lock().unwrap() += time;
+            coordinator.expire();
+            [first.is_closed(), second.is_closed()]
+        };
+        assert_eq!(wind(TIMEOUT / 2), [false, false]);
+        let found = first.at_work(|| [wind(TIMEOUT), wind(TIMEOUT)]);
+        assert_eq!(found, [[false, true]; 2], "the second was at rest");
+        assert_eq!(wind(TIMEOUT / 2), [false, true]);
+        assert_eq!(wind(TIMEOUT), [true, true]);
+        assert!(coordinator.deadlines.is_empty());
     }
 }

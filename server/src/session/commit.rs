@@ -253,10 +253,13 @@ impl Session {
             && log.bytes() <= SMALL_BYTES
             && !log.claim().whole
             && !log.has_blobs();
+        let mailbox = self.mailbox.clone();
         let work = move || {
-            let vote = log
-                .replay()
-                .and_then(|mut steps| storage.storage.prepare(&meta, &mut steps, on_conflict));
+            let prepare = || {
+                let mut steps = log.replay()?;
+                storage.storage.prepare(&meta, &mut steps, on_conflict)
+            };
+            let vote = mailbox.at_work(prepare);
             (log, vote)
         };
         if small {
