@@ -311,7 +311,7 @@ fn start_storage(
     // Sessions wait when the coordinator is behind. It waits for nobody, and
     // hands over at most one transaction of each client to the log writer,
     // those included that have gone since.
-    let (requests, inbox) = channel::bounded(1024);
+    let (requests, inbox) = channel::bounded(256);
     let (log_writer, queue) = channel::unbounded();
     let parts = Parts {
         storage: Arc::clone(&storage),

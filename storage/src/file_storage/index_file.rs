@@ -247,10 +247,10 @@ impl Bucket {
         if self.suffixes.is_empty() {
             return Ok(());
         }
-        self.suffixes.append(&mut self.positions);
         let prefix = self.prefix.to_be_bytes();
-        write_pair(out, &prefix[SUFFIX..], &self.suffixes)?;
+        write_pair(out, &prefix[SUFFIX..], [&self.suffixes, &self.positions])?;
         self.suffixes.clear();
+        self.positions.clear();
         Ok(())
     }
 }

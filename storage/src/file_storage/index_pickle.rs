@@ -221,20 +221,24 @@ pub(crate) fn write_int(out: &mut impl Write, number: u64) -> io::Result<()> {
     out.write_all(&[op::STOP])
 }
 
-/// Writes the pickle of a pair of byte strings.
-pub(crate) fn write_pair(out: &mut impl Write, first: &[u8], second: &[u8]) -> io::Result<()> {
+/// Writes the pickle of a pair of byte strings, the second one in parts.
+pub(crate) fn write_pair(out: &mut impl Write, first: &[u8], second: [&[u8]; 2]) -> io::Result<()> {
     out.write_all(&START)?;
-    for bytes in [first, second] {
-        if let Ok(length) = u8::try_from(bytes.len()) {
-            out.write_all(&[op::SHORT_BINBYTES, length])?;
-        } else {
-            let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-            out.write_all(&[op::BINBYTES])?;
-            out.write_all(&length.to_le_bytes())?;
-        }
-        out.write_all(bytes)?;
-    }
+    write_bytes(out, &[first])?;
+    write_bytes(out, &second)?;
     out.write_all(&[op::TUPLE2, op::STOP])
+}
+
+fn write_bytes(out: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    if let Ok(length) = u8::try_from(length) {
+        out.write_all(&[op::SHORT_BINBYTES, length])?;
+    } else {
+        let length = u32::try_from(length).map_err(io::Error::other)?;
+        out.write_all(&[op::BINBYTES])?;
+        out.write_all(&length.to_le_bytes())?;
+    }
+    parts.iter().try_for_each(|part| out.write_all(part))
 }
 
 /// Writes the pickle of None.

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 /// How many objects that are found and not yet read have room in a list, or
 /// one for so many objects; others wait by their marks. (Few in tests, so
 /// that some do.)
-const ROOM: usize = if cfg!(test) { 3 } else { 1 << 13 };
-const ROOM_PART: u64 = 128;
+const ROOM: usize = if cfg!(test) { 3 } else { 1 << 12 };
+const ROOM_PART: u64 = 256;
 /// How many objects there are between two looks at the watch.
 const LOOK: u64 = 1 << 12;
 
@@ -57,14 +57,13 @@ impl<'a> Marking<'a> {
         roots: Vec<(Oid, Option<u64>)>,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
-        let mut wave = Vec::new();
+        let (mut wave, mut next) = (Vec::new(), Vec::new());
         for (oid, from) in roots {
             self.reach(objects, oid, from, &mut wave)?;
         }
         while !wave.is_empty() {
             wave.sort_unstable();
-            let mut next = Vec::new();
-            for position in wave {
+            for position in wave.drain(..) {
                 for oid in self.references(position)? {
                     self.reach(objects, oid, Some(position), &mut next)?;
                 }
@@ -76,7 +75,7 @@ impl<'a> Marking<'a> {
             if next.is_empty() {
                 self.take_waiting(objects, &mut next)?;
             }
-            wave = next;
+            std::mem::swap(&mut wave, &mut next);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@
 //! An object takes some bits ([`Marks`](super::marks::Marks)), and a word in
 //! the index of the packed file once it is copied. While references are
 //! followed, objects found but not yet read stand in lists as well, up to a
-//! 128th of all in each of two.
+//! 256th of all in each of two.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
