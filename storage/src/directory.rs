@@ -66,6 +66,13 @@ impl Directory for Disk {
     }
 }
 
+/// Whether a link was refused because there can be none: not on this file
+/// system, or not for this user or file.
+pub(crate) fn refuses_links(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), PermissionDenied | TooManyLinks | Unsupported)
+}
+
 /// Makes creations and renamings in the directory of `path` durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     match path.parent() {

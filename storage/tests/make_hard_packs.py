@@ -175,6 +175,8 @@ class History(make_pack_data.History):
             if name.startswith('copy'):
                 to = name.replace('copy', 'Data.fs')
                 os.rename(os.path.join(self.directory, name), os.path.join(self.directory, to))
+        # Python fails on that of a file with next to nothing in it.
+        remove(self.path + '.index')
         self.storage = self.open(self.path)
 
     def run(self):

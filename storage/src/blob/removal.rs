@@ -15,7 +15,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::{BlobDirectory, SUFFIX, failed, layout};
 use crate::Result;
-use crate::directory::Directory;
+use crate::directory::{Directory, refuses_links};
 
 pub(super) const LIST: &str = ".removed";
 /// No line is longer.
@@ -168,7 +168,8 @@ impl BlobDirectory {
         Ok(())
     }
 
-    /// Gives a file a second name in `.old`.
+    /// Gives a file a second name in `.old`, or makes a copy, where it can't
+    /// have one.
     fn keep(&self, path: &Path) -> io::Result<()> {
         let Ok(below) = path.strip_prefix(self.path()) else {
             return Ok(());
@@ -178,6 +179,7 @@ impl BlobDirectory {
             fs::create_dir_all(directory)?;
         }
         match self.disk.link(path, &kept) {
+            Err(error) if refuses_links(&error) => fs::copy(path, &kept).map(|_| ()),
             Err(error)
                 if !matches!(
                     error.kind(),

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Directory, Disk};
@@ -15,6 +16,7 @@ pub(crate) struct Steps {
     failing: Option<usize>,
     images: Option<PathBuf>,
     names: Mutex<Vec<String>>,
+    links: AtomicBool,
 }
 
 impl Steps {
@@ -26,7 +28,13 @@ impl Steps {
             failing,
             images,
             names: Mutex::default(),
+            links: AtomicBool::new(true),
         })
+    }
+
+    /// From now on, there are no second names for files.
+    pub fn without_links(&self) {
+        self.links.store(false, Ordering::Relaxed);
     }
 
     /// What was done so far.
@@ -66,6 +74,9 @@ impl Directory for Steps {
     }
     fn link(&self, path: &Path, name: &Path) -> io::Result<()> {
         self.step("link", name)?;
+        if !self.links.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         Disk.link(path, name)
     }
     fn rename(&self, path: &Path, over: &Path) -> io::Result<()> {

@@ -18,6 +18,7 @@ use super::generation::Generation;
 use super::index::Index;
 use super::index_file::Loaded;
 use super::lock_file::LockFile;
+use super::pack::take_back;
 use super::scan::{Scanned, scan, tell_progress};
 use super::space::Space;
 use super::{index_file, recovery, sanity};
@@ -100,6 +101,13 @@ impl FileStorage {
             true => None,
             false => Some(LockFile::acquire(beside(&path, ".lock"))?),
         };
+        if !options.read_only && !options.create && take_back(&*disk, &path)? {
+            let what = format!(
+                "{name}: the file was missing, as a killed pack leaves it where there are no hard \
+                 links; it was found as .old"
+            );
+            (options.log)(Level::Warning, &what);
+        }
         let file = open_file(&path, options)?;
         let backend = disk.backend(file, path.clone());
         check_magic(&*backend, options.read_only)?;

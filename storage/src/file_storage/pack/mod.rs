@@ -41,6 +41,7 @@ pub(super) use self::copy::Move;
 use self::copy::{Rest, copy_to_pack_time};
 use self::output::Output;
 use self::place::Place;
+pub(super) use self::place::take_back;
 use self::reach::{Collect, Reach};
 use self::state::Running;
 pub(crate) use self::time::stop as pack_stop;

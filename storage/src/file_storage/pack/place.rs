@@ -10,6 +10,7 @@ use super::super::core::{FileStorage, Files};
 use super::super::generation::Generation;
 use super::super::open::beside;
 use crate::backend::Backend;
+use crate::directory::{Directory, refuses_links};
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -35,6 +36,20 @@ pub(super) fn clear(storage: &FileStorage) -> Result<()> {
         Some(files) => remove(files, &beside(&files.path, ".pack")),
         None => Ok(()),
     }
+}
+
+/// Gives the old file its name again after a pack that was killed when it had
+/// none, ours or one of Python's: there are `.old` and `.pack`, and no file.
+/// (A pack removes the `.old` of the one before when it begins.) Python would
+/// begin an empty file. True when it was so.
+pub(in crate::file_storage) fn take_back(disk: &dyn Directory, path: &Path) -> Result<bool> {
+    let old = beside(path, ".old");
+    if is_there(path) || !is_there(&old) || !is_there(&beside(path, ".pack")) {
+        return Ok(false);
+    }
+    let renamed = disk.rename(&old, path).and_then(|()| disk.sync(path));
+    renamed.map_err(failed("giving its name back to", &old))?;
+    Ok(true)
 }
 
 impl<'a> Place<'a> {
@@ -116,22 +131,38 @@ impl Pack<'_> {
     /// One rename, so that there is always one whole file under the name of
     /// the storage. The link is made before: until the rename, it is a second
     /// name for the same file.
+    ///
+    /// Where there are no links, the old file has to go first. A kill between
+    /// leaves `.old` and `.pack`, and nothing under the name: [`take_back`].
     fn take(&self) -> Result<Option<Error>> {
         let (path, old) = (&self.files.path, beside(&self.files.path, ".old"));
         let directory = &self.files.directory;
+        let mut has_moved = false;
         if self.storage.pack_keep_old {
-            let linked = directory.link(path, &old);
-            linked.map_err(failed(
-                "keeping the old file (pack-keep-old needs hard links) as",
-                &old,
-            ))?;
+            let kept = match directory.link(path, &old) {
+                Err(error) if refuses_links(&error) => {
+                    has_moved = true;
+                    directory.rename(path, &old)
+                }
+                linked => linked,
+            };
+            kept.map_err(failed("keeping the old file as", &old))?;
         }
         if let Err(error) = directory.rename(&self.path, path) {
-            if self.storage.pack_keep_old {
-                // It would do no harm.
-                let _ = directory.remove(&old);
-            }
-            return Err(failed("renaming the packed file to", path)(error));
+            let error = failed("renaming the packed file to", path)(error);
+            let back = match has_moved {
+                true => directory.rename(&old, path),
+                false if self.storage.pack_keep_old => {
+                    // It would do no harm.
+                    let _ = directory.remove(&old);
+                    Ok(())
+                }
+                false => Ok(()),
+            };
+            return match back {
+                Ok(()) => Err(error),
+                Err(_) => Ok(Some(error)),
+            };
         }
         let synced = directory.sync(path);
         Ok(synced
@@ -142,6 +173,10 @@ impl Pack<'_> {
 
 impl Drop for Pack<'_> {
     fn drop(&mut self) {
+        if !is_there(&self.files.path) {
+            // The next start is to see that a pack did not come to its end.
+            return;
+        }
         if let Err(error) = self.files.directory.remove(&self.path) {
             let what = format!("{} could not be removed: {error}", self.path.display());
             self.storage.say(Level::Warning, &what);
@@ -159,6 +194,10 @@ pub(super) fn remove_index(files: &Files) -> Result<()> {
 fn sync(files: &Files) -> Result<()> {
     let synced = files.directory.sync(&files.path);
     synced.map_err(failed("syncing the directory of", &files.path))
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 fn remove(files: &Files, path: &Path) -> Result<()> {

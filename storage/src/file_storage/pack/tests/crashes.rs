@@ -1,11 +1,13 @@
 //! Packs that are killed, or that fail, at every step in the directory.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::support::{check_whole, commit, record, store, text_of};
 use crate::Storage;
+use crate::directory::Directory;
 use crate::directory::testing::Steps;
 use crate::file_storage::{FileStorage, Options};
 
@@ -17,6 +19,19 @@ const STEPS: [&str; 9] = [
     "remove .index",
     "sync",
     "link .old",
+    "rename",
+    "sync",
+    "remove .pack",
+];
+/// The same without links.
+const STEPS_WITHOUT_LINKS: [&str; 10] = [
+    "remove .pack",
+    "remove .old",
+    "create .pack",
+    "remove .index",
+    "sync",
+    "link .old",
+    "rename",
     "rename",
     "sync",
     "remove .pack",
@@ -72,11 +87,24 @@ fn watched(
 
 #[test]
 fn killed_at_every_step() {
+    kill(true, &STEPS);
+}
+
+#[test]
+fn killed_at_every_step_without_links() {
+    kill(false, &STEPS_WITHOUT_LINKS);
+}
+
+fn kill(links: bool, expected_steps: &[&str]) {
     let (directory, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (storage, steps) = watched(directory.path(), None, Some(images.path().to_owned()));
+    if !links {
+        steps.without_links();
+    }
     let (expected, old_size) = (contents(&storage), storage.size());
     storage.pack(150.0, None).unwrap();
-    assert_eq!(steps.names(), STEPS);
+    assert_eq!(steps.names(), expected_steps);
+    let renamed = expected_steps.len() - 2;
     let new_size = storage.size();
     let left = ["Data.fs", "Data.fs.index", "Data.fs.lock", "Data.fs.old"];
     assert_eq!(names(directory.path()), left);
@@ -87,11 +115,11 @@ fn killed_at_every_step() {
         old_size
     );
     storage.close().unwrap();
-    for (number, step) in STEPS.iter().enumerate() {
+    for (number, step) in expected_steps.iter().enumerate() {
         let path = images.path().join(number.to_string()).join("Data.fs");
         let storage = FileStorage::open(&path, Options::default()).unwrap();
         assert_eq!(contents(&storage), expected, "killed before {step}");
-        let size = if number < 7 { old_size } else { new_size };
+        let size = if number < renamed { old_size } else { new_size };
         assert_eq!(storage.size(), size, "killed before {step}");
         check_whole(&storage);
         commit(
@@ -110,18 +138,31 @@ fn killed_at_every_step() {
 
 #[test]
 fn failing_at_every_step() {
-    for (number, step) in STEPS.iter().enumerate() {
+    fail(true, &STEPS);
+}
+
+#[test]
+fn failing_at_every_step_without_links() {
+    fail(false, &STEPS_WITHOUT_LINKS);
+}
+
+fn fail(links: bool, steps: &[&str]) {
+    let last = steps.len() - 1;
+    for (number, step) in steps.iter().enumerate() {
         let directory = tempfile::tempdir().unwrap();
-        let (storage, _) = watched(directory.path(), Some(number), None);
+        let (storage, watcher) = watched(directory.path(), Some(number), None);
+        if !links {
+            watcher.without_links();
+        }
         let expected = contents(&storage);
         let packed = storage.pack(150.0, None);
-        assert_eq!(packed.is_ok(), number == 8, "{step}: {packed:?}");
+        assert_eq!(packed.is_ok(), number == last, "{step}: {packed:?}");
         assert_eq!(contents(&storage), expected, "{step}");
         check_whole(&storage);
         let path = directory.path().join("Data.fs");
         assert!(!path.with_extension("fs.pack").exists(), "{step}");
         // After the rename, nobody knows what a power cut would leave.
-        assert_eq!(storage.latched().is_some(), number == 7, "{step}");
+        assert_eq!(storage.latched().is_some(), number == last - 1, "{step}");
         if storage.latched().is_none() {
             commit(
                 &storage,
@@ -158,4 +199,83 @@ fn old_file_not_kept() {
     assert!(text_of(&storage, 3).is_some(), "garbage is kept");
     storage.pack(150.0, Some(true)).unwrap();
     assert!(text_of(&storage, 3).is_some(), "it has changed since");
+}
+
+/// The gap in a pack without links, or in one of Python's: the old file has
+/// another name already, and the new one has not got its own.
+#[test]
+fn old_file_is_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Data.fs");
+    let storage = fill(&path);
+    let expected = contents(&storage);
+    storage.close().unwrap();
+    let (old, pack) = (
+        path.with_extension("fs.old"),
+        path.with_extension("fs.pack"),
+    );
+    let open = |create| {
+        let options = Options {
+            create,
+            ..Options::default()
+        };
+        FileStorage::open(&path, options).unwrap()
+    };
+    fs::rename(&path, &old).unwrap();
+    fs::write(&pack, "half").unwrap();
+    let storage = open(false);
+    assert_eq!(contents(&storage), expected);
+    assert!(!old.exists());
+    storage.close().unwrap();
+    // Without .pack, somebody has removed the file, or wants another one.
+    fs::rename(&path, &old).unwrap();
+    fs::remove_file(&pack).unwrap();
+    assert_eq!(open(false).size(), 4);
+    fs::write(&pack, "half").unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(open(true).size(), 4);
+    assert!(old.exists());
+}
+
+/// The file has lost its name, and gets none: all writing ends, and the next
+/// start finds it.
+#[test]
+fn neither_file_gets_the_name() {
+    struct OneRename(Arc<Steps>);
+    impl Directory for OneRename {
+        fn create(&self, path: &Path) -> io::Result<File> {
+            self.0.create(path)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.0.remove(path)
+        }
+        fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn rename(&self, path: &Path, over: &Path) -> io::Result<()> {
+            match self.0.names().iter().any(|name| name == "rename") {
+                true => Err(io::Error::other("the disk is broken")),
+                false => self.0.rename(path, over),
+            }
+        }
+        fn sync(&self, path: &Path) -> io::Result<()> {
+            self.0.sync(path)
+        }
+        fn sync_file(&self, file: &File) -> io::Result<()> {
+            self.0.sync_file(file)
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Data.fs");
+    let mut storage = fill(&path);
+    let steps = Steps::new(directory.path(), None, None);
+    storage.files.as_mut().unwrap().directory = Arc::new(OneRename(steps));
+    let expected = contents(&storage);
+    assert!(storage.pack(150.0, None).is_err());
+    assert!(storage.latched().is_some() && !path.exists());
+    assert_eq!(contents(&storage), expected);
+    let _ = storage.close();
+    let storage = FileStorage::open(&path, Options::default()).unwrap();
+    assert_eq!(contents(&storage), expected);
+    check_whole(&storage);
 }
