@@ -44,8 +44,16 @@ pub fn decompress(record: &[u8], limit: u64) -> io::Result<Cow<'_, [u8]>> {
 }
 
 /// The record compressed as by `zc.zlibstorage`: only if that is shorter,
-/// and never those of at most 20 bytes.
+/// and never those of at most 20 bytes; nor those that nobody would
+/// decompress, since they are longer than [`PLAIN_MAX`].
 pub fn compress(record: Vec<u8>) -> Vec<u8> {
+    compress_up_to(record, PLAIN_MAX)
+}
+
+fn compress_up_to(record: Vec<u8>, limit: u64) -> Vec<u8> {
+    if record.len() as u64 > limit {
+        return record;
+    }
     let mut encoder = ZlibEncoder::new(ZIPPED.to_vec(), Compression::default());
     let zipped = encoder.write_all(&record).and_then(|()| encoder.finish());
     match zipped {
@@ -128,6 +136,9 @@ mod tests {
         assert_eq!(decompress(&record, 0).unwrap(), record);
         assert_eq!(class_name(&zipped).as_deref(), Some("a.b.C"));
         assert_eq!(compress(b"short".to_vec()), b"short");
+        // What is too long to be read again stays plain.
+        assert_eq!(compress_up_to(record.clone(), length), zipped);
+        assert_eq!(compress_up_to(record.clone(), length - 1), record);
 
         let refused = |record: &[u8], limit| decompress(record, limit).unwrap_err().kind();
         assert_eq!(refused(&zipped, length - 1), io::ErrorKind::InvalidData);

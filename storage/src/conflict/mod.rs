@@ -10,8 +10,9 @@
 //! What is bound to differ: an application's classes are never known, as on
 //! a Python server that can't import them; so a state that holds an instance
 //! of one, other than by reference, is not merged. Nor are states with
-//! integers over 128 bits, values that contain themselves, or other things
-//! that [`Policy::FILE`] refuses; and work and size have limits.
+//! integers over 128 bits, text with lone surrogates, values that contain
+//! themselves, or other things that [`Policy::FILE`] refuses; and work and
+//! size have limits.
 
 mod class;
 mod compare;

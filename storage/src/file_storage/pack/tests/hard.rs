@@ -122,8 +122,14 @@ impl Case<'_> {
         let unchanged = bytes(&storage) == before;
         let mut go_on = true;
         match step["error"].as_str() {
+            // Without garbage collection, Python does not look at the tids
+            // behind the pack time.
+            None if !gc && is_of_tids(&result) => {
+                assert!(unchanged, "{place}");
+                go_on = false;
+            }
             None if packed => {
-                result.unwrap();
+                result.expect(place);
                 check_same(place, &storage, expected);
                 let entries = step["index"].as_array().unwrap().iter();
                 let python: Vec<_> = entries
@@ -133,7 +139,7 @@ impl Case<'_> {
                 count.packed += 1;
             }
             None => {
-                result.unwrap();
+                result.expect(place);
                 assert!(unchanged || has_undone, "{place}");
                 go_on = unchanged;
             }
@@ -144,12 +150,12 @@ impl Case<'_> {
             }
             // Tids that don't grow.
             Some("CorruptedError") => {
-                assert!(result.is_err() && unchanged, "{place}: {result:?}");
+                assert!(is_of_tids(&result) && unchanged, "{place}: {result:?}");
                 count.failed += 1;
             }
             // Python loses track of records that later ones point to.
             Some("PackError" | "AssertionError") => {
-                result.unwrap();
+                result.expect(place);
                 check_readable(place, &open_bytes(&before), &storage, time, gc);
                 count.failed += 1;
                 go_on = false;
@@ -158,7 +164,7 @@ impl Case<'_> {
         }
         check_whole(&storage);
         self.check_old(&before, bytes(&storage) != before, keep);
-        self.check_blobs(&storage, &blobs, packed, count);
+        self.check_blobs(&storage, &blobs, packed && go_on, count);
         storage.close().unwrap();
         self.check_index(&storage);
         go_on
@@ -228,6 +234,10 @@ impl Case<'_> {
             .filter(|path| there.contains(path))
             .collect()
     }
+}
+
+fn is_of_tids(result: &crate::Result<()>) -> bool {
+    matches!(result, Err(Error::Corrupt { what, .. }) if what.contains("is not later than the last"))
 }
 
 fn index_of(storage: &FileStorage) -> Vec<(u64, u64)> {
