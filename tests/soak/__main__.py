@@ -1,5 +1,6 @@
 """A soak: many clients that load, commit, conflict, undo, iterate, stall, die and come back.
 
+They do the same with blobs, also in a directory that they share, and the server packs meanwhile.
 Throughout, readers check the invariant in snapshots, and the server's memory, threads and
 descriptors are sampled. In the end Python's FileStorage judges the file. Exit code 0: all is well.
 """
@@ -12,15 +13,18 @@ import re
 import statistics
 import sys
 import tempfile
+import threading
 import time
+import traceback
 
 from support.configuration import filestorage, zeo
 from support.server import Server, binary
 from support.wire import Wire
 from ZEO.ClientStorage import ClientStorage
+from ZODB.blob import BushyLayout
 from ZODB.FileStorage import FileStorage
 
-from soak import data
+from soak import blobs, data
 from soak.worker import COUNTERS, run
 
 THREADS = 8          # clients in one process
@@ -54,13 +58,14 @@ def arguments():
 
 def soak(options):
     server = Server(zeo(transaction_timeout=2, msgpack=options.encoding == 'M' or None)
-                    + filestorage())
-    storage = ClientStorage(server.address)
-    oids = data.create(storage)
+                    + filestorage(blob_dir='blobs', pack_keep_old=options.seed % 2 == 0))
+    storage = ClientStorage(server.address, blob_dir='blobs-first')
+    oids = data.create(storage, random.Random(options.seed))
     crowd = Crowd(options, server.address, oids)
     at_rest = resources(server.pid)
+    packer = Packer(server.address, options.minutes * 60)
     samples = crowd.keep_going(server)
-    faults = crowd.end()
+    faults = packer.end() + crowd.end()
     counts = crowd.counts()
     if server.process.poll() is not None:
         return [*faults, f'the server has died: {server.log()[-3000:]}']
@@ -74,9 +79,14 @@ def soak(options):
     undo_in_doubt = counts['undo_begun'] - counts['undone'] - counts['undo_failed']
     done = counts['done'] - counts['undone']
     verdict, transfers = data.judge('Data.fs', FileStorage, done - undo_in_doubt, done + in_doubt)
+    in_file, known = blobs.judge('Data.fs', 'blobs', FileStorage)
+    verdict += in_file + blobs.strays('blobs', known, BushyLayout())
+    if os.path.exists('Data.fs.old'):
+        verdict += blobs.judge('Data.fs.old', 'blobs.old', FileStorage)[0]
     os.remove('Data.fs.index')
     again, _ = data.judge('Data.fs', FileStorage, done - undo_in_doubt, done + in_doubt)
     report(counts, samples, transfers, in_doubt + undo_in_doubt)
+    print(f'{packer.packs} packs; {len(known)} revisions of blobs in the end')
     return faults + verdict + again
 
 
@@ -143,6 +153,31 @@ class Crowd:
 
     def counts(self):
         return dict(zip(COUNTERS, self.counters))
+
+
+class Packer:
+    """Packs again and again, to a time not long ago."""
+
+    def __init__(self, address, seconds):
+        self.address, self.every = address, max(3, seconds / 60)
+        self.packs, self.faults, self.over = 0, [], threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        storage = ClientStorage(self.address)
+        try:
+            while not self.over.wait(self.every):
+                storage.pack(time.time() - data.PACKED_AGE, wait=True)
+                self.packs += 1
+        except Exception:
+            self.faults.append(f'a pack has failed: {traceback.format_exc()}')
+        storage.close()
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
+        return self.faults
 
 
 def resources(pid):

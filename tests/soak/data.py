@@ -11,18 +11,23 @@ from persistent.mapping import PersistentMapping
 from ZODB.DB import DB
 from ZODB.utils import u64
 
+from soak import blobs
+
 PURSES = 60
 EACH = 1000
 TOTAL = PURSES * EACH
+# Packs leave what was current some time ago, in seconds.
+PACKED_AGE = 10
 
 
-def create(storage):
-    """Makes the purses and the counter; returns the oids of the purses."""
+def create(storage, random):
+    """Makes the purses, the counter and the blobs; returns the oids of the purses."""
     database = DB(storage)
     with database.transaction() as connection:
         root = connection.root()
         root['purses'] = PersistentList(PersistentMapping(balance=EACH) for _ in range(PURSES))
         root['transfers'] = Length()
+        blobs.create(root, random)
     with database.transaction() as connection:
         oids = [purse._p_oid for purse in connection.root()['purses']]
     database.close()

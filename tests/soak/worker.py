@@ -16,14 +16,14 @@ from ZODB.DB import DB
 from ZODB.POSException import ConflictError, POSKeyError, StorageTransactionError, UndoError
 from ZODB.utils import p64, z64
 
-from soak import data
+from soak import blobs, data
 
 # Places in the counters that the processes share.
 ACTIONS = ['transfer', 'check', 'undo', 'iterate', 'look_back', 'stall', 'die', 'annoy',
-           'reconnect']
+           'reconnect', 'write_blob', 'read_blob', 'undo_blob', 'break_upload']
 COUNTERS = ['begun', 'done', 'failed', 'undo_begun', 'undone', 'undo_failed', 'conflicts',
-            'disconnected', *ACTIONS]
-WEIGHTS = [40, 25, 4, 3, 4, 3, 5, 4, 3]
+            'disconnected', 'blobs_written', 'blobs_undone', 'blobs_packed', *ACTIONS]
+WEIGHTS = [40, 25, 4, 3, 4, 3, 5, 4, 3, 12, 20, 2, 6]
 NOW = b'\x7f' + b'\xff' * 7
 
 
@@ -70,8 +70,17 @@ class Client:
     def connect(self):
         # Half of them keep a cache on disk, and verify it each time.
         cache = {'client': f'cache-{self.name}', 'var': '.'} if zlib.crc32(self.name.encode()) % 2 else {}
-        storage = ClientStorage(self.address, wait_timeout=60, cache_size=200_000, **cache)
+        storage = ClientStorage(self.address, wait_timeout=60, cache_size=200_000, **cache,
+                                **self.blob_cache())
         self.database = DB(storage, pool_size=2)
+
+    def blob_cache(self):
+        """Each third has all blobs that it has seen, those seen last, or the server's directory."""
+        kind = zlib.crc32(self.name[::-1].encode()) % 3
+        if kind == 0:
+            return {'blob_dir': 'blobs', 'shared_blob_dir': True}
+        limit = {'blob_cache_size': 300_000, 'blob_cache_size_check': 50} if kind == 1 else {}
+        return {'blob_dir': f'blobs-{self.name}', **limit}
 
     def count(self, name, by=1):
         place = COUNTERS.index(name)
@@ -128,18 +137,74 @@ class Client:
         if not wanted:
             return
         self.count('undo_begun')
+        self.take_back(self.random.choice(wanted[:3]), 'undone', 'undo_failed')
+
+    def take_back(self, id, done, failed):
         try:
             self.manager.begin()
-            self.database.undo(self.random.choice(wanted[:3]), self.manager.get())
+            self.database.undo(id, self.manager.get())
             self.manager.commit()
         except (UndoError, ConflictError, POSKeyError):
-            self.count('undo_failed')
+            self.count(failed)
             self.manager.abort()
         except (ClientDisconnected, StorageTransactionError):
             self.count('disconnected')
             self.manager.abort()
         else:
-            self.count('undone')
+            self.count(done)
+
+    def undo_blob(self):
+        log = self.database.undoLog(0, 30)
+        wanted = [entry['id'] for entry in log if b'on shelf' in entry['description'].encode()]
+        if wanted:
+            self.take_back(self.random.choice(wanted[:3]), 'blobs_undone', 'conflicts')
+
+    def write_blob(self):
+        connection = self.open()
+        try:
+            self.manager.begin()
+            blobs.write(connection, self.manager, self.random)
+            if self.random.random() < 0.1:
+                self.manager.abort()
+                return
+            self.manager.commit()
+            self.count('blobs_written')
+        except ConflictError:
+            self.count('conflicts')
+            self.manager.abort()
+        except (ClientDisconnected, StorageTransactionError):
+            self.count('disconnected')
+            self.manager.abort()
+        finally:
+            connection.close()
+
+    def read_blob(self):
+        connection = self.open()
+        self.manager.begin()
+        begun = time.monotonic()
+        try:
+            fault = blobs.broken(connection, self.random)
+            if fault:
+                self.report(fault)
+        except POSKeyError:
+            # A pack may take what a snapshot sees that is older than its time.
+            if time.monotonic() - begun < data.PACKED_AGE / 2:
+                raise
+            self.count('blobs_packed')
+        finally:
+            self.manager.abort()
+            connection.close()
+
+    def break_upload(self):
+        """Uploads a blob that is not committed."""
+        client = self.hostile()
+        try:
+            if blobs.upload(client, TXN, self.random) and self.random.random() < 0.7:
+                client.call('vote', TXN)
+                if self.random.random() < 0.5:
+                    client.call('tpc_abort', TXN)
+        finally:
+            client.reset() if self.random.random() < 0.5 else client.close()
 
     def iterate(self):
         """The transactions since the client's last transfer, with their records."""
