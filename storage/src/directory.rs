@@ -27,6 +27,8 @@ pub(crate) trait Directory: Send + Sync {
     fn sync(&self, path: &Path) -> io::Result<()>;
     /// Makes the content of a file durable.
     fn sync_file(&self, file: &File) -> io::Result<()>;
+    /// Makes all that was done on the file system of `path` durable.
+    fn sync_all(&self, path: &Path) -> io::Result<()>;
     /// An open file as a backend; the path is for messages.
     fn backend(&self, file: File, path: PathBuf) -> Arc<dyn Backend> {
         Arc::new(FileBackend::new(file, path))
@@ -63,6 +65,10 @@ impl Directory for Disk {
 
     fn sync_file(&self, file: &File) -> io::Result<()> {
         file.sync_all()
+    }
+
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 }
 

@@ -122,14 +122,14 @@ impl BlobDirectory {
             .map_err(failed("removing blobs listed in", &path))
     }
 
-    /// Gives all files second names in `.old`, durably.
+    /// Gives all files second names in `.old`, durably. (To sync directory by
+    /// directory may take minutes.)
     fn keep_all(&self) -> io::Result<()> {
         let old = self.old();
         fs::create_dir_all(&old)?;
         self.keep(&self.path().join(layout::MARK))?;
         each_blob(self.path(), &mut |path| self.keep(path))?;
-        self.sync_below(&old)?;
-        self.disk.sync(&old)
+        self.disk.sync_all(&old)
     }
 
     /// First all removals, then their syncs, of which the first mostly covers
@@ -202,17 +202,6 @@ impl BlobDirectory {
             }
         }
         Ok(())
-    }
-
-    /// Makes all directories below this one durable, and it itself.
-    fn sync_below(&self, directory: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                self.sync_below(&entry.path())?;
-            }
-        }
-        self.disk.sync(&directory.join(LIST))
     }
 
     /// Removes a directory if it is empty, and those above it that become so.

@@ -98,7 +98,7 @@ impl PowerCuts {
                 contents: HashMap::new(),
             }),
         }));
-        disk.sync_all(&mut disk.state());
+        disk.sync_everything(&mut disk.state());
         disk
     }
 
@@ -168,7 +168,7 @@ impl PowerCuts {
         self.0.files.path().join(number.to_string())
     }
 
-    fn sync_all(&self, state: &mut State) {
+    fn sync_everything(&self, state: &mut State) {
         self.look(state, &self.0.root);
         state.directories.values_mut().for_each(Listing::sync);
         let numbers: Vec<u64> = state.contents.keys().copied().collect();
@@ -307,6 +307,12 @@ impl Directory for PowerCuts {
         let number = file.metadata()?.ino();
         let mut state = self.step("sync file", &self.kept(number));
         self.set_durable(&mut state, number);
+        Ok(())
+    }
+
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.step("sync all", path);
+        self.sync_everything(&mut state);
         Ok(())
     }
 

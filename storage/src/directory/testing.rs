@@ -91,6 +91,10 @@ impl Directory for Steps {
         self.step("sync file", Path::new(""))?;
         Disk.sync_file(file)
     }
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        self.step("sync all", Path::new(""))?;
+        Disk.sync_all(path)
+    }
 }
 
 /// Copies a directory with all that is in it.

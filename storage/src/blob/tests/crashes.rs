@@ -232,8 +232,7 @@ fn packs_killed_and_failing_at_every_step() {
         check_packed(&place, keep_old, "packed");
         let names = steps.names().split_off(COMMIT.len());
         let links = ["link", "link .blob", "link .blob"];
-        // Of each directory in `.old`, and its own name.
-        let old = links.into_iter().chain(["sync"; 10]);
+        let old = links.into_iter().chain(["sync all"]);
         let expected = LIST.into_iter().chain(old.filter(|_| keep_old)).chain([
             "remove .blob",
             "sync",
