@@ -203,6 +203,8 @@ class Client:
                 client.call('vote', TXN)
                 if self.random.random() < 0.5:
                     client.call('tpc_abort', TXN)
+        except (Disconnected, ConnectionError):
+            self.count('disconnected')  # its time ran out
         finally:
             client.reset() if self.random.random() < 0.5 else client.close()
 
@@ -242,7 +244,7 @@ class Client:
             client.store(oid, contents, serial)
             client.call('vote', TXN)
             return client
-        except WireError:
+        except (WireError, Disconnected, ConnectionError):
             client.close()
             return None
 
