@@ -264,6 +264,9 @@ fn neither_file_gets_the_name() {
         fn sync_file(&self, file: &File) -> io::Result<()> {
             self.0.sync_file(file)
         }
+        fn sync_all(&self, path: &Path) -> io::Result<()> {
+            self.0.sync_all(path)
+        }
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("Data.fs");
