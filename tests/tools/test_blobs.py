@@ -74,7 +74,7 @@ def test_what_is_missing():
     def at(path):
         return why[os.path.abspath(path)]
     assert 'No such file' in at(gone) and 'symbolic links' in at(unreadable)
-    assert 'no file' in at(no_file)
+    assert 'directory' in at(no_file)
     assert any('Not a directory' in reason for reason in why.values())
     words = fstool('blobs', 'Data.fs', 'blobs', code=1).out
     assert f'missing: {os.path.abspath(gone)}, object 0x' in words
@@ -159,6 +159,7 @@ def test_only_the_first_are_shown():
 def test_beside_a_server_that_packs(serve):
     """Commits, undos and packs go on meanwhile, and nothing seems wrong."""
     server = serve(filestorage(blob_dir='blobs', pack_keep_old=False))
+    os.mkdir('R')
     stop = threading.Event()
 
     DB(ClientStorage(server.address, blob_dir='cache')).close()
@@ -193,6 +194,10 @@ def test_beside_a_server_that_packs(serve):
             result = fstool('blobs', 'Data.fs', 'blobs', code=(0, 1))
             busy = 'again and again' in result.err
             assert result.code == 0 or busy, result
+            result = fstool('repozo', '-B', '-r', 'R', '-f', 'Data.fs', '--blobs', 'blobs',
+                            code=(0, 2))
+            told = [line for line in result.err.splitlines() if 'ignoring the index' not in line]
+            assert not told or 'again and again' in result.err, result
     finally:
         stop.set()
         for thread in threads:

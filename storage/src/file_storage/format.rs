@@ -304,8 +304,12 @@ impl Reader<'_> {
         position: u64,
         oid: Option<Oid>,
     ) -> Result<DataHeader> {
-        let header = DataHeader::parse(bytes)
-            .ok_or_else(|| self.corrupt(position, "the record belongs to a version"))?;
+        let header = DataHeader::parse(bytes).ok_or_else(|| {
+            self.corrupt(
+                position,
+                "this is no record, or one of a version, as before ZODB 3.9",
+            )
+        })?;
         if let Some(oid) = oid.filter(|&oid| oid != header.oid) {
             let what = format!("the record is of object {}, not {oid}", header.oid);
             return Err(self.corrupt(position, what));

@@ -114,6 +114,15 @@ fn check(reader: &Reader<'_>, index: &Index) -> std::result::Result<Tid, Rejecte
     }
 }
 
+/// An error without saying that the file is damaged: the index may be of
+/// another one.
+fn in_words(error: Error) -> String {
+    match error {
+        Error::Corrupt { position, what, .. } => format!("at {position}: {what}"),
+        error => error.to_string(),
+    }
+}
+
 /// The last tid, and the last transaction with records, which stand where
 /// the index says.
 fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), String> {
@@ -122,7 +131,7 @@ fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), S
     }
     let mut last_tid = None;
     for txn in Backwards::new(*reader) {
-        let txn = txn.map_err(|error| error.to_string())?;
+        let txn = txn.map_err(in_words)?;
         let last_tid = *last_tid.get_or_insert(txn.header.tid);
         match txn.header.status {
             b'u' => continue,
@@ -134,7 +143,7 @@ fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), S
             continue;
         }
         for record in records {
-            let (position, header) = record.map_err(|error| error.to_string())?;
+            let (position, header) = record.map_err(in_words)?;
             // An object may have another record in the same transaction.
             let known = index.get(header.oid).unwrap_or(0);
             if !(position..txn.records_end()).contains(&known) {

@@ -158,7 +158,7 @@ impl<'a> Window<'a> {
             .split_first_chunk::<{ DATA_HEADER_LEN as usize }>()
             .unwrap_or((&[0; DATA_HEADER_LEN as usize], &[]));
         let Some(mut header) = DataHeader::parse(header) else {
-            let what = "the record belongs to a version";
+            let what = "this is no record, or one of a version, as before ZODB 3.9";
             return Err(self.reader.corrupt(position, what));
         };
         if header.plen == 0 {

@@ -49,8 +49,11 @@ impl Verdict {
 fn is_damage(error: &Error) -> bool {
     match error {
         Error::Corrupt { .. } => true,
-        // With a position in the file, and so without the number of the system.
-        Error::Io { doing, source, .. } => *doing == "reading" && source.raw_os_error().is_none(),
+        // Of a Reader, which adds the position to what the system says.
+        Error::Io { doing, source, .. } => {
+            let is_own = source.raw_os_error().is_none();
+            *doing == "reading" && is_own && source.to_string().contains("(os error ")
+        }
         _ => false,
     }
 }

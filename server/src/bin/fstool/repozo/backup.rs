@@ -219,15 +219,14 @@ impl Backup<'_> {
                 };
                 match added {
                     Ok(entry) => entries.push(entry),
+                    // A pack removes blobs after that.
+                    Err(_) if (self.is_replaced)() => return Ok(None),
                     Err(what) => {
                         missing += 1;
                         progress.say(&what);
                     }
                 }
             }
-        }
-        if missing > 0 && (self.is_replaced)() {
-            return Ok(None);
         }
         pool.sync()?;
         blobs::save_list(self.repository, name, &entries)?;
