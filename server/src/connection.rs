@@ -21,6 +21,9 @@ const OUTPUT_KEEP: usize = 64 * 1024;
 /// How long a client that sends no more is waited for, and what it is owed,
 /// while it takes nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection may take to register: those that say nothing are not
+/// to keep others out.
+const STRANGERS: Duration = Duration::from_secs(60);
 
 /// A client's socket, and what has come by it or is to go.
 pub struct Connection {
@@ -28,8 +31,10 @@ pub struct Connection {
     stream: Stream,
     /// Reading may find something. Only a change of that is told.
     readable: bool,
-    /// The client sends no more: it is served until then.
-    ended: Option<Instant>,
+    /// The client sends no more.
+    ended: bool,
+    /// It is served until then: a stranger, or one that sends no more.
+    until: Option<Instant>,
     /// All that it has sent was read.
     finished: bool,
     /// Nothing can be sent to it any more.
@@ -78,7 +83,8 @@ impl Connection {
             waiter: Waiter::new(&stream, inbox.descriptor())?,
             stream,
             readable: false,
-            ended: None,
+            ended: false,
+            until: Some(Instant::now() + STRANGERS),
             finished: false,
             gone: false,
             input: FrameBuffer::new(session.frame_limit()),
@@ -114,13 +120,16 @@ impl Connection {
                 Turn::Ended(reason) => return Ok(reason),
             };
             if !self.wait(inbox, interest)? {
-                return Ok("the client has gone");
+                return Ok(match self.gone || self.ended {
+                    true => "the client has gone",
+                    false => "it does not register",
+                });
             }
         }
     }
 
     /// Waits, unless there is something to do, and reads what has come; false
-    /// when the client has gone.
+    /// when the client has gone, or its time is over.
     fn wait(&mut self, inbox: &Inbox, interest: Interest) -> io::Result<bool> {
         let read = interest.read && !self.finished;
         let has_more = read && self.readable;
@@ -128,7 +137,7 @@ impl Connection {
             // With news in the mailbox this is only a look at the socket.
             let sleeps = !interest.busy && inbox.fall_asleep();
             let timeout = match sleeps {
-                true => (self.ended).map(|until| until.saturating_duration_since(Instant::now())),
+                true => (self.until).map(|until| until.saturating_duration_since(Instant::now())),
                 false => Some(Duration::ZERO),
             };
             let ready = self.waiter.wait(timeout);
@@ -140,14 +149,15 @@ impl Connection {
             return Ok(true);
         }
         // Who has only stopped sending may still read what it is owed.
-        Ok(!self.gone && self.ended.is_none_or(|until| Instant::now() < until))
+        Ok(!self.gone && self.until.is_none_or(|until| Instant::now() < until))
     }
 
     fn note(&mut self, ready: Ready) {
         self.readable |= ready.read;
         self.gone |= ready.gone;
-        if ready.ended {
-            self.ended.get_or_insert_with(|| Instant::now() + PATIENCE);
+        if ready.ended && !self.ended {
+            self.ended = true;
+            self.until = Some(Instant::now() + PATIENCE);
         }
     }
 
@@ -185,6 +195,9 @@ impl Connection {
             }
             if self.finished && self.is_even(session) {
                 return Ok(Turn::Ended("the client has gone"));
+            }
+            if session.is_registered() && !self.ended {
+                self.until = None;
             }
             return Ok(Turn::Wait(Interest {
                 read: self.state == State::Reading && !is_full,
@@ -279,7 +292,7 @@ impl Connection {
             });
         }
         // Less than there was room for: no more has come, but maybe the end.
-        self.readable &= received == Some(room) || self.ended.is_some();
+        self.readable &= received == Some(room) || self.ended;
         Ok(received)
     }
 
@@ -292,8 +305,8 @@ impl Connection {
                 Some(count) => self.sent += count,
                 None => break,
             }
-            if let Some(until) = &mut self.ended {
-                *until = Instant::now() + PATIENCE;
+            if self.ended {
+                self.until = Some(Instant::now() + PATIENCE);
             }
         }
         if self.sent == output.len() {

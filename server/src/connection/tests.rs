@@ -201,6 +201,25 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
     server.join().unwrap();
 }
 
+#[test]
+fn who_registers_may_stay_and_who_does_not_may_not() {
+    let (shelf, requests) = shelf();
+    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    connection.turn(&mut session, &inbox).unwrap();
+    theirs.write_all(&hello()).unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    connection.turn(&mut session, &inbox).unwrap();
+    let until = connection.until.take().unwrap();
+    assert!(until <= Instant::now() + STRANGERS);
+    connection.until = Some(Instant::now());
+    assert!(!connection.wait(&inbox, READ).unwrap(), "its time is over");
+    subscribed(&requests, &mailbox);
+    connection.turn(&mut session, &inbox).unwrap();
+    assert_eq!(connection.until, None);
+    mailbox.close("test");
+    assert!(connection.wait(&inbox, READ).unwrap());
+}
+
 /// What is told and what is asked, each as soon as the answer to the one before
 /// is there, while the session falls asleep behind that. Nothing else wakes
 /// it: a wake-up that is lost leaves both sides waiting.

@@ -206,8 +206,7 @@ impl Session {
 
     /// `register` comes first, and once.
     fn is_in_time(&self, call: &Call<'_>) -> bool {
-        let registered = matches!(self.stage, Stage::Open(..));
-        registered != matches!(call, Call::Register { .. })
+        self.is_registered() != matches!(call, Call::Register { .. })
     }
 
     fn on_call(&mut self, id: Value<'static>, is_async: bool, call: Call<'_>) -> Flow {
@@ -281,6 +280,11 @@ impl Session {
             | Stage::Open(encoding, _) => encoding,
             Stage::Greeted => self.settings.encoding,
         }
+    }
+
+    /// True once the client has registered.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.stage, Stage::Open(..))
     }
 
     /// True while answers to calls are on their way.
