@@ -92,6 +92,19 @@ def test_nohup():
     fstool.check('test', 'out.fs')
 
 
+def test_two_at_once():
+    """The second one is told so, and does the first one no harm."""
+    first = begin(RECOVER)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        code, _out, err = fstool.run(*RECOVER)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    if first.wait() == 0 and code:
+        assert code == 2 and 'out.fs.part' in err
+    fstool.check('test', 'out.fs')
+
+
 def full_disk():
     """Files can't become longer than 1 MB."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

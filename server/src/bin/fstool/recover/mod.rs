@@ -85,8 +85,15 @@ impl Run for Arguments {
         }
         let target = replaceable(&self.output)?;
         let part = beside(&target, ".part");
-        let _unfinished = Unfinished::new(all_beside(&part));
-        let output = FileStorage::open(&part, options)?;
+        let unfinished = Unfinished::new(all_beside(&part));
+        let output = match FileStorage::open(&part, options) {
+            Ok(output) => output,
+            Err(error) => {
+                // They may be those of another process that holds the lock.
+                unfinished.keep();
+                return Err(error.into());
+            }
+        };
         let mut report = Report::new(self);
         if let Some(wrong) = wrong {
             report.begin(context, &wrong)?;
@@ -109,6 +116,7 @@ impl Run for Arguments {
         report.end(context, &done, &input, &output)?;
         output.close()?;
         put_in_place(&part, &target)?;
+        drop(unfinished);
         Ok(report.verdict(&done))
     }
 }

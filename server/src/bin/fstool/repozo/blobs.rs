@@ -78,6 +78,12 @@ pub fn list(repository: &Repository, name: &Name) -> Result<Option<Vec<Entry>>> 
     Ok(Some(entries))
 }
 
+/// How long they are together. (What a list says may be anything.)
+pub fn total(entries: &[Entry]) -> u64 {
+    let sizes = entries.iter().map(|entry| entry.size);
+    sizes.fold(0, u64::saturating_add)
+}
+
 /// Writes the list of blobs of a data file, durably.
 pub fn save_list(repository: &Repository, name: &Name, entries: &[Entry]) -> Result<()> {
     let path = repository.companion(name, LIST);
@@ -309,6 +315,11 @@ mod tests {
             save_list(&repository, &name, &entries).unwrap();
             assert_eq!(list(&repository, &name).unwrap(), Some(entries));
         }
+        let huge = Entry {
+            size: u64::MAX,
+            ..entry(1, 2)
+        };
+        assert_eq!(total(&[entry(1, 1), huge]), u64::MAX);
         std::fs::write(repository.companion(&name, LIST), "1 2 3\n").unwrap();
         assert!(list(&repository, &name).is_err());
     }

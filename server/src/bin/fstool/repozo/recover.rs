@@ -74,7 +74,7 @@ fn restore_blobs(
     }
     let pool = Pool::open_read_only(repository)?;
     let target = BlobDirectory::open(directory)?;
-    let total = entries.iter().map(|entry| entry.size).sum();
+    let total = blobs::total(&entries);
     let (mut progress, mut done) = (context.progress("restoring blobs", total), 0_u64);
     let mut missing = 0;
     for entry in &entries {

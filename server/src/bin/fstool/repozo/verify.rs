@@ -76,7 +76,7 @@ fn wrong_blobs(
         return Ok(problems);
     }
     let pool = Pool::open_read_only(repository)?;
-    let total = entries.iter().map(|entry| entry.size).sum();
+    let total = blobs::total(&entries);
     let (mut progress, mut done) = (context.progress("verifying blobs", total), 0_u64);
     for entry in &entries {
         problems.extend(pool.problem(entry, arguments.quick));
