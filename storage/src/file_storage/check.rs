@@ -44,8 +44,8 @@ pub struct Checked {
     pub is_growing: bool,
 }
 
-/// Checks the file; `watch` hears of all that is met. Takes little more than
-/// 8 bytes of memory an object.
+/// Checks the file; `watch` hears of all that is met. Takes 4 to 12
+/// bytes of memory an object.
 ///
 /// A file without problems opens under Python and here. Wrong are, in the
 /// order of severity: transactions that are not whole, or not what their

@@ -2,7 +2,7 @@
 //! read without a lock while one thread writes.
 //!
 //! A radix tree of pages of 64 pointers, and leaves of 256 words of 4 bytes
-//! (see [`leaf`]). Oids are given out in sequence, so leaves are full and an
+//! (see `leaf`). Oids are given out in sequence, so leaves are full and an
 //! object costs little more than 4 bytes, or 12 if its record stands far from
 //! those of its neighbours. Trees of each height stand side by side (an oid
 //! belongs to the lowest that can hold it), so that nothing ever moves, no

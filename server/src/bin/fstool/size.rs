@@ -20,7 +20,7 @@ use crate::table::{Align, Table};
 /// the percentage of all bytes, and the average; then how many of the records are current, and
 /// their bytes. What is not current goes with the next pack, and with it what nothing refers to.
 /// Classes with the most bytes come first. A record that points back to older data counts with
-/// these data. Takes 8 bytes of memory an object.
+/// these data. Takes 12 bytes of memory an object.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Print JSON

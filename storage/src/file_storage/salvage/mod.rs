@@ -128,7 +128,7 @@ pub struct How<'a> {
 /// Copies what is readable of `input` into `output`, which is empty, with its
 /// blobs, if both have some. Fails when the input can't be read at all, and when the output can't be written.
 ///
-/// Takes 8 bytes of memory an object besides those of `output`.
+/// Takes 4 to 12 bytes of memory an object besides those of `output`.
 pub fn salvage(
     input: &DataFile,
     output: &FileStorage,

@@ -1,6 +1,6 @@
 //! The current records of a file.
 //!
-//! An object takes little more than 8 bytes in the index, and 8 in the list of
+//! An object takes 4 to 12 bytes in the index, and 8 in the list of
 //! positions, by which records are read in the order of the file.
 
 use zeo_proto::Oid;

@@ -37,8 +37,8 @@ const SHOWN: usize = 1000;
 ///
 /// Takes the objects from Data.fs.index, as a server does, so a wrong index shows as objects that
 /// can't be read (`fstool index --check` tells more). In a damaged file, the objects are taken from
-/// the transactions that are whole. Takes 16 bytes of memory an object, and
-/// another 16 if something is wrong.
+/// the transactions that are whole. Takes at most 20 bytes of memory an object, and as much again if
+/// something is wrong.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Show all objects with dangling references, not just the first 1000

@@ -30,7 +30,7 @@ pub struct Way {
 /// For each of the objects that can be reached, the way from the root to it.
 ///
 /// Follows references in waves, each in the order of the file, until all are
-/// found. Takes little more than 8 bytes for each object met, and 8 for each in
+/// found. Takes little more than 12 bytes for each object met, and 8 for each in
 /// a wave.
 pub fn ways(graph: &Graph<'_>, targets: &HashSet<Oid>) -> Result<HashMap<Oid, Way>> {
     let mut search = Search {
