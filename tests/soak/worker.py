@@ -11,7 +11,7 @@ import transaction
 from hostile.clients import TXN, Hostile, record
 from support.wire import Disconnected, WireError
 from ZEO.ClientStorage import ClientStorage
-from ZEO.Exceptions import ClientDisconnected
+from ZEO.Exceptions import ClientDisconnected, ServerException
 from ZODB.DB import DB
 from ZODB.POSException import ConflictError, POSKeyError, StorageTransactionError, UndoError
 from ZODB.utils import p64, z64
@@ -145,6 +145,12 @@ class Client:
             self.database.undo(id, self.manager.get())
             self.manager.commit()
         except (UndoError, ConflictError, POSKeyError):
+            self.count(failed)
+            self.manager.abort()
+        except ServerException as error:
+            # What is packed, when that takes long: ZEO's client knows no better.
+            if 'UndoError' not in str(error):
+                raise
             self.count(failed)
             self.manager.abort()
         except (ClientDisconnected, StorageTransactionError):

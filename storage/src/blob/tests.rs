@@ -375,6 +375,31 @@ fn a_pack_removes_what_nothing_refers_to() {
     }
 }
 
+/// Clients store the record twice: one of them goes in a pack, the other one
+/// stays when an undo after the pack time leads to it. Its file is needed when
+/// that is what another undo brings back.
+#[test]
+fn a_pack_keeps_the_file_of_a_record_that_an_undo_leads_to() {
+    let place = Place::with(|options| options.pack_keep_old = false);
+    let twice = |serial, content| {
+        let [store, blob] = place.store(serial, content);
+        let again = place.store(serial, content).into_iter().take(1);
+        [store].into_iter().chain(again).chain([blob])
+    };
+    let root = [place.root(Tid::ZERO, true)];
+    let one = place.commit(0x10, root.into_iter().chain(twice(Tid::ZERO, "one")));
+    let two = place.commit(0x20, twice(one, "two"));
+    // Later than the pack time.
+    let later = 0x0400_0000_0000_0000;
+    let undone = place.commit(later, [Op::Undo { tid: two }]);
+    let three = place.commit(later + 1, twice(undone, "three"));
+    place.storage.pack(1e9, None).unwrap();
+    let again = place.commit(later + 2, [Op::Undo { tid: three }]);
+    assert_eq!(place.content(again).as_deref(), Some("one"));
+    place.storage.pack(1e10, None).unwrap();
+    assert_eq!(blob_names(place.blobs().path()).len(), 1);
+}
+
 #[test]
 fn a_list_that_a_kill_left_removes_only_what_is_gone() {
     let place = Place::with(|options| options.pack_keep_old = false);

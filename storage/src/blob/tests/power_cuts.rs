@@ -14,6 +14,10 @@ use crate::directory::power::PowerCuts;
 const RUNS: u64 = 8;
 /// How often the power fails again while one recovers, and goes on.
 const DEPTH: usize = 2;
+/// What tids begin with, in this century, and their distance: packs go to
+/// times between them.
+const FIRST: u64 = 0x03f0_0000_0000_0000;
+const STEP: u64 = 1 << 20;
 /// It fails once in so many steps.
 const ODDS: [u32; 2] = [8, 60];
 
@@ -250,6 +254,7 @@ impl Run<'_> {
         let blobs: Option<Vec<_>> = last.blobs.iter().map(|(oid, _)| before(*oid)).collect();
         // What is packed can't be undone.
         let undone = vote(&self.storage, vec![Op::Undo { tid: last.tid }]);
+        assert!(!matches!(undone, Err(Error::NoBlob { .. })), "{undone:?}");
         if let (Some(blobs), Ok(prepared)) = (blobs, undone) {
             let (tid, root) = (Tid::ZERO, None);
             self.commit(vec![(Txn { tid, blobs, root }, prepared)]);
@@ -274,7 +279,10 @@ impl Run<'_> {
     fn pack(&mut self) {
         self.model.packed = true;
         self.mark();
-        self.storage.pack(1e9, None).unwrap();
+        let given = &self.model.given;
+        let until = self.dice.usize(..=given.len()).checked_sub(1);
+        let time = until.map_or(1e9, |until| given[until].tid.unix_time() + 1e-3);
+        self.storage.pack(time, None).unwrap();
         self.check();
     }
 
@@ -300,10 +308,18 @@ impl Run<'_> {
         };
         let serial = self.storage.get_tid(oid).unwrap_or(Tid::ZERO);
         txn.blobs.push((oid, content));
-        let (data, file) = (BLOB.to_vec(), Arc::new(file));
-        let store = Op::Store { oid, serial, data };
-        let serial = None;
-        vec![store, Op::Blob { oid, serial, file }]
+        // Twice, as clients do.
+        let store = || Op::Store {
+            oid,
+            serial,
+            data: BLOB.to_vec(),
+        };
+        let blob = Op::Blob {
+            oid,
+            serial: None,
+            file: Arc::new(file),
+        };
+        vec![store(), store(), blob]
     }
 
     fn root(&self, oids: Vec<Oid>, txn: &mut Txn) -> Op {
@@ -322,7 +338,7 @@ impl Run<'_> {
 
     /// Right behind the last one: files of what was not committed may be there.
     fn next_tid(&mut self, last: Tid) -> Tid {
-        Tid::new(last.as_u64() + self.dice.u64(1..3))
+        Tid::new(last.as_u64().max(FIRST) + self.dice.u64(1..3) * STEP)
     }
 
     fn commit(&mut self, transactions: Vec<(Txn, Prepared)>) {

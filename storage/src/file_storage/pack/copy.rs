@@ -6,7 +6,7 @@
 //! distance, and only pointers to the front of the pack time need to be
 //! looked up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use zeo_proto::{Oid, Tid};
 
@@ -90,7 +90,7 @@ struct Packing<'a> {
 
 impl Packing<'_> {
     fn transaction(&mut self, txn: &Txn) -> Result<()> {
-        let mut tloc = None;
+        let (mut tloc, mut dropped) = (None, BTreeSet::new());
         let mut position = txn.records_start();
         while position < txn.records_end() {
             let header = self.window.record(position, txn)?;
@@ -100,32 +100,45 @@ impl Packing<'_> {
                     None => *tloc.insert(self.begin(txn)?),
                 };
                 self.record(position, header, tloc)?;
-            } else {
-                self.list_blob(position, &header)?;
+            } else if self.removed.is_some() && self.is_blob(position, &header)? {
+                dropped.insert((header.oid, header.tid));
             }
             position = position.saturating_add(header.record_len());
         }
+        self.list_blobs(txn, dropped)?;
         match tloc {
             Some(_) => self.out.finish(),
             None => Ok(()),
         }
     }
 
-    /// Lists the record if it is that of a blob.
-    fn list_blob(&mut self, position: u64, header: &DataHeader) -> Result<()> {
+    fn is_blob(&mut self, position: u64, header: &DataHeader) -> Result<bool> {
+        let Some((at, length)) = self.other.data_of(position, header)? else {
+            return Ok(false);
+        };
+        let window = match header.plen {
+            0 => &mut self.other,
+            _ => &mut self.window,
+        };
+        Ok(is_blob(window.bytes(at, length.min(BLOB_RECORD))?))
+    }
+
+    /// Lists blobs of which the transaction has records that go, and none that
+    /// stays: clients store the record of a blob twice.
+    fn list_blobs(&mut self, txn: &Txn, mut dropped: BTreeSet<(Oid, Tid)>) -> Result<()> {
+        let mut position = txn.records_start();
+        while position < txn.records_end() && !dropped.is_empty() {
+            let header = self.window.record(position, txn)?;
+            if self.reach.is_kept(header.oid, position)? {
+                dropped.remove(&(header.oid, header.tid));
+            }
+            position = position.saturating_add(header.record_len());
+        }
         let Some(removed) = &mut self.removed else {
             return Ok(());
         };
-        if let Some((at, length)) = self.other.data_of(position, header)? {
-            let window = match header.plen {
-                0 => &mut self.other,
-                _ => &mut self.window,
-            };
-            if is_blob(window.bytes(at, length.min(BLOB_RECORD))?) {
-                removed.add(header.oid, header.tid)?;
-            }
-        }
-        Ok(())
+        let mut dropped = dropped.into_iter();
+        dropped.try_for_each(|(oid, tid)| removed.add(oid, tid))
     }
 
     fn begin(&mut self, txn: &Txn) -> Result<u64> {
