@@ -130,6 +130,9 @@ mod tests {
             (&[b"]", ONE, b"aQ."], &[]),
             (&[b"]q\x01(X\x01\0\0\0nX\x01\0\0\0d", ONE, b"\x86eQ."], &[]),
             (&[b"N."], &[]),
+            // A lone surrogate, and an integer of 144 bits.
+            (&[b"X\x03\0\0\0\xed\xa0\x800", ONE, b"Q."], &[1]),
+            (&[b"\x8a\x12", &[0x7f; 18], b"0", ONE, b"Q."], &[1]),
         ];
         for (state, expected) in cases {
             let record = record(&state.concat());
