@@ -122,9 +122,9 @@ impl Case<'_> {
         let unchanged = bytes(&storage) == before;
         let mut go_on = true;
         match step["error"].as_str() {
-            // Without garbage collection, Python does not look at the tids
-            // behind the pack time.
-            _ if !gc && is_of_tids(&result) => {
+            // Without garbage collection, or when there is nothing to pack,
+            // Python does not look at the tids behind the pack time.
+            _ if (!gc || !packed) && is_of_tids(&result) => {
                 assert!(unchanged, "{place}");
                 go_on = false;
             }
@@ -137,6 +137,8 @@ impl Case<'_> {
                     .collect();
                 assert_eq!(index_of(&storage), python, "{place}");
                 count.packed += 1;
+                // A back-pointer may lead to another of equal records.
+                go_on = bytes(&storage) == expected;
             }
             None => {
                 result.expect(place);
@@ -220,7 +222,13 @@ impl Case<'_> {
         if python_packed && self.step["error"].is_null() {
             assert!(python.is_subset(&found), "{place}");
             let old = self.blob_dir.with_extension("blobs.old");
-            assert_eq!(blobs_in(&old), names("old_blobs"), "{place}");
+            let kept = blobs_in(&old);
+            // And what a pack before took away in Python, and not here.
+            assert!(names("old_blobs").is_subset(&kept), "{place}");
+            assert!(
+                kept.is_subset(before) || kept == names("old_blobs"),
+                "{place}"
+            );
         }
         count.blobs += before.difference(&found).count();
     }
