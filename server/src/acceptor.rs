@@ -72,15 +72,18 @@ impl Acceptors {
             stop,
             socket_file,
         };
+        let mut labels = Vec::new();
         for listener in listeners {
             listener.set_nonblocking()?;
-            info!(server.log(), "listening on {}", listener.label()?);
+            labels.push(listener.label()?);
             let (server, stop) = (Arc::clone(server), Arc::clone(&acceptors.stop));
             let run = move || accept_all(&listener, &server, stop.as_fd());
             acceptors
                 .threads
                 .push(thread::Builder::new().name("acceptor".into()).spawn(run)?);
         }
+        // One line, which scripts wait for: behind it, the start logs nothing.
+        info!(server.log(), "listening on {}", labels.join(", "));
         Ok(acceptors)
     }
 }

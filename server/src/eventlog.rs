@@ -4,17 +4,23 @@
 //! Those who log only put a record into a bounded queue; one thread formats and writes. When the
 //! disk is slower than the log for long, the queue fills up and lines are dropped, counted, and
 //! the count is logged. Nobody waits for a disk.
+//!
+//! To have the files opened again, set [`EventLog::reopen_flag`]: the thread looks at it before
+//! every line.
 
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use jiff::Timestamp;
 use slog::{Drain, Never, OwnedKVList, Record};
+
+use crate::signals;
 
 mod config;
 mod dates;
@@ -65,7 +71,7 @@ pub enum EventLogError {
 /// What the log's thread is told, in order.
 enum Event {
     Record(Box<LogRecord>),
-    /// Reopen the files, then answer.
+    /// Reopen the files if the flag says so, then answer how that went last.
     Reopen(Sender<Result<(), EventLogError>>),
     /// Answer, since all before is written.
     Flush(Sender<()>),
@@ -76,6 +82,7 @@ enum Event {
 pub struct EventLog {
     queue: Sender<Event>,
     lost: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
     level: u8,
     thread: Option<JoinHandle<()>>,
     ended: Receiver<()>,
@@ -95,9 +102,12 @@ impl EventLog {
         let (queue, events) = unbounded();
         let (end, ended) = bounded(0);
         let lost = Arc::new(AtomicU64::new(0));
+        let reopen = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
             logfiles: logfiles?,
             events,
+            reopen: Arc::clone(&reopen),
+            reopened: Ok(()),
             lost: Arc::clone(&lost),
         };
         let thread = thread::Builder::new()
@@ -105,12 +115,15 @@ impl EventLog {
             .spawn(move || {
                 // Dropped at the end, which `ended` notices.
                 let _end: Sender<()> = end;
+                // If it fails, the signal is handled on another thread, only later.
+                let _ = signals::unblock_reopen();
                 writer.run();
             })
             .map_err(EventLogError::Thread)?;
         Ok(EventLog {
             queue,
             lost,
+            reopen,
             level,
             thread: Some(thread),
             ended,
@@ -127,12 +140,18 @@ impl EventLog {
         }
     }
 
-    /// Closes the files and opens them again, after all lines logged so far are written. A file
-    /// that can't be opened is tried again at every line; until then, its lines go to standard
-    /// error.
+    /// Who sets it, also in a signal handler, has the files closed and opened again before the
+    /// next line is written. A file that can't be opened is tried again at every line; until
+    /// then, its lines go to standard error.
+    pub fn reopen_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.reopen)
+    }
+
+    /// Waits until the files are opened again, if the flag says so.
     ///
     /// # Errors
-    /// A file can't be opened, or the thread does not answer.
+    /// A file can't be opened, also for a flag that was seen before; or the thread does not
+    /// answer.
     pub fn reopen(&self) -> Result<(), EventLogError> {
         let (answer, answered) = bounded(1);
         self.ask(Event::Reopen(answer), &answered)?
@@ -203,15 +222,23 @@ struct Writer {
     logfiles: Vec<LogFile>,
     events: Receiver<Event>,
     lost: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
+    /// How it went, until somebody asks.
+    reopened: Result<(), EventLogError>,
 }
 
 impl Writer {
     fn run(&mut self) {
         while let Ok(event) = self.events.recv() {
+            if self.reopen.swap(false, Ordering::SeqCst) {
+                self.reopened = self.reopen_files();
+            }
             match event {
                 Event::Record(record) => self.write(&record),
                 // Who does not wait for an answer does not need it.
-                Event::Reopen(answer) => drop(answer.try_send(self.reopen())),
+                Event::Reopen(answer) => {
+                    drop(answer.try_send(mem::replace(&mut self.reopened, Ok(()))));
+                }
                 Event::Flush(answer) => drop(answer.try_send(())),
                 Event::Stop => return self.report_loss(),
             }
@@ -226,7 +253,7 @@ impl Writer {
     }
 
     /// Reopens all files; gives the first error.
-    fn reopen(&mut self) -> Result<(), EventLogError> {
+    fn reopen_files(&mut self) -> Result<(), EventLogError> {
         let mut result = Ok(());
         for logfile in &mut self.logfiles {
             result = result.and(logfile.reopen());

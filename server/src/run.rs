@@ -70,6 +70,7 @@ pub fn run(options: Options) -> Result<i32, RunError> {
         Some(config) => config,
         None => EventLogConfig::standard().map_err(RunError::Format)?,
     };
+    signals::block_reopen().map_err(RunError::Signals)?;
     let events = EventLog::start(config)?;
     let name = o!("logger" => "ZEO.runzeo");
     let log = match !is_configured && io::stderr().is_terminal() {
@@ -103,12 +104,12 @@ fn serve(
     if is_in_use(address) {
         return Err(RunError::InUse(address.clone()));
     }
-    let signals = signals::catch().map_err(RunError::Signals)?;
+    let signals = signals::catch(events.reopen_flag()).map_err(RunError::Signals)?;
     raise_descriptor_limit(log);
     let pid_file = write_pid_file(options, log);
-    let code = match open_watchfully(options, log, &signals) {
+    let reopen = || reopen(events, is_configured, log);
+    let code = match open_watchfully(options, log, &signals, reopen) {
         Ok(Ok((server, acceptors))) => {
-            let reopen = || reopen(events, is_configured, log);
             let code = wait(&signals, &server, reopen);
             drop(acceptors);
             server.stop();
@@ -150,6 +151,7 @@ fn open_watchfully(
     options: &Options,
     log: &Logger,
     signals: &Receiver<Signal>,
+    reopen: impl Fn(),
 ) -> Result<Opened, Signal> {
     let (done, opened) = crossbeam_channel::bounded(1);
     let (thread_options, thread_log) = (options.clone(), log.clone());
@@ -166,7 +168,7 @@ fn open_watchfully(
             },
             recv(signals) -> signal => match signal {
                 Ok(signal) if signal.exit_code().is_some() => return Err(signal),
-                Ok(_) => {}
+                Ok(_) => reopen(),
                 Err(_) => return opened.recv().map_err(|_| Signal::Terminate),
             },
         }

@@ -1,11 +1,12 @@
 """How the server ends, and reopens its log, at a signal."""
 import os
 import signal
+import socket
 import time
 
 import pytest
 from support.configuration import eventlog, filestorage
-from support.server import wait_until
+from support.server import free_port, wait_until
 from support.wire import Disconnected, Wire
 from ZEO.ClientStorage import ClientStorage
 from ZODB.FileStorage import FileStorage
@@ -61,6 +62,48 @@ def test_reopens_the_log(serve):
     ClientStorage(server.address, client_label='after').close()
     wait_until(lambda: 'after' in read('server.log'))
     assert os.path.getsize('old.log') == old
+    server.stop()
+
+
+def test_old_log_gets_nothing_after_the_signal(serve):
+    """However the server's threads come to run: whoever moves a log away may compress it."""
+    server = serve(extra=eventlog('server.log'))
+    for n in range(30):
+        old = f'old.{n}'
+        os.rename('server.log', old)
+        server.process.send_signal(signal.SIGSTOP)
+        size = os.path.getsize(old)
+        server.process.send_signal(signal.SIGUSR2)
+        with socket.socket() as ready:
+            ready.connect(server.address)
+            server.process.send_signal(signal.SIGCONT)
+            with Wire(server.address):
+                pass
+        wait_until(lambda: os.path.exists('server.log') and 'Log files' in read('server.log'))
+        assert os.path.getsize(old) == size, read(old)[size:]
+    server.stop()
+
+
+@pytest.mark.ours_only('Python ends at a signal while it opens')
+def test_reopens_the_log_while_it_opens(serve, tmp_path):
+    """Logs may be rotated while a large file is scanned."""
+    os.mkfifo(tmp_path / 'Data.fs')  # opening waits for a writer, for ever
+    server = serve(storages=filestorage(read_only=True), extra=eventlog('server.log'), ready=False)
+    server.wait_for_log('opening storage')
+    os.rename('server.log', 'old.log')
+    server.process.send_signal(signal.SIGUSR2)
+    wait_until(lambda: os.path.exists('server.log') and 'Log files' in read('server.log'))
+    server.stop()
+
+
+def test_the_line_of_the_address_is_the_last_of_the_start(serve):
+    """Scripts wait for it, and for all addresses of a host there is one."""
+    port = free_port()
+    server = serve(address=f'localhost:{port}', extra=eventlog('server.log'))
+    time.sleep(0.3)
+    *before, last = read('server.log').splitlines()
+    assert 'listening on' in last and str(port) in last
+    assert not any('listening on' in line for line in before)
     server.stop()
 
 

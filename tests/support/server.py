@@ -164,9 +164,10 @@ def wait_until(condition, timeout=10, message=lambda: 'condition not met'):
 
 
 def _address(text):
-    """The address that a log line shows: a (host, port) tuple or a socket's path."""
+    """The address that a log line shows, or the first: a (host, port) tuple or a socket's path."""
     if text.startswith('('):
-        return ast.literal_eval(text)[:2]
+        shown = ast.literal_eval(text)
+        return (shown[0] if isinstance(shown[0], tuple) else shown)[:2]
     return text.strip('\'"')
 
 

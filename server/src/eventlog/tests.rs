@@ -68,6 +68,7 @@ fn reopening_loses_no_line() {
         .collect();
     for number in 0..10 {
         fs::rename(&path, directory.path().join(format!("x.log.{number}"))).unwrap();
+        log.reopen_flag().store(true, Ordering::SeqCst);
         log.reopen().unwrap();
     }
     writers
@@ -113,6 +114,28 @@ fn without_files_nothing_is_logged() {
     let (log, root) = start(0, Vec::new());
     assert!(!log.drain().is_enabled(slog::Level::Critical));
     error!(root, "nothing");
+    log.reopen_flag().store(true, Ordering::SeqCst);
     log.reopen().unwrap();
     assert!(EventLogConfig::standard().is_ok());
+}
+
+/// Of a file that was moved away before the flag was set, no line more; and the file that takes
+/// its place is opened once.
+#[test]
+fn the_next_line_is_in_the_new_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.log");
+    let (log, root) = start(20, vec![logfile(&path, 0)]);
+    info!(root, "before");
+    log.flush().unwrap();
+    let old = directory.path().join("x.log.old");
+    fs::rename(&path, &old).unwrap();
+    log.reopen_flag().store(true, Ordering::SeqCst);
+    info!(root, "after");
+    log.flush().unwrap();
+    assert_eq!(fs::read_to_string(&old).unwrap(), "INFO ZEO before\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "INFO ZEO after\n");
+    fs::rename(&path, &old).unwrap();
+    log.reopen().unwrap();
+    assert!(!path.exists());
 }
