@@ -82,7 +82,8 @@ fn first_line(child: &mut Child) -> Result<SocketAddr> {
 pub fn serve_all<T>(serve: impl Fn(TcpStream) -> T + Send + Clone + 'static) -> Result<()> {
     let failed = || Error::io("can't listen");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
-    println!("{}", listener.local_addr().map_err(failed())?);
+    let address = listener.local_addr().map_err(failed())?;
+    writeln!(io::stdout(), "{address}").map_err(Error::io("standard output"))?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let serve = serve.clone();

@@ -239,11 +239,13 @@ enum Work {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match work(&options) {
-        Ok(report) => {
-            print(&report, options.common.json);
-            ExitCode::SUCCESS
-        }
+    let shown = work(&options).and_then(|report| {
+        let text = shown(&report, options.common.json);
+        let written = std::io::stdout().write_all(text.as_bytes());
+        written.map_err(Error::io("standard output"))
+    });
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             // Whoever reads only the first line is not to turn this into a panic.
             let _ = writeln!(std::io::stderr(), "zeo-load: {why}");
@@ -321,23 +323,22 @@ fn work(options: &Options) -> Result<Value> {
 }
 
 /// One line of JSON, or a line for each figure.
-fn print(report: &Value, json: bool) {
+fn shown(report: &Value, json: bool) -> String {
     match report {
-        Value::Null => {}
-        Value::Object(items) if !json => {
-            for (name, value) in items {
-                match value {
-                    Value::Object(figures) => {
-                        let figures = figures
-                            .iter()
-                            .map(|(name, value)| format!("  {name} {}", short(value)));
-                        println!("{name}:\n{}", figures.collect::<Vec<_>>().join("\n"));
-                    }
-                    value => println!("{name} {}", short(value)),
-                }
-            }
+        Value::Null => String::new(),
+        Value::Object(items) if !json => items.iter().map(shown_figure).collect(),
+        report => format!("{report}\n"),
+    }
+}
+
+fn shown_figure((name, value): (&String, &Value)) -> String {
+    match value {
+        Value::Object(figures) => {
+            let figures = figures.iter();
+            let lines = figures.map(|(name, value)| format!("  {name} {}\n", short(value)));
+            format!("{name}:\n{}", lines.collect::<String>())
         }
-        report => println!("{report}"),
+        value => format!("{name} {}\n", short(value)),
     }
 }
 

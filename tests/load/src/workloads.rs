@@ -1,6 +1,6 @@
 //! What clients do to a server.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -266,7 +266,8 @@ pub fn connects(target: Target<'_>, run: &Run, clients: usize) -> Result<Value> 
 pub fn idle(target: Target<'_>, clients: usize) -> Result<Value> {
     let connections: Result<Vec<_>> = (0..clients).map(|_| target.open()).collect();
     let connections = connections?;
-    println!("{}", json!({"ready": connections.len()}));
+    let ready = json!({"ready": connections.len()});
+    writeln!(io::stdout(), "{ready}").map_err(Error::io("standard output"))?;
     let waited = io::copy(&mut io::stdin().lock().take(u64::MAX), &mut io::sink());
     waited.map_err(Error::io("standard input"))?;
     Ok(json!({"closed": connections.len()}))
