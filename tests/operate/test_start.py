@@ -1,10 +1,11 @@
 """Starting: addresses, files, locks, the command line."""
 import os
 import socket
+import subprocess
 
 import pytest
 from support.configuration import eventlog, filestorage, mappingstorage
-from support.server import Server, free_port, run, wait_until
+from support.server import Server, binary, free_port, run, wait_until
 from support.wire import Wire
 from zc.lockfile import LockError
 from ZEO.ClientStorage import ClientStorage
@@ -178,6 +179,14 @@ def test_log_file_gets_the_log(serve):
     with open('the.log') as f:
         assert 'listening on' in f.read()
     server.stop()
+
+
+@pytest.mark.ours_only('the interpreter has exit codes of its own for that')
+@pytest.mark.parametrize('args, code', [(['-h'], 1), (['-C', 'missing.conf'], 2), (['--what'], 2)])
+def test_nobody_reads_the_output(args, code, tmp_path):
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run([binary(), *args], cwd=tmp_path, stdout=full, stderr=full)
+    assert done.returncode == code
 
 
 class CommandLine(Server):

@@ -142,6 +142,33 @@ def test_a_copy_goes_on_when_there_is_room():
     assert b' 20 transactions' in fstool.check('test', 'out.fs')
 
 
+@pytest.mark.parametrize('command', [['recover', '-f', 'damaged.fs', 'salvaged.fs'],
+                                     ['test', 'damaged.fs'], ['test', 'missing.fs']],
+                         ids=['recover', 'test', 'missing'])
+@pytest.mark.parametrize('closed', [False, True], ids=['full', 'closed'])
+def test_nobody_reads_the_errors(command, closed):
+    """Standard error is a full disk's, or a pipe whose reader has gone (`2>&1 | head`)."""
+    with open('Data.fs', 'rb') as f:
+        data = bytearray(f.read())
+    data[6_000_000:6_001_000] = bytes(1000)  # where the second transaction ends
+    files.write_bytes('damaged.fs', data)
+    expected = fstool.run(*command)[0]
+    assert expected == (2 if 'missing.fs' in command else 1)
+    if closed:
+        reader, errors = os.pipe()
+        os.close(reader)
+    else:
+        errors = os.open('/dev/full', os.O_WRONLY)
+    try:
+        done = subprocess.run([fstool.path(), *command], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=errors)
+    finally:
+        os.close(errors)
+    assert done.returncode == expected
+    if 'salvaged.fs' in command:
+        assert b' 18 transactions' in fstool.check('test', 'salvaged.fs')
+
+
 def test_links_stay():
     """Who keeps the file elsewhere, by a link, gets the new one there."""
     os.mkdir('elsewhere')

@@ -4,6 +4,7 @@
 //! supervisor starts it again) or when it can't start, and with 2 when it is
 //! called or configured wrongly.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use zeo_server::options::Options;
@@ -14,18 +15,18 @@ fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os(), &env) {
         Ok(options) => options,
         Err(why) if why.exit_code() == 0 => {
-            print!("{}", why.report());
-            return ExitCode::SUCCESS;
+            let shown = write!(io::stdout(), "{}", why.report());
+            return exit_code(shown.map_or(1, |()| 0));
         }
         Err(why) => {
-            eprint!("{}", why.report());
+            tell(&why.report());
             return exit_code(why.exit_code());
         }
     };
     match run::run(options) {
         Ok(code) => exit_code(code),
         Err(why) => {
-            eprintln!("Error: {why}");
+            tell(&format!("Error: {why}\n"));
             exit_code(why.exit_code())
         }
     }
@@ -33,4 +34,9 @@ fn main() -> ExitCode {
 
 fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Nobody may read standard error any more: the exit code still tells.
+fn tell(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

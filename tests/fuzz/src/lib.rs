@@ -10,6 +10,11 @@
 //!   may take besides;
 //! - an end: a watchdog names the seed of an input that takes minutes.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "who closes the output of a fuzzer wants its end"
+)]
+
 mod corpus;
 mod mutate;
 mod targets;

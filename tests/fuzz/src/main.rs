@@ -1,6 +1,12 @@
 //! `zeo-fuzz`: runs the fuzzer's targets, all or some, for a time or a
 //! number of inputs.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "who closes the output of a fuzzer wants its end"
+)]
+
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::io::{BufWriter, StdoutLock, Write};
 
 use zeo_storage::log::{Level, Log};
 
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, tell};
 use crate::progress::Progress;
 
 /// Passed to every subcommand.
@@ -38,8 +38,8 @@ impl Context {
     pub fn log(&self) -> Log {
         std::sync::Arc::new(|level, what| match level {
             Level::Info => {}
-            Level::Warning => eprintln!("Warning: {what}"),
-            Level::Error => eprintln!("Error: {what}"),
+            Level::Warning => tell(format_args!("Warning: {what}")),
+            Level::Error => tell(format_args!("Error: {what}")),
         })
     }
 

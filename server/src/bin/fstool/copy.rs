@@ -14,7 +14,7 @@ use zeo_storage::{Error, Storage, bulk};
 
 use crate::context::{Context, Run};
 use crate::files::inode_of;
-use crate::outcome::{Failure, Result, Verdict};
+use crate::outcome::{Failure, Result, Verdict, tell};
 use crate::progress::Progress;
 
 /// The new file is synced whenever so much was written.
@@ -71,8 +71,8 @@ impl Run for Arguments {
         let what = format!("{transactions} transactions, {records} records, {blobs} blobs");
         writeln!(context.out, "copied {what}")?;
         if missing > 0 && files.iter().any(|(path, inode)| inode_of(path) != *inode) {
-            eprintln!(
-                "The source was packed meanwhile, which removes blobs. Copy again while no pack goes on."
+            tell(
+                "The source was packed meanwhile, which removes blobs. Copy again while no pack goes on.",
             );
         }
         Ok(Verdict::of(missing))

@@ -1,6 +1,7 @@
 //! How a subcommand ends, and the exit code that says so.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use zeo_storage::Error;
@@ -45,6 +46,12 @@ impl Verdict {
     }
 }
 
+/// Writes a line to standard error. Nobody may read that any more, or it is a
+/// full disk's: no reason to stop.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Whether the file is damaged, or the disk can't read it.
 fn is_damage(error: &Error) -> bool {
     match error {
@@ -73,11 +80,11 @@ pub fn exit_code(outcome: Result<Verdict>) -> ExitCode {
             return ExitCode::from(BROKEN_PIPE);
         }
         Failure::Storage(error) if is_damage(error) => {
-            eprintln!(
+            tell(format_args!(
                 "Error: {failure}\n`fstool test` shows all damage, `fstool recover` copies what is whole"
-            );
+            ));
         }
-        _ => eprintln!("Error: {failure}"),
+        _ => tell(format_args!("Error: {failure}")),
     }
     ExitCode::from(match failure {
         Failure::Storage(Error::Corrupt { .. }) => 1,

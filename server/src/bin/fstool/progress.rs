@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use crate::outcome::tell;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const BAR: &str = "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
@@ -60,7 +61,7 @@ impl Progress {
                 *last = Instant::now();
                 let percent = u128::from(done) * 100 / u128::from(self.total.max(1));
                 let (doing, megabytes) = (self.doing, self.total / 1_000_000);
-                eprintln!("{doing}: {percent} % of {megabytes} MB");
+                tell(format_args!("{doing}: {percent} % of {megabytes} MB"));
             }
         }
     }
@@ -68,8 +69,8 @@ impl Progress {
     /// Writes a line to standard error without disturbing the bar.
     pub fn say(&self, line: &str) {
         match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
-            _ => eprintln!("{line}"),
+            Shown::Bar(bar) => bar.suspend(|| tell(line)),
+            _ => tell(line),
         }
     }
 }

@@ -8,7 +8,7 @@ use zeo_storage::file_storage::walk::Txn;
 use zeo_storage::{Error, record};
 
 use crate::context::Context;
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, tell};
 use crate::progress::Progress;
 use crate::python;
 
@@ -101,7 +101,7 @@ impl<'a> Reading<'a> {
         let line = format!("Damaged at {position}: {what}{lost}");
         match &self.progress {
             Some(progress) => progress.say(&line),
-            None => eprintln!("{line}"),
+            None => tell(line),
         }
     }
 }

@@ -9,7 +9,7 @@ use zeo_storage::file_storage::format::Reader;
 use zeo_storage::file_storage::walk::{Backwards, Txn};
 
 use crate::context::{Context, Run};
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, tell};
 use crate::python;
 
 /// How much is read at a time.
@@ -57,7 +57,10 @@ fn whole_end(file: &DataFile, context: &Context) -> Result<(u64, Verdict)> {
     drop(progress);
     match found.torn {
         Some(why) if !file.is_in_use() => {
-            eprintln!("Warning: {why} at {}, as a crash leaves it", found.end);
+            tell(format_args!(
+                "Warning: {why} at {}, as a crash leaves it",
+                found.end
+            ));
             Ok((found.end, Verdict::Problems))
         }
         _ => Ok((found.end, Verdict::Fine)),

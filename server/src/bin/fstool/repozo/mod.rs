@@ -29,7 +29,7 @@ mod verify;
 use std::path::PathBuf;
 
 use crate::context::{Context, Run};
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, tell};
 
 /// Back up a file incrementally, recover it, verify the backups (repozo)
 ///
@@ -104,7 +104,7 @@ impl Arguments {
     /// Tells what is done, with `--verbose`.
     fn say(&self, what: &str) {
         if self.verbose {
-            eprintln!("{what}");
+            tell(what);
         }
     }
 }

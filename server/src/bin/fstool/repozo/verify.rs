@@ -9,7 +9,7 @@ use super::recover::no_files;
 use super::repository::{Line, Name, Repository};
 use crate::context::Context;
 use crate::files::failed;
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, tell};
 use crate::progress::Progress;
 
 /// Compares the last full backup, and all since, with their lines. Tells of
@@ -44,7 +44,7 @@ pub fn verify(arguments: &Arguments, context: &mut Context) -> Result<Verdict> {
     drop(progress);
     problems.extend(wrong_blobs(arguments, &repository, &files, context)?);
     for problem in &problems {
-        eprintln!("{problem}");
+        tell(problem);
     }
     Ok(Verdict::of(problems.len() as u64))
 }
