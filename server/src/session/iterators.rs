@@ -8,7 +8,7 @@ use zeo_proto::exception::Exception;
 use zeo_proto::{Tid, Value};
 use zeo_storage::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord};
 
-use super::reading::{extension_value, status_text};
+use super::values::{extension_value, status_text};
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
 use crate::server::StorageHandle;

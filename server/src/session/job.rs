@@ -22,6 +22,11 @@ const MAX_JOBS: usize = 4;
 pub(super) struct Wanted(Mailbox);
 
 impl Wanted {
+    /// Whether the session still takes what comes into its mailbox.
+    pub(super) fn by(mailbox: Mailbox) -> Self {
+        Self(mailbox)
+    }
+
     /// Fails when the session has ended. A walk through the file asks this
     /// at every step, so that clients that come, ask and go don't pile walks
     /// up.
@@ -84,7 +89,7 @@ impl Session {
             return Ok(Answer::Hold);
         }
         let (storage, id) = (Arc::clone(storage), id.clone());
-        let wanted = Wanted(self.mailbox.clone());
+        let wanted = Wanted::by(self.mailbox.clone());
         self.spawn(
             move || work(&storage, &wanted),
             move |session, result| match result {

@@ -15,6 +15,7 @@ mod packing;
 mod reading;
 mod start;
 mod undo_info;
+mod values;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

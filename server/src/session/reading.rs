@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use slog::info;
 use zeo_proto::exception::Exception;
 use zeo_proto::message::Call;
-use zeo_proto::pickle::{self, Policy};
 use zeo_proto::{Oid, Tid, Value};
-use zeo_storage::storage::{CurrentRecord, HistoryEntry, UndoEntry};
+use zeo_storage::Storage;
+use zeo_storage::storage::UndoEntry;
 
 use super::job::Wanted;
-use super::undo_info::Specification;
+use super::undo_info::{Room, Specification};
+use super::values::{current_record_value, history_value, undo_fields};
 use super::{Answer, Outcome, Session};
 use crate::coordinator::Request;
 use crate::errors::exception_from;
@@ -25,6 +24,9 @@ use crate::server::StorageHandle;
 const SHORT_HISTORY: usize = 20;
 /// How many oids one call gives at most (Python's limit).
 const MAX_NEW_OIDS: i64 = 100;
+/// How many changed objects a client may catch up with that was away; behind
+/// more, it is told nothing, so that it empties its cache.
+const MAX_CHANGED: usize = 1_000_000;
 
 impl Session {
     /// Does what a call asks for, once the client has registered.
@@ -150,8 +152,9 @@ impl Session {
             );
             return self.reply(&id, &Value::None);
         }
-        let walk =
-            move |storage: &StorageHandle, wanted: &Wanted| changed_since(storage, since, wanted);
+        let walk = move |storage: &StorageHandle, wanted: &Wanted| {
+            changed_since(&*storage.storage, since, MAX_CHANGED, wanted)
+        };
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
             self.reply_error(&id, &exception);
         }
@@ -192,11 +195,17 @@ impl Session {
             last
         };
         let range = [first, last].map(|n| usize::try_from(n.max(0)).unwrap_or(usize::MAX));
+        let mut room = Room::behind(range[0]);
         self.answer_later(storage, id, move |storage, wanted| {
             let mut admits = |entry: &UndoEntry| {
                 wanted.check()?;
                 let specification = specification.as_ref();
-                Ok(specification.is_none_or(|wanted| wanted.admits(&undo_fields(entry))))
+                let is_wanted =
+                    specification.is_none_or(|wanted| wanted.admits(&undo_fields(entry)));
+                if is_wanted {
+                    room.take(entry)?;
+                }
+                Ok(is_wanted)
             };
             let entries = storage.storage.undo_log(range[0], range[1], &mut admits)?;
             Ok(Value::List(
@@ -254,20 +263,25 @@ fn get_info(storage: &StorageHandle) -> Value<'static> {
     Value::Dict(info)
 }
 
-/// The last tid and all objects changed after `since`, from the file.
+/// The last tid and all objects changed after `since`, from the file; none if
+/// there are more than `most`.
 fn changed_since(
-    storage: &StorageHandle,
+    storage: &dyn Storage,
     since: Tid,
+    most: usize,
     wanted: &Wanted,
 ) -> zeo_storage::Result<Value<'static>> {
     let mut last = None;
     let mut oids = std::collections::BTreeSet::new();
     let start = since.as_u64().checked_add(1).map(Tid::new);
-    for transaction in storage.storage.iterator(start, None)? {
+    for transaction in storage.iterator(start, None)? {
         let transaction = transaction?;
         wanted.check()?;
         for record in (transaction.records)() {
             oids.insert(record?.oid);
+            if oids.len() > most {
+                return Ok(Value::None);
+            }
         }
         last = Some(transaction.tid);
     }
@@ -281,95 +295,45 @@ fn changed_since(
     })
 }
 
-fn current_record_value(record: &CurrentRecord) -> Value<'static> {
-    Value::Tuple(vec![
-        record.oid.into(),
-        record.serial.into(),
-        Value::Bytes(record.data.to_vec().into()),
-        record.next.map_or(Value::None, Value::from),
-    ])
-}
+#[cfg(test)]
+mod tests {
+    use zeo_storage::MappingStorage;
+    use zeo_storage::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
 
-type Fields = Vec<(Value<'static>, Value<'static>)>;
+    use super::*;
+    use crate::mailbox::mailbox;
 
-/// An entry of the history as Python's FileStorage has it, flat, or else as
-/// its MappingStorage.
-fn history_value(entry: &HistoryEntry) -> Value<'static> {
-    let mut fields = match entry.is_flat {
-        true => extension_fields(&entry.meta.extension),
-        false => vec![
-            (Value::str("serial"), entry.tid.into()),
-            (
-                Value::str("extension"),
-                extension_value(&entry.meta.extension),
-            ),
-        ],
-    };
-    for (name, value) in [
-        ("time", Value::Float(entry.tid.unix_time())),
-        ("user_name", Value::Bytes(entry.meta.user.clone().into())),
-        (
-            "description",
-            Value::Bytes(entry.meta.description.clone().into()),
-        ),
-        ("tid", entry.tid.into()),
-        ("size", Value::Int(i128::from(entry.size))),
-    ] {
-        set(&mut fields, Value::str(name), value);
+    #[test]
+    fn a_client_that_missed_too_much_is_told_nothing() {
+        let storage = MappingStorage::new("test").unwrap();
+        for tid in 1..=3 {
+            let (oid, data) = (Oid::new(tid), b"N.N.".to_vec());
+            let serial = Tid::ZERO;
+            let mut ops = [Ok(Op::Store { oid, serial, data })].into_iter();
+            let status = b' ';
+            let meta = TransactionMeta {
+                status,
+                ..TransactionMeta::default()
+            };
+            let vote = storage.prepare(&meta, &mut ops, OnConflict::Resolve);
+            let Ok(Vote::Ready(prepared)) = vote else {
+                panic!("{vote:?}");
+            };
+            let tid = Tid::new(tid);
+            let mut batch = [Commit { tid, prepared }];
+            storage.append(&mut batch).unwrap();
+            storage.publish(&batch[0]);
+        }
+        let (mailbox, _inbox) = mailbox().unwrap();
+        let wanted = Wanted::by(mailbox);
+        let changed = |since, most| {
+            let since = Tid::new(since);
+            changed_since(&storage, since, most, &wanted).unwrap()
+        };
+        let oids = [2, 3].map(|oid| Oid::new(oid).into()).to_vec();
+        let all = Value::Tuple(vec![Tid::new(3).into(), Value::List(oids)]);
+        assert_eq!(changed(1, 2), all);
+        assert_eq!(changed(1, 1), Value::None);
+        assert_eq!(changed(3, 1), Value::None, "nothing is new");
     }
-    Value::Dict(fields)
-}
-
-/// The undo log's entry; what the extension says comes before the rest.
-pub(super) fn undo_fields(entry: &UndoEntry) -> Fields {
-    let id = BASE64_STANDARD.encode(entry.tid.to_bytes());
-    let mut fields = vec![
-        (Value::str("id"), Value::Bytes(id.into_bytes().into())),
-        (Value::str("time"), Value::Float(entry.tid.unix_time())),
-        (
-            Value::str("user_name"),
-            Value::Bytes(entry.meta.user.clone().into()),
-        ),
-        (Value::str("size"), Value::Int(i128::from(entry.size))),
-        (
-            Value::str("description"),
-            Value::Bytes(entry.meta.description.clone().into()),
-        ),
-    ];
-    for (name, value) in extension_fields(&entry.meta.extension) {
-        set(&mut fields, name, value);
-    }
-    fields
-}
-
-fn set(fields: &mut Fields, name: Value<'static>, value: Value<'static>) {
-    match fields.iter_mut().find(|(other, _)| *other == name) {
-        Some(field) => field.1 = value,
-        None => fields.push((name, value)),
-    }
-}
-
-fn extension_fields(extension: &[u8]) -> Fields {
-    match extension_value(extension) {
-        Value::Dict(fields) => fields,
-        _ => Vec::new(),
-    }
-}
-
-/// The extension as a dict. One that can't be read as such (it may hold what
-/// only the application can make) goes out as the bytes in the file, so that
-/// nothing of it is lost.
-pub(super) fn extension_value(extension: &[u8]) -> Value<'static> {
-    if extension.is_empty() {
-        return Value::Dict(Vec::new());
-    }
-    match pickle::decode(extension, &Policy::FILE) {
-        Ok(value @ Value::Dict(_)) => value.into_owned(),
-        _ => Value::Bytes(extension.to_vec().into()),
-    }
-}
-
-/// The status byte as text.
-pub(super) fn status_text(status: u8) -> Value<'static> {
-    Value::Str(char::from(status).to_string().into())
 }

@@ -7,6 +7,46 @@ use std::borrow::Cow;
 
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
+use zeo_storage::Error;
+use zeo_storage::storage::UndoEntry;
+
+/// How long an answer may become, in bytes of the file: a million usual
+/// transactions. It takes several times that in memory.
+const MAX_ANSWER: usize = 1 << 28;
+/// What an entry takes besides its texts.
+const ENTRY: usize = 100;
+
+/// What is left of an answer that may not take all memory.
+pub(super) struct Room {
+    skip: usize,
+    left: usize,
+}
+
+impl Room {
+    /// Room for one answer, which leaves out the first `skip` entries.
+    pub(super) fn behind(skip: usize) -> Self {
+        let left = MAX_ANSWER;
+        Self { skip, left }
+    }
+
+    /// Takes the room of the next entry.
+    pub(super) fn take(&mut self, entry: &UndoEntry) -> zeo_storage::Result<()> {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Ok(());
+        }
+        let meta = &entry.meta;
+        let texts = [&meta.user, &meta.description, &meta.extension];
+        let length = texts.iter().fold(ENTRY, |sum, text| sum + text.len());
+        let left = self.left.checked_sub(length);
+        self.left = left.ok_or_else(|| {
+            let why =
+                "the answer would take more than 256 MB: ask for fewer transactions at a time";
+            Error::Value(why.to_owned())
+        })?;
+        Ok(())
+    }
+}
 
 /// The fields that a transaction must have.
 pub(super) struct Specification {
@@ -86,6 +126,7 @@ fn starts_with(path: &str, prefix: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use zeo_proto::value::Object;
+    use zeo_storage::storage::TransactionMeta;
 
     use super::*;
 
@@ -123,6 +164,21 @@ mod tests {
         assert!(admits(prefix("/a/b"), "/a/b jim"));
         assert!(!admits(prefix("/a/b"), "/a/bc"));
         assert!(!admits(prefix("/a/b"), "/a"));
+    }
+
+    #[test]
+    fn an_answer_has_an_end() {
+        let mut entry = UndoEntry {
+            tid: zeo_proto::Tid::ZERO,
+            size: 0,
+            meta: TransactionMeta::default(),
+        };
+        entry.meta.user = vec![b'u'; 65_535];
+        let fit = MAX_ANSWER / (ENTRY + 65_535);
+        let mut room = Room::behind(3);
+        assert!((0..3 + fit).all(|_| room.take(&entry).is_ok()));
+        let why = room.take(&entry).unwrap_err().to_string();
+        assert!(why.contains("ask for fewer"), "{why}");
     }
 
     #[test]
