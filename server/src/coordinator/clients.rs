@@ -11,12 +11,21 @@ use crate::lock_table::ClientId;
 use crate::mailbox::{Event, Mailbox};
 use crate::notice::Notice;
 
+/// How many clients may be gone while the log writer still has their
+/// transactions, so that who comes, finishes and goes again and again while a
+/// disk stands still does not fill the memory.
+pub(super) const MAX_ORPHANS: usize = 256;
+
 impl Coordinator {
     /// Enters the client first and reads the last tid then, so that it
     /// misses nothing in between.
     pub(super) fn subscribe(&mut self, client: ClientId, mailbox: Mailbox) {
         if self.stopping {
             mailbox.close("the server stops");
+            return;
+        }
+        if self.finishing.len() >= self.clients.len() + MAX_ORPHANS {
+            mailbox.close("too many transactions wait for the disk");
             return;
         }
         self.clients.insert(

@@ -119,7 +119,7 @@ impl Coordinator {
 
     /// The transaction of a client is over, one way or the other. Returns
     /// whose turn it is now.
-    fn end(&mut self, client: ClientId) -> Vec<ClientId> {
+    pub(super) fn end(&mut self, client: ClientId) -> Vec<ClientId> {
         self.finishing.remove(&client);
         self.set_state(client, State::Idle);
         let next = self.locks.release(client);

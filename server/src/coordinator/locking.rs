@@ -130,7 +130,9 @@ mod tests {
     use slog::{Discard, Logger, o};
     use zeo_proto::Oid;
     use zeo_storage::mapping_storage::MappingStorage;
+    use zeo_storage::storage::{OnConflict, TransactionMeta, Vote};
 
+    use super::super::clients::MAX_ORPHANS;
     use super::super::{Parts, Request};
     use super::*;
     use crate::channel::unbounded;
@@ -222,5 +224,49 @@ mod tests {
         assert_eq!(wind(TIMEOUT / 2), [false, true]);
         assert_eq!(wind(TIMEOUT), [true, true]);
         assert!(coordinator.deadlines.is_empty());
+    }
+
+    /// A client that finishes a transaction and goes; whether it was turned
+    /// away.
+    fn come_and_go(coordinator: &mut Coordinator, client: ClientId) -> bool {
+        let (mailbox, _inbox) = mailbox().unwrap();
+        let subscriber = mailbox.clone();
+        coordinator.handle(Request::Subscribe {
+            client,
+            mailbox: subscriber,
+        });
+        coordinator.handle(lock(client, 1));
+        let status = b' ';
+        let meta = TransactionMeta {
+            status,
+            ..TransactionMeta::default()
+        };
+        let storage = &coordinator.parts.storage;
+        let vote = storage.prepare(&meta, &mut std::iter::empty(), OnConflict::Resolve);
+        let Ok(Vote::Ready(prepared)) = vote else {
+            panic!("{vote:?}");
+        };
+        coordinator.handle(Request::Finish {
+            client,
+            prepared,
+            tid: None,
+        });
+        coordinator.handle(Request::Unsubscribe { client });
+        mailbox.is_closed()
+    }
+
+    #[test]
+    fn clients_that_finish_and_go_do_not_pile_up() {
+        let (mut coordinator, ..) = coordinator();
+        let (writer, _queue) = unbounded();
+        coordinator.log_writer = writer;
+        let turned_away = (10..10_000).find(|&client| come_and_go(&mut coordinator, client));
+        assert!(turned_away.unwrap() < 10 + 2 * MAX_ORPHANS as u64);
+        // The disk is back.
+        let finishing = std::mem::take(&mut coordinator.finishing);
+        for client in finishing {
+            coordinator.end(client);
+        }
+        assert!(!come_and_go(&mut coordinator, 10_001));
     }
 }
