@@ -1,4 +1,5 @@
-//! Two-phase commit as a client drives it: begin, store, vote, finish.
+//! Two-phase commit as a client drives it: begin, store, vote (`vote.rs`),
+//! finish.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,25 +9,16 @@ use base64::prelude::BASE64_STANDARD;
 use slog::{debug, error};
 use zeo_proto::exception::Exception;
 use zeo_proto::message::{Call, TpcBegin};
-use zeo_proto::pickle::{self, Memo};
-use zeo_proto::value::Object;
 use zeo_proto::{Tid, Value};
-use zeo_storage::Error;
-use zeo_storage::storage::{OnConflict, Prepared, TransactionMeta, Vote};
+use zeo_storage::storage::{Prepared, TransactionMeta};
 
-use super::conflicts::conflict_value;
+use super::extension::extension_pickle;
 use super::{Answer, Outcome, Session, Stage};
 use crate::commit_log::CommitLog;
-use crate::conflicts::Ending;
 use crate::coordinator::Request;
 use crate::errors::exception_from;
 use crate::notice::Notice;
 use crate::server::StorageHandle;
-
-/// A transaction with more steps or bytes than this is checked on a helper
-/// thread, so that the session goes on with its mailbox.
-const SMALL_STEPS: u64 = 200;
-const SMALL_BYTES: u64 = 1 << 20;
 
 /// Tids from the year 9400 on are not taken from a client: tids only grow, so
 /// one near their end would be the storage's last.
@@ -35,15 +27,15 @@ const TOO_LATE: Tid = Tid::new(0xf000 << 48);
 /// The client's current transaction.
 pub(super) struct Transaction {
     id: Value<'static>,
-    meta: TransactionMeta,
-    log: CommitLog,
-    phase: Phase,
+    pub(super) meta: TransactionMeta,
+    pub(super) log: CommitLog,
+    pub(super) phase: Phase,
     /// Counts the votes of the session: a grant names the vote it is for.
-    vote: u64,
+    pub(super) vote: u64,
 }
 
 /// How far a transaction is; the values are the ids of calls to be answered.
-enum Phase {
+pub(super) enum Phase {
     Open,
     /// The vote waits for its locks.
     Waiting(Value<'static>),
@@ -170,7 +162,7 @@ impl Session {
     }
 
     /// The client's transaction, if `id` names it.
-    fn current(&mut self, id: &Value<'_>) -> Result<&mut Transaction, Exception> {
+    pub(super) fn current(&mut self, id: &Value<'_>) -> Result<&mut Transaction, Exception> {
         let current = self.transaction.as_ref().map(|current| &current.id);
         if current != Some(id) {
             let current = current.cloned().unwrap_or(Value::None);
@@ -194,135 +186,6 @@ impl Session {
         }
         add(&mut transaction.log).map_err(|error| exception_from(&error))?;
         Ok(Answer::Value(Value::None))
-    }
-
-    /// Asks for the locks; [`Self::granted`] goes on.
-    fn vote(
-        &mut self,
-        storage: &StorageHandle,
-        call_id: &Value<'static>,
-        id: &Value<'_>,
-    ) -> Outcome {
-        let number = self.next_vote();
-        let transaction = self.current(id)?;
-        match transaction.phase {
-            Phase::Open => {}
-            Phase::Voted(_) => return Err(Exception::transaction("Already voting (locked)")),
-            Phase::Waiting(_) | Phase::Preparing(_) => {
-                return Err(Exception::transaction("Already voting (waiting)"));
-            }
-            Phase::Finishing(_) => return Ok(Answer::Hold),
-        }
-        transaction.phase = Phase::Waiting(call_id.clone());
-        transaction.vote = number;
-        let claim = transaction.log.claim().clone();
-        self.ask(
-            storage,
-            Request::Lock {
-                client: self.id,
-                vote: number,
-                claim,
-            },
-        );
-        Ok(Answer::Later)
-    }
-
-    /// The locks are granted: checks serials, resolves conflicts, lays the
-    /// records out.
-    pub(super) fn granted(&mut self, vote: u64) {
-        let Stage::Open(_, storage) = &self.stage else {
-            return;
-        };
-        let storage = Arc::clone(storage);
-        let on_conflict = match self.settings.client_conflict_resolution {
-            true => OnConflict::Report,
-            false => OnConflict::Resolve,
-        };
-        // A grant that an abort has crossed is for nobody: the abort has
-        // released its locks.
-        let Some(transaction) = self.transaction.as_mut().filter(|t| t.vote == vote) else {
-            return;
-        };
-        let Phase::Waiting(call_id) = &transaction.phase else {
-            return;
-        };
-        transaction.phase = Phase::Preparing(call_id.clone());
-        let mut log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
-        let meta = transaction.meta.clone();
-        let small = log.steps() <= SMALL_STEPS
-            && log.bytes() <= SMALL_BYTES
-            && !log.claim().whole
-            && !log.has_blobs();
-        let mailbox = self.mailbox.clone();
-        let work = move || {
-            let prepare = || {
-                let mut steps = log.replay()?;
-                storage.storage.prepare(&meta, &mut steps, on_conflict)
-            };
-            let vote = mailbox.at_work(prepare);
-            (log, vote)
-        };
-        if small {
-            let outcome = work();
-            return self.prepared(outcome);
-        }
-        if let Err(exception) = self.spawn(work, Session::prepared) {
-            self.vote_failed(&exception);
-        }
-    }
-
-    fn prepared(&mut self, (log, vote): (CommitLog, zeo_storage::Result<Vote>)) {
-        let Stage::Open(_, storage) = &self.stage else {
-            return;
-        };
-        let storage = Arc::clone(storage);
-        let Some(transaction) = &mut self.transaction else {
-            return;
-        };
-        let Phase::Preparing(call_id) = &transaction.phase else {
-            return;
-        };
-        let call_id = call_id.clone();
-        transaction.log = log;
-        match vote {
-            Ok(Vote::Ready(mut prepared)) => {
-                let resolved = prepared.resolved.iter().map(|&oid| oid.into()).collect();
-                let merged = std::mem::take(&mut prepared.merged);
-                transaction.phase = Phase::Voted(prepared);
-                self.count_resolved(&storage, &merged);
-                self.reply(&call_id, &Value::List(resolved));
-            }
-            Ok(Vote::Conflicts(conflicts)) => {
-                transaction.phase = Phase::Open;
-                self.ask(&storage, Request::Release { client: self.id });
-                for conflict in &conflicts {
-                    self.count_conflict(&storage, conflict, Ending::LeftToClient);
-                }
-                let conflicts = conflicts.into_iter().map(conflict_value).collect();
-                self.reply(&call_id, &Value::List(conflicts));
-            }
-            Err(error) => {
-                if error.is_conflict() {
-                    storage.stats.conflicts.fetch_add(1, Relaxed);
-                    debug!(self.log, "conflict error {error}");
-                }
-                self.count_unresolved(&storage, &error);
-                if matches!(error, Error::Io { .. } | Error::Corrupt { .. }) {
-                    error!(self.log, "While voting: {error}");
-                }
-                self.vote_failed(&exception_from(&error));
-            }
-        }
-    }
-
-    /// A vote that fails has aborted the transaction.
-    fn vote_failed(&mut self, exception: &Exception) {
-        if let Some(Phase::Preparing(call_id)) = self.drop_transaction() {
-            self.reply_error(&call_id, exception);
-        }
-        if let Stage::Open(_, storage) = &self.stage {
-            self.ask(storage, Request::Release { client: self.id });
-        }
     }
 
     fn tpc_finish(
@@ -396,17 +259,12 @@ impl Session {
         Ok(Answer::Value(Value::None))
     }
 
-    fn drop_transaction(&mut self) -> Option<Phase> {
+    pub(super) fn drop_transaction(&mut self) -> Option<Phase> {
         let transaction = self.transaction.take()?;
         if let Stage::Open(_, storage) = &self.stage {
             storage.stats.active_txns.fetch_sub(1, Relaxed);
         }
         Some(transaction.phase)
-    }
-
-    fn next_vote(&mut self) -> u64 {
-        self.votes += 1;
-        self.votes
     }
 }
 
@@ -417,48 +275,4 @@ fn undo_tid(undo_id: &[u8]) -> Tid {
     let trimmed = undo_id.trim_ascii();
     let decoded = BASE64_STANDARD.decode(trimmed).unwrap_or_default();
     Tid::from_slice(&decoded).unwrap_or(Tid::ZERO)
-}
-
-/// The extension as it stands in a file: a pickle, or nothing for an empty
-/// dict.
-fn extension_pickle(extension: &Value<'_>) -> Result<Vec<u8>, Exception> {
-    match extension {
-        Value::None => Ok(Vec::new()),
-        Value::Bytes(pickle) => Ok(pickle.to_vec()),
-        Value::Dict(fields) => pickle_fields(fields.clone()),
-        Value::Object(object) => pickle_fields(dict_call(object).ok_or_else(no_dict)?),
-        _ => Err(no_dict()),
-    }
-}
-
-fn no_dict() -> Exception {
-    Exception::type_error("tpc_begin: the extension must be a dict or bytes")
-}
-
-fn pickle_fields(fields: Vec<(Value<'_>, Value<'_>)>) -> Result<Vec<u8>, Exception> {
-    let mut out = Vec::new();
-    if !fields.is_empty() {
-        pickle::encode(&Value::Dict(fields), &mut out, Memo::Memoizing)
-            .map_err(|why| Exception::value_error(format!("tpc_begin: {why}")))?;
-    }
-    Ok(out)
-}
-
-/// The items of a pickled call `dict(items)`, which is how some kinds of
-/// dicts choose to be pickled.
-fn dict_call<'v>(object: &Object<'v>) -> Option<Vec<(Value<'v>, Value<'v>)>> {
-    let is_dict = matches!(&object.callable, Value::Global { module, name }
-        if matches!(&**module, "builtins" | "__builtin__") && name == "dict");
-    let items = match object.args.as_items()? {
-        [] => &[],
-        [items] => items.as_items()?,
-        _ => return None,
-    };
-    let pair = |item: &Value<'v>| match item.as_items()? {
-        [key, value] => Some((key.clone(), value.clone())),
-        _ => None,
-    };
-    let mut fields: Vec<_> = items.iter().map(pair).collect::<Option<_>>()?;
-    fields.extend(object.pairs.iter().cloned());
-    is_dict.then_some(fields)
 }

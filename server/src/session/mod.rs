@@ -9,6 +9,7 @@
 mod blobs;
 mod commit;
 mod conflicts;
+mod extension;
 mod iterators;
 mod job;
 mod packing;
@@ -16,6 +17,7 @@ mod reading;
 mod start;
 mod undo_info;
 mod values;
+mod vote;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

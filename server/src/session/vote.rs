@@ -1,0 +1,161 @@
+//! The vote: locks asked for, and once they are granted, the transaction
+//! prepared, here or on a helper thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use slog::{debug, error};
+use zeo_proto::Value;
+use zeo_proto::exception::Exception;
+use zeo_storage::Error;
+use zeo_storage::storage::{OnConflict, Vote};
+
+use super::commit::Phase;
+use super::conflicts::conflict_value;
+use super::{Answer, Outcome, Session, Stage};
+use crate::commit_log::CommitLog;
+use crate::conflicts::Ending;
+use crate::coordinator::Request;
+use crate::errors::exception_from;
+use crate::server::StorageHandle;
+
+/// A transaction with more steps or bytes than this is checked on a helper
+/// thread, so that the session goes on with its mailbox.
+const SMALL_STEPS: u64 = 200;
+const SMALL_BYTES: u64 = 1 << 20;
+
+impl Session {
+    /// Asks for the locks; [`Self::granted`] goes on.
+    pub(super) fn vote(
+        &mut self,
+        storage: &StorageHandle,
+        call_id: &Value<'static>,
+        id: &Value<'_>,
+    ) -> Outcome {
+        let number = self.next_vote();
+        let transaction = self.current(id)?;
+        match transaction.phase {
+            Phase::Open => {}
+            Phase::Voted(_) => return Err(Exception::transaction("Already voting (locked)")),
+            Phase::Waiting(_) | Phase::Preparing(_) => {
+                return Err(Exception::transaction("Already voting (waiting)"));
+            }
+            Phase::Finishing(_) => return Ok(Answer::Hold),
+        }
+        transaction.phase = Phase::Waiting(call_id.clone());
+        transaction.vote = number;
+        let claim = transaction.log.claim().clone();
+        self.ask(
+            storage,
+            Request::Lock {
+                client: self.id,
+                vote: number,
+                claim,
+            },
+        );
+        Ok(Answer::Later)
+    }
+
+    /// The locks are granted: checks serials, resolves conflicts, lays the
+    /// records out.
+    pub(super) fn granted(&mut self, vote: u64) {
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let storage = Arc::clone(storage);
+        let on_conflict = match self.settings.client_conflict_resolution {
+            true => OnConflict::Report,
+            false => OnConflict::Resolve,
+        };
+        // A grant that an abort has crossed is for nobody: the abort has
+        // released its locks.
+        let Some(transaction) = self.transaction.as_mut().filter(|t| t.vote == vote) else {
+            return;
+        };
+        let Phase::Waiting(call_id) = &transaction.phase else {
+            return;
+        };
+        transaction.phase = Phase::Preparing(call_id.clone());
+        let mut log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
+        let meta = transaction.meta.clone();
+        let small = log.steps() <= SMALL_STEPS
+            && log.bytes() <= SMALL_BYTES
+            && !log.claim().whole
+            && !log.has_blobs();
+        let mailbox = self.mailbox.clone();
+        let work = move || {
+            let prepare = || {
+                let mut steps = log.replay()?;
+                storage.storage.prepare(&meta, &mut steps, on_conflict)
+            };
+            let vote = mailbox.at_work(prepare);
+            (log, vote)
+        };
+        if small {
+            let outcome = work();
+            return self.prepared(outcome);
+        }
+        if let Err(exception) = self.spawn(work, Session::prepared) {
+            self.vote_failed(&exception);
+        }
+    }
+
+    fn prepared(&mut self, (log, vote): (CommitLog, zeo_storage::Result<Vote>)) {
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let storage = Arc::clone(storage);
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        let Phase::Preparing(call_id) = &transaction.phase else {
+            return;
+        };
+        let call_id = call_id.clone();
+        transaction.log = log;
+        match vote {
+            Ok(Vote::Ready(mut prepared)) => {
+                let resolved = prepared.resolved.iter().map(|&oid| oid.into()).collect();
+                let merged = std::mem::take(&mut prepared.merged);
+                transaction.phase = Phase::Voted(prepared);
+                self.count_resolved(&storage, &merged);
+                self.reply(&call_id, &Value::List(resolved));
+            }
+            Ok(Vote::Conflicts(conflicts)) => {
+                transaction.phase = Phase::Open;
+                self.ask(&storage, Request::Release { client: self.id });
+                for conflict in &conflicts {
+                    self.count_conflict(&storage, conflict, Ending::LeftToClient);
+                }
+                let conflicts = conflicts.into_iter().map(conflict_value).collect();
+                self.reply(&call_id, &Value::List(conflicts));
+            }
+            Err(error) => {
+                if error.is_conflict() {
+                    storage.stats.conflicts.fetch_add(1, Relaxed);
+                    debug!(self.log, "conflict error {error}");
+                }
+                self.count_unresolved(&storage, &error);
+                if matches!(error, Error::Io { .. } | Error::Corrupt { .. }) {
+                    error!(self.log, "While voting: {error}");
+                }
+                self.vote_failed(&exception_from(&error));
+            }
+        }
+    }
+
+    /// A vote that fails has aborted the transaction.
+    fn vote_failed(&mut self, exception: &Exception) {
+        if let Some(Phase::Preparing(call_id)) = self.drop_transaction() {
+            self.reply_error(&call_id, exception);
+        }
+        if let Stage::Open(_, storage) = &self.stage {
+            self.ask(storage, Request::Release { client: self.id });
+        }
+    }
+
+    fn next_vote(&mut self) -> u64 {
+        self.votes += 1;
+        self.votes
+    }
+}
