@@ -97,8 +97,15 @@ impl ConflictCounts {
 
 /// What a client may have made up, as one line of ASCII that is not long.
 pub fn one_line(text: &str, longest: usize) -> String {
-    let escaped = text.chars().flat_map(char::escape_default);
-    escaped.take(longest).collect()
+    let mut line = String::new();
+    for c in text.chars().take(longest) {
+        match c {
+            ' '..='~' if c != '\\' => line.push(c),
+            _ => line.extend(c.escape_default()),
+        }
+    }
+    line.truncate(longest);
+    line
 }
 
 fn is_power_of_ten(mut number: u64) -> bool {
@@ -124,6 +131,13 @@ mod tests {
             Some(Value::Int(number)) => number,
             other => panic!("{class} {outcome}: {other:?}"),
         }
+    }
+
+    #[test]
+    fn what_clients_made_up_is_one_line_of_ascii() {
+        let escaped = one_line("it can't be\n\u{20ac}\\", 50);
+        assert_eq!(escaped, r"it can't be\n\u{20ac}\\");
+        assert_eq!(one_line("\n\n", 3), r"\n\");
     }
 
     #[test]

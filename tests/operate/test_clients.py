@@ -1,5 +1,6 @@
 """What clients of several kinds see: probes, read-only, timeouts, caches, the log."""
 import json
+import re
 import socket
 import struct
 import time
@@ -49,6 +50,29 @@ def test_probes_make_no_noise(serve):
     time.sleep(0.2)
     for word in 'WARN', 'ERROR', 'CRITICAL', 'Traceback':
         assert word not in server.log()
+
+
+def test_votes_that_wait(serve):
+    """The log tells of them when they are many; that few wait is nothing to tell."""
+    server = serve()
+    wires = [Wire(server.address) for _ in range(12)]
+    for number, wire in enumerate(wires):
+        wire.call('tpc_begin', 1, b'', b'', {}, None, ' ')
+        wire.send_async('storea', p64(1), z64, pickle_of(number), 1)
+        if number:
+            wire.request('vote', 1)
+        else:
+            wire.call('vote', 1)
+        waits = [line for line in server.log().splitlines() if 'transactions waiting' in line]
+        if number == 3:
+            assert waits == []
+    wait_until(lambda: 'transactions waiting: 11' in server.log())
+    waits = [line for line in server.log().splitlines() if 'transactions waiting' in line]
+    for line in waits:
+        number = int(re.search(r'waiting: (\d+)', line)[1])
+        assert ('WARNING' if number < 10 else 'CRITICAL') in line and number > 3
+    for wire in wires:
+        wire.close()
 
 
 def test_read_only_server(serve, encoding):

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use slog::{crit, info};
+use slog::{crit, debug, warn};
 
 use super::{Coordinator, State};
 use crate::lock_table::{Claim, ClientId};
@@ -23,7 +23,26 @@ impl Coordinator {
             self.grant(client);
         } else {
             let waiting = self.locks.waiting();
-            info!(self.parts.log, "a vote waits for locks; waiting: {waiting}");
+            self.log_waiting(waiting);
+        }
+    }
+
+    /// At the levels of Python's server: few that wait are nothing to tell.
+    fn log_waiting(&self, waiting: usize) {
+        let log = &self.parts.log;
+        match waiting {
+            0..=3 => debug!(
+                log,
+                "a vote waits for locks; transactions waiting: {waiting}"
+            ),
+            4..=9 => warn!(
+                log,
+                "a vote waits for locks; transactions waiting: {waiting}"
+            ),
+            _ => crit!(
+                log,
+                "a vote waits for locks; transactions waiting: {waiting}"
+            ),
         }
     }
 

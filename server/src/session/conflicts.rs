@@ -47,9 +47,13 @@ impl Session {
         ending: Ending,
     ) {
         let (class, oid) = (conflict.class_name(), conflict.oid);
-        let reason = conflict.reason.as_deref().unwrap_or("that was not tried");
-        let reason = one_line(reason, MAX_REASON);
-        let why = format!("the conflict of object {oid} was not resolved: {reason}");
+        let why = match &conflict.reason {
+            Some(reason) => {
+                let reason = one_line(reason, MAX_REASON);
+                format!("the conflict of object {oid} was not resolved: {reason}")
+            }
+            None => format!("the conflict of object {oid} is the client's"),
+        };
         debug!(self.log, "{why}");
         let counts = &storage.stats.conflict_classes;
         if let Some(line) = counts.add(class.as_deref(), ending) {

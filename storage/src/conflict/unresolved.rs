@@ -17,7 +17,10 @@ pub enum Revision {
 #[derive(Debug, thiserror::Error)]
 pub enum Unresolved {
     /// A class whose merge rules are not known here.
-    #[error("conflicts of class {0} are not resolved by this server")]
+    #[error(
+        "the class {0} is the application's, which this server does not run; \
+         if it has _p_resolveConflict, client-conflict-resolution lets clients use it"
+    )]
     Class(String),
     /// The record does not tell its class in a way that Python takes.
     #[error("the new record names no class")]
@@ -40,7 +43,10 @@ pub enum Unresolved {
     },
     /// The state holds an instance of a class (or the class itself) that
     /// could only be loaded by importing it.
-    #[error("the {revision} state holds a value of class {class}")]
+    #[error(
+        "the {revision} state holds a value of class {class}, which this server does not know; \
+         client-conflict-resolution lets clients merge it"
+    )]
     Instance {
         /// Which record.
         revision: Revision,
