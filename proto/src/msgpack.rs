@@ -266,6 +266,7 @@ impl Serialize for Packed<'_, '_> {
                     "an int of more than 64 bits, {int}"
                 ))),
             },
+            Value::Long(_) => Err(S::Error::custom("an int of more than 128 bits")),
             Value::Float(float) => to.serialize_f64(*float),
             Value::Bytes(bytes) => {
                 check_length::<S>(bytes.len())?;

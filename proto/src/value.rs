@@ -15,8 +15,11 @@ pub enum Value<'a> {
     None,
     /// `True` or `False`.
     Bool(bool),
-    /// An integer. Larger ones are refused by the decoders.
+    /// An integer of up to 128 bits.
     Int(i128),
+    /// An integer of more: little-endian two's complement, no byte longer
+    /// than it must be. Msgpack has none.
+    Long(Cow<'a, [u8]>),
     /// A float.
     Float(f64),
     /// `bytes` (and `zodbpickle.binary`).
@@ -109,7 +112,7 @@ impl<'a> Value<'a> {
     pub fn weight(&self) -> usize {
         let held = match self {
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
-            Value::Bytes(bytes) => bytes.len(),
+            Value::Bytes(bytes) | Value::Long(bytes) => bytes.len(),
             Value::Str(text) => text.len(),
             Value::Tuple(items) | Value::List(items) => items.iter().map(Value::weight).sum(),
             Value::Dict(pairs) => weight_of_pairs(pairs),
@@ -126,6 +129,7 @@ impl<'a> Value<'a> {
             Value::None => Value::None,
             Value::Bool(b) => Value::Bool(b),
             Value::Int(i) => Value::Int(i),
+            Value::Long(b) => Value::Long(Cow::Owned(b.into_owned())),
             Value::Float(f) => Value::Float(f),
             Value::Bytes(b) => Value::Bytes(Cow::Owned(b.into_owned())),
             Value::Str(s) => Value::Str(Cow::Owned(s.into_owned())),

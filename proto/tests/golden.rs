@@ -111,6 +111,7 @@ fn show(value: &Value<'_>) -> String {
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
         Value::Int(int) => int.to_string(),
+        Value::Long(bytes) => format!("{bytes:?}"),
         Value::Float(float) => format!("{float:?}"),
         Value::Bytes(bytes) => format!("b{}", quote(bytes.iter().map(|&b| (char::from(b), true)))),
         Value::Str(text) => quote(text.chars().map(|c| (c, false))),

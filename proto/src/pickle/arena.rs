@@ -242,7 +242,7 @@ impl Budget {
 
 fn owned_bytes(value: &Value<'_>) -> usize {
     match value {
-        Value::Bytes(Cow::Owned(bytes)) => bytes.len(),
+        Value::Bytes(Cow::Owned(bytes)) | Value::Long(Cow::Owned(bytes)) => bytes.len(),
         Value::Str(Cow::Owned(text)) => text.len(),
         _ => 0,
     }

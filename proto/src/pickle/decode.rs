@@ -8,6 +8,7 @@ use super::memo::Memo;
 use super::opcodes as op;
 use super::policy::Policy;
 use super::reader::Reader;
+use super::text::int_from_le;
 use crate::value::Value;
 
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -126,14 +127,8 @@ impl<'a> Unpickler<'a> {
             op::BININT1 => Value::Int(input.u8()?.into()),
             op::BININT2 => Value::Int(u16::from_le_bytes(input.array()?).into()),
             op::BININT => Value::Int(i32::from_le_bytes(input.array()?).into()),
-            op::LONG1 => {
-                let bytes = input.counted1()?;
-                self.wide_int(bytes)?
-            }
-            op::LONG4 => {
-                let bytes = input.counted4()?;
-                self.wide_int(bytes)?
-            }
+            op::LONG1 => int_from_le(input.counted1()?),
+            op::LONG4 => int_from_le(input.counted4()?),
             op::BINFLOAT => Value::Float(f64::from_be_bytes(input.array()?)),
             op::SHORT_BINBYTES => Value::bytes(input.counted1()?),
             op::BINBYTES => Value::bytes(input.counted4()?),
@@ -152,11 +147,11 @@ impl<'a> Unpickler<'a> {
             }
             op::SHORT_BINSTRING => {
                 let bytes = input.counted1()?;
-                self.python2_str(Cow::Borrowed(bytes))
+                self.python2_str(Cow::Borrowed(bytes))?
             }
             op::BINSTRING => {
                 let bytes = input.counted4()?;
-                self.python2_str(Cow::Borrowed(bytes))
+                self.python2_str(Cow::Borrowed(bytes))?
             }
             op::INT | op::LONG | op::FLOAT | op::STRING | op::UNICODE => self.literal(opcode)?,
             _ => return self.step_structure(opcode),

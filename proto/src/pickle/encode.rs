@@ -92,6 +92,7 @@ impl<'v> Pickler<'_, 'v> {
             Value::Bool(true) => self.out.push(op::NEWTRUE),
             Value::Bool(false) => self.out.push(op::NEWFALSE),
             Value::Int(int) => self.save_int(*int),
+            Value::Long(bytes) => self.save_long(bytes)?,
             Value::Float(float) => {
                 self.out.push(op::BINFLOAT);
                 self.out.extend(float.to_be_bytes());
@@ -132,6 +133,19 @@ impl<'v> Pickler<'_, 'v> {
             self.out
                 .extend(int.to_le_bytes().iter().take(length.into()));
         }
+    }
+
+    fn save_long(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        match u8::try_from(bytes.len()) {
+            Ok(length) => self.out.extend([op::LONG1, length]),
+            Err(_) => {
+                let length = length(bytes)?;
+                self.out.push(op::LONG4);
+                self.out.extend(length);
+            }
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn save_bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {

@@ -54,9 +54,6 @@ pub enum Problem {
     /// The decimal or escaped argument of a text opcode does not parse.
     #[error("{0} can't be read")]
     Literal(&'static str),
-    /// An integer of more than 128 bits.
-    #[error("an integer has more than 128 bits")]
-    IntTooLarge,
     /// A memo entry that was never put.
     #[error("memo entry {0} does not exist")]
     NoMemo(u64),

@@ -7,7 +7,7 @@ use super::decode::{Result, Unpickler};
 use super::error::Problem;
 use super::opcodes as op;
 use super::policy::Strings;
-use super::text::{int_from_le, raw_unicode, unquote};
+use super::text::{long_from_decimal, raw_unicode, unquote};
 use crate::value::Value;
 
 impl<'a> Unpickler<'a> {
@@ -23,15 +23,16 @@ impl<'a> Unpickler<'a> {
                 let digits = digits.strip_suffix('L').unwrap_or(digits);
                 let int = match digits.parse() {
                     Ok(int) => Some(Value::Int(int)),
-                    Err(_) if self.skims && is_decimal(digits) => Some(Value::None),
-                    Err(_) => None,
+                    Err(_) if !is_decimal(digits) => None,
+                    Err(_) if self.skims => Some(Value::None),
+                    Err(_) => long_from_decimal(digits),
                 };
                 (int, "an int")
             }
             op::FLOAT => (ascii().parse().ok().map(Value::Float), "a float"),
             op::STRING => {
-                let bytes = unquote(line);
-                (bytes.map(|bytes| self.python2_str(bytes)), "a string")
+                let value = unquote(line).map(|bytes| self.python2_str(bytes));
+                (value.transpose()?, "a string")
             }
             // Lone surrogates.
             _ if self.skims => (Some(raw_unicode(line).map_or(Value::None, Value::Str)), ""),
@@ -48,19 +49,14 @@ impl<'a> Unpickler<'a> {
         }
     }
 
-    pub(super) fn wide_int(&self, bytes: &[u8]) -> Result<Value<'a>> {
-        match int_from_le(bytes) {
-            Some(int) => Ok(Value::Int(int)),
-            None if self.skims => Ok(Value::None),
-            None => self.fail(Problem::IntTooLarge),
+    pub(super) fn python2_str(&self, bytes: Cow<'a, [u8]>) -> Result<Value<'a>> {
+        match self.policy.strings {
+            Strings::Bytes => return Ok(Value::Bytes(bytes)),
+            _ if bytes.is_ascii() => {}
+            Strings::Text => return Ok(Value::Bytes(bytes)),
+            Strings::Ascii => return self.fail(Problem::Text("a str of Python 2")),
         }
-    }
-
-    pub(super) fn python2_str(&self, bytes: Cow<'a, [u8]>) -> Value<'a> {
-        if self.policy.strings == Strings::Bytes || !bytes.is_ascii() {
-            return Value::Bytes(bytes);
-        }
-        match bytes {
+        Ok(match bytes {
             Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => Value::str(text),
                 Err(_) => Value::bytes(bytes),
@@ -69,7 +65,7 @@ impl<'a> Unpickler<'a> {
                 Ok(text) => Value::Str(Cow::Owned(text)),
                 Err(error) => Value::Bytes(Cow::Owned(error.into_bytes())),
             },
-        }
+        })
     }
 
     pub(super) fn decimal(&mut self) -> Result<u64> {

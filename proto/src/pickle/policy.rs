@@ -16,6 +16,9 @@ pub enum Strings {
     /// Text if all of it is ASCII, else bytes: ZODB's
     /// `encoding='ASCII', errors='bytes'`.
     Text,
+    /// Text, and refused if not all of it is ASCII, as by the unpicklers of
+    /// ZODB's records in Python 3.
+    Ascii,
     /// Always bytes.
     Bytes,
 }

@@ -3,8 +3,61 @@
 
 use std::borrow::Cow;
 
-/// A little-endian two's complement integer of any length, if it fits.
-pub(super) fn int_from_le(bytes: &[u8]) -> Option<i128> {
+use crate::value::Value;
+
+/// A little-endian two's complement integer of any length.
+pub(super) fn int_from_le(mut bytes: &[u8]) -> Value<'_> {
+    if let Some(int) = short_from_le(bytes) {
+        return Value::Int(int);
+    }
+    // Without bytes that only repeat the sign.
+    while let [head @ .., before, last @ (0 | 0xff)] = bytes
+        && (before ^ last) & 0x80 == 0
+    {
+        bytes = bytes.get(..=head.len()).unwrap_or_default();
+    }
+    Value::Long(Cow::Borrowed(bytes))
+}
+
+/// Python takes no more from text, unless told so.
+const MAX_DIGITS: usize = 4300;
+
+/// The integer of these decimal digits, which has more than 128 bits; `None`
+/// if they are too many.
+pub(super) fn long_from_decimal(digits: &str) -> Option<Value<'static>> {
+    let magnitude = digits.trim_start_matches(['-', '+']);
+    if magnitude.len() > MAX_DIGITS {
+        return None;
+    }
+    // From the least on.
+    let mut limbs: Vec<u32> = Vec::new();
+    for chunk in magnitude.as_bytes().chunks(9) {
+        let (mut carry, mut factor) = (0, 1);
+        for digit in chunk {
+            carry = carry * 10 + u64::from(digit - b'0');
+            factor *= 10;
+        }
+        for limb in &mut limbs {
+            let sum = u64::from(*limb) * factor + carry;
+            *limb = sum as u32;
+            carry = sum >> 32;
+        }
+        if carry > 0 {
+            limbs.push(carry as u32);
+        }
+    }
+    limbs.push(0);
+    if digits.starts_with('-') {
+        let mut carry = true;
+        for limb in &mut limbs {
+            (*limb, carry) = (!*limb).overflowing_add(carry.into());
+        }
+    }
+    let bytes: Vec<u8> = limbs.into_iter().flat_map(u32::to_le_bytes).collect();
+    Some(int_from_le(&bytes).into_owned())
+}
+
+fn short_from_le(bytes: &[u8]) -> Option<i128> {
     let negative = bytes.last().is_some_and(|&byte| byte & 0x80 != 0);
     let fill = if negative { 0xff } else { 0 };
     let mut wide = [fill; 16];
@@ -119,19 +172,36 @@ mod tests {
 
     #[test]
     fn integers_of_any_length() {
-        assert_eq!(int_from_le(&[]), Some(0));
-        assert_eq!(int_from_le(&[0xff]), Some(-1));
-        assert_eq!(int_from_le(&[0xff, 0]), Some(255));
-        assert_eq!(int_from_le(&[0xff; 40]), Some(-1));
+        assert_eq!(int_from_le(&[]), Value::Int(0));
+        assert_eq!(int_from_le(&[0xff]), Value::Int(-1));
+        assert_eq!(int_from_le(&[0xff, 0]), Value::Int(255));
+        assert_eq!(int_from_le(&[0xff; 40]), Value::Int(-1));
         let mut bytes = i128::MAX.to_le_bytes().to_vec();
-        assert_eq!(int_from_le(&bytes), Some(i128::MAX));
+        assert_eq!(int_from_le(&bytes), Value::Int(i128::MAX));
         bytes.push(0);
-        assert_eq!(int_from_le(&bytes), Some(i128::MAX));
+        assert_eq!(int_from_le(&bytes), Value::Int(i128::MAX));
         bytes.push(1);
-        assert_eq!(int_from_le(&bytes), None);
+        assert_eq!(int_from_le(&bytes), Value::Long(bytes.clone().into()));
         let mut bytes = u128::MAX.to_le_bytes().to_vec();
         bytes.push(0);
-        assert_eq!(int_from_le(&bytes), None, "2**128 - 1");
+        let long = Value::Long(bytes.clone().into());
+        bytes.push(0);
+        assert_eq!(int_from_le(&bytes), long, "2**128 - 1");
+        let below = [&[0xff; 15][..], &[0x7f, 0xff]].concat();
+        let padded = [&below[..], &[0xff; 9]].concat();
+        assert_eq!(int_from_le(&padded), Value::Long(below.into()));
+    }
+
+    #[test]
+    fn integers_of_many_digits() {
+        let long = |bytes: &[&[u8]]| Some(Value::Long(bytes.concat().into()));
+        let power = "340282366920938463463374607431768211456";
+        assert_eq!(long_from_decimal(power), long(&[&[0; 16], &[1]]));
+        let negative = format!("-{power}");
+        assert_eq!(long_from_decimal(&negative), long(&[&[0; 16], &[0xff]]));
+        let most = "9".repeat(MAX_DIGITS);
+        assert!(long_from_decimal(&most).is_some());
+        assert_eq!(long_from_decimal(&format!("{most}9")), None);
     }
 
     #[test]
