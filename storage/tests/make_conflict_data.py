@@ -13,9 +13,13 @@ BTreesConflictError, or "!" and the name of another exception.
 equal states of the same types from both.
 """
 import base64
+import collections
 import datetime
+import decimal
+import fractions
 import functools
 import io
+import ipaddress
 import logging
 import os
 import pickle
@@ -23,6 +27,7 @@ import random
 import string
 import sys
 import types
+import uuid
 
 import BTrees
 import zodbpickle
@@ -52,6 +57,26 @@ class Pickler(pickle.Pickler):
 
     def persistent_id(self, obj):
         return obj.data if type(obj) is Ref else None
+
+
+class OldPickler(pickle._Pickler):
+    """Writes text and bytes as Python 2 does its str, and fractions as text."""
+
+    persistent_id = Pickler.persistent_id
+
+    def reducer_override(self, obj):
+        if type(obj) is fractions.Fraction:
+            return fractions.Fraction, (str(obj),)
+        return NotImplemented
+
+    def save_str(self, obj):
+        if type(obj) is str and not obj.isascii():
+            return pickle._Pickler.save_str(self, obj)
+        data = obj if type(obj) is bytes else obj.encode()
+        self.write(pickle.SHORT_BINSTRING + bytes([len(data)]) + data)
+        self.memoize(obj)
+
+    dispatch = {**pickle._Pickler.dispatch, str: save_str, bytes: save_str}
 
 
 class Storage(ConflictResolution.ConflictResolvingStorage):
@@ -92,12 +117,12 @@ def outcome(old, committed, new):
     return '=' + base64.b64encode(record).decode()
 
 
-def dump(meta, state, protocol=3):
+def dump(meta, state, protocol=3, pickler=Pickler):
     sys.modules['nowhere'] = nowhere
     try:
         file = io.BytesIO()
         # Sets and empty bytes by the names that Python 3 has for them.
-        pickler = Pickler(file, protocol, fix_imports=False)
+        pickler = pickler(file, protocol, fix_imports=False)
         pickler.dump(meta)
         pickler.dump(state)
         return file.getvalue()
@@ -144,7 +169,50 @@ class Maker:
             datetime.datetime(2024, 2, day, fold=self.random.randint(0, 1)),
             datetime.datetime(2024, 2, day, tzinfo=datetime.timezone.utc),
             datetime.time(day % 24, 5),
+            datetime.time(day % 24, 5, tzinfo=datetime.timezone.utc),
             datetime.timedelta(day, 5)])
+
+    def zoned(self, kind):
+        """A time of one of several zones, some of which are the same time."""
+        zone = datetime.timezone(
+            datetime.timedelta(minutes=self.random.choice([0, 0, 60, 90, -1439, 1439])),
+            *self.random.choice([(), (), ('x',)]))
+        hour = self.random.randint(0, 23)
+        if kind is datetime.time:
+            return kind(hour, self.random.choice([0, 30]), tzinfo=zone)
+        day = self.random.choice([(1899, 12, 31), (2024, 2, 29), (2024, 3, 1)])
+        return kind(*day, hour, tzinfo=zone)
+
+    def number(self):
+        Decimal = decimal.Decimal
+        return self.random.choice([
+            Decimal('1.5'), Decimal('1.50'), 1.5, fractions.Fraction(3, 2), Decimal('-0'), 0,
+            Decimal('1E+3'), 1000, Decimal('Infinity'), float('-inf'), fractions.Fraction(1, 3),
+            Decimal('1E+999999999999999'), Decimal('-1E+999999999'), Decimal('1E-999999999'),
+            2 ** 127, 2 ** 200, -2 ** 200, 2.0 ** 200, Decimal(2) ** 80, 2 ** 80, Decimal(0.1), 0.1,
+            Decimal('0.1'), fractions.Fraction(0.1), fractions.Fraction(-10 ** 30, 7), 10 ** 400,
+            Decimal('123456789012345678901234567890.123'), True,
+            Decimal(self.random.randint(-99, 99)) / 4, fractions.Fraction(self.random.randint(-9, 9), 5)])
+
+    def uuid(self):
+        number = self.random.choice([1, 2, 3, 2 ** 127 - 1, 2 ** 127, 2 ** 128 - 1])
+        return uuid.UUID(int=number, is_safe=self.random.choice([*uuid.SafeUUID]))
+
+    def address(self):
+        if self.version == 4:
+            return ipaddress.IPv4Address(self.random.choice([0, 1, 2, 3, 2 ** 31, 2 ** 32 - 1]))
+        return ipaddress.IPv6Address(self.random.choice([0, 1, 2, 2 ** 127 - 1, 2 ** 127, 2 ** 128 - 1]))
+
+    def instance(self):
+        """What has no order, or can be changed."""
+        return self.random.choice([
+            1j, 2 + 0j, collections.OrderedDict([(1, 2), (2, 1)]), {1: 2, 2: 1},
+            collections.OrderedDict([(2, 1), (1, 2)]), collections.OrderedDict(),
+            collections.defaultdict(list, {1: 2, 2: 1}), collections.defaultdict(None),
+            collections.deque([1, 2]), collections.deque([1, 2], 5), collections.deque([1]),
+            bytearray(b'ab'), bytearray(b'\xff'), bytearray(), b'ab', int, datetime.date, uuid.UUID,
+            datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=-3)),
+            self.uuid(), ipaddress.IPv4Address(1), ipaddress.IPv6Address(1), 2, 2 ** 130])
 
     def ref(self, klass=None):
         oid = bytes(7) + bytes([self.random.randint(1, 3)])
@@ -180,6 +248,18 @@ class Maker:
                         getattr(moment, 'tzinfo', None)
                         == getattr(self.moment_example, 'tzinfo', None)):
                     return moment
+        if family == 'decimal':
+            return self.number()
+        if family == 'zoned':
+            return self.zoned(self.zoned_kind)
+        if family == 'uuid':
+            return self.uuid()
+        if family == 'address':
+            return self.address()
+        if family == 'pair':
+            return (self.random.choice([self.number, self.uuid])(), self.random.randint(0, 1))
+        if family == 'buffer':
+            return self.random.choice([bytes, bytearray])(self.bytes())
         if family == 'nested':
             return self.random.choice([
                 (None, 1), (None, 2), (1, (2, b'a')), (1, (2, b'b')), (None,),
@@ -188,7 +268,9 @@ class Maker:
         key = self.random.choice([
             1, 'a', b'a', None, (), (1,), float('nan'), 2.5, [1], {1: 2},
             self.ref(BTrees.OOBTree.OOBTree), nowhere.Thing, nowhere.Thing(),
-            {1, 2}, self.moment(), (1, self.ref()), ('a', float('nan'))])
+            {1, 2}, self.moment(), (1, self.ref()), ('a', float('nan')),
+            decimal.Decimal('NaN'), decimal.Decimal('sNaN'), self.number(),
+            self.instance(), self.instance(), self.zoned(datetime.datetime), self.address()])
         if self.python and repr(key) == "('a', nan)":
             # It is equal to itself and not to its copy: the classes in Python
             # then look up what they have merged so far, and may find another.
@@ -215,8 +297,16 @@ class Maker:
                 {(1, 2), None}, [{1}], {frozenset([3])}, {1, 9, 17}])
         if family == 'moment':
             return self.moment()
+        if family == 'number':
+            return self.number()
+        if family == 'instance':
+            return self.instance()
         assert family == 'odd'
+        Decimal = decimal.Decimal
         return self.random.choice([
+            Decimal('NaN'), Decimal('sNaN1'), (Decimal('-NaN5'), 1), {Decimal('NaN')}, [self.number()],
+            {self.number(): self.number()}, {self.uuid(), self.address()}, self.zoned(datetime.time),
+            {1: self.instance()}, [self.instance()],
             float('nan'), nowhere.Thing, nowhere.Thing(), [nowhere.Thing()],
             1, self.ref(), (1, 'a'), ('a', 1), 10 ** 30, {}, [float('nan')],
             {'a': nowhere.Thing}, self.ref(nowhere.Other)])
@@ -333,12 +423,16 @@ class Maker:
         self.is_set = 'Set' in shape
         self.is_tree = shape in ('BTree', 'TreeSet')
         self.moment_example = self.moment()
+        self.zoned_kind = self.random.choice([datetime.datetime, datetime.time])
+        self.version = self.random.choice([4, 6])
         self.key_family = 'odd' if odd and self.chance(30) else (
             self.random.choice(['int', 'text', 'bytes', 'number', 'tuple',
-                                'none', 'moment', 'nested']))
+                                'none', 'moment', 'nested', 'decimal', 'zoned',
+                                'uuid', 'address', 'pair', 'buffer']))
         self.value_family = 'odd' if odd and self.chance(30) else (
             self.random.choice(['simple', 'simple', 'int', 'int', 'int',
-                                'ref', 'nested', 'set', 'moment']))
+                                'ref', 'nested', 'set', 'moment', 'number',
+                                'instance']))
         module = getattr(BTrees, prefix + 'BTree')
         self.name = prefix + shape + ('Py' if python else '')
         klass = getattr(module, self.name)
@@ -355,15 +449,17 @@ class Maker:
         committed = self.change(old, pool)
         new = self.change(old, pool)
         protocol = self.random.choice([3] * 17 + [1, 2, 4])
+        pickler = OldPickler if protocol == 2 else Pickler
         records = [
-            dump(self.meta(klass), self.state(items, follow), protocol)
+            dump(self.meta(klass), self.state(items, follow), protocol, pickler)
             for items, follow in [(old, following), (committed, following),
                                   (new, other)]]
         return 'BTrees.%sBTree.%s' % (prefix, self.name), records
 
     def length(self):
         values = [0, 1, 5, -3, 10 ** 12, 10 ** 30, True, 2.5, -0.0,
-                  float('inf'), float('nan'), 2 ** 53 + 1]
+                  float('inf'), float('nan'), 2 ** 53 + 1, 2 ** 127, -2 ** 127,
+                  2 ** 127 - 1, 2 ** 200, -2 ** 200, 10 ** 400]
         if self.chance(10):
             values += [None, 'a', (1,), self.ref()]
         records = [dump(self.meta(Length), self.random.choice(values))

@@ -1,5 +1,10 @@
 """Conflicts of real objects, as clients and operators see them."""
 import json
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from ipaddress import IPv4Address, IPv6Address
+from uuid import UUID
 
 import BTrees
 import pytest
@@ -108,6 +113,36 @@ def test_shapes(name, compressed, serve, encoding):
             'resolved': 1, 'unresolved': 0, 'left-to-client': 0}
         assert known['conflicts_resolved'] == 1 and known['conflicts'] == 0
         server.wait_for_log(f'{name} so far: 1 resolved')
+
+
+@pytest.mark.parametrize('keys', [
+    [Decimal('1.10'), Decimal('1E+3'), Decimal('-Infinity'), Decimal('2.5')],
+    [Fraction(1, 3), Decimal('0.50'), 0.1, 2 ** 200],
+    [UUID(int=1), UUID(int=2 ** 127), UUID(int=2 ** 128 - 1), UUID(int=5)],
+    [IPv6Address('::1'), IPv6Address('fe80::1'), IPv6Address('::'), IPv6Address('2001:db8::')],
+    [datetime(2024, 3, 1, hour, tzinfo=timezone(timedelta(hours=zone)))
+     for hour, zone in [(1, 2), (1, 0), (23, -12), (0, 0)]],
+], ids=lambda keys: type(keys[0]).__name__)
+def test_keys_and_values_of_the_standard_library(keys, serve, encoding):
+    server = serve(encoding=encoding)
+    with Clients(server.address) as clients:
+        value = {'key': keys[0], 'of': IPv4Address(1)}
+        first, second = clients.make(BTrees.OOBTree.OOBTree({keys[0]: keys[1]}))
+        first[keys[1]] = keys[0]
+        clients.managers[0].commit()
+        clients.sync()
+        first[keys[2]] = value
+        second[keys[3]] = keys[2]
+        clients.commit_both()
+        whole = {keys[0]: keys[1], keys[1]: keys[0], keys[2]: value, keys[3]: keys[2]}
+        for tree in first, second:
+            assert [*tree.items()] == sorted(whole.items(), key=lambda item: item[0])
+            assert {*map(type, tree)} == {*map(type, keys)}
+        # What was done between goes, what came later stays.
+        clients.db.undo(clients.db.undoInfo(0, 10)[2]['id'], clients.managers[0].get())
+        clients.managers[0].commit()
+        clients.sync()
+        assert [*first] == sorted([keys[0], keys[2], keys[3]])
 
 
 def test_undo_of_what_changed_since(serve, encoding):

@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 
 use zeo_proto::Value;
 
-use super::instances::{Instance, known};
+use super::lookup::Lookup;
+use super::numbers::Number;
+use super::operand::{Operand, Sequence};
 use super::reference;
 use super::unresolved::Unresolved;
 
@@ -21,10 +23,11 @@ pub(super) struct Comparer {
 
 /// Comparisons (each of 16 bytes of text, or of one other value) that are
 /// free, and those for each byte of the records.
-const FREE_WORK: usize = 1 << 22;
+const FREE_WORK: usize = 1 << 20;
 const WORK_PER_BYTE: usize = 16;
 
 const MIXED: &str = "they are of types without an order between them";
+const NAN: &str = "one is a Decimal, and one no number";
 const REFERENCES: &str = "persistent references to different objects";
 
 impl Comparer {
@@ -38,23 +41,27 @@ impl Comparer {
 
     /// `a < b`.
     pub(super) fn less(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
-        self.spend(1)?;
-        if let Some(ordering) = numbers(a, b) {
-            return Ok(ordering == Some(Ordering::Less));
-        }
-        match (a, b) {
-            (Value::Persistent(_), _) | (_, Value::Persistent(_)) => {
+        let mixed = Err(Unresolved::Incomparable(MIXED));
+        match (self.look(a)?, self.look(b)?) {
+            (Operand::Reference(_), _) | (_, Operand::Reference(_)) => {
                 references(a, b).map(|_| false)
             }
-            (Value::Str(a), Value::Str(b)) => {
+            (Operand::Number(a), Operand::Number(b)) => {
+                if (a.is_decimal() || b.is_decimal()) && (a.is_nan() || b.is_nan()) {
+                    return Err(Unresolved::Incomparable(NAN));
+                }
+                Ok(self.numbers(&a, &b)? == Some(Ordering::Less))
+            }
+            (Operand::Tagged(class, a), Operand::Tagged(other, b)) if class == other => Ok(a < b),
+            (Operand::Str(a), Operand::Str(b)) => {
                 self.spend(a.len().min(b.len()) / 16)?;
                 Ok(a < b)
             }
-            (Value::Bytes(a), Value::Bytes(b)) => {
+            (Operand::Bytes { bytes: a, .. }, Operand::Bytes { bytes: b, .. }) => {
                 self.spend(a.len().min(b.len()) / 16)?;
                 Ok(a < b)
             }
-            (Value::Tuple(a), Value::Tuple(b)) | (Value::List(a), Value::List(b)) => {
+            (Operand::Sequence(kind, a), Operand::Sequence(other, b)) if kind == other => {
                 for (a, b) in a.iter().zip(b) {
                     if !self.equal(a, b)? {
                         return self.less(a, b);
@@ -62,126 +69,122 @@ impl Comparer {
                 }
                 Ok(a.len() < b.len())
             }
-            (Value::Object(a), Value::Object(b)) => match (known(a), known(b)) {
-                (Some(a), Some(b)) => self.instance_less(&a, &b),
-                _ => Err(Unresolved::Incomparable(MIXED)),
+            (Operand::Set { items: a, .. }, Operand::Set { items: b, .. }) => {
+                Ok(self.contains_all(b, a)? && !self.contains_all(a, b)?)
+            }
+            (Operand::Moment(a), Operand::Moment(b)) => match a.order(&b) {
+                Some(order) => Ok(order == Ordering::Less),
+                None => mixed,
             },
-            _ => Err(Unresolved::Incomparable(MIXED)),
+            _ => mixed,
         }
     }
 
     /// `a == b`.
     pub(super) fn equal(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
-        self.spend(1)?;
-        if let Some(ordering) = numbers(a, b) {
-            return Ok(ordering == Some(Ordering::Equal));
-        }
-        match (a, b) {
-            (Value::Persistent(_), _) | (_, Value::Persistent(_)) => references(a, b),
-            (Value::None, Value::None) => Ok(true),
-            (Value::Str(a), Value::Str(b)) => {
+        match (self.look(a)?, self.look(b)?) {
+            (Operand::Reference(_), _) | (_, Operand::Reference(_)) => references(a, b),
+            (Operand::None, Operand::None) => Ok(true),
+            (Operand::Number(a), Operand::Number(b)) => self.numbers_equal(&a, &b),
+            (Operand::Number(a), Operand::Complex(real, imaginary))
+            | (Operand::Complex(real, imaginary), Operand::Number(a)) => {
+                Ok(imaginary == 0.0 && self.numbers_equal(&a, &Number::Float(real))?)
+            }
+            (Operand::Complex(a, b), Operand::Complex(c, d)) => Ok(a == c && b == d),
+            (Operand::Tagged(class, a), Operand::Tagged(other, b)) => Ok(class == other && a == b),
+            (Operand::Str(a), Operand::Str(b)) => {
                 self.spend(a.len().min(b.len()) / 16)?;
                 Ok(a == b)
             }
-            (Value::Bytes(a), Value::Bytes(b)) => {
+            (Operand::Bytes { bytes: a, .. }, Operand::Bytes { bytes: b, .. }) => {
                 self.spend(a.len().min(b.len()) / 16)?;
                 Ok(a == b)
             }
-            (Value::Tuple(a), Value::Tuple(b)) => {
+            (Operand::Sequence(Sequence::Tuple, a), Operand::Sequence(Sequence::Tuple, b)) => {
                 // Unlike a list's, a tuple's items are looked at even where
                 // the lengths differ; so they may raise.
                 Ok(self.items_equal(a, b)? && a.len() == b.len())
             }
-            (Value::List(a), Value::List(b)) => Ok(a.len() == b.len() && self.items_equal(a, b)?),
-            (Value::Dict(a), Value::Dict(b)) => self.dicts_equal(a, b),
-            (Value::Object(a), Value::Object(b)) => match (known(a), known(b)) {
-                (Some(a), Some(b)) => self.instances_equal(&a, &b),
-                _ => Err(Unresolved::Incomparable(MIXED)),
-            },
+            (Operand::Sequence(kind, a), Operand::Sequence(other, b)) => {
+                Ok(kind == other && a.len() == b.len() && self.items_equal(a, b)?)
+            }
+            (
+                Operand::Dict { pairs: a, ordered },
+                Operand::Dict {
+                    pairs: b,
+                    ordered: other,
+                },
+            ) => {
+                let keys = || a.iter().zip(b).map(|((a, _), (b, _))| self.equal(a, b));
+                Ok(self.dicts_equal(a, b)? && (!(ordered && other) || all(keys())?))
+            }
+            (Operand::Set { items: a, .. }, Operand::Set { items: b, .. }) => {
+                Ok(self.contains_all(b, a)? && self.contains_all(a, b)?)
+            }
+            (Operand::Moment(a), Operand::Moment(b)) => Ok(a.equals(&b)),
+            (Operand::Class, Operand::Class) => Ok(a == b),
             _ => Ok(false),
         }
     }
 
-    fn items_equal(&self, a: &[Value<'_>], b: &[Value<'_>]) -> Answer {
-        for (a, b) in a.iter().zip(b) {
-            if !self.equal(a, b)? {
-                return Ok(false);
-            }
+    fn numbers(&self, a: &Number<'_>, b: &Number<'_>) -> Result<Option<Ordering>, Unresolved> {
+        let words = a.words().saturating_add(b.words());
+        self.spend(match a.is_int() && b.is_int() {
+            true => words / 16,
+            false => words.saturating_mul(words) / 16,
+        })?;
+        Ok(a.order(b))
+    }
+
+    fn numbers_equal(&self, a: &Number<'_>, b: &Number<'_>) -> Answer {
+        match a.is_signaling() || b.is_signaling() {
+            true => Err(Unresolved::Incomparable(NAN)),
+            false => Ok(self.numbers(a, b)? == Some(Ordering::Equal)),
         }
-        Ok(true)
+    }
+
+    fn items_equal(&self, a: &[Value<'_>], b: &[Value<'_>]) -> Answer {
+        all(a.iter().zip(b).map(|(a, b)| self.equal(a, b)))
     }
 
     fn dicts_equal(&self, a: &[(Value<'_>, Value<'_>)], b: &[(Value<'_>, Value<'_>)]) -> Answer {
         if a.len() != b.len() {
             return Ok(false);
         }
+        let mut keys = Lookup::new(self, b.iter().map(|(key, _)| key));
         for (at, (key, value)) in a.iter().enumerate() {
-            let Some(found) = self.find(key, b, |(key, _)| key, at)? else {
-                return Ok(false);
-            };
-            if !self.equal(&found.1, value)? {
-                return Ok(false);
+            let found = keys.find(key, at)?.and_then(|place| b.get(place));
+            match found {
+                Some((_, other)) if self.equal(other, value)? => {}
+                _ => return Ok(false),
             }
         }
         Ok(true)
     }
 
     fn contains_all(&self, all: &[Value<'_>], items: &[Value<'_>]) -> Answer {
+        let mut all = Lookup::new(self, all);
         for (at, item) in items.iter().enumerate() {
-            if self.find(item, all, |other| other, at)?.is_none() {
+            if all.find(item, at)?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Finds a key, where it usually is before anywhere else.
-    fn find<'v, 'a: 'v, T>(
-        &self,
-        key: &Value<'_>,
-        entries: &'v [T],
-        key_of: impl Fn(&'v T) -> &'v Value<'a>,
-        usually: usize,
-    ) -> Result<Option<&'v T>, Unresolved> {
-        let usual = entries.get(usually);
-        for entry in usual.into_iter().chain(entries) {
-            if self.equal(key, key_of(entry))? {
-                return Ok(Some(entry));
-            }
+    /// The operand that a value is, of which the text may have to be read.
+    pub(super) fn look<'v>(&self, value: &'v Value<'v>) -> Result<Operand<'v>, Unresolved> {
+        self.spend(1)?;
+        if let Value::Object(object) = value {
+            let text = |value: &Value<'_>| value.as_str().map_or(0, str::len);
+            let args = object.args.as_items().unwrap_or_default();
+            self.spend(args.iter().map(text).sum::<usize>() / 16)?;
         }
-        Ok(None)
+        Ok(Operand::of(value))
     }
 
-    fn instance_less(&self, a: &Instance<'_>, b: &Instance<'_>) -> Answer {
-        match (a, b) {
-            (Instance::Set { items: a, .. }, Instance::Set { items: b, .. }) => {
-                Ok(self.contains_all(b, a)? && !self.contains_all(a, b)?)
-            }
-            (Instance::Date(a), Instance::Date(b)) => Ok(a < b),
-            (Instance::Time(a), Instance::Time(b)) => Ok(a < b),
-            (Instance::Delta(a), Instance::Delta(b)) => Ok(a < b),
-            (Instance::DateTime(a, zone), Instance::DateTime(b, other)) if zone == other => {
-                Ok(a < b)
-            }
-            _ => Err(Unresolved::Incomparable(MIXED)),
-        }
-    }
-
-    fn instances_equal(&self, a: &Instance<'_>, b: &Instance<'_>) -> Answer {
-        match (a, b) {
-            (Instance::Set { items: a, .. }, Instance::Set { items: b, .. }) => {
-                Ok(self.contains_all(b, a)? && self.contains_all(a, b)?)
-            }
-            (Instance::DateTime(_, Some(zone)), Instance::DateTime(_, Some(other)))
-                if zone != other =>
-            {
-                Err(Unresolved::Incomparable("times of different zones"))
-            }
-            _ => Ok(a == b),
-        }
-    }
-
-    fn spend(&self, work: usize) -> Result<(), Unresolved> {
+    /// Takes work off what is left.
+    pub(super) fn spend(&self, work: usize) -> Result<(), Unresolved> {
         let left = self.left.get().checked_sub(work);
         self.left.set(left.ok_or(Unresolved::TooLarge)?);
         Ok(())
@@ -196,60 +199,53 @@ fn references(a: &Value<'_>, b: &Value<'_>) -> Answer {
     }
 }
 
-/// The order of two numbers (bools are some), without rounding; `Some(None)`
-/// when one is no number (NaN), and `None` when not both are of such types.
-fn numbers(a: &Value<'_>, b: &Value<'_>) -> Option<Option<Ordering>> {
-    let int = |value: &Value<'_>| match *value {
-        Value::Int(int) => Some(int),
-        Value::Bool(bool) => Some(bool.into()),
-        _ => None,
-    };
-    Some(match (a, b) {
-        (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
-        (a, Value::Float(b)) => int_with_float(int(a)?, *b),
-        (Value::Float(a), b) => int_with_float(int(b)?, *a).map(Ordering::reverse),
-        (a, b) => Some(int(a)?.cmp(&int(b)?)),
-    })
-}
-
-fn int_with_float(int: i128, float: f64) -> Option<Ordering> {
-    const TWO_TO_127: f64 = -(i128::MIN as f64);
-    if float.is_nan() {
-        None
-    } else if float >= TWO_TO_127 {
-        Some(Ordering::Less)
-    } else if float < -TWO_TO_127 {
-        Some(Ordering::Greater)
-    } else {
-        // Exact, since the whole part is in range.
-        match int.cmp(&(float.trunc() as i128)) {
-            Ordering::Equal => 0.0.partial_cmp(&float.fract()),
-            other => Some(other),
+/// Whether all answers are yes; none are asked for behind a no.
+pub(super) fn all(answers: impl Iterator<Item = Answer>) -> Answer {
+    for answer in answers {
+        if !answer? {
+            return Ok(false);
         }
     }
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zeo_proto::value::Object;
 
     #[test]
-    fn integers_and_floats_without_rounding() {
-        use Ordering::{Equal, Greater, Less};
-        let cases = [
-            (1, 1.0, Some(Equal)),
-            (-1, -1.5, Some(Greater)),
-            (-2, -1.5, Some(Less)),
-            (1 << 53, 9007199254740992.0, Some(Equal)),
-            ((1 << 53) + 1, 9007199254740992.0, Some(Greater)),
-            (i128::MAX, 1.7014118346046923e38, Some(Less)),
-            (i128::MIN, -1.7014118346046923e38, Some(Equal)),
-            (i128::MIN, f64::NEG_INFINITY, Some(Greater)),
-            (0, f64::INFINITY, Some(Less)),
-            (0, f64::NAN, None),
-        ];
-        for (int, float, expected) in cases {
-            assert_eq!(int_with_float(int, float), expected, "{int} {float}");
+    fn sets_and_dicts_in_any_order() {
+        let ints = |from: i128| (0..5000).map(move |n| Value::Int((n * 7 + from) % 5000));
+        let set = |items: Vec<Value<'static>>| {
+            Value::Object(Box::new(Object {
+                callable: Value::Global {
+                    module: "builtins".into(),
+                    name: "frozenset".into(),
+                },
+                args: Value::Tuple(vec![Value::List(items)]),
+                new: false,
+                state: None,
+                items: Vec::new(),
+                pairs: Vec::new(),
+            }))
+        };
+        let (a, b) = (set(ints(0).collect()), set(ints(3).collect()));
+        let fewer = set(ints(1).skip(1).collect());
+        let comparer = Comparer::new(0);
+        assert!(comparer.equal(&a, &b).unwrap() && !comparer.less(&a, &b).unwrap());
+        assert!(comparer.less(&fewer, &a).unwrap() && !comparer.equal(&a, &fewer).unwrap());
+        let dict = |from| Value::Dict(ints(from).map(|key| (key.clone(), key)).collect());
+        assert!(comparer.equal(&dict(0), &dict(3)).unwrap());
+        // Equal values of several types.
+        let one = |value| set(vec![value, Value::Str("a".into()), Value::None]);
+        let turned = |value| set(vec![Value::None, value, Value::Str("a".into())]);
+        for (a, b) in [
+            (Value::Bool(true), Value::Float(1.0)),
+            (Value::Float(-0.0), Value::Int(0)),
+            (Value::Int(i128::MIN), Value::Float(-(2f64.powi(127)))),
+        ] {
+            assert!(comparer.equal(&one(a), &turned(b)).unwrap());
         }
     }
 

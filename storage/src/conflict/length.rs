@@ -1,24 +1,26 @@
 //! `BTrees.Length.Length`: both changes of the number are added up.
 
+use num_bigint::BigInt;
 use zeo_proto::Value;
 
+use super::numbers;
 use super::unresolved::Unresolved;
 
 /// committed + new - old, as Python computes it with these types.
 pub(super) fn resolve(states: &[Value<'_>; 3]) -> Result<Value<'static>, Unresolved> {
     let [old, committed, new] = states;
-    let sum = apply(committed, new, i128::checked_add, |a, b| a + b)?;
-    apply(&sum, old, i128::checked_sub, |a, b| a - b)
+    let sum = apply(committed, new, |a, b| a + b, |a, b| a + b)?;
+    apply(&sum, old, |a, b| a - b, |a, b| a - b)
 }
 
 fn apply(
     a: &Value<'_>,
     b: &Value<'_>,
-    ints: fn(i128, i128) -> Option<i128>,
+    ints: fn(BigInt, BigInt) -> BigInt,
     floats: fn(f64, f64) -> f64,
 ) -> Result<Value<'static>, Unresolved> {
-    match (int(a), int(b)) {
-        (Some(a), Some(b)) => ints(a, b).map(Value::Int).ok_or(Unresolved::TooLarge),
+    match (numbers::big(a), numbers::big(b)) {
+        (Some(a), Some(b)) => Ok(numbers::value(&ints(a, b))),
         _ => match (float(a), float(b)) {
             (Some(a), Some(b)) => Ok(Value::Float(floats(a, b))),
             _ => Err(Unresolved::Incomparable("a length is no number")),
@@ -26,17 +28,9 @@ fn apply(
     }
 }
 
-fn int(value: &Value<'_>) -> Option<i128> {
-    match *value {
-        Value::Int(int) => Some(int),
-        Value::Bool(bool) => Some(bool.into()),
-        _ => None,
-    }
-}
-
 fn float(value: &Value<'_>) -> Option<f64> {
     match *value {
         Value::Float(float) => Some(float),
-        _ => int(value).map(|int| int as f64),
+        _ => numbers::float(&numbers::big(value)?),
     }
 }

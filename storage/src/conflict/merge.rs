@@ -37,9 +37,16 @@ pub(super) fn merge<'a>(
         },
         new: Cursor { bucket: new, at: 0 },
         merged: Bucket::default(),
+        raised: None,
     };
     while merge.step()? {}
-    Ok(merge.merged)
+    if merge.merged.keys.is_empty() {
+        return merge.fail(Reason::NothingLeft);
+    }
+    match merge.raised {
+        Some(what) => Err(Unresolved::Incomparable(what)),
+        None => Ok(merge.merged),
+    }
 }
 
 /// One of the three, and the item that it is at.
@@ -76,6 +83,10 @@ struct Merge<'m, 'a> {
     committed: Cursor<'m, 'a>,
     new: Cursor<'m, 'a>,
     merged: Bucket<'a>,
+    /// Why a comparison of values raised. In C the values then count as
+    /// changed, and the error comes up with the next comparison of keys that
+    /// are objects, or at the end; unless another one replaces it.
+    raised: Option<&'static str>,
 }
 
 /// The side that an item is taken from.
@@ -90,12 +101,12 @@ impl<'m, 'a> Merge<'m, 'a> {
     fn step(&mut self) -> Result<bool, Unresolved> {
         match (self.old.key(), self.committed.key(), self.new.key()) {
             (Some(old), Some(committed), Some(new)) => self.among_three(old, committed, new)?,
-            (None, Some(committed), Some(new)) => match self.rules.order(committed, new)? {
+            (None, Some(committed), Some(new)) => match self.order(committed, new)? {
                 Ordering::Less => self.insert(Side::Committed),
                 Ordering::Equal => return self.fail(Reason::SameAppended),
                 Ordering::Greater => self.insert(Side::New),
             },
-            (Some(old), Some(committed), None) => match self.rules.order(old, committed)? {
+            (Some(old), Some(committed), None) => match self.order(old, committed)? {
                 Ordering::Greater => self.insert(Side::Committed),
                 Ordering::Equal if self.unchanged(Side::Committed)? => {
                     self.old.advance();
@@ -103,7 +114,7 @@ impl<'m, 'a> Merge<'m, 'a> {
                 }
                 _ => return self.fail(Reason::EndDeletedByNew),
             },
-            (Some(old), None, Some(new)) => match self.rules.order(old, new)? {
+            (Some(old), None, Some(new)) => match self.order(old, new)? {
                 Ordering::Greater => self.insert(Side::New),
                 Ordering::Equal if self.unchanged(Side::New)? => {
                     self.old.advance();
@@ -126,8 +137,8 @@ impl<'m, 'a> Merge<'m, 'a> {
         new: &Value<'a>,
     ) -> Result<(), Unresolved> {
         use Ordering::{Equal, Greater, Less};
-        let to_committed = self.rules.order(old, committed)?;
-        let to_new = self.rules.order(old, new)?;
+        let to_committed = self.order(old, committed)?;
+        let to_new = self.order(old, new)?;
         match (to_committed, to_new) {
             (Equal, Equal) => self.keep()?,
             (Equal, Greater) => self.insert(Side::New),
@@ -153,7 +164,7 @@ impl<'m, 'a> Merge<'m, 'a> {
                 self.new.advance();
             }
             _ => {
-                let between = self.rules.order(committed, new)?;
+                let between = self.order(committed, new)?;
                 match (to_committed, to_new, between) {
                     (_, _, Equal) => return self.fail(Reason::SameInserted),
                     (Greater, _, Less) => self.insert(Side::Committed),
@@ -242,16 +253,32 @@ impl<'m, 'a> Merge<'m, 'a> {
 
     /// Whether this side has the old value at its key.
     fn unchanged(&mut self, side: Side) -> Answer {
-        match (self.old.value(), self.cursor(side).value()) {
-            (Some(old), Some(value)) => self.rules.same(old, value),
+        let (Some(old), Some(value)) = (self.old.value(), self.cursor(side).value()) else {
             // A set's.
-            _ => Ok(true),
+            return Ok(true);
+        };
+        match self.rules.same(old, value) {
+            Err(Unresolved::Incomparable(what)) if !self.rules.class.python => {
+                self.raised.get_or_insert(what);
+                Ok(false)
+            }
+            answer => answer,
+        }
+    }
+
+    fn order(&self, a: &Value<'a>, b: &Value<'a>) -> Result<Ordering, Unresolved> {
+        match self.raised {
+            Some(what) if self.rules.class.key == Kind::Object => {
+                Err(Unresolved::Incomparable(what))
+            }
+            _ => self.rules.order(a, b),
         }
     }
 
     fn fail<T>(&self, reason: Reason) -> Result<T, Unresolved> {
         Err(Unresolved::Merge {
             reason,
+            raised: self.raised,
             positions: [
                 self.old.position(),
                 self.committed.position(),

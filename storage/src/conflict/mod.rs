@@ -7,18 +7,24 @@
 //! and `_base.py` of BTrees). A Python server tells its client only that
 //! there is a conflict; [`Unresolved`] is for logs and tests.
 //!
-//! What is bound to differ: an application's classes are never known, as on
-//! a Python server that can't import them; so a state that holds an instance
-//! of one, other than by reference, is not merged. Nor are states with
-//! integers over 128 bits, text with lone surrogates, values that contain
-//! themselves, or other things that [`Policy::FILE`] refuses; and work and
-//! size have limits.
+//! Which values are known, and how they compare, `operand` tells. What is
+//! bound to differ: classes of applications and of packages besides ZEO are
+//! never known, as on a Python server that can't import them; so a state that
+//! holds an instance of one, other than by reference, is not merged. Nor are
+//! states with instances of other classes of the standard library, text with
+//! lone surrogates, values that contain themselves, or other things that
+//! [`Policy::FILE`] refuses; and work and size have limits. Python 2 is as
+//! far away as in Python 3: a state with text of it that is not ASCII, or
+//! with a class by a name that only Python 2 has, stays in conflict.
 
 mod class;
 mod compare;
-mod instances;
 mod length;
+mod lookup;
 mod merge;
+mod moments;
+mod numbers;
+mod operand;
 mod reference;
 mod sanity;
 mod state;
@@ -27,7 +33,7 @@ mod unresolved;
 use std::borrow::Cow;
 
 use zeo_proto::Value;
-use zeo_proto::pickle::{Memo, Policy, Unpickler, encode};
+use zeo_proto::pickle::{Memo, Policy, Strings, Unpickler, encode};
 
 use crate::record::{compress, decompress, is_compressed};
 use class::Class;
@@ -59,14 +65,21 @@ pub fn resolve(
     let old = plain(Revision::Old, old)?;
     let committed = plain(Revision::Committed, committed)?;
     let states = [
-        read(Revision::Old, &old)?.2,
-        read(Revision::Committed, &committed)?.2,
-        new_state,
+        (Revision::Old, read(Revision::Old, &old)?.2),
+        (
+            Revision::Committed,
+            read(Revision::Committed, &committed)?.2,
+        ),
+        (Revision::New, new_state),
     ];
     let size = old.len() + committed.len() + new.len();
+    let comparer = Comparer::new(size);
+    for (revision, state) in &states {
+        sanity::check(*revision, state, &comparer)?;
+    }
     let resolved = match class {
-        Class::Length => length::resolve(&states)?,
-        Class::Tree(class) => state::resolve(&class, states, &Comparer::new(size))?,
+        Class::Length => length::resolve(&states.map(|(_, state)| state))?,
+        Class::Tree(class) => state::resolve(&class, states, &comparer)?,
     };
     let head = new.get(..class_length).unwrap_or_default();
     let record = write(head, &resolved, size)?;
@@ -80,11 +93,16 @@ fn plain(revision: Revision, record: &[u8]) -> Result<Cow<'_, [u8]>, Unresolved>
     decompress(record, MAX_PLAIN).map_err(|source| Unresolved::Compressed { revision, source })
 }
 
-/// The class, the length of its pickle and the state, of which it is certain
-/// that Python could load them.
+/// As Python's, which fails at text of Python 2 that is not ASCII.
+const POLICY: Policy = Policy {
+    strings: Strings::Ascii,
+    ..Policy::FILE
+};
+
+/// The class, the length of its pickle and the state.
 fn read(revision: Revision, record: &[u8]) -> Result<(Value<'_>, usize, Value<'_>), Unresolved> {
     let unreadable = |source| Unresolved::Unreadable { revision, source };
-    let mut pickles = Unpickler::new(record, &Policy::FILE);
+    let mut pickles = Unpickler::new(record, &POLICY);
     let class = pickles.value().map_err(unreadable)?;
     let class_length = pickles.position();
     let state = pickles.value().map_err(unreadable)?;
@@ -93,7 +111,6 @@ fn read(revision: Revision, record: &[u8]) -> Result<(Value<'_>, usize, Value<'_
         let what = "its pickle protocol is later than 3, which ZODB does not read";
         return Err(Unresolved::State { revision, what });
     }
-    sanity::check(revision, &state)?;
     Ok((class, class_length, state))
 }
 
@@ -122,7 +139,7 @@ fn write(class: &[u8], state: &Value<'_>, size: usize) -> Result<Vec<u8>, Unreso
 /// more. Values without them can't be many times the input.
 fn fits(value: &Value<'_>, left: &mut usize) -> bool {
     let length = match value {
-        Value::Bytes(bytes) => bytes.len(),
+        Value::Bytes(bytes) | Value::Long(bytes) => bytes.len(),
         Value::Str(text) => text.len(),
         Value::Global { module, name } => module.len().saturating_add(name.len()),
         Value::Tuple(items) | Value::List(items) => {

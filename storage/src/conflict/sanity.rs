@@ -2,7 +2,8 @@
 
 use zeo_proto::Value;
 
-use super::instances::{Instance, known};
+use super::compare::{Answer, Comparer, all};
+use super::operand::{Operand, Sequence};
 use super::reference::Reference;
 use super::unresolved::{Revision, Unresolved};
 
@@ -12,59 +13,55 @@ use super::unresolved::{Revision, Unresolved};
 /// ever merged.)
 ///
 /// Walks by recursion: the decoder bounds the depth.
-pub(super) fn check(revision: Revision, value: &Value<'_>) -> Result<(), Unresolved> {
+pub(super) fn check(
+    revision: Revision,
+    value: &Value<'_>,
+    comparer: &Comparer,
+) -> Result<(), Unresolved> {
     let malformed = |what| Err(Unresolved::State { revision, what });
-    let unknown = |class: &Value<'_>| {
-        let class = match class {
-            Value::Global { module, name } => format!("{module}.{name}"),
-            _ => "?".to_owned(),
-        };
-        Err(Unresolved::Instance { revision, class })
-    };
-    match value {
-        Value::Tuple(items) | Value::List(items) => {
-            items.iter().try_for_each(|item| check(revision, item))
-        }
-        Value::Dict(pairs) => pairs.iter().try_for_each(|(key, value)| {
-            check(revision, key)?;
-            if !hashable(key) {
+    let check = |value| check(revision, value, comparer);
+    let hashable = |value| hashable(value, comparer);
+    match comparer.look(value)? {
+        Operand::Sequence(_, items) => items.iter().try_for_each(check),
+        Operand::Dict { pairs, .. } => pairs.iter().try_for_each(|(key, value)| {
+            check(key)?;
+            if !hashable(key)? {
                 return malformed("a dict has a key that can't be hashed");
             }
-            check(revision, value)
+            check(value)
         }),
-        Value::Global { .. } => unknown(value),
-        Value::Object(object) => match known(object) {
-            Some(Instance::Set { items, .. }) => {
-                items.iter().try_for_each(|item| check(revision, item))?;
-                match items.iter().all(hashable) {
-                    true => Ok(()),
-                    false => malformed("a set has an item that can't be hashed"),
-                }
+        Operand::Set { items, .. } => {
+            items.iter().try_for_each(check)?;
+            match all(items.iter().map(hashable))? {
+                true => Ok(()),
+                false => malformed("a set has an item that can't be hashed"),
             }
-            Some(_) => Ok(()),
-            None => unknown(&object.callable),
-        },
-        Value::Persistent(id) => match Reference::of(id) {
+        }
+        Operand::Reference(id) => match Reference::of(id) {
             Some(_) => Ok(()),
             None => malformed("a persistent reference has an unknown form"),
         },
-        Value::None
-        | Value::Bool(_)
-        | Value::Int(_)
-        | Value::Float(_)
-        | Value::Bytes(_)
-        | Value::Str(_) => Ok(()),
+        Operand::Unknown => {
+            let class = match value {
+                Value::Object(object) => &object.callable,
+                class => class,
+            };
+            let class = match class {
+                Value::Global { module, name } => format!("{module}.{name}"),
+                _ => "?".to_owned(),
+            };
+            Err(Unresolved::Instance { revision, class })
+        }
+        _ => Ok(()),
     }
 }
 
 /// Whether a value that was checked can be a dict's key.
-fn hashable(value: &Value<'_>) -> bool {
-    match value {
-        Value::List(_) | Value::Dict(_) | Value::Persistent(_) => false,
-        Value::Tuple(items) => items.iter().all(hashable),
-        Value::Object(object) => {
-            !matches!(known(object), Some(Instance::Set { frozen: false, .. }))
+fn hashable(value: &Value<'_>, comparer: &Comparer) -> Answer {
+    match comparer.look(value)? {
+        Operand::Sequence(Sequence::Tuple, items) => {
+            all(items.iter().map(|item| hashable(item, comparer)))
         }
-        _ => true,
+        operand => Ok(operand.is_hashable()),
     }
 }

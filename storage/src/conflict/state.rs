@@ -5,6 +5,7 @@ use zeo_proto::Value;
 use super::class::{Kind, Tree};
 use super::compare::Comparer;
 use super::merge::{Rules, merge};
+use super::numbers;
 use super::reference;
 use super::unresolved::{Reason, Revision, Unresolved};
 
@@ -23,15 +24,9 @@ pub(super) struct Bucket<'a> {
 /// The state that the class makes of three (old, committed, new).
 pub(super) fn resolve<'a>(
     class: &Tree,
-    states: [Value<'a>; 3],
+    mut states: [(Revision, Value<'a>); 3],
     comparer: &Comparer,
 ) -> Result<Value<'a>, Unresolved> {
-    let [old, committed, new] = states;
-    let mut states = [
-        (Revision::Old, old),
-        (Revision::Committed, committed),
-        (Revision::New, new),
-    ];
     if class.is_tree() {
         for (revision, state) in &mut states {
             *state = only_bucket(*revision, std::mem::replace(state, Value::None))?;
@@ -49,9 +44,6 @@ pub(super) fn resolve<'a>(
     }
     let rules = Rules { class, comparer };
     let mut merged = merge(&rules, &old, &committed, &new)?;
-    if merged.keys.is_empty() {
-        return Err(broken(Reason::NothingLeft));
-    }
     merged.next = old.next;
     Ok(write(class, merged))
 }
@@ -60,6 +52,7 @@ fn broken(reason: Reason) -> Unresolved {
     Unresolved::Merge {
         reason,
         positions: [-1; 3],
+        raised: None,
     }
 }
 
@@ -164,7 +157,7 @@ fn float(python: bool, value: &Value<'_>) -> Option<f64> {
         Value::Float(float) if python => Some(float),
         Value::Float(float) => Some(f64::from(float as f32)),
         Value::Bool(bool) => Some(f64::from(bool)),
-        Value::Int(int) if python => Some(int as f64),
+        Value::Int(_) | Value::Long(_) if python => numbers::float(&numbers::big(value)?),
         Value::Int(int) => Some(f64::from(i64::try_from(int).ok()? as f32)),
         _ => None,
     }

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
+use super::numbers::Number;
+use super::operand::Operand;
 use super::*;
 use zeo_proto::value::Object;
 
@@ -75,11 +77,18 @@ fn check(lines: &str, mut resolved: impl FnMut(&[u8], &[u8])) -> Counts {
                 resolved(record, expected);
                 shown(record) == shown(expected)
             }
+            // While an error is on its way, code in Python that compares
+            // fails as well: in what order, is left to chance.
+            (
+                Err(Unresolved::Merge {
+                    raised: Some(_), ..
+                }),
+                None,
+            ) => true,
             (Err(Unresolved::Merge { reason, .. }), None) => {
                 outcome == format!("!{}", *reason as u8)
             }
-            // Python may find a reason before it meets what it can't take;
-            // and where a comparison raises in C, it goes on.
+            // Python may find a reason before it meets what it can't take.
             (Err(_), None) => true,
             _ => false,
         };
@@ -136,6 +145,19 @@ fn shown(record: &[u8]) -> String {
 }
 
 fn canonical(value: Value<'_>) -> Value<'_> {
+    // One of several spellings.
+    if let Operand::Number(Number::Fraction(a, b)) = Operand::of(&value) {
+        return Value::Str(format!("Fraction {} {}", a.big(), b.big()).into());
+    }
+    if let Value::Object(_) = &value
+        && let operand @ (Operand::Number(_)
+        | Operand::Complex(..)
+        | Operand::Tagged(..)
+        | Operand::Bytes { .. }
+        | Operand::Moment(_)) = Operand::of(&value)
+    {
+        return Value::Str(format!("{operand:?}").into());
+    }
     let all = |items: Vec<_>| items.into_iter().map(canonical).collect();
     match value {
         Value::Tuple(items) => Value::Tuple(all(items)),
@@ -284,57 +306,4 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-#[test]
-fn what_a_state_may_not_hold() {
-    // A set as Python 2 names it, by which Python 3 does not find it here.
-    let set = |module: &str| {
-        let state = format!("((K\x01c{module}\nset\n(]K\x01atRtt.");
-        let record = bucket(state.as_bytes());
-        resolve(&record, &record, &record)
-    };
-    assert!(set("builtins").is_ok());
-    assert!(matches!(
-        set("__builtin__"),
-        Err(Unresolved::Instance { class, .. }) if class == "__builtin__.set"
-    ));
-    let other = [b"\x80\x03capp\nThing\n.", &b"N."[..]].concat();
-    let answer = resolve(&other, &other, &other);
-    assert!(
-        matches!(&answer, Err(Unresolved::Class(class)) if class == "app.Thing"),
-        "{answer:?}"
-    );
-    let deleted = resolve(b"", b"", b"").unwrap_err();
-    assert!(matches!(deleted, Unresolved::Unreadable { .. }));
-}
-
-#[test]
-fn results_that_share_are_bounded() {
-    // 1 MiB of text, as the value of 201 keys.
-    let mut state = b"(K\x00X\0\0\x10\0".to_vec();
-    state.extend(vec![b'x'; 1 << 20]);
-    state.extend(b"q\x01");
-    for n in 1..=200u8 {
-        state.extend([b'K', n, b'h', 1]);
-    }
-    state.extend(b"t\x85.");
-    let record = bucket(&state);
-    let answer = resolve(&record, &record, &record);
-    assert!(matches!(answer, Err(Unresolved::TooLarge)));
-}
-
-#[test]
-fn damaged_records_are_no_trouble() {
-    let lines = include_str!("../../tests/data/conflict.txt").lines();
-    for line in lines.step_by(9) {
-        let [old, committed, new] = case(line).records;
-        for at in 0..new.len() {
-            for bit in [0, 3, 6] {
-                let mut damaged = new.clone();
-                damaged[at] ^= 1 << bit;
-                let _ = resolve(&old, &committed, &damaged);
-                let _ = resolve(&damaged, &committed, &damaged);
-            }
-            let _ = resolve(&old, &new[..at], &committed);
-        }
-    }
-}
+mod hostile;

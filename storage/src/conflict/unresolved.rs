@@ -65,13 +65,15 @@ pub enum Unresolved {
     #[error("keys or values can't be compared: {0}")]
     Incomparable(&'static str),
     /// The changes are at odds with each other.
-    #[error("{} (reason {}, at items {positions:?})", .reason.meaning(), *.reason as u8)]
+    #[error("{} (reason {}, at items {positions:?}){}", .reason.meaning(), *.reason as u8, because(*.raised))]
     Merge {
         /// The rule that was broken.
         reason: Reason,
         /// The item that each side (old, committed, new) was at, counted
         /// from 1; -1 where there is none.
         positions: [i32; 3],
+        /// Why values could not be compared, so that they counted as changed.
+        raised: Option<&'static str>,
     },
     /// Comparing or writing takes more than the records' size allows for.
     #[error("the records hold too much to be merged")]
@@ -131,6 +133,12 @@ impl Reason {
             Reason::FirstDeleted => "the first item was deleted",
         }
     }
+}
+
+fn because(raised: Option<&str>) -> String {
+    raised.map_or(String::new(), |what| {
+        format!("; values that can't be compared count as changed: {what}")
+    })
 }
 
 impl std::fmt::Display for Revision {
