@@ -32,7 +32,7 @@ pub struct DataFile {
 
 impl DataFile {
     /// Opens the file at `path`. Fails when there is none, or it can't be
-    /// read. What it holds is not looked at.
+    /// read, or is too long. What it holds is not looked at.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::over(Self::open_backend(path.as_ref())?)
     }
@@ -66,13 +66,15 @@ impl DataFile {
         let size = backend.len().map_err(reading("reading the size of"))?;
         let mut magic = [0; 4];
         backend.read_at(&mut magic, 0).map_err(reading("reading"))?;
-        Ok(Self {
+        let file = Self {
             backend,
             size,
             magic,
             was_in_use,
             holes: None,
-        })
+        };
+        file.reader().check_end()?;
+        Ok(file)
     }
 
     /// Fails unless the file begins as a FileStorage of Python 3 does.

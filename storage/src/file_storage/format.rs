@@ -28,6 +28,8 @@ pub const MAGIC: &[u8; 4] = b"FS30";
 pub const MAGIC_PYTHON_2: &[u8; 4] = b"FS21";
 /// Where the first transaction begins.
 pub const FIRST: u64 = 4;
+/// No file ends behind this: indexes keep positions in 6 bytes.
+pub const END_MAX: u64 = 1 << 48;
 /// Length of a transaction header without its three texts.
 pub const TXN_HEADER_LEN: u64 = 23;
 /// Length of a data record's header.
@@ -165,6 +167,14 @@ impl Reader<'_> {
             file: self.backend.path().to_owned(),
             position,
             what: what.into(),
+        }
+    }
+
+    /// Fails when the file is longer than a FileStorage can be.
+    pub fn check_end(&self) -> Result<()> {
+        match self.end > END_MAX {
+            true => Err(self.corrupt(END_MAX, "no FileStorage is longer than this")),
+            false => Ok(()),
         }
     }
 

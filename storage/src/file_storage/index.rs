@@ -1,14 +1,16 @@
 //! Where the current record of each object stands: oid to file position,
 //! read without a lock while one thread writes.
 //!
-//! A radix tree of pages of 64 pointers, and leaves of 256 words of 4 bytes
-//! (see `leaf`). Oids are given out in sequence, so leaves are full and an
-//! object costs little more than 4 bytes, or 12 if its record stands far from
-//! those of its neighbours. Trees of each height stand side by side (an oid
-//! belongs to the lowest that can hold it), so that nothing ever moves, no
-//! reader needs a lock, and a huge oid costs only its own path.
+//! A radix tree of pages of 64 pointers, and leaves of 256 positions (see
+//! `leaf`). Oids are given out in sequence, so leaves are full and an object
+//! costs little more than 4 bytes in a file of up to 4 GiB, and 5 in one of up
+//! to 1 TiB. Trees of each height stand side by side (an oid belongs to the
+//! lowest that can hold it), so that nothing ever moves, no reader needs a
+//! lock, and a huge oid costs only its own path.
 
 mod leaf;
+#[cfg(test)]
+mod tests;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +23,10 @@ const BITS: u32 = 6;
 const FANOUT: usize = 1 << BITS;
 /// Heights needed for 64 bits: a leaf and the levels above it.
 const HEIGHTS: usize = 1 + (u64::BITS - LEAF_BITS).div_ceil(BITS) as usize;
+
+/// One more than the largest position that an index holds. No file is that
+/// long: see [`END_MAX`](super::format::END_MAX).
+pub const POSITION_END: u64 = leaf::POSITION_END;
 
 /// The index. Entries are added and moved, and never removed; position 0 is
 /// no entry.
@@ -86,7 +92,9 @@ impl Index {
         }
     }
 
-    /// Sets the position (not 0) of an object. One writer at a time.
+    /// Sets the position of an object: not 0, and below [`POSITION_END`]. One
+    /// writer at a time. Beside readers, no object may get a position again
+    /// that it had before another one; in a file they only grow.
     pub fn set(&self, oid: Oid, position: u64) {
         let number = oid.as_u64();
         let mut height = height_of(number);
@@ -176,69 +184,5 @@ fn last_in(node: &Node, height: usize) -> Option<Oid> {
             let above = (i as u64) << shift(height);
             Some(Oid::new(above | oid.as_u64()))
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    /// Numbers around every boundary of the tree, and a few at random.
-    fn numbers() -> Vec<u64> {
-        let mut numbers = vec![0, 1, 63, 64, 65, u64::MAX, u64::MAX - 1];
-        for bit in 0..64 {
-            let power = 1_u64 << bit;
-            numbers.extend([power - 1, power, power + 1]);
-        }
-        let mut state = 1_u64;
-        for _ in 0..500 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            numbers.extend([state, state >> 40]);
-        }
-        numbers
-    }
-
-    #[test]
-    fn agrees_with_a_map() {
-        let index = Index::default();
-        let mut model = BTreeMap::new();
-        for (i, &number) in numbers().iter().enumerate() {
-            // The second time, some stand far from where they stood.
-            for position in [i as u64 + 4, (i as u64 + 4) << (i % 40)] {
-                index.set(Oid::new(number), position);
-                model.insert(Oid::new(number), position);
-            }
-        }
-        assert_eq!(index.len(), model.len() as u64);
-        assert_eq!(index.max_oid(), Some(Oid::MAX));
-        assert!(
-            index
-                .iter()
-                .eq(model.iter().map(|(&oid, &position)| (oid, position)))
-        );
-        for number in numbers() {
-            for probe in [number.saturating_sub(1), number, number.saturating_add(1)] {
-                let oid = Oid::new(probe);
-                assert_eq!(index.get(oid), model.get(&oid).copied());
-                let next = model
-                    .range(oid..)
-                    .next()
-                    .map(|(&oid, &position)| (oid, position));
-                assert_eq!(index.next_from(oid), next, "from {probe:#x}");
-            }
-        }
-    }
-
-    #[test]
-    fn empty() {
-        let index = Index::default();
-        assert!(index.is_empty());
-        assert_eq!(index.get(Oid::ZERO), None);
-        assert_eq!(index.max_oid(), None);
-        assert_eq!(index.next_from(Oid::ZERO), None);
     }
 }

@@ -19,7 +19,7 @@ use byteorder::{BE, ByteOrder};
 use xxhash_rust::xxh3::Xxh3;
 use zeo_proto::Oid;
 
-use super::format::FIRST;
+use super::format::{END_MAX, FIRST};
 use super::generation::Generation;
 use super::index::Index;
 use super::index_pickle::{Item, Pickles, write_int, write_none, write_pair};
@@ -32,8 +32,6 @@ use crate::{Error, Result};
 const BUFFER: usize = 1 << 16;
 const SUFFIX: usize = 2;
 const POSITION: usize = 6;
-/// One more than the largest position that fits.
-const POSITION_END: u64 = 1 << (8 * POSITION);
 /// What ends the sum.
 const SUM_MAGIC: &[u8; 4] = b"rzeo";
 
@@ -208,7 +206,7 @@ pub(super) fn write(
         let Some(found) = generation.before(oid, found, position)? else {
             continue;
         };
-        if found >= POSITION_END {
+        if found >= END_MAX {
             let what = format!("object {oid} stands at {found}, which no index can hold");
             return Err(failed(invalid(&what)));
         }
@@ -278,7 +276,7 @@ mod tests {
         oids.push(u64::MAX);
         oids.sort_unstable();
         oids.dedup();
-        let position = |oid| (Oid::new(oid), FIRST + random() % (POSITION_END - FIRST));
+        let position = |oid| (Oid::new(oid), FIRST + random() % (END_MAX - FIRST));
         oids.into_iter().map(position).collect()
     }
 
@@ -292,7 +290,7 @@ mod tests {
                 index.set(oid, position);
             }
             let backend = Arc::new(MemoryBackend::default());
-            let end = POSITION_END;
+            let end = END_MAX;
             let generation = Generation::new(backend, index, end, Tid::ZERO);
             assert_eq!(save(&path, &generation).unwrap(), end);
             let loaded = load(&beside(&path, ".index")).unwrap().unwrap();
@@ -309,7 +307,7 @@ mod tests {
         let bucket = |position: u64| [&[0, 1][..], &position.to_be_bytes()[2..]].concat();
         let add = |prefix: &[u8], bucket: &[u8]| add_bucket(&index, 100, prefix, bucket, &mut None);
         assert!(add(&prefix, &bucket(99)).is_ok());
-        for position in [0, 3, 100, POSITION_END - 1] {
+        for position in [0, 3, 100, END_MAX - 1] {
             assert!(add(&prefix, &bucket(position)).is_err());
         }
         assert!(add(&prefix, &bucket(50)[..7]).is_err());

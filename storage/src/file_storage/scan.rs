@@ -49,6 +49,7 @@ pub(crate) fn scan(
     log: &Log,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Scanned> {
+    reader.check_end()?;
     let mut scan = Scan {
         window: Window::new(reader, PIECE),
         index,
@@ -193,5 +194,40 @@ impl Oddities<'_> {
 
     fn say(&self, what: &str) {
         (self.log)(Level::Warning, &format!("{}: {what}", self.path.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::END_MAX;
+    use super::*;
+    use crate::backend::MemoryBackend;
+    use crate::log::silent;
+
+    #[test]
+    fn no_file_is_longer_than_an_index_can_tell() {
+        let backend = MemoryBackend::default();
+        let scan = |end| {
+            let reader = Reader {
+                backend: &backend,
+                end,
+            };
+            let (index, log) = (Index::default(), silent());
+            scan(
+                reader,
+                &index,
+                END_MAX,
+                Tid::ZERO,
+                END_MAX,
+                &log,
+                &mut |_, _| {},
+            )
+        };
+        assert_eq!(scan(END_MAX).unwrap().end, END_MAX);
+        let error = scan(END_MAX + 1).unwrap_err();
+        assert!(
+            error.to_string().contains("no FileStorage is longer"),
+            "{error}"
+        );
     }
 }

@@ -3,14 +3,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::format::END_MAX;
 use crate::backend::Backend;
 use crate::{Error, Result};
 
 /// Room is asked for in pieces of at least this, so that most votes need no
 /// system call.
 const PIECE: u64 = 1 << 20;
-/// The index keeps positions in 6 bytes.
-const END_MAX: u64 = 1 << 48;
 
 /// The room at the end of one file, and how much of it is spoken for.
 pub(crate) struct Space {

@@ -1,12 +1,12 @@
 //! The current records of a file.
 //!
-//! An object takes 4 to 12 bytes in the index, and 8 in the list of
+//! An object takes 4 to 6 bytes in the index, and 8 in the list of
 //! positions, by which records are read in the order of the file.
 
 use zeo_proto::Oid;
 use zeo_storage::Error;
-use zeo_storage::file_storage::format::Reader;
-use zeo_storage::file_storage::index::Index;
+use zeo_storage::file_storage::format::{END_MAX, Reader};
+use zeo_storage::file_storage::index::{Index, POSITION_END};
 use zeo_storage::file_storage::window::Window;
 
 use crate::outcome::Result;
@@ -14,8 +14,9 @@ use crate::outcome::Result;
 /// How much of the file is read at once.
 const PIECE: usize = 1 << 15;
 /// Marks of an object that is gone, or can't be read, above its position.
-const UNDONE: u64 = 1 << 63;
-const UNREADABLE: u64 = 1 << 62;
+const UNDONE: u64 = POSITION_END >> 1;
+const UNREADABLE: u64 = POSITION_END >> 2;
+const _: () = assert!(UNREADABLE >= END_MAX);
 
 /// Why a reference to an object is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
