@@ -84,11 +84,15 @@ class History:
     def pause(self):
         return self.rng.choice([1, 1, 1, 7])
 
-    def commit(self, work):
-        rng, storage = self.rng, self.storage
-        self.number += self.pause()
-        meta = TransactionMetaData('user' * rng.randrange(2), 'words' * rng.randrange(3),
+    def meta(self):
+        rng = self.rng
+        return TransactionMetaData('user' * rng.randrange(2), 'words' * rng.randrange(3),
                                    {'number': self.number} if rng.random() < .3 else {})
+
+    def commit(self, work):
+        storage = self.storage
+        self.number += self.pause()
+        meta = self.meta()
         storage.tpc_begin(meta, tid(self.number))
         try:
             work(meta)

@@ -69,7 +69,7 @@ pub(crate) trait Revisions {
     fn last(&self) -> Tid;
     /// True when there is any revision of the object.
     fn has_object(&self, oid: Oid) -> bool;
-    /// True when there is this one, or that can't be told.
+    /// True when there is this one and it is of a blob, or that can't be told.
     fn has(&self, oid: Oid, serial: Tid) -> bool;
 }
 
@@ -120,6 +120,13 @@ impl BlobDirectory {
         kept.and_then(|()| self.go_through(&path, revisions))
             .and_then(|()| self.disk.remove(&path))
             .map_err(failed("removing blobs listed in", &path))
+    }
+
+    /// Removes the list of a pack that has removed nothing.
+    pub(crate) fn forget_listed(&self) -> Result<()> {
+        let path = self.path().join(LIST);
+        let removed = self.disk.remove(&path);
+        removed.map_err(failed("removing", &path))
     }
 
     /// Gives all files second names in `.old`, durably. (To sync directory by

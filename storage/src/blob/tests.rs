@@ -42,6 +42,11 @@ impl Place {
         Self { directory, storage }
     }
 
+    fn closed(self) -> TempDir {
+        self.storage.close().unwrap();
+        self.directory
+    }
+
     fn blobs(&self) -> &BlobDirectory {
         self.storage.blobs().unwrap()
     }
@@ -332,6 +337,17 @@ fn a_start_removes_what_uploads_have_left() {
     assert_eq!(place.temporary(), [theirs]);
 }
 
+/// What a start finds in a directory.
+fn reopened(directory: TempDir, keep_old: bool) -> Place {
+    let options = Options {
+        blob_dir: Some(directory.path().join("blobs")),
+        pack_keep_old: keep_old,
+        ..Options::default()
+    };
+    let storage = FileStorage::open(directory.path().join("Data.fs"), options).unwrap();
+    Place { directory, storage }
+}
+
 fn blob_names(directory: &Path) -> Vec<String> {
     let mut names = Vec::new();
     removal::each_blob(directory, &mut |path| {
@@ -400,6 +416,57 @@ fn a_pack_keeps_the_file_of_a_record_that_an_undo_leads_to() {
     assert_eq!(blob_names(place.blobs().path()).len(), 1);
 }
 
+/// An object may cease to be a blob in the transaction that stores one. The
+/// file goes with the record of the blob.
+#[test]
+fn a_pack_removes_the_file_of_a_blob_that_became_something_else() {
+    let place = Place::with(|options| options.pack_keep_old = false);
+    let other = |serial| Op::Store {
+        oid: OID,
+        serial,
+        data: b"\x80\x03ca\nC\nq\x00.\x80\x03N.".to_vec(),
+    };
+    let root = [place.root(Tid::ZERO, true)];
+    let blob = place.store(Tid::ZERO, "one");
+    let became = root.into_iter().chain(blob).chain([other(Tid::ZERO)]);
+    let first = place.commit(0x10, became);
+    let second = place.commit(0x20, [other(first)]);
+    let later = 0x0400_0000_0000_0000;
+    // For this, a pack keeps the record that is no blob.
+    let undone = place.commit(later, [Op::Undo { tid: second }]);
+    assert_eq!(blob_names(place.blobs().path()), ["0x10.blob"]);
+    place.storage.pack(1e9, None).unwrap();
+    assert_eq!(blob_names(place.blobs().path()), [""; 0]);
+    assert!(place.storage.load_serial(OID, undone).is_ok());
+}
+
+/// A pack that was killed before its file took the place: what it has listed
+/// is needed, also what only a back-pointer leads to.
+#[test]
+fn a_list_beside_an_unfinished_pack_removes_nothing() {
+    let place = Place::with(|options| options.pack_keep_old = false);
+    let root = [place.root(Tid::ZERO, true)];
+    let freed = place.commit(
+        0x08,
+        root.into_iter().chain(place.store(Tid::ZERO, "freed")),
+    );
+    let one = place.commit(0x10, place.store(freed, "one"));
+    let two = place.commit(0x20, place.store(one, "two"));
+    let later = 0x0400_0000_0000_0000;
+    let undone = place.commit(later, [Op::Undo { tid: two }]);
+    let three = place.commit(later + 1, place.store(undone, "three"));
+    place.storage.pack(1e9, None).unwrap();
+    let mut list = place.blobs().list_removed().unwrap();
+    list.add(OID, one).unwrap();
+    list.finish().unwrap();
+    list.keep();
+    fs::write(place.directory.path().join("Data.fs.pack"), "half").unwrap();
+    let place = reopened(place.closed(), false);
+    assert!(!place.blobs().path().join(".removed").exists());
+    let again = place.commit(later + 2, [Op::Undo { tid: three }]);
+    assert_eq!(place.content(again).as_deref(), Some("one"));
+}
+
 #[test]
 fn a_list_that_a_kill_left_removes_only_what_is_gone() {
     let place = Place::with(|options| options.pack_keep_old = false);
@@ -410,13 +477,9 @@ fn a_list_that_a_kill_left_removes_only_what_is_gone() {
     fs::write(&gone, "").unwrap();
     list.add(OID, Tid::new(0x11)).unwrap();
     list.finish().unwrap();
-    place.storage.close().unwrap();
-    let options = Options {
-        blob_dir: Some(place.blobs().path().to_owned()),
-        ..Options::default()
-    };
-    let again = FileStorage::open(place.directory.path().join("Data.fs"), options).unwrap();
-    assert!(again.load_blob(OID, one).is_ok());
+    list.keep();
+    let place = reopened(place.closed(), false);
+    assert!(place.storage.load_blob(OID, one).is_ok());
     assert!(!gone.exists());
     assert!(!place.blobs().path().join(".removed").exists());
 }

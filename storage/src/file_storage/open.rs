@@ -121,7 +121,7 @@ impl FileStorage {
         };
         let blobs = open_blobs(options, disk)?;
         let storage = Self::recover(backend, name, options, loaded, (Some(files), blobs))?;
-        storage.finish_blobs();
+        storage.resume_blobs();
         storage.warn_of_future(storage.generation().last_tid());
         Ok(storage)
     }

@@ -47,17 +47,6 @@ fn watched(
     (place, tid, steps)
 }
 
-/// What a start finds in a directory.
-fn reopened(directory: TempDir, keep_old: bool) -> Place {
-    let options = Options {
-        blob_dir: Some(directory.path().join("blobs")),
-        pack_keep_old: keep_old,
-        ..Options::default()
-    };
-    let storage = FileStorage::open(directory.path().join("Data.fs"), options).unwrap();
-    Place { directory, storage }
-}
-
 fn copied(image: &Path) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::remove_dir(directory.path()).unwrap();
@@ -66,11 +55,6 @@ fn copied(image: &Path) -> TempDir {
 }
 
 impl Place {
-    fn closed(self) -> TempDir {
-        self.storage.close().unwrap();
-        self.directory
-    }
-
     /// Each revision of the blob that there is, with its content.
     fn revisions(&self) -> Vec<(Tid, String)> {
         let mut revisions = Vec::new();

@@ -3,14 +3,29 @@
 use zeo_proto::{Oid, Tid};
 
 use super::super::core::FileStorage;
-use super::super::load::load_serial;
-use crate::Error;
-use crate::blob::Revisions;
+use super::super::generation::Generation;
+use super::super::walk::{RecordHeaders, Txn};
+use super::place::is_unfinished;
+use crate::blob::{Revisions, is_blob};
 use crate::log::Level;
+use crate::{Error, Result};
 
 impl FileStorage {
-    /// Removes them: after a pack, and what one has left that was killed.
-    pub(in crate::file_storage) fn finish_blobs(&self) {
+    /// When the storage opens: goes on where a pack was killed, unless it had
+    /// not come to its switch. Then nothing of what it listed has gone.
+    pub(in crate::file_storage) fn resume_blobs(&self) {
+        match (&self.blobs, &self.files) {
+            (Some(blobs), Some(files)) if !self.read_only && is_unfinished(files) => {
+                if let Err(error) = blobs.forget_listed() {
+                    self.say(Level::Warning, &format!("{}: {error}", self.name));
+                }
+            }
+            _ => self.finish_blobs(),
+        }
+    }
+
+    /// Removes them: after a pack, and what one has left.
+    pub(super) fn finish_blobs(&self) {
         let Some(blobs) = self.blobs.as_ref().filter(|_| !self.read_only) else {
             return;
         };
@@ -34,9 +49,38 @@ impl Revisions for FileStorage {
     }
 
     fn has(&self, oid: Oid, serial: Tid) -> bool {
-        !matches!(
-            load_serial(&self.generation(), oid, serial),
-            Err(Error::NoObject(_))
-        )
+        wrote_blob(&self.generation(), oid, serial).unwrap_or(true)
     }
+}
+
+/// True when the transaction wrote a record of a blob for the object, be it
+/// not its last one.
+fn wrote_blob(generation: &Generation, oid: Oid, serial: Tid) -> Result<bool> {
+    let Some((mut position, reader)) = generation.find(oid) else {
+        return Ok(false);
+    };
+    let mut header = reader.data_header(position, Some(oid))?;
+    while header.tid != serial {
+        if header.tid < serial || header.prev == 0 {
+            return Ok(false);
+        }
+        position = header.prev;
+        header = reader.data_header(position, Some(oid))?;
+    }
+    let txn = Txn::read(&reader, header.tloc)?;
+    for record in RecordHeaders::new(reader, &txn) {
+        let (position, header) = record?;
+        if (header.oid, header.tid) != (oid, serial) {
+            continue;
+        }
+        match generation.load_back(oid, position) {
+            Err(Error::NoObject(_)) => {}
+            data => {
+                if is_blob(&data?) {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
 }

@@ -124,12 +124,13 @@ impl Packing<'_> {
     }
 
     /// Lists blobs of which the transaction has records that go, and none that
-    /// stays: clients store the record of a blob twice.
+    /// stays: clients store the record of a blob twice. (What stays may be no
+    /// blob any more.)
     fn list_blobs(&mut self, txn: &Txn, mut dropped: BTreeSet<(Oid, Tid)>) -> Result<()> {
         let mut position = txn.records_start();
         while position < txn.records_end() && !dropped.is_empty() {
             let header = self.window.record(position, txn)?;
-            if self.reach.is_kept(header.oid, position)? {
+            if self.reach.is_kept(header.oid, position)? && self.is_blob(position, &header)? {
                 dropped.remove(&(header.oid, header.tid));
             }
             position = position.saturating_add(header.record_len());

@@ -128,6 +128,13 @@ impl<'a> Marking<'a> {
         Error::Dangling { file, oid, from }
     }
 
+    /// True when the record at `position` says that its object is gone, by
+    /// itself or over back-pointers.
+    pub fn is_gone(&mut self, position: u64) -> Result<bool> {
+        let header = self.window.header(position)?;
+        Ok(self.window.data_of(position, &header)?.is_none())
+    }
+
     /// The objects that the record at `position` refers to.
     pub fn references(&mut self, position: u64) -> Result<Vec<Oid>> {
         let header = self.window.header(position)?;

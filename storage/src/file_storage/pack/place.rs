@@ -52,6 +52,11 @@ pub(in crate::file_storage) fn take_back(disk: &dyn Directory, path: &Path) -> R
     Ok(true)
 }
 
+/// True when the last pack was killed before its file took the place.
+pub(super) fn is_unfinished(files: &Files) -> bool {
+    is_there(&beside(&files.path, ".pack"))
+}
+
 impl<'a> Place<'a> {
     /// A place for a file of `size` bytes or more. As in Python, the `.old`
     /// files of an earlier pack go first: there may be no room for three.

@@ -5,7 +5,9 @@
 //! 2. With garbage collection, of these only what can be reached from object
 //!    0. A reference to an object that is not there ends the pack.
 //! 3. Whatever a back-pointer in a later transaction leads to; where that
-//!    object was reachable, what the record refers to as well.
+//!    object was reachable, what the record refers to as well. (Without
+//!    garbage collection no record that the object is gone: the pointer
+//!    becomes 0, which says the same.)
 //!
 //! References in later records count for nothing, as in Python: an object
 //! that was out of reach at the pack time, and was reached again later only by
@@ -74,6 +76,8 @@ struct Target {
     oid: Oid,
     /// What it refers to is reachable as well.
     is_root: bool,
+    /// The object is gone there, and the record is not kept for the pointer.
+    is_gone: bool,
     /// Where it stands in the packed file, once it does.
     moved: u64,
 }
@@ -91,7 +95,11 @@ pub(super) fn find(
         backend: &*old.backend,
         end: objects.reader().end,
     };
-    let (pack_end, last) = pack_time(reader, stop)?;
+    let last = last_before(reader, stop)?;
+    let pack_end = last.map_or(FIRST, |txn| txn.end());
+    if is_packed(reader, last)? {
+        return Ok(None);
+    }
     let mut reach = Reach {
         objects,
         targets: HashMap::new(),
@@ -104,28 +112,42 @@ pub(super) fn find(
     };
     let mut pass = Pass {
         window: Window::new(reader, PIECE),
-        last,
+        last: last.map_or(Tid::ZERO, |txn| txn.header.tid),
     };
     let later = reach.read_from_pack_time(&mut pass, watch)?;
     pass.last = Tid::ZERO;
-    if reach.read_to_pack_time(&mut pass, watch)? {
-        return Ok(None);
-    }
+    reach.read_to_pack_time(&mut pass, watch)?;
     drop(pass);
     reach.mark(reader, later, old.index.len(), watch)?;
     Ok(Some(reach))
 }
 
-/// Where the first transaction after the pack time begins, and the tid of the
-/// one before it.
-fn pack_time(reader: Reader<'_>, stop: Tid) -> Result<(u64, Tid)> {
+/// The last transaction up to the pack time.
+fn last_before(reader: Reader<'_>, stop: Tid) -> Result<Option<Txn>> {
     for txn in Backwards::new(reader) {
         let txn = txn?;
         if txn.header.tid <= stop {
-            return Ok((txn.end(), txn.header.tid));
+            return Ok(Some(txn));
         }
     }
-    Ok((FIRST, Tid::ZERO))
+    Ok(None)
+}
+
+/// True when all up to this transaction was packed, and nothing came since:
+/// the next one is packed as well, or there is none.
+fn is_packed(reader: Reader<'_>, last: Option<Txn>) -> Result<bool> {
+    let pack_end = last.map_or(FIRST, |txn| txn.end());
+    let mut window = Window::new(reader, PIECE);
+    let next = match last {
+        Some(last) if pack_end >= reader.end => last,
+        _ => window.txn(pack_end, Tid::ZERO)?,
+    };
+    let (mut position, mut tid, mut status) = (FIRST, Tid::ZERO, next.header.status);
+    while status == b'p' && position < pack_end {
+        let txn = window.txn(position, tid)?;
+        (position, tid, status) = (txn.end(), txn.header.tid, txn.header.status);
+    }
+    Ok(status == b'p')
 }
 
 /// What the records behind the pack time lead to.
@@ -158,20 +180,15 @@ impl Pass<'_> {
 }
 
 impl Reach {
-    /// Meets the records before the pack time. True when all was packed
-    /// already.
-    fn read_to_pack_time(&mut self, pass: &mut Pass<'_>, watch: &mut Watch<'_>) -> Result<bool> {
+    /// Meets the records before the pack time.
+    fn read_to_pack_time(&mut self, pass: &mut Pass<'_>, watch: &mut Watch<'_>) -> Result<()> {
         let end = pass.window.reader().end;
         let mut position = FIRST;
-        let mut status = b' ';
-        let mut unpacked = false;
         while position < self.pack_end {
             let txn = pass.window.txn(position, pass.last)?;
-            status = txn.header.status;
             pass.whole(&txn)?;
-            unpacked |= status != b'p';
             let mut at = txn.records_start();
-            while status != b'u' && at < txn.records_end() {
+            while txn.header.status != b'u' && at < txn.records_end() {
                 let header = pass.window.record(at, &txn)?;
                 let is_gone = header.plen == 0 && header.back == 0;
                 self.objects.met(header.oid, at, is_gone)?;
@@ -180,11 +197,7 @@ impl Reach {
             position = txn.end();
             watch.bytes("reading", position, end)?;
         }
-        self.objects.all_met()?;
-        if position < end {
-            status = pass.window.txn(position, pass.last)?.header.status;
-        }
-        Ok(!unpacked && status == b'p')
+        self.objects.all_met()
     }
 
     /// Notes the objects that have records behind the pack time, and what
@@ -194,6 +207,10 @@ impl Reach {
         let mut later = Later::default();
         let mut position = self.pack_end;
         while position < end {
+            if self.collect == Collect::Nothing {
+                // As Python: what is only copied may have one tid twice.
+                pass.last = Tid::ZERO;
+            }
             let txn = pass.window.txn(position, pass.last)?;
             pass.whole(&txn)?;
             let mut at = txn.records_start();
@@ -230,7 +247,8 @@ impl Reach {
         }
         let mut roots = later.roots;
         for (oid, back) in later.pointers {
-            self.keep_target(oid, back, &mut roots)?;
+            let is_gone = self.collect == Collect::Nothing && marking.is_gone(back)?;
+            self.keep_target(oid, back, is_gone, &mut roots)?;
         }
         for oid in &self.revived {
             self.objects.marks.set(*oid, Mark::Reachable);
@@ -247,7 +265,13 @@ impl Reach {
 
     /// As in Python, the first record that makes an unreachable object
     /// reachable is kept without what it refers to.
-    fn keep_target(&mut self, oid: Oid, back: u64, roots: &mut Vec<u64>) -> Result<()> {
+    fn keep_target(
+        &mut self,
+        oid: Oid,
+        back: u64,
+        is_gone: bool,
+        roots: &mut Vec<u64>,
+    ) -> Result<()> {
         let is_reachable = self.revived.contains(&oid) || self.is_current(oid)?;
         if !is_reachable {
             self.revived.insert(oid);
@@ -255,6 +279,7 @@ impl Reach {
         let target = self.targets.entry(back).or_insert(Target {
             oid,
             is_root: false,
+            is_gone,
             moved: 0,
         });
         let collects = self.collect != Collect::Nothing;
@@ -285,7 +310,7 @@ impl Reach {
             return Ok(true);
         }
         let target = self.targets.get(&position);
-        Ok(target.is_some_and(|target| target.oid == oid))
+        Ok(target.is_some_and(|target| target.oid == oid && !target.is_gone))
     }
 
     /// Notes where a record that is kept stands in the packed file. Records
@@ -298,10 +323,11 @@ impl Reach {
     }
 
     /// Where the record at `position`, before the pack time, to which a
-    /// back-pointer of `oid` leads, stands in the packed file.
+    /// back-pointer of `oid` leads, stands in the packed file; 0 when the
+    /// object is gone there.
     pub fn target(&self, oid: Oid, position: u64) -> Option<u64> {
         let target = self.targets.get(&position)?;
-        (target.oid == oid && target.moved != 0).then_some(target.moved)
+        (target.oid == oid && (target.moved != 0 || target.is_gone)).then_some(target.moved)
     }
 
     /// What the records that are kept take, as far as it is known: not

@@ -3,6 +3,7 @@
 mod between;
 mod crashes;
 mod hard;
+mod odd;
 mod online;
 mod python;
 mod support;
