@@ -236,14 +236,15 @@ def test_recover():
 
 
 def test_recover_what_clients_wrote(serve):
-    """Who store the record of a blob twice; nothing is left in tmp."""
+    """Who store the record of a blob twice; each counts once, and nothing is left in tmp."""
     server = serve(filestorage(blob_dir='blobs'))
     change(ClientStorage(server.address, blob_dir='cache'))
     server.stop()
-    fstool(*RECOVER, 'Data.fs', 'out.fs')
+    count = len(contents('blobs'))
+    assert f'{count} blobs were copied' in fstool(*RECOVER, 'Data.fs', 'out.fs').out
     assert contents('new') == contents('blobs') and not os.listdir('new/tmp')
     options = '--source-blobs', 'blobs', '--destination-blobs', 'copied'
-    fstool('copy', *options, 'Data.fs', 'copy.fs')
+    assert f', {count} blobs' in fstool('copy', *options, 'Data.fs', 'copy.fs').out
     assert contents('copied') == contents('blobs') and not os.listdir('copied/tmp')
     fstool('blobs', 'copy.fs', 'copied')
 

@@ -1,10 +1,11 @@
 //! `fstool copy`: `copyTransactionsFrom` between any two storages.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zeo_proto::Tid;
+use zeo_proto::{Oid, Tid};
 use zeo_server::schema::{self, FileStorageConfig, StorageKind};
 use zeo_server::{storages, zconfig};
 use zeo_storage::blob::is_blob;
@@ -212,8 +213,8 @@ impl Copy<'_> {
         };
         let destination = self.destination;
         let mut records = (txn.records)();
-        // The file of a blob follows its record.
-        let mut blob = None;
+        // The file of a blob follows its record, of which clients store two.
+        let (mut blob, mut with_files) = (None, HashSet::new());
         let mut ops = std::iter::from_fn(|| {
             if let Some(blob) = blob.take() {
                 return Some(Ok(blob));
@@ -222,7 +223,7 @@ impl Copy<'_> {
                 Ok(record) => record,
                 Err(error) => return Some(Err(error)),
             };
-            match self.blob(&record) {
+            match self.blob(&record, &mut with_files) {
                 Ok(found) => blob = found,
                 Err(error) => return Some(Err(error)),
             }
@@ -247,13 +248,20 @@ impl Copy<'_> {
         self.progress.set(self.copied.bytes);
     }
 
-    /// The file of the record's blob, if it has one.
-    fn blob(&mut self, record: &DataRecord) -> zeo_storage::Result<Option<Op>> {
+    /// The file of the record's blob, if it has one that is not done yet.
+    fn blob(
+        &mut self,
+        record: &DataRecord,
+        done: &mut HashSet<Oid>,
+    ) -> zeo_storage::Result<Option<Op>> {
         let data = record.data.as_deref().filter(|data| is_blob(data));
         let (Some(_), Some(_), Some(blobs)) = (data, self.source.blobs(), self.destination.blobs())
         else {
             return Ok(None);
         };
+        if !done.insert(record.oid) {
+            return Ok(None);
+        }
         let copied = match self.source.load_blob(record.oid, record.tid) {
             Ok(path) => blobs.copy_if_readable(&path)?.map_err(|why| (path, why)),
             Err(Error::NoBlob { path, .. }) => Err((path, io::ErrorKind::NotFound.into())),

@@ -1,10 +1,11 @@
 //! The files of the blobs whose records are copied.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use zeo_proto::Tid;
+use zeo_proto::{Oid, Tid};
 
 use super::LostBlob;
 use super::resolve::Resolved;
@@ -15,6 +16,8 @@ use crate::storage::Op;
 /// Those of one transaction.
 pub(super) struct Blobs<'a> {
     directories: Option<(&'a BlobDirectory, &'a BlobDirectory)>,
+    /// Those that are done: clients store a blob's record twice.
+    done: HashSet<(Oid, Tid)>,
     /// How many were copied,
     pub copied: u64,
     /// and which can't be.
@@ -25,6 +28,7 @@ impl<'a> Blobs<'a> {
     pub fn new(from: Option<&'a BlobDirectory>, to: Option<&'a BlobDirectory>) -> Self {
         Self {
             directories: from.zip(to),
+            done: HashSet::new(),
             copied: 0,
             lost: Vec::new(),
         }
@@ -42,6 +46,9 @@ impl<'a> Blobs<'a> {
             return Ok(None);
         };
         let (oid, tid) = (record.oid, record.serial);
+        if !self.done.insert((oid, tid)) {
+            return Ok(None);
+        }
         let path = from.path_of(oid, tid);
         match to.copy_if_readable(&path)? {
             Ok(file) => {
