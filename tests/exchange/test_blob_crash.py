@@ -6,13 +6,14 @@ import threading
 import time
 
 import pytest
+from support.clients import impatient_client
 from support.configuration import filestorage
 from support.server import wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
-from ZODB.POSException import POSKeyError, StorageError
+from ZODB.POSException import ConflictError, POSKeyError, StorageError
 from ZODB.scripts import fstest
 from ZODB.utils import p64, u64, z64
 
@@ -66,8 +67,7 @@ def commit_on(server, shared, number, done):
     for every second one."""
     try:
         blob_dir = 'blobs' if shared else f'cache-{number}'
-        client = ClientStorage(server.address, wait_timeout=2, blob_dir=blob_dir,
-                               shared_blob_dir=shared)
+        client = impatient_client(server, blob_dir=blob_dir, shared_blob_dir=shared)
         while True:
             count = len(done)
             oid = p64(number or 100 + count // 2)
@@ -75,7 +75,12 @@ def commit_on(server, shared, number, done):
                 serial = client.getTid(oid)
             except POSKeyError:
                 serial = z64
-            done.append((oid, *commit(client, u64(oid), serial, content_of(number, count))))
+            try:
+                done.append((oid, *commit(client, u64(oid), serial, content_of(number, count))))
+            except (ConflictError, POSKeyError):
+                if number:
+                    raise
+                # A pack has taken the first revision: garbage is kept for a moment only.
     except (ClientDisconnected, StorageError):
         client.close()
 
@@ -91,13 +96,17 @@ def commit(client, number, serial, content):
         f.write(content)
     client.tpc_begin(txn)
     client.storeBlob(p64(number), serial, BLOB, path, '', txn)
-    client.tpc_vote(txn)
+    try:
+        client.tpc_vote(txn)
+    except (ConflictError, POSKeyError):
+        client.tpc_abort(txn)
+        raise
     return client.tpc_finish(txn), content
 
 
 def pack_on(server):
     """Packs to before all that a test looks at, so that files are removed and kept."""
-    client = ClientStorage(server.address, wait_timeout=2)
+    client = impatient_client(server)
     try:
         while True:
             client.pack(time.time() - 1.5, wait=True)

@@ -4,6 +4,7 @@ import shutil
 import threading
 
 import pytest
+from support.clients import impatient_client
 from support.server import is_python
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
@@ -87,7 +88,7 @@ def test_killed_while_many_commit(round_, serve, encoding):
 def commit_until_it_fails(server, number, acknowledged):
     """Counts up in the three objects of client `number`, until the server is gone."""
     try:
-        client = ClientStorage(server.address, wait_timeout=5)
+        client = impatient_client(server)
         writer = Writer(client, explicit_tids=False)
         while True:
             value = pickle_of(acknowledged[number] + 1)

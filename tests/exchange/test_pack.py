@@ -8,6 +8,8 @@ import pytest
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
+from support.clients import impatient_client
+from support.server import wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import POSKeyError
@@ -79,7 +81,7 @@ def prepare(server):
 
 def count_up(server, number, acknowledged):
     """Counts in an object of its own, with garbage, until the server is gone."""
-    db = ZODB.DB(ClientStorage(server.address, wait_timeout=2))
+    db = ZODB.DB(impatient_client(server))
     manager = transaction.TransactionManager()
     try:
         counter = db.open(manager).root()[number]
@@ -95,7 +97,7 @@ def count_up(server, number, acknowledged):
 
 
 def pack_on(server, packs):
-    client = ClientStorage(server.address, wait_timeout=2)
+    client = impatient_client(server)
     try:
         while True:
             # Some time back, so that there is something behind the pack time.
@@ -122,10 +124,3 @@ def check(acknowledged):
         acknowledged[number] = count
     db.close()
     fstest.check('Data.fs')
-
-
-def wait_until(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(.001)

@@ -5,6 +5,7 @@ import socket
 import struct
 
 import msgpack
+from support.server import PATIENCE
 from support.wire import Disconnected, Wire, WireError
 from ZODB.utils import z64
 
@@ -48,7 +49,7 @@ class Hostile(Wire):
         except (Disconnected, ConnectionError):
             return 'closed', None
 
-    def is_closed(self, timeout=10):
+    def is_closed(self, timeout=PATIENCE):
         """Whether the server closes the connection within the time."""
         self.socket.settimeout(timeout)
         try:

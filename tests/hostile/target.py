@@ -76,7 +76,7 @@ class Target:
         """The log has exactly one line of trouble about this client, with these words."""
         if is_python():
             return
-        wait_until(lambda: self.offences(client), 10, lambda: f'no line: {self.server.log()[-3000:]}')
+        wait_until(lambda: self.offences(client), lambda: f'no line: {self.server.log()[-3000:]}')
         lines = self.offences(client)
         assert len(lines) == 1, lines
         assert re.search(words, lines[0]), f'{words!r} is not in {lines[0]!r}'
@@ -89,7 +89,7 @@ class Target:
         for client in self.clients:
             client.close()
         self.serves_as_before()
-        wait_until(self._is_calm, 20, lambda: f'before {self.before}, now {self.resources()}')
+        wait_until(self._is_calm, lambda: f'before {self.before}, now {self.resources()}')
         if not is_python():
             found = BAD_WORDS.search(self.server.log())
             assert not found, self.server.log()[-3000:]

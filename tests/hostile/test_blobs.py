@@ -26,7 +26,7 @@ def nothing_is_left(target):
     yield
     for client in target.clients:
         client.close()
-    wait_until(lambda: not strangers(), 10, lambda: f'{strangers()}')
+    wait_until(lambda: not strangers(), lambda: f'{strangers()}')
 
 
 def strangers():
@@ -227,7 +227,7 @@ def test_what_is_not_committed_leaves_no_file(target, state, end):
         client.close()
     if end == 'resets':
         client.reset()
-    wait_until(lambda: not strangers(), 10, lambda: f'{strangers()}')
+    wait_until(lambda: not strangers(), lambda: f'{strangers()}')
     assert committed() == []
     target.bystander.commit({OID: record('free')})
 

@@ -232,8 +232,7 @@ def test_killed(target, state, end):
     state(client)
     getattr(client, end)()
     survivor = target.hostile()
-    survivor.socket.settimeout(30)
-    wait_until(lambda: survivor.call('server_status')['active_txns'] == 0, 20)
+    wait_until(lambda: survivor.call('server_status')['active_txns'] == 0)
     if state is finishing:  # under the same locks, so that what was begun is done
         survivor.begin()
         survivor.store(OID, record(), p64(1))
@@ -260,7 +259,7 @@ def test_killed_while_waiting(target, end):
     first = next_one.request('vote', TXN)
     wait_until(lambda: target.bystander.call('server_status')['waiting'] == 2)
     getattr(dead, end)()
-    wait_until(lambda: target.bystander.call('server_status')['waiting'] == 1, 20)
+    wait_until(lambda: target.bystander.call('server_status')['waiting'] == 1)
     holder.call('tpc_abort', TXN)
     assert next_one.receive_message()[:2] == (first, 0)
     assert next_one.call('tpc_finish', TXN)

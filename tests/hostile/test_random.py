@@ -7,7 +7,7 @@ import random
 
 import pytest
 from support.configuration import filestorage
-from support.server import wait_until
+from support.server import PATIENCE, wait_until
 from support.wire import Disconnected
 from ZODB.utils import p64, z64
 
@@ -52,7 +52,7 @@ class Fool:
                 if name == 'invalidateTransaction' and p64(1) not in args[1]:
                     self.tids.append(args[0])
         finally:
-            self.client.socket.settimeout(20)
+            self.client.socket.settimeout(PATIENCE)
 
     def calls(self):
         """One call, or a transaction in one piece, which is sound or is not."""
@@ -93,7 +93,7 @@ def test_anything(target, seed):
             assert target.bystander.load(p64(1)) == (record(str(number)), tid, None)
     for client in target.clients:
         client.close()
-    wait_until(lambda: target.bystander.call('server_status')['active_txns'] == 0, 60)
+    wait_until(lambda: target.bystander.call('server_status')['active_txns'] == 0)
     sane = target.hostile()
     sane.begin()
     for number in range(100, 105):

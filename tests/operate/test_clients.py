@@ -7,7 +7,7 @@ import time
 
 import pytest
 from support.configuration import filestorage, mappingstorage
-from support.server import is_python, wait_until
+from support.server import PATIENCE, is_python, wait_until
 from support.wire import Disconnected, Wire, WireError
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
@@ -109,8 +109,8 @@ def test_fallback_prefers_the_writable_server(serve):
     read_only = serve(read_only=True, storages=filestorage(read_only=True))
     writable = serve()
     client = ClientStorage([read_only.address, writable.address], read_only_fallback=True,
-                           wait_timeout=20)
-    wait_until(lambda: client.is_connected() and not client.is_read_only(), 30)
+                           wait_timeout=PATIENCE)
+    wait_until(lambda: client.is_connected() and not client.is_read_only())
     Writer(client, explicit_tids=False).commit((9, pickle_of('x')))
     client.close()
 
@@ -137,7 +137,7 @@ def test_transaction_timeout(serve, encoding):
 @pytest.mark.ours_only('it never releases the lock of a client that it closed for its timeout')
 def test_transaction_timeout_frees_the_lock(serve, encoding):
     """Whoever waits behind a client that is timed out gets its turn."""
-    server = serve(encoding=encoding, transaction_timeout=1)
+    server = serve(encoding=encoding, transaction_timeout=3)
     with Wire(server.address) as slow, Wire(server.address) as next_one:
         vote(slow)
         vote(next_one)
@@ -148,10 +148,10 @@ def test_transaction_timeout_frees_the_lock(serve, encoding):
 
 def test_no_timeout_before_the_vote(serve):
     """Only a transaction that holds up others runs against the clock."""
-    server = serve(transaction_timeout=1)
+    server = serve(transaction_timeout=3)
     with Wire(server.address) as wire:
         wire.call('tpc_begin', 1, b'', b'', {}, None, ' ')
-        time.sleep(1.5)
+        time.sleep(3.5)
         wire.send_async('storea', z64, z64, pickle_of('x'), 1)
         assert not wire.call('vote', 1)
         assert wire.call('tpc_finish', 1)

@@ -3,7 +3,8 @@ import os
 import re
 
 import pytest
-from support.server import Server, free_port, is_python, run
+from support.ports import free_port
+from support.server import Server, is_python, run
 from support.wire import Wire
 
 GOOD = '<zeo>\n  address 127.0.0.1:1\n</zeo>\n<filestorage>\n  path x.fs\n</filestorage>\n'

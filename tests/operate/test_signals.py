@@ -6,7 +6,8 @@ import time
 
 import pytest
 from support.configuration import eventlog, filestorage
-from support.server import free_port, wait_until
+from support.ports import free_port
+from support.server import wait_until
 from support.wire import Disconnected, Wire
 from ZEO.ClientStorage import ClientStorage
 from ZODB.FileStorage import FileStorage
@@ -79,7 +80,9 @@ def test_old_log_gets_nothing_after_the_signal(serve):
             server.process.send_signal(signal.SIGCONT)
             with Wire(server.address):
                 pass
-        wait_until(lambda: os.path.exists('server.log') and 'Log files' in read('server.log'))
+        # Until all is written: a line that is on its way into a file can't be called back.
+        wait_until(lambda: os.path.exists('server.log') and all(
+            words in read('server.log') for words in ['Log files', 'disconnected']))
         assert os.path.getsize(old) == size, read(old)[size:]
     server.stop()
 

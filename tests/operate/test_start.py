@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 from support.configuration import eventlog, filestorage, mappingstorage
-from support.server import Server, binary, free_port, run, wait_until
+from support.ports import free_port
+from support.server import PATIENCE, Server, binary, run, wait_until
 from support.wire import Wire
 from zc.lockfile import LockError
 from ZEO.ClientStorage import ClientStorage
@@ -99,12 +100,12 @@ def test_killed_and_restarted_at_once(serve):
 def test_client_reconnects_after_a_restart(serve):
     port = free_port()
     server = serve(address=f'127.0.0.1:{port}')
-    client = ClientStorage(server.address, wait_timeout=20)
+    client = ClientStorage(server.address, wait_timeout=PATIENCE)
     tid = Writer(client).commit((0, pickle_of('x')))
     server.stop()
     wait_until(lambda: not client.is_connected())
     serve(address=f'127.0.0.1:{port}')
-    wait_until(client.is_connected, 20)
+    wait_until(client.is_connected)
     assert client.lastTransaction() == tid
     client.close()
 
@@ -122,7 +123,7 @@ def test_ipv6(serve):
 def test_port_alone_listens_on_every_address(host, serve):
     port = free_port()
     serve(address=f':{port}')
-    client = ClientStorage((host, port), wait_timeout=5)
+    client = ClientStorage((host, port))
     assert len(client) == 0
     client.close()
 

@@ -1,6 +1,7 @@
 """The server under a supervisor, as etc/ has it."""
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -8,7 +9,8 @@ import tempfile
 import pytest
 from exchange.writer import Writer, pickle_of
 from support.configuration import eventlog, filestorage
-from support.server import REPOSITORY, binary, free_port, is_python, wait_until
+from support.ports import free_port
+from support.server import REPOSITORY, binary, is_python, wait_until
 from support.wire import Wire
 from ZODB.FileStorage import FileStorage
 
@@ -46,11 +48,16 @@ class Supervisor:
         return done.stdout
 
     def wait_for(self, state):
-        wait_until(lambda: state in self.control('status'), 60, lambda: self.control('status'))
+        wait_until(lambda: state in self.control('status'), lambda: self.control('status'))
 
     def pid(self):
         """Of the server; 0 if it does not run."""
         return int(self.control('pid', 'zeo'))
+
+    def connect(self):
+        """To the server, which runs for supervisord before it listens."""
+        wait_until(lambda: not socket.socket().connect_ex(self.address))
+        return Wire(self.address)
 
     def end(self):
         self.process.terminate()
@@ -82,9 +89,9 @@ def test_under_supervisord(supervise):
     for number in signal.SIGKILL, signal.SIGHUP:
         pid = supervisor.pid()
         os.kill(pid, number)
-        wait_until(lambda: supervisor.pid() not in (0, pid), 60)
+        wait_until(lambda: supervisor.pid() not in (0, pid))
         supervisor.wait_for('RUNNING')
-    with Wire(supervisor.address) as wire:
+    with supervisor.connect() as wire:
         assert wire.call('get_info')['length'] == 0
     os.rename('zeo.log', 'old.log')
     supervisor.control('signal', 'USR2', 'zeo')
@@ -96,7 +103,7 @@ def test_under_supervisord(supervise):
     storage.close()
     supervisor.control('start', 'zeo')
     supervisor.wait_for('RUNNING')
-    with Wire(supervisor.address) as wire:
+    with supervisor.connect() as wire:
         assert wire.call('get_info')['length'] == 1
 
 

@@ -9,7 +9,8 @@ import pytest
 import ZEO
 from persistent.mapping import PersistentMapping
 from support.configuration import eventlog
-from support.server import free_port, wait_until
+from support.ports import free_port
+from support.server import PATIENCE, wait_until
 from support.wire import Disconnected, Wire
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.FileStorage import FileStorage
@@ -52,11 +53,10 @@ def test_ends_in_the_middle_of_commits(number, code, serve):
     """What a client was told is in the file, and what it was not told is there whole or not."""
     server = serve()
     clients = [Committer(server.address, number) for number in range(1, 9)]
-    wait_until(lambda: all(client.acknowledged > 3 for client in clients), 30)
+    wait_until(lambda: all(client.acknowledged > 3 for client in clients))
     assert server.signal(number) == code
     for client in clients:
-        client.join(20)
-        assert not client.is_alive()
+        client.join()
     storage = FileStorage('Data.fs')
     for client in clients:
         assert storage.loadSerial(client.oid, client.serial) == pickle_of(client.acknowledged)
@@ -75,7 +75,7 @@ class Application(threading.Thread):
         self.start()
 
     def run(self):
-        db = ZEO.DB(self.address, wait_timeout=20)
+        db = ZEO.DB(self.address, wait_timeout=PATIENCE)
         try:
             while not (self.stopped or self.wrong):
                 try:
@@ -108,7 +108,7 @@ def test_restarts_under_clients_that_reconnect(serve):
         for number in signal.SIGTERM, signal.SIGKILL, None:
             before = [each.acknowledged for each in applications]
             wait_until(lambda: all(each.wrong or each.acknowledged > count + 5
-                                   for each, count in zip(applications, before)), 60)
+                                   for each, count in zip(applications, before)))
             if number is not None:
                 server.signal(number)
                 server = serve(address=address)
@@ -116,7 +116,7 @@ def test_restarts_under_clients_that_reconnect(serve):
         for each in applications:
             each.stopped = True
         for each in applications:
-            each.join(30)
+            each.join()
     assert [each.wrong for each in applications] == [None] * 3
 
 

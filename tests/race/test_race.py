@@ -8,14 +8,17 @@ import unittest
 
 import pytest
 from support.configuration import filestorage, mappingstorage
+from support.server import PATIENCE
 from ZEO.ClientStorage import ClientStorage
-from ZODB.tests.racetest import RaceTests, T2ObjectsInc, T2ObjectsInc2Phase
+from upstream import patience
+from ZODB.tests.racetest import RaceTests, T2ObjectsInc, T2ObjectsInc2Phase, WaitGroup
 
 ROUNDS = int(os.environ.get('RZEO_RACE_ROUNDS') or 0)
 STORAGES = {'file': filestorage()}
 if ROUNDS:
     STORAGES['mapping'] = mappingstorage()
 
+patience.lengthen(WaitGroup, 'wait', patience.RACE)
 CHECKS = {
     'loadopen_vs_local_invalidate': T2ObjectsInc,
     'load_vs_external_invalidate': T2ObjectsInc,
@@ -34,13 +37,13 @@ class Race(RaceTests, unittest.TestCase):
         self._storage = self._new_storage_client()
 
     def _new_storage_client(self):
-        return ClientStorage(self._address, wait_timeout=60)
+        return ClientStorage(self._address, wait_timeout=PATIENCE)
 
     def runTest(self):
         """unittest wants one; the checks are called by name."""
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(2 * patience.RACE)
 @pytest.mark.parametrize('round_', range(max(ROUNDS, 1)))
 @pytest.mark.parametrize('storage', STORAGES)
 @pytest.mark.parametrize('check', CHECKS)

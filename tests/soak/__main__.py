@@ -18,7 +18,7 @@ import time
 import traceback
 
 from support.configuration import filestorage, zeo
-from support.server import Server, binary
+from support.server import PATIENCE, Server, binary
 from support.wire import Wire
 from ZEO.ClientStorage import ClientStorage
 from ZODB.blob import BushyLayout
@@ -141,7 +141,7 @@ class Crowd:
         self.stop.set()
         faults = []
         for first, process in self.processes.items():
-            process.join(60)
+            process.join(PATIENCE)
             if process.is_alive():
                 process.kill()
                 faults.append(f'the clients from {first} on do not come to their end')
@@ -189,7 +189,7 @@ def resources(pid):
 
 def calm(server, at_rest):
     """What is left of the clients when they have gone."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     with Wire(server.address) as wire:
         while time.monotonic() < end:
             status = wire.call('server_status')

@@ -9,6 +9,7 @@ import zlib
 
 import transaction
 from hostile.clients import TXN, Hostile, record
+from support.server import PATIENCE
 from support.wire import Disconnected, WireError
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ServerException
@@ -70,7 +71,7 @@ class Client:
     def connect(self):
         # Half of them keep a cache on disk, and verify it each time.
         cache = {'client': f'cache-{self.name}', 'var': '.'} if zlib.crc32(self.name.encode()) % 2 else {}
-        storage = ClientStorage(self.address, wait_timeout=60, cache_size=200_000, **cache,
+        storage = ClientStorage(self.address, wait_timeout=PATIENCE, cache_size=200_000, **cache,
                                 **self.blob_cache())
         self.database = DB(storage, pool_size=2)
 
@@ -238,7 +239,7 @@ class Client:
         self.connect()
 
     def hostile(self):
-        return Hostile(self.address, timeout=60)
+        return Hostile(self.address, timeout=PATIENCE)
 
     def voted(self):
         """A bare client that has voted for a purse as it is, and so holds its lock; or None."""

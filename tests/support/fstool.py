@@ -2,9 +2,7 @@
 import os
 import subprocess
 
-from .server import binary
-
-TIMEOUT = 60
+from .server import PATIENCE, binary
 
 
 def path():
@@ -14,7 +12,7 @@ def path():
 
 def run(*args, **options):
     """Runs it to its end; returns its exit code, standard output (bytes) and errors (a text)."""
-    done = subprocess.run([path(), *map(str, args)], timeout=TIMEOUT, stdin=subprocess.DEVNULL,
+    done = subprocess.run([path(), *map(str, args)], timeout=PATIENCE, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     return done.returncode, done.stdout, done.stderr.decode(errors='replace')
 

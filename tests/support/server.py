@@ -9,14 +9,16 @@ import atexit
 import os
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 
+from .ports import free_port
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-START_TIMEOUT = 30
-STOP_TIMEOUT = 30
+# How long to wait, in seconds, for what comes at once on a machine with nothing else to do. It is
+# long, so that a test fails when something does not come, and not when it comes late.
+PATIENCE = 120
 
 _LISTENING = re.compile(r'listening on (\(.*\)|\S+)\s*$', re.MULTILINE)
 _LOG_PATH = re.compile(r'<logfile>\s*path\s+(\S+)')
@@ -36,11 +38,9 @@ def is_python():
         return f.read(2) == b'#!'
 
 
-def free_port():
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+def with_port(config):
+    """A configuration with a free port in place of port 0."""
+    return _PORT_0.sub(lambda m: f'{m[1]}{free_port()}', config)
 
 
 class ServerFailed(AssertionError):
@@ -57,7 +57,7 @@ class Server:
 
     def __init__(self, config, cwd='.', args=(), env=None, ready=True):
         if is_python():
-            config = _PORT_0.sub(lambda m: f'{m[1]}{free_port()}', config)
+            config = with_port(config)
         self.cwd = os.path.abspath(cwd)
         self.config = config
         self._stderr = tempfile.TemporaryFile()
@@ -100,9 +100,9 @@ class Server:
                 text += f.read().decode(errors='replace')
         return text
 
-    def wait_for_log(self, words, timeout=10):
+    def wait_for_log(self, words):
         """Waits until `words` stand in the log."""
-        wait_until(lambda: words in self.log(), timeout, lambda: f'{words!r} in:\n{self.log()}')
+        wait_until(lambda: words in self.log(), lambda: f'{words!r} in:\n{self.log()}')
 
     def signal(self, number):
         """Sends a signal, waits for the end of the process, returns its exit code."""
@@ -112,7 +112,7 @@ class Server:
     def wait(self):
         """Waits for the end of the process and returns its exit code."""
         try:
-            return self.process.wait(STOP_TIMEOUT)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -131,7 +131,7 @@ class Server:
         self.signal(signal.SIGKILL)
 
     def _wait_for_address(self):
-        end = time.monotonic() + START_TIMEOUT
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             ended = self.process.poll() is not None
             found = _LISTENING.search(self.log())
@@ -143,24 +143,24 @@ class Server:
                                    f'the log:\n{self.log()}\nthe configuration:\n{self.config}')
             time.sleep(0.01)
         self.kill()
-        raise ServerFailed(f'not listening after {START_TIMEOUT} s; the log:\n{self.log()}')
+        raise ServerFailed(f'not listening after {PATIENCE} s; the log:\n{self.log()}')
 
 
 def run(*args, cwd='.', env=None):
     """Runs the server to its end; returns its exit code and all that it wrote."""
     done = subprocess.run(
-        [binary(), *args], cwd=cwd, env={**os.environ, **(env or {})}, timeout=STOP_TIMEOUT,
+        [binary(), *args], cwd=cwd, env={**os.environ, **(env or {})}, timeout=PATIENCE,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode(errors='replace')
 
 
-def wait_until(condition, timeout=10, message=lambda: 'condition not met'):
-    """Polls `condition` until it is true; fails with `message()` after `timeout` seconds."""
-    end = time.monotonic() + timeout
+def wait_until(condition, message=lambda: 'condition not met'):
+    """Polls `condition` until it is true; fails with `message()` when that takes too long."""
+    end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f'timed out after {timeout} s: {message()}')
-        time.sleep(0.02)
+            raise AssertionError(f'timed out after {PATIENCE} s: {message()}')
+        time.sleep(0.01)
 
 
 def _address(text):

@@ -6,6 +6,8 @@ import pickle
 import socket
 import struct
 
+from .server import PATIENCE
+
 
 class WireError(Exception):
     """The server answered a request with an error: its class name and payload."""
@@ -22,7 +24,7 @@ class Disconnected(Exception):
 class Wire:
     """One connection; `register` (a storage name) is sent unless it is None."""
 
-    def __init__(self, address, register='1', read_only=False, timeout=20):
+    def __init__(self, address, register='1', read_only=False, timeout=PATIENCE):
         family = socket.AF_UNIX if isinstance(address, str) else (
             socket.AF_INET6 if ':' in address[0] else socket.AF_INET)
         if not isinstance(address, str):
@@ -30,6 +32,9 @@ class Wire:
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
         self.socket.connect(address)
+        if family != socket.AF_UNIX:
+            # As real clients do; else a call behind one without a reply is held for 40 ms.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.notifications = []
         self._last_id = 0
         self.greeting = self.receive()

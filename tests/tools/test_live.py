@@ -47,7 +47,9 @@ while True:
 def test_beside_the_server(packing, serve):
     server = serve(filestorage(pack_gc=False, pack_keep_old=False))
     stop = threading.Event()
-    threads = [threading.Thread(target=commit, args=(server.address, n, stop)) for n in range(3)]
+    commits = [0] * 3
+    threads = [threading.Thread(target=commit, args=(server.address, n, commits, stop))
+               for n in range(3)]
     first = ClientStorage(server.address)
     files.Writer(first, explicit_tids=False).commit((0, histories.pickle_of('root')))
     first.close()
@@ -56,7 +58,7 @@ def test_beside_the_server(packing, serve):
     for thread in threads:
         thread.start()
     try:
-        look()
+        look(until=lambda: min(commits) > 20)
     finally:
         stop.set()
         for thread in threads:
@@ -68,12 +70,12 @@ def test_beside_the_server(packing, serve):
     fstool('refs', 'Data.fs')
 
 
-def commit(address, number, stop):
+def commit(address, number, commits, stop):
     storage = ClientStorage(address)
     writer = files.Writer(storage, explicit_tids=False)
-    count = 0
     while not stop.is_set():
-        count += 1
+        commits[number] += 1
+        count = commits[number]
         data = histories.pickle_of('x' * (count * 7919 % 50000))
         writer.commit((1000 * number + count % 10 + 1, data))
     storage.close()
@@ -102,14 +104,14 @@ def test_beside_python(tmp_path, monkeypatch):
         process.stdout.close()
 
 
-def look(shrinks=False):
-    """Runs the tools in turn, for a while. A file that `shrinks`, as Python's does when it aborts
+def look(shrinks=False, until=lambda: True):
+    """Runs the tools in turn, for a while and `until` something is true. A file that `shrinks`, as Python's does when it aborts
     a transaction, may do so under a tool that reads it: then the tool is run again."""
     end, rounds = time.monotonic() + SECONDS, 0
-    while time.monotonic() < end or not rounds:
+    while time.monotonic() < end or not rounds or not until():
         for command in COMMANDS:
             arguments = ['Data.fs', '1'] if command == ['oids'] else ['Data.fs']
-            for _ in range(3 if shrinks else 0):
+            for _ in range(100 if shrinks else 0):
                 result = fstool(*command, *arguments, code=(0, 1))
                 if result.code == 0:
                     break

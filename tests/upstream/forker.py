@@ -7,7 +7,8 @@ results, which starts the server under test.
 import os
 import re
 
-from support.server import Server, binary
+from support.ports import free_port
+from support.server import Server, binary, with_port
 
 _STORAGE_PATH = re.compile(r'^\s*path\s+(\S+)', re.MULTILINE)
 
@@ -18,6 +19,7 @@ def install():
     ZEO._forker.start_zeo_server = start_zeo_server
     import ZEO.tests.forker
     ZEO.tests.forker.start_zeo_server = start_zeo_server
+    ZEO.tests.forker.get_port = lambda _test=None: free_port()
     import ZEO.tests.testZEO
     ZEO.tests.testZEO.generate_script = generate_script
 
@@ -40,7 +42,8 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False,
         storage_conf = f'<blobstorage>\nblob-dir {blob_dir}\n{storage_conf}\n</blobstorage>'
     if zeo_conf is None or isinstance(zeo_conf, dict):
         zeo_conf = _zeo_section(zeo_conf or {}, port or 0, log)
-    server = Server(f'{zeo_conf}\n\n{storage_conf}\n')
+    # A port of our own: tests stop a server and start another one there.
+    server = Server(with_port(f'{zeo_conf}\n\n{storage_conf}\n'))
     cwd = os.getcwd()
     stopped = []
 

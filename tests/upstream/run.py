@@ -75,7 +75,7 @@ def parse_arguments():
     parser.add_argument('--encoding', action='append', choices=['Z', 'M'])
     parser.add_argument('-j', '--jobs', type=int, default=4 * (os.cpu_count() or 1))
     parser.add_argument('--later', action='store_true')
-    parser.add_argument('--timeout', type=int, default=400, help='seconds for one process')
+    parser.add_argument('--timeout', type=int, default=1200, help='seconds for one process')
     parser.add_argument('--durations', type=int, default=5)
     parser.add_argument('-v', '--verbose', action='store_true')
     options = parser.parse_args()

@@ -16,10 +16,11 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from upstream import catalog, forker  # noqa: E402
+from upstream import catalog, forker, patience  # noqa: E402
 
 
 def main(args):
+    patience.install()
     forker.install()
     if args == ['--list']:
         for module in catalog.MODULES:

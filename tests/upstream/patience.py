@@ -1,0 +1,131 @@
+"""Longer deadlines for ZEO's own tests.
+
+They wait for what comes soon, and give up after a few seconds; a busy machine may take longer,
+whichever server it runs. Here they wait for the same, only longer at most, so that a test fails
+when something does not come, and not when it comes late. A wait of less than a second is meant as
+a pause, and stays one.
+"""
+import functools
+import threading
+import time
+import types
+from unittest import mock
+
+SECONDS = 120
+# For clients that are to reconnect. Some tests let it pass.
+RECONNECT = 30
+# For the threads of a race test to come to their ends.
+RACE = 600
+
+
+def install():
+    """Lengthens the waits. Call before the test modules are imported."""
+    import ZEO.asyncio.futures
+    import ZEO.ClientStorage
+    import ZEO.tests.forker
+    import ZODB.tests.racetest
+    import zope.testing.wait
+    lengthen(threading.Thread, 'join')
+    lengthen(ZEO.asyncio.futures.ConcurrentFuture, 'result')
+    lengthen(ZODB.tests.racetest.WaitGroup, 'wait', RACE)
+    ZEO.tests.forker.wait_until = _patient_wait_until(ZEO.tests.forker.wait_until)
+    _lengthen_polling(type(zope.testing.wait.wait))
+    _lengthen_reconnecting(ZEO.ClientStorage.ClientStorage)
+    _lengthen_events()
+    _await_timeouts()
+
+
+def lengthen(owner, name, seconds=SECONDS):
+    """Lengthens the waits of the method `name`, which takes a time-out."""
+    original = getattr(owner, name)
+
+    def wait(self, timeout=None):
+        return original(self, timeout if timeout is None or timeout < 1 else max(timeout, seconds))
+
+    setattr(owner, name, wait)
+
+
+def _lengthen_polling(wait_class):
+    original = wait_class.__call__
+
+    def call(self, func=None, timeout=None, wait=None, message=None):
+        return original(self, func, max(timeout or 0, SECONDS), wait, message)
+
+    wait_class.__call__ = call
+
+
+def _patient_wait_until(original):
+    def wait_until(label=None, func=None, timeout=SECONDS, onfail=None):
+        if callable(label):
+            label, func = label.__name__, label
+        return original(label, func and _or_not_yet(func), max(timeout, SECONDS), onfail)
+
+    return wait_until
+
+
+def _or_not_yet(func):
+    """A file that a condition reads may be one of those that come soon: runzeo's new log is
+    opened by another thread than that which serves the test's client."""
+    @functools.wraps(func)
+    def condition():
+        try:
+            return func()
+        except FileNotFoundError:
+            return False
+
+    return condition
+
+
+def _lengthen_reconnecting(client_storage):
+    """Tests of connections give a client four seconds (or two) to find its server again."""
+    original = client_storage.__init__
+
+    @functools.wraps(original)
+    def init(self, *args, wait_timeout=None, **options):
+        if wait_timeout and wait_timeout < 10:
+            wait_timeout = RECONNECT
+        original(self, *args, wait_timeout=wait_timeout, **options)
+
+    client_storage.__init__ = init
+
+
+def _lengthen_events():
+    """Elsewhere, such a wait is a pause."""
+    from ZEO.tests import CommitLockTests, ThreadTests
+
+    class Event(threading.Event):
+        pass
+
+    lengthen(Event, 'wait')
+    for module in CommitLockTests, ThreadTests:
+        module.threading = types.SimpleNamespace(**{**vars(threading), 'Event': Event})
+
+
+def _await_timeouts():
+    """Where a test sleeps until its transaction has taken too long for the server, the server has
+    said so afterwards, and the client knows it."""
+    from ZEO.tests import ConnectionTests, forker
+
+    def patiently(test):
+        @functools.wraps(test)
+        def run(self):
+            def has_timed_out():
+                with open('server.log') as f:
+                    logged = 'Transaction timeout after' in f.read()
+                storage = self._storage
+                return logged and (storage.connection_count_for_tests > 1
+                                   or not storage.is_connected())
+
+            def sleep(seconds):
+                time.sleep(seconds)
+                forker.wait_until(has_timed_out)
+
+            patient = types.SimpleNamespace(time=time.time, sleep=sleep)
+            with mock.patch.object(ConnectionTests, 'time', patient):
+                test(self)
+
+        return run
+
+    tests = ConnectionTests.TimeoutTests
+    for name in 'checkTimeout', 'checkTimeoutAfterVote':
+        setattr(tests, name, patiently(getattr(tests, name)))
