@@ -161,8 +161,8 @@ impl Connection {
         }
     }
 
-    /// Does all that can be done without waiting. Requests come first and the
-    /// mailbox after them: see the rule "answer, then drain" in `THREADS.md`.
+    /// Does all that can be done without waiting. Between the mailbox and
+    /// requests there is an order: see "answer, then drain" in `THREADS.md`.
     pub(crate) fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
         loop {
             // Whoever closes has posted before what the client is still owed.
@@ -218,20 +218,20 @@ impl Connection {
     fn take_all(&mut self, session: &mut Session, inbox: &Inbox) {
         loop {
             self.answer_frames(session, inbox);
-            if inbox.has_news() {
-                inbox.take_note();
-                self.mail = true;
-            }
-            if !self.mail || session.output.len() >= OUTPUT_LIMIT {
+            if !self.take_mail(session, inbox) {
                 return;
             }
-            self.empty_mailbox(session, inbox);
         }
     }
 
-    /// Answers the requests that are there, as far as they can be now.
+    /// Answers the requests that are there, as far as they can be now. What
+    /// was posted before goes out before: the client may know of it already,
+    /// from the one that has caused it.
     fn answer_frames(&mut self, session: &mut Session, inbox: &Inbox) {
         while self.state == State::Reading && session.output.len() < OUTPUT_LIMIT {
+            if self.take_mail(session, inbox) {
+                continue;
+            }
             self.input.set_limit(session.frame_limit());
             let flow = match self.input.frame() {
                 Ok(None) => return,
@@ -262,7 +262,16 @@ impl Connection {
         }
     }
 
-    fn empty_mailbox(&mut self, session: &mut Session, inbox: &Inbox) {
+    /// Empties the mailbox as far as there is room in the output; false when
+    /// there was nothing, or no room.
+    fn take_mail(&mut self, session: &mut Session, inbox: &Inbox) -> bool {
+        if inbox.has_news() {
+            inbox.take_note();
+            self.mail = true;
+        }
+        if !self.mail || session.output.len() >= OUTPUT_LIMIT {
+            return false;
+        }
         self.mail = false;
         while let Some(event) = inbox.next() {
             session.on_event(event);
@@ -274,6 +283,7 @@ impl Connection {
         if self.state == State::Holding {
             self.state = State::Reading;
         }
+        true
     }
 
     /// Reads what is there, up to the room in the buffer.

@@ -239,6 +239,24 @@ def test_invalidations_reach_other_clients(serve, encoding):
     assert [list(args[1]) for args in seen] == [[p64(n)] for n in range(20)]
 
 
+def test_an_answer_comes_behind_what_was_committed_before(serve, encoding):
+    """Who hears from another client that it has committed, and then asks the server for anything,
+    knows of the change when the answer is there. The option `server_sync` rests on that."""
+    server = serve(mappingstorage(), encoding)
+    with Wire(server.address) as writer, Wire(server.address) as listener:
+        serial = z64
+        for number in range(1000):
+            writer.call('tpc_begin', 1, b'', b'', {}, None, ' ')
+            writer.send_async('storea', z64, serial, pickle_of(number), 1)
+            writer.call('vote', 1)
+            serial = writer.call('tpc_finish', 1)
+            listener.call('ping')
+            told = [args[0] for _id, _flag, name, args in listener.notifications
+                    if name == 'invalidateTransaction']
+            assert told == [serial], number
+            listener.notifications.clear()
+
+
 def test_sessions_end_without_a_trace(serve):
     """A hundred clients that come and go leave no connection behind."""
     server = serve()

@@ -202,6 +202,28 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
 }
 
 #[test]
+fn what_was_posted_before_a_request_goes_out_before_its_answer() {
+    let (shelf, requests) = shelf();
+    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    theirs.write_all(&hello()).unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    connection.turn(&mut session, &inbox).unwrap();
+    subscribed(&requests, &mailbox);
+    connection.turn(&mut session, &inbox).unwrap();
+    // The session sees both at once.
+    theirs.write_all(&call(2, "ping", vec![])).unwrap();
+    assert!(mailbox.post(Event::Notice(Arc::new(Notice::info(0, 0)))));
+    assert!(connection.wait(&inbox, READ).unwrap());
+    connection.turn(&mut session, &inbox).unwrap();
+    drop(connection);
+    let found: Vec<_> = messages(theirs).collect();
+    assert_eq!(
+        found,
+        [(Flag::Reply, 1), (Flag::Async, 0), (Flag::Reply, 2)]
+    );
+}
+
+#[test]
 fn who_registers_may_stay_and_who_does_not_may_not() {
     let (shelf, requests) = shelf();
     let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(shelf);

@@ -108,12 +108,13 @@ impl Coordinator {
         self.parts.storage.publish(commit);
         self.parts.stats.commits.fetch_add(1, Relaxed);
         self.invalidations.push(tid, oids);
-        // Who is told finds the locks free; who gets them has been told.
+        // Who is told finds the locks free; who gets them has been told. The
+        // others first: they may hear of it from the committer.
         let next = self.end(committer);
-        self.post(committer, Event::Finished(tid));
         if !is_broken(Rule::PublishThenAnnounce) {
             self.announce(committer, tid, oids);
         }
+        self.post(committer, Event::Finished(tid));
         self.grant_all(next);
     }
 
