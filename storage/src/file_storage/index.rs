@@ -1,17 +1,21 @@
 //! Where the current record of each object stands: oid to file position,
 //! read without a lock while one thread writes.
 //!
-//! A radix tree of pages of 64 pointers, and leaves of 256 positions (see
-//! `leaf`). Oids are given out in sequence, so leaves are full and an object
-//! costs little more than 4 bytes in a file of up to 4 GiB, and 5 in one of up
-//! to 1 TiB. Trees of each height stand side by side (an oid belongs to the
-//! lowest that can hold it), so that nothing ever moves, no reader needs a
-//! lock, and a huge oid costs only its own path.
+//! A tree of leaves of 512 positions (see `leaf`). A leaf stands in the tree
+//! where its oids lead, 6 bits a level, at the first place that is free; so
+//! nothing ever moves, no reader needs a lock, and a huge oid costs no more than
+//! its leaf. Trees of each height stand side by side: an oid belongs to the
+//! lowest that can hold it.
+//!
+//! Oids are given out in sequence, so leaves are full, and an object costs
+//! little more than 4 bytes in a file of up to 4 GiB, and 5 in one of up to
+//! 1 TiB. An oid alone costs 2 to 3 KiB.
 
 mod leaf;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,40 +37,34 @@ pub const POSITION_END: u64 = leaf::POSITION_END;
 #[derive(Debug, Default)]
 pub struct Index {
     /// `trees[h]` holds the oids that do not fit into the trees before it,
-    /// and into `8 + 6 * h` bits.
-    trees: [OnceLock<Node>; HEIGHTS],
+    /// and into `9 + 6 * h` bits.
+    trees: [OnceLock<Box<Node>>; HEIGHTS],
     len: AtomicU64,
 }
 
+/// A leaf, and the tree below it. In a node of height 0 there is no other.
 #[derive(Debug)]
-enum Node {
-    Leaf(Box<Leaf>),
-    Inner(Box<[OnceLock<Node>; FANOUT]>),
+struct Node {
+    /// The oids of the leaf without their last bits.
+    prefix: u64,
+    leaf: Leaf,
+    /// For each 6 bits that may follow those that all oids here begin with.
+    children: OnceLock<Box<[OnceLock<Box<Node>>; FANOUT]>>,
 }
 
-impl Node {
-    /// A node for positions like this one.
-    fn new(height: usize, position: u64) -> Self {
-        match height {
-            0 => Node::Leaf(Box::new(Leaf::new(position))),
-            _ => Node::Inner(Box::new([const { OnceLock::new() }; FANOUT])),
-        }
-    }
-}
-
-/// How far the bits of a node of this height, not a leaf, stand to the left.
-fn shift(height: usize) -> u32 {
-    LEAF_BITS + BITS * (height.saturating_sub(1) as u32)
-}
-
-/// The slot of `number` in a node of this height, not a leaf.
+/// The child for `number` in a node of this height, which is not 0.
 fn slot(number: u64, height: usize) -> usize {
-    (number >> shift(height)) as usize % FANOUT
+    let shift = LEAF_BITS + BITS * (height.saturating_sub(1) as u32);
+    (number >> shift) as usize % FANOUT
 }
 
 /// The word of `number` in its leaf.
 fn word(number: u64) -> usize {
     number as usize % (1 << LEAF_BITS)
+}
+
+fn prefix(number: u64) -> u64 {
+    number >> LEAF_BITS
 }
 
 fn height_of(number: u64) -> usize {
@@ -80,16 +78,12 @@ impl Index {
         let number = oid.as_u64();
         let mut height = height_of(number);
         let mut node = self.trees[height].get()?;
-        loop {
-            match node {
-                Node::Leaf(leaf) => {
-                    let position = leaf.get(word(number));
-                    return (position != 0).then_some(position);
-                }
-                Node::Inner(children) => node = children[slot(number, height)].get()?,
-            }
+        while node.prefix != prefix(number) {
+            node = node.children.get()?[slot(number, height)].get()?;
             height -= 1;
         }
+        let position = node.leaf.get(word(number));
+        (position != 0).then_some(position)
     }
 
     /// Sets the position of an object: not 0, and below [`POSITION_END`]. One
@@ -97,22 +91,18 @@ impl Index {
     /// that it had before another one; in a file they only grow.
     pub fn set(&self, oid: Oid, position: u64) {
         let number = oid.as_u64();
+        let new = || Box::new(Node::new(number, position));
         let mut height = height_of(number);
-        let mut node = self.trees[height].get_or_init(|| Node::new(height, position));
-        loop {
-            match node {
-                Node::Leaf(leaf) => {
-                    if leaf.set(word(number), position) {
-                        self.len.fetch_add(1, Ordering::AcqRel);
-                    }
-                    return;
-                }
-                Node::Inner(children) => {
-                    let child = &children[slot(number, height)];
-                    height -= 1;
-                    node = child.get_or_init(|| Node::new(height, position));
-                }
-            }
+        let mut node = self.trees[height].get_or_init(new);
+        while node.prefix != prefix(number) {
+            let children = node
+                .children
+                .get_or_init(|| Box::new([const { OnceLock::new() }; FANOUT]));
+            node = children[slot(number, height)].get_or_init(new);
+            height -= 1;
+        }
+        if node.leaf.set(word(number), position) {
+            self.len.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -132,15 +122,14 @@ impl Index {
         let own = height_of(number);
         (own..HEIGHTS).find_map(|height| {
             let from = if height == own { number } else { 0 };
-            first_from(self.trees[height].get()?, height, from)
+            self.trees[height].get()?.next_from(from, height)
         })
     }
 
     /// The largest oid there is.
     pub fn max_oid(&self) -> Option<Oid> {
-        (0..HEIGHTS)
-            .rev()
-            .find_map(|height| last_in(self.trees[height].get()?, height))
+        let mut trees = self.trees.iter().rev();
+        trees.find_map(|tree| tree.get()?.last()).map(Oid::new)
     }
 
     /// All objects with their positions, in the order of oids. Objects added
@@ -155,34 +144,46 @@ impl Index {
     }
 }
 
-/// The first entry of the subtree whose number is at least `from` in the
-/// bits that the subtree covers.
-fn first_from(node: &Node, height: usize, from: u64) -> Option<(Oid, u64)> {
-    match node {
-        Node::Leaf(leaf) => {
-            let (number, position) = leaf.next_from(word(from))?;
-            Some((Oid::new(number as u64), position))
+impl Node {
+    /// A node with an empty leaf for this number, and positions like this one.
+    fn new(number: u64, position: u64) -> Self {
+        Self {
+            prefix: prefix(number),
+            leaf: Leaf::new(position),
+            children: OnceLock::new(),
         }
-        Node::Inner(children) => children
-            .iter()
-            .enumerate()
-            .skip(slot(from, height))
-            .find_map(|(i, child)| {
-                let from = if i == slot(from, height) { from } else { 0 };
-                let (oid, position) = first_from(child.get()?, height - 1, from)?;
-                let above = (i as u64) << shift(height);
-                Some((Oid::new(above | oid.as_u64()), position))
-            }),
     }
-}
 
-fn last_in(node: &Node, height: usize) -> Option<Oid> {
-    match node {
-        Node::Leaf(leaf) => leaf.last().map(|number| Oid::new(number as u64)),
-        Node::Inner(children) => children.iter().enumerate().rev().find_map(|(i, child)| {
-            let oid = last_in(child.get()?, height - 1)?;
-            let above = (i as u64) << shift(height);
-            Some(Oid::new(above | oid.as_u64()))
-        }),
+    /// The first object at or after `from`, which belongs to this tree or is 0.
+    fn next_from(&self, from: u64, height: usize) -> Option<(Oid, u64)> {
+        let in_leaf = match self.prefix.cmp(&prefix(from)) {
+            Less => None,
+            Equal => self.leaf.next_from(word(from)),
+            Greater => self.leaf.next_from(0),
+        };
+        let in_leaf = in_leaf.map(|(word, position)| (Oid::new(self.number(word)), position));
+        let below = self.children.get().and_then(|children| {
+            let first = slot(from, height);
+            let mut children = children.iter().enumerate().skip(first);
+            children.find_map(|(i, child)| {
+                let from = if i == first { from } else { 0 };
+                child.get()?.next_from(from, height.saturating_sub(1))
+            })
+        });
+        in_leaf.into_iter().chain(below).min()
+    }
+
+    /// The last object.
+    fn last(&self) -> Option<u64> {
+        let in_leaf = self.leaf.last().map(|word| self.number(word));
+        let below = self.children.get().and_then(|children| {
+            let mut children = children.iter().rev();
+            children.find_map(|child| child.get()?.last())
+        });
+        in_leaf.max(below)
+    }
+
+    fn number(&self, word: usize) -> u64 {
+        self.prefix << LEAF_BITS | word as u64
     }
 }

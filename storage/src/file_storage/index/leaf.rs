@@ -1,10 +1,10 @@
-//! The positions of 256 neighbouring objects.
+//! The positions of 512 neighbouring objects.
 //!
 //! ```text
 //! 4 bytes an object     the lower half of its position; the upper half is one
 //!                       for all, as in any file of up to 4 GiB
 //! 1 byte more           as soon as upper halves differ: bits 32 to 39
-//! 2 bytes more          as soon as one of them needs it: bits 40 to 55
+//! 2 bytes more          as soon as one of them needs it: bits 40 to 54
 //! ```
 //!
 //! Nothing that readers see is ever taken away, so they need no lock, and a
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 /// How many bits of an oid tell the place in a leaf.
-pub(super) const LEAF_BITS: u32 = 8;
+pub(super) const LEAF_BITS: u32 = 9;
 const SIZE: usize = 1 << LEAF_BITS;
 /// One more than the largest position: one and a number fill a word.
 pub(super) const POSITION_END: u64 = 1 << (u64::BITS - LEAF_BITS);
@@ -34,7 +34,7 @@ pub(super) struct Leaf {
 /// The upper halves of positions; 0 where there is no entry.
 #[derive(Debug)]
 struct Upper {
-    /// The position that was set last (in the upper 56 bits) and the number of
+    /// The position that was set last (in the upper 55 bits) and the number of
     /// its object. The writer changes this before the parts.
     ///
     /// So a reader who finds the same here before it reads the parts and after
@@ -168,7 +168,7 @@ mod tests {
     /// Positions at every edge, and others.
     fn positions() -> Vec<u64> {
         let mut positions = vec![1, 4, 1000];
-        for bits in [31, 32, 33, 39, 40, 41, 48, 55] {
+        for bits in [31, 32, 33, 39, 40, 41, 48, 54] {
             let edge = 1_u64 << bits;
             positions.extend([edge - 1, edge, edge + 1, edge + (1 << 31)]);
         }
@@ -209,11 +209,11 @@ mod tests {
         };
         let upper = |leaf: &Leaf| leaf.upper.get().map(|upper| upper.rest.get().is_some());
         assert_eq!(upper(&filled(4, 1000)), None);
-        assert_eq!(upper(&filled(4, (1 << 24) - 1)), None);
+        assert_eq!(upper(&filled(4, (1 << 23) - 1)), None);
         assert_eq!(upper(&filled((7 << 40) + 1, 1000)), None);
         assert_eq!(upper(&filled(4, 1 << 25)), Some(false));
         assert_eq!(upper(&filled(1 << 32, 1)), Some(false));
-        assert_eq!(upper(&filled(4, 1 << 32)), Some(false));
+        assert_eq!(upper(&filled(4, 1 << 31)), Some(false));
         assert_eq!(upper(&filled(4, 1 << 32 | 1 << 25)), Some(true));
         assert_eq!(Leaf::new(4).next_from(0), None);
         assert_eq!(Leaf::new(4).last(), None);

@@ -69,7 +69,7 @@ fn random_changes() {
             let position = match (random(2), known) {
                 (0, Some(known)) => (known + 1000).min(POSITION_END - 1),
                 _ => {
-                    let bits = 1 + random(6) % 56;
+                    let bits = 1 + random(6) % 55;
                     random(bits).max(1)
                 }
             };
