@@ -4,9 +4,11 @@ Each is a function that changes a good Data.fs (of the history `base`) at a
 path; FILES maps its name to it. Python's own reading is the judge of every one.
 """
 import os
+import pickle
 import shutil
 
 from ZODB.FileStorage import FileStorage
+from ZODB.fsIndex import fsIndex
 
 from . import histories
 from .writer import Writer, pickle_of
@@ -79,6 +81,30 @@ def index_of_another_file(path):
     write(other, histories.many_objects)
     os.replace(other + '.index', path + '.index')
     os.remove(other)
+
+
+@file_shape
+def index_of_old_zodb(path):
+    """A dictionary of all objects, as before ZODB 3.9."""
+    saved = fsIndex.load(path + '.index')
+    index = {'pos': saved['pos'], 'index': dict(saved['index'].items())}
+    write_bytes(path + '.index', pickle.dumps(index, 2))
+
+
+@file_shape
+def index_out_of_order(path):
+    """Python finds everything in it."""
+    append(path, 1, first=1 << 20)
+    with open(path + '.index', 'rb') as f:
+        head, *buckets, end = pickles(f)
+    write_bytes(path + '.index', b''.join([head, *reversed(buckets), end]))
+
+
+@file_shape
+def index_of_a_time_to_come(path):
+    """What stands behind it may tell how to read it."""
+    with open(path + '.index', 'ab') as f:
+        f.write(bytes(8) + b'rze2')
 
 
 @file_shape
@@ -179,6 +205,19 @@ def append(path, count, first=100):
     for number in range(first, first + count):
         writer.commit((number, pickle_of(f'appended {number}')))
     storage.close()
+
+
+def pickles(file):
+    """The bytes of each pickle in a file."""
+    while True:
+        start = file.tell()
+        try:
+            pickle.load(file)
+        except EOFError:
+            return
+        length = file.tell() - start
+        file.seek(start)
+        yield file.read(length)
 
 
 def last_transaction(path):

@@ -19,12 +19,12 @@ use byteorder::{BE, ByteOrder};
 use xxhash_rust::xxh3::Xxh3;
 use zeo_proto::Oid;
 
-use super::format::{END_MAX, FIRST};
+use super::format::{DATA_HEADER_LEN, END_MAX, FIRST};
 use super::generation::Generation;
 use super::index::Index;
 use super::index_pickle::{Item, Pickles, write_int, write_none, write_pair};
 use super::open::beside;
-use crate::backend::open_file;
+use crate::backend::{Backend, open_file};
 use crate::directory::sync_directory;
 use crate::{Error, Result};
 
@@ -43,22 +43,27 @@ pub(crate) struct Loaded {
     pub position: u64,
 }
 
-/// Loads an index file; `None` when there is none. Any fault in it is an
-/// error, and so are the shapes that Python wrote before ZODB 3.9: a scan
-/// makes a new one.
-pub(crate) fn load(path: &Path) -> io::Result<Option<Loaded>> {
+/// Loads the index file of `data`; `None` when there is none. Any fault in it
+/// is an error, and so are the shapes that Python wrote before ZODB 3.9: a
+/// scan makes a new one.
+pub(crate) fn load(path: &Path, data: &dyn Backend) -> io::Result<Option<Loaded>> {
     match open_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => read(BufReader::with_capacity(BUFFER, file?)).map(Some),
+        // In this order: a server at work may put a new one in its place.
+        file => read(BufReader::with_capacity(BUFFER, file?), data.len()?).map(Some),
     }
 }
 
-/// Reads an index as it stands in its file.
-pub(super) fn read(file: impl BufRead) -> io::Result<Loaded> {
+/// Reads an index as it stands in its file, of a file of `size` bytes.
+pub(super) fn read(file: impl BufRead, size: u64) -> io::Result<Loaded> {
     let mut pickles = Pickles::new(Summed::new(file));
     let Item::Int(position) = pickles.next()? else {
         return Err(invalid("it has another shape than today's"));
     };
+    if position > size {
+        let what = format!("it covers {position} bytes of a file of {size}");
+        return Err(invalid(&what));
+    }
     let (index, mut last) = (Index::default(), None);
     loop {
         match pickles.next()? {
@@ -82,6 +87,11 @@ fn add_bucket(
     let count = bucket.len() / (SUFFIX + POSITION);
     if prefix.len() != 8 - SUFFIX || bucket.len() != count * (SUFFIX + POSITION) {
         return Err(invalid("a bucket has a wrong length"));
+    }
+    // Each takes memory, and those far from the others much.
+    if index.len().saturating_add(count as u64) > end / DATA_HEADER_LEN {
+        let what = "it has more objects than the file that it covers has room for";
+        return Err(invalid(what));
     }
     let high = BE::read_uint(prefix, 8 - SUFFIX) << (8 * SUFFIX);
     let (suffixes, positions) = bucket.split_at(count * SUFFIX);
@@ -293,7 +303,8 @@ mod tests {
             let end = END_MAX;
             let generation = Generation::new(backend, index, end, Tid::ZERO);
             assert_eq!(save(&path, &generation).unwrap(), end);
-            let loaded = load(&beside(&path, ".index")).unwrap().unwrap();
+            let saved = std::fs::read(beside(&path, ".index")).unwrap();
+            let loaded = read(&saved[..], end).unwrap();
             assert_eq!(loaded.position, end);
             assert!(loaded.index.iter().eq(entries));
         }
@@ -312,9 +323,12 @@ mod tests {
         }
         assert!(add(&prefix, &bucket(50)[..7]).is_err());
         assert!(add(&prefix[..5], &bucket(50)).is_err());
+        // So much is in the file once at most.
+        let pair = [&[0, 1, 0, 2][..], &[0, 0, 0, 0, 0, 50].repeat(2)].concat();
+        assert!(add(&prefix, &pair).is_err());
         assert_eq!(index.iter().collect::<Vec<_>>(), [(Oid::new(1), 99)]);
         let mut last = Some(Oid::new(1));
-        assert!(add_bucket(&index, 100, &prefix, &bucket(50), &mut last).is_err());
+        assert!(add_bucket(&index, 1000, &prefix, &bucket(50), &mut last).is_err());
     }
 
     #[test]
@@ -327,6 +341,8 @@ mod tests {
         let generation = Generation::new(backend, index, 5000, Tid::ZERO);
         let mut bytes = Vec::new();
         write(&mut bytes, &generation, 5000, |why| panic!("{why}")).unwrap();
+        assert!(read(&bytes[..], 4999).is_err(), "of a longer file");
+        let read = |bytes: &[u8]| read(bytes, 5000);
         assert_eq!(read(&bytes[..]).unwrap().index.len(), 4);
         // As Python writes it.
         let plain = bytes.len() - 12;

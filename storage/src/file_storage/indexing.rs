@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::index::Index;
 use super::index_file::{self, Loaded};
 use super::lock_file::LockFile;
-use super::open::{beside, failed};
+use super::open::beside;
 use super::sanity::{self, Start};
 use super::scan::scan;
 use crate::Result;
@@ -39,8 +39,10 @@ impl DataFile {
     pub fn index(&self, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
         self.check_magic()?;
         let path = beside(self.path(), ".index");
-        let loaded = index_file::load(&path).map_err(|why| format!("{}: {why}", path.display()));
-        let start = sanity::start(self.reader().backend, loaded, log)?;
+        let backend = self.reader().backend;
+        let loaded = index_file::load(&path, backend);
+        let loaded = loaded.map_err(|why| format!("{}: {why}", path.display()));
+        let start = sanity::start(backend, loaded, log)?;
         self.indexed(start, log, watch)
     }
 
@@ -136,20 +138,13 @@ impl DataFile {
     /// when that part is damaged.
     pub fn check_index(&self, log: &Log, watch: Watch<'_>) -> Result<Saved> {
         self.check_magic()?;
-        let Loaded { index, position } = match index_file::load(&beside(self.path(), ".index")) {
+        let backend = self.reader().backend;
+        let loaded = index_file::load(&beside(self.path(), ".index"), backend);
+        let Loaded { index, position } = match loaded {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Ok(Saved::Missing),
             Err(why) => return Ok(Saved::Useless(why.to_string())),
         };
-        let backend = self.reader().backend;
-        // A server may have saved it after the file was opened.
-        let size = backend
-            .len()
-            .map_err(failed("reading the size of", backend.path()))?;
-        if position > size {
-            let what = format!("it covers {position} bytes of a file of {size}");
-            return Ok(Saved::Useless(what));
-        }
         let reader = Reader {
             backend,
             end: position,

@@ -112,7 +112,8 @@ impl FileStorage {
         let backend = disk.backend(file, path.clone());
         check_magic(&*backend, options.read_only)?;
         let index = beside(&path, ".index");
-        let loaded = index_file::load(&index).map_err(|why| format!("{}: {why}", index.display()));
+        let loaded = index_file::load(&index, &*backend)
+            .map_err(|why| format!("{}: {why}", index.display()));
         let files = Files {
             path,
             lock: Mutex::new(lock),

@@ -81,7 +81,7 @@ impl Run {
 
     fn open(&mut self) -> Result<FileStorage> {
         let index = self.index.as_deref();
-        let loaded = index.map(|mut bytes| index_file::read(&mut bytes).unwrap());
+        let loaded = index.map(|bytes| index_file::read(bytes, u64::MAX).unwrap());
         let backend = self.disk.clone();
         let opened =
             FileStorage::over_with_index(backend, "test".into(), &Options::default(), loaded);

@@ -197,7 +197,8 @@ impl Case<'_> {
 
     /// The index that was written is that of the file.
     fn check_index(&self, storage: &FileStorage) {
-        let index = index_file::load(&self.path.with_extension("fs.index"));
+        let path = self.path.with_extension("fs.index");
+        let index = index_file::load(&path, &*storage.generation().backend);
         let loaded: Vec<_> = index.unwrap().unwrap().index.iter().collect();
         let expected: Vec<_> = storage.generation().index.iter().collect();
         assert_eq!(loaded, expected, "{}", self.place);

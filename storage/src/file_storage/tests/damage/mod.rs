@@ -125,7 +125,7 @@ fn a_damaged_index_of_python_leads_to_no_wrong_object() {
     for_each_case(|history, random| {
         let length = history.index.len() - 12;
         let index = damage(history.index[..length].to_vec(), random);
-        let Ok(loaded) = index_file::read(&index[..]) else {
+        let Ok(loaded) = index_file::read(&index[..], history.bytes.len() as u64) else {
             return;
         };
         let (backend, options) = (memory(&history.bytes), Options::default());
