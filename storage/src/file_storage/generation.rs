@@ -128,20 +128,23 @@ mod tests {
     #[test]
     fn readers_reach_what_the_index_names() {
         const OID: Oid = Oid::new(1);
+        // From 4 GiB to the next ones: both halves of the position change.
+        const STEP: u64 = (1 << 25) + 1;
         const LAST: u64 = 200_000;
         let backend = Arc::new(MemoryBackend::default());
         let generation = Generation::new(backend, Index::default(), 4, Tid::ZERO);
-        generation.publish(5, Tid::new(4), [(OID, 4)].into_iter());
+        let publish = |number: u64| {
+            let record = (OID, number * STEP);
+            generation.publish(record.1 + 1, Tid::new(number), [record].into_iter());
+        };
+        publish(1);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                for at in 5..=LAST {
-                    generation.publish(at + 1, Tid::new(at), [(OID, at)].into_iter());
-                }
-            });
+            scope.spawn(|| (2..=LAST).for_each(publish));
             let mut position = 0;
-            while position < LAST {
+            while position < LAST * STEP {
                 let (found, reader) = generation.lookup(OID).unwrap();
                 assert!(found < reader.end, "{found} is behind {}", reader.end);
+                assert!(found >= position && found % STEP == 0, "{found}");
                 position = found;
             }
         });
