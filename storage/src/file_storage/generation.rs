@@ -1,16 +1,21 @@
 //! One file with its index: what readers hold while they read. A pack
 //! publishes a new generation; whoever holds the old one finishes on it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
+use super::followed::{Followed, LONG};
 use super::format::{DataHeader, Reader};
 use super::index::Index;
 use crate::backend::Backend;
 use crate::storage::Data;
 use crate::{Error, Result};
+
+/// Of the records on a long way over back-pointers, one in so many is noted,
+/// so that other ways into it soon meet one.
+const EVERY: u64 = 64;
 
 /// A file, its index, and how much of it is visible.
 pub(crate) struct Generation {
@@ -23,6 +28,9 @@ pub(crate) struct Generation {
     /// Up to where the index knows every record.
     indexed: AtomicU64,
     last_tid: AtomicU64,
+    /// The records that hold the data at the end of long chains of
+    /// back-pointers; 0 where the object is gone. Nobody else waits here.
+    followed: Mutex<Followed<u64>>,
 }
 
 impl Generation {
@@ -34,6 +42,7 @@ impl Generation {
             end: AtomicU64::new(end),
             indexed: AtomicU64::new(end),
             last_tid: AtomicU64::new(last_tid.as_u64()),
+            followed: Mutex::default(),
         }
     }
 
@@ -98,15 +107,41 @@ impl Generation {
     }
 
     /// The same with the serial of the record that holds the data.
-    pub fn load_back_from(&self, oid: Oid, mut back: u64) -> Result<(Data, Tid)> {
-        while back != 0 {
-            let (header, data) = self.reader().record(back, Some(oid))?;
+    pub fn load_back_from(&self, oid: Oid, back: u64) -> Result<(Data, Tid)> {
+        let (mut position, mut steps, mut passed) = (back, 0, Vec::new());
+        while position != 0 {
+            if steps >= LONG {
+                if let Some(known) = self.followed().get(position) {
+                    position = known;
+                    steps = 0;
+                    continue;
+                }
+                if steps % EVERY == LONG {
+                    passed.push(position);
+                }
+            }
+            let (header, data) = self.reader().record(position, Some(oid))?;
             if header.plen != 0 {
+                self.note(&passed, position);
                 return Ok((data, header.tid));
             }
-            back = header.back;
+            position = header.back;
+            steps += 1;
         }
+        self.note(&passed, 0);
         Err(Error::NoObject(oid))
+    }
+
+    /// Takes note of where the records on a long way lead.
+    fn note(&self, passed: &[u64], place: u64) {
+        if !passed.is_empty() {
+            let mut followed = self.followed();
+            passed.iter().for_each(|&at| followed.note(at, place));
+        }
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Followed<u64>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The data of a record, its own or what its back-pointer leads to.
@@ -122,8 +157,35 @@ impl Generation {
 mod tests {
     use std::thread;
 
+    use super::super::testing::{Counting, chain};
     use super::*;
     use crate::backend::MemoryBackend;
+
+    /// From the front to the back, or the other way.
+    #[test]
+    fn a_long_chain_of_back_pointers_is_not_gone_through_again_and_again() {
+        const COUNT: u64 = 6000;
+        let (file, records) = chain(COUNT);
+        let backend = Arc::new(Counting::of(&file.bytes));
+        let end = file.bytes.len() as u64;
+        let generation = || {
+            let backend = Arc::clone(&backend);
+            Generation::new(backend, Index::default(), end, Tid::new(COUNT))
+        };
+        let oid = Oid::new(1);
+        let from_front = generation();
+        for &position in &records {
+            let (data, tid) = from_front.load_back_from(oid, position).unwrap();
+            assert_eq!((&*data, tid), (&b"x"[..], Tid::new(1)));
+        }
+        let from_back = generation();
+        for &position in records.iter().rev() {
+            from_back.load_back(oid, position).unwrap();
+        }
+        assert!(backend.reads() < 100 * COUNT, "{}", backend.reads());
+        let other = from_back.load_back(Oid::new(2), records[100]);
+        assert!(matches!(other, Err(Error::Corrupt { .. })));
+    }
 
     #[test]
     fn readers_reach_what_the_index_names() {

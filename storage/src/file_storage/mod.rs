@@ -5,6 +5,7 @@ mod body;
 pub mod check;
 mod core;
 mod data_file;
+mod followed;
 pub mod format;
 pub mod forwards;
 pub(crate) mod generation;

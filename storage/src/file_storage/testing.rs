@@ -1,7 +1,10 @@
 //! What tests here share: files built in memory.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeo_proto::{Oid, Tid};
 
@@ -76,6 +79,62 @@ impl Builder {
     pub fn build(&self) -> Arc<Generation> {
         generation(&self.bytes, &positions(&self.bytes))
     }
+}
+
+/// Counts the reads of a file in memory.
+pub(crate) struct Counting {
+    memory: MemoryBackend,
+    reads: AtomicU64,
+}
+
+impl Backend for Counting {
+    fn path(&self) -> &Path {
+        self.memory.path()
+    }
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.memory.read_at(buffer, position)
+    }
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.memory.write_all_at(bytes, position)
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.memory.truncate(length)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+    fn reserve(&self, _start: u64, _end: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Counting {
+    pub fn of(bytes: &[u8]) -> Self {
+        let memory = backend(bytes);
+        let reads = AtomicU64::new(0);
+        Self { memory, reads }
+    }
+
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+}
+
+/// One object with so many records in all, of which each leads back to the one
+/// before; and where they stand.
+pub(crate) fn chain(count: u64) -> (Builder, Vec<u64>) {
+    let mut file = Builder::new();
+    let mut records = vec![file.txn(1, b' ', &[(1, 0, data("x"))]) + TXN_HEADER_LEN];
+    for tid in 2..=count {
+        let last = records[records.len() - 1];
+        let txn = file.txn(tid, b' ', &[(1, last, Payload::Back(last))]);
+        records.push(txn + TXN_HEADER_LEN);
+    }
+    (file, records)
 }
 
 /// A payload of data.

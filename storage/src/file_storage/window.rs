@@ -1,10 +1,9 @@
 //! Reading a file from front to back, by large pieces, record by record.
 
-use std::collections::HashMap;
-
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Tid;
 
+use super::followed::{Followed, LONG};
 use super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
 use super::walk::{Txn, check_record};
 use crate::Result;
@@ -18,42 +17,11 @@ pub struct Window<'a> {
     piece: usize,
     bytes: Vec<u8>,
     at: u64,
-    followed: Followed,
+    followed: Followed<Place>,
 }
-
-/// Where the data of records are that lead to them over many back-pointers,
-/// so that a long chain of them is not gone through anew for each.
-#[derive(Default)]
-pub(crate) struct Followed(HashMap<u64, Place>);
 
 /// Where data are, and their length; `None` when the object is gone.
 type Place = Option<(u64, u64)>;
-
-impl Followed {
-    /// A way that is shorter is not noted,
-    const LONG: u32 = 8;
-    /// nor more than this.
-    const MOST: usize = 1 << 12;
-
-    /// Where the record at `position` leads, if that is known.
-    pub fn get(&self, position: u64) -> Option<Place> {
-        match self.0.is_empty() {
-            true => None,
-            false => self.0.get(&position).copied(),
-        }
-    }
-
-    /// Takes note of where it leads, after so many steps.
-    pub fn note(&mut self, position: u64, steps: u32, place: Place) {
-        if steps < Self::LONG {
-            return;
-        }
-        if self.0.len() >= Self::MOST {
-            self.0.clear();
-        }
-        self.0.insert(position, place);
-    }
-}
 
 impl<'a> Window<'a> {
     /// A window on what `reader` sees that moves by steps of `piece` bytes.
@@ -194,7 +162,9 @@ impl<'a> Window<'a> {
             (position, found) = (found.back, next);
             steps += 1;
         };
-        self.followed.note(start, steps, place);
+        if steps >= LONG {
+            self.followed.note(start, place);
+        }
         Ok(place)
     }
 
@@ -233,59 +203,15 @@ impl<'a> Window<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::path::Path;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::super::pending::Payload;
-    use super::super::testing::{Builder, data};
+    use super::super::testing::{Counting, chain};
     use super::*;
-    use crate::backend::{Backend, MemoryBackend};
-
-    #[derive(Default)]
-    struct Counting {
-        memory: MemoryBackend,
-        reads: AtomicUsize,
-    }
-
-    impl Backend for Counting {
-        fn path(&self) -> &Path {
-            self.memory.path()
-        }
-        fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-            self.reads.fetch_add(1, Ordering::Relaxed);
-            self.memory.read_at(buffer, position)
-        }
-        fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-            self.memory.write_all_at(bytes, position)
-        }
-        fn sync(&self) -> io::Result<()> {
-            Ok(())
-        }
-        fn truncate(&self, length: u64) -> io::Result<()> {
-            self.memory.truncate(length)
-        }
-        fn len(&self) -> io::Result<u64> {
-            self.memory.len()
-        }
-        fn reserve(&self, _start: u64, _end: u64) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn a_long_chain_of_back_pointers_is_not_gone_through_again_and_again() {
         const COUNT: u64 = 6000;
-        let mut file = Builder::new();
-        let first = file.txn(1, b' ', &[(1, 0, data("x"))]) + TXN_HEADER_LEN;
-        let mut records = vec![first];
-        for tid in 2..COUNT {
-            let last = records[records.len() - 1];
-            let txn = file.txn(tid, b' ', &[(1, last, Payload::Back(last))]);
-            records.push(txn + TXN_HEADER_LEN);
-        }
-        let backend = Counting::default();
-        backend.write_all_at(&file.bytes, 0).unwrap();
+        let (file, records) = chain(COUNT);
+        let first = records[0];
+        let backend = Counting::of(&file.bytes);
         let end = file.bytes.len() as u64;
         let mut window = Window::new(
             Reader {
@@ -299,7 +225,7 @@ mod tests {
             let found = window.data_of(position, &header).unwrap();
             assert_eq!(found, Some((first + DATA_HEADER_LEN, 1)));
         }
-        let reads = backend.reads.load(Ordering::Relaxed) as u64;
+        let reads = backend.reads();
         assert!(reads < 20 * COUNT, "{reads}");
     }
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use zeo_proto::{Oid, Tid};
 
 use super::super::data_file::DataFile;
+use super::super::followed::{Followed, LONG};
 use super::super::format::{DATA_HEADER_LEN, DataHeader};
 use super::super::index::Index;
-use super::super::window::{Followed, Window};
+use super::super::window::Window;
 use super::find::Found;
 use crate::references::references;
 use crate::{Error, Result};
@@ -37,7 +38,7 @@ pub(super) struct Resolved {
 pub(super) struct Resolver<'a> {
     input: &'a DataFile,
     old: Window<'a>,
-    followed: Followed,
+    followed: Followed<Option<(u64, u64)>>,
     /// The last record of each object that was copied.
     index: Index,
     /// What was not copied, in order.
@@ -169,7 +170,9 @@ impl<'a> Resolver<'a> {
                 }
             }
         };
-        self.followed.note(start, steps, place);
+        if steps >= LONG {
+            self.followed.note(start, place);
+        }
         Ok((place, data_txn))
     }
 
