@@ -104,9 +104,9 @@ fn check_case(name: &str, file: &[u8], steps: &[Value]) -> usize {
 }
 
 /// Byte for byte, but for back-pointers to a transaction that wrote several
-/// records for one object: ours lead to that to which they led before, and
-/// Python's to the first one, if its data are the same or it is a back-pointer
-/// itself, whatever that leads to.
+/// records for one object, or one of several with the same tid: ours lead to
+/// that to which they led before, and Python's to another one, if its data are
+/// the same or it is a back-pointer itself, whatever that leads to.
 pub fn check_same(place: &str, before: &FileStorage, storage: &FileStorage, expected: &[u8]) {
     let found = bytes(storage);
     if found == expected {
@@ -140,11 +140,13 @@ fn transactions(storage: &FileStorage) -> Vec<(String, Vec<DataRecord>)> {
         .collect()
 }
 
+/// Over one back-pointer, or some.
 fn leads_to_several(found: &[(String, Vec<DataRecord>)], record: &DataRecord) -> bool {
     let records = found.iter().flat_map(|(_, records)| records);
     let is_there =
         |other: &&DataRecord| other.oid == record.oid && Some(other.tid) == record.data_txn;
-    records.filter(is_there).count() > 1
+    let there: Vec<_> = records.filter(is_there).collect();
+    there.len() > 1 || there.iter().any(|record| leads_to_several(found, record))
 }
 
 /// Where the current records stand.
