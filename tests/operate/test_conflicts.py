@@ -12,11 +12,14 @@ import transaction
 
 import ZODB
 from BTrees.Length import Length
+from support import fstool
 from support.configuration import demostorage, filestorage, mappingstorage, zlibstorage
 from support.server import is_python
 from support.wire import Wire
 from zc.zlibstorage import ZlibStorage
 from ZEO.ClientStorage import ClientStorage
+from ZODB.blob import Blob
+from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError, UndoError
 from ZODB.tests.MinPO import MinPO
 from ZODB.utils import p64
@@ -35,8 +38,8 @@ ours_only = pytest.mark.ours_only('Python counts no classes')
 class Clients:
     """Two connections with transactions of their own, and an object `root.x` in both."""
 
-    def __init__(self, address, wrap=lambda storage: storage):
-        self.db = ZODB.DB(wrap(ClientStorage(address)))
+    def __init__(self, address, wrap=lambda storage: storage, **options):
+        self.db = ZODB.DB(wrap(ClientStorage(address, **options)))
         self.managers = [transaction.TransactionManager(explicit=False) for _ in range(2)]
         self.connections = [self.db.open(manager) for manager in self.managers]
 
@@ -219,6 +222,27 @@ def test_left_to_clients(section, serve, encoding):
         assert list(first) == list(second) == ['a', 'b', 'c']
     assert status(server)['conflict_classes'] == {'BTrees.OOBTree.OOBTree': {
         'resolved': 0, 'unresolved': 0, 'left-to-client': 1}}
+
+
+@ours_only
+@pytest.mark.parametrize('shared', [False, True])
+def test_blobs_beside_conflicts_left_to_clients(shared, serve, encoding):
+    """The second vote keeps the blobs of the first (with ZEO 6.2's server, they are lost)."""
+    server = serve(encoding=encoding, client_conflict_resolution=True,
+                   storages=filestorage(blob_dir='blobs'))
+    options = {'blob_dir': 'blobs' if shared else 'cache', 'shared_blob_dir': shared}
+    with Clients(server.address, **options) as clients:
+        first, second = clients.make(BTrees.OOBTree.OOBTree({'a': 1}))
+        first['b'], second['c'] = Blob(b'first'), Blob(b'second')
+        clients.commit_both()
+    assert status(server)['conflict_classes']['BTrees.OOBTree.OOBTree']['left-to-client'] == 1
+    server.stop()
+    db = ZODB.DB(FileStorage('Data.fs', blob_dir='blobs'))
+    with db.transaction() as connection:
+        tree = connection.root.x
+        assert [tree[key].open().read() for key in 'bc'] == [b'first', b'second']
+    db.close()
+    fstool.check('blobs', 'Data.fs', 'blobs')
 
 
 @ours_only

@@ -1,4 +1,4 @@
-"""The server under zdaemon: `zeoctl`, and the instances of mkzeoinstance and plone.recipe.zeoserver."""
+"""Under zdaemon: `zeoctl`, with instances as of mkzeoinstance and plone.recipe.zeoserver."""
 import os
 import subprocess
 import sys
@@ -122,7 +122,8 @@ def test_the_sample_configuration(zeoctl):
     with open(os.path.join(REPOSITORY, 'etc', 'zeo.conf')) as f:
         sample, runner = f.read().split('#<runner>')
     text = sample + '<runner>' + runner.replace('\n#', '\n')
-    for theirs, ours in (('INSTANCE .', f'INSTANCE {os.getcwd()}'), ('1:8100\n', f'1:{zeoctl.port}\n'),
+    for theirs, ours in (('INSTANCE .', f'INSTANCE {os.getcwd()}'),
+                         ('1:8100\n', f'1:{zeoctl.port}\n'),
                          ('path STDERR', 'path $INSTANCE/zeo.log'),
                          ('/usr/local/bin/runzeo', binary()), ('/etc/zeo/', f'{os.getcwd()}/'),
                          ('$INSTANCE/zeo.zdsock', zeoctl.socket)):
