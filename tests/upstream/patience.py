@@ -33,6 +33,7 @@ def install():
     _lengthen_reconnecting(ZEO.ClientStorage.ClientStorage)
     _lengthen_events()
     _await_timeouts()
+    _lengthen_polls()
 
 
 def lengthen(owner, name, seconds=SECONDS):
@@ -129,3 +130,16 @@ def _await_timeouts():
     tests = ConnectionTests.TimeoutTests
     for name in 'checkTimeout', 'checkTimeoutAfterVote':
         setattr(tests, name, patiently(getattr(tests, name)))
+
+
+def _lengthen_polls():
+    """One test gives the client two seconds, of which its own pause before it tries again may
+    take nearly all."""
+    from ZEO.tests.ConnectionTests import CommonSetupTearDown
+    poll_up, poll_down = CommonSetupTearDown.pollUp, CommonSetupTearDown.pollDown
+
+    def patient_poll_up(self, timeout=SECONDS, storage=None):
+        poll_up(self, max(timeout, SECONDS), storage)
+
+    CommonSetupTearDown.pollUp = patient_poll_up
+    CommonSetupTearDown.pollDown = lambda self: poll_down(self, SECONDS)
