@@ -253,7 +253,10 @@ def test_no_descriptors_left(target):
     for number in range(20):
         time.sleep(0.05)
         target.bystander.commit({p64(77): record(f'number {number}')})
-    assert target.server.log().count('no connections are accepted') == 1
+    # Another one only when somebody has gone meanwhile: a client that was here before the test, or
+    # a stranger whose minute to register is over.
+    lines = [target.server.log().count(f'connections are accepted{end}') for end in (':', ' again')]
+    assert lines[0] == 1 + lines[1] or lines[0] == lines[1]
     for stranger in strangers:
         stranger.close()
     target.serves_as_before()
