@@ -388,6 +388,12 @@ fn a_pack_removes_what_nothing_refers_to() {
         let kept = if keep_old { vec!["0x20.blob"] } else { vec![] };
         assert_eq!(blob_names(&old), kept);
         assert_eq!(old.exists(), keep_old);
+        // There is nothing more to pack: what the last one left stays.
+        place.storage.pack(1e9, None).unwrap();
+        assert_eq!(blob_names(&old), kept);
+        assert_eq!(old.exists(), keep_old);
+        let old_file = place.directory.path().join("Data.fs.old");
+        assert_eq!(old_file.exists(), keep_old);
     }
 }
 
