@@ -19,6 +19,7 @@ if ROUNDS:
     STORAGES['mapping'] = mappingstorage()
 
 patience.lengthen(WaitGroup, 'wait', patience.RACE)
+patience.lengthen_closing()
 CHECKS = {
     'loadopen_vs_local_invalidate': T2ObjectsInc,
     'load_vs_external_invalidate': T2ObjectsInc,

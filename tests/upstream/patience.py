@@ -14,6 +14,8 @@ from unittest import mock
 SECONDS = 120
 # For clients that are to reconnect. Some tests let it pass.
 RECONNECT = 30
+# What a client waits for the end of its connection, when it closes it.
+CLOSING = 10
 # For the threads of a race test to come to their ends.
 RACE = 600
 
@@ -34,6 +36,7 @@ def install():
     _lengthen_events()
     _await_timeouts()
     _lengthen_polls()
+    lengthen_closing()
 
 
 def lengthen(owner, name, seconds=SECONDS):
@@ -42,6 +45,22 @@ def lengthen(owner, name, seconds=SECONDS):
 
     def wait(self, timeout=None):
         return original(self, timeout if timeout is None or timeout < 1 else max(timeout, seconds))
+
+    setattr(owner, name, wait)
+
+
+def lengthen_closing():
+    """The wait is within the client's own event loop, which may not get its turn for so long."""
+    from ZEO.asyncio import client
+    if hasattr(client, 'await_with_timeout'):
+        owner, name = client, 'await_with_timeout'
+    else:  # ZEO 5
+        owner, name = types.SimpleNamespace(**vars(client.asyncio)), 'wait_for'
+        client.asyncio = owner
+    original = getattr(owner, name)
+
+    def wait(future, timeout, *rest):
+        return original(future, SECONDS if timeout == CLOSING else timeout, *rest)
 
     setattr(owner, name, wait)
 
