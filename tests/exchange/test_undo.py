@@ -28,7 +28,8 @@ VALUES = {
 STEPS = 80
 
 
-@pytest.mark.parametrize('seed', range(6))
+# In 129, a merge comes to the bytes of an earlier record, by which an undo works.
+@pytest.mark.parametrize('seed', [*range(5), 129])
 def test_as_in_python(seed, serve, encoding):
     server = serve(encoding=encoding)
     ours = run(ClientStorage(server.address), seed)

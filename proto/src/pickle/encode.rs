@@ -40,6 +40,21 @@ pub fn encode(value: &Value<'_>, out: &mut Vec<u8>, memo: Memo) -> Result<(), En
     encode_parts(out, memo, |pickler| pickler.save(value))
 }
 
+/// Appends a pickle of each value; they share one memo, as those that one
+/// Python `Pickler` dumps, and as one [`Unpickler`](super::Unpickler) reads
+/// them. On an error nothing is appended.
+pub fn encode_all(values: &[&Value<'_>], out: &mut Vec<u8>, memo: Memo) -> Result<(), EncodeError> {
+    encode_parts(out, memo, |pickler| {
+        for (at, value) in values.iter().enumerate() {
+            if at > 0 {
+                pickler.out.extend([op::STOP, op::PROTO, 3]);
+            }
+            pickler.save(value)?;
+        }
+        Ok(())
+    })
+}
+
 /// Appends a pickle whose value is written by `save`.
 pub(crate) fn encode_parts<'v>(
     out: &mut Vec<u8>,

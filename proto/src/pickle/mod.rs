@@ -24,6 +24,6 @@ mod text;
 
 pub use decode::{Unpickler, decode, decode_prefix};
 pub(crate) use encode::encode_parts;
-pub use encode::{EncodeError, Memo, encode};
+pub use encode::{EncodeError, Memo, encode, encode_all};
 pub use error::{Error, Problem};
 pub use policy::{Globals, Policy, Strings};

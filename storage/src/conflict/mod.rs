@@ -33,7 +33,7 @@ mod unresolved;
 use std::borrow::Cow;
 
 use zeo_proto::Value;
-use zeo_proto::pickle::{Memo, Policy, Strings, Unpickler, encode};
+use zeo_proto::pickle::{Memo, Policy, Strings, Unpickler, encode_all};
 
 use crate::record::{compress, decompress, is_compressed};
 use class::Class;
@@ -60,15 +60,15 @@ pub fn resolve(
     let as_found = || [old, committed, new].into_iter().any(is_compressed);
     let zipped = compressed.unwrap_or_else(as_found);
     let new = plain(Revision::New, new)?;
-    let (class, class_length, new_state) = read(Revision::New, &new)?;
-    let class = Class::of(&class)?;
+    let (meta, new_state) = read(Revision::New, &new)?;
+    let class = Class::of(&meta)?;
     let old = plain(Revision::Old, old)?;
     let committed = plain(Revision::Committed, committed)?;
     let states = [
-        (Revision::Old, read(Revision::Old, &old)?.2),
+        (Revision::Old, read(Revision::Old, &old)?.1),
         (
             Revision::Committed,
-            read(Revision::Committed, &committed)?.2,
+            read(Revision::Committed, &committed)?.1,
         ),
         (Revision::New, new_state),
     ];
@@ -81,8 +81,7 @@ pub fn resolve(
         Class::Length => length::resolve(&states.map(|(_, state)| state))?,
         Class::Tree(class) => state::resolve(&class, states, &comparer)?,
     };
-    let head = new.get(..class_length).unwrap_or_default();
-    let record = write(head, &resolved, size)?;
+    let record = write(&meta, &resolved, size)?;
     Ok(if zipped { compress(record) } else { record })
 }
 
@@ -99,8 +98,8 @@ const POLICY: Policy = Policy {
     ..Policy::FILE
 };
 
-/// The class, the length of its pickle and the state.
-fn read(revision: Revision, record: &[u8]) -> Result<(Value<'_>, usize, Value<'_>), Unresolved> {
+/// What tells the class, and the state.
+fn read(revision: Revision, record: &[u8]) -> Result<(Value<'_>, Value<'_>), Unresolved> {
     let unreadable = |source| Unresolved::Unreadable { revision, source };
     let mut pickles = Unpickler::new(record, &POLICY);
     let class = pickles.value().map_err(unreadable)?;
@@ -111,7 +110,7 @@ fn read(revision: Revision, record: &[u8]) -> Result<(Value<'_>, usize, Value<'_
         let what = "its pickle protocol is later than 3, which ZODB does not read";
         return Err(Unresolved::State { revision, what });
     }
-    Ok((class, class_length, state))
+    Ok((class, state))
 }
 
 /// Whether a pickle is of a protocol that zodbpickle does not know.
@@ -125,13 +124,15 @@ const GROWTH: usize = 4;
 /// What the result may take however small the records are, in bytes.
 const FREE_SIZE: usize = 1 << 20;
 
-fn write(class: &[u8], state: &Value<'_>, size: usize) -> Result<Vec<u8>, Unresolved> {
+/// Both by one pickler, as Python does it: an undo compares records by their
+/// bytes.
+fn write(class: &Value<'_>, state: &Value<'_>, size: usize) -> Result<Vec<u8>, Unresolved> {
     let mut left = size.saturating_mul(GROWTH).saturating_add(FREE_SIZE);
-    if !fits(state, &mut left) {
+    if !fits(class, &mut left) || !fits(state, &mut left) {
         return Err(Unresolved::TooLarge);
     }
-    let mut record = class.to_vec();
-    encode(state, &mut record, Memo::Memoizing).map_err(|_| Unresolved::TooLarge)?;
+    let mut record = Vec::new();
+    encode_all(&[class, state], &mut record, Memo::Memoizing).map_err(|_| Unresolved::TooLarge)?;
     Ok(record)
 }
 
