@@ -85,7 +85,9 @@ struct Merge<'m, 'a> {
     merged: Bucket<'a>,
     /// Why a comparison of values raised. In C the values then count as
     /// changed, and the error comes up with the next comparison of keys that
-    /// are objects, or at the end; unless another one replaces it.
+    /// are objects, or at the end; unless another one replaces it. (Or unless
+    /// code in Python that compares swallows it, as that of IP addresses may:
+    /// C then merges what could not be compared. That is not done here.)
     raised: Option<&'static str>,
 }
 

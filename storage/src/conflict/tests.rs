@@ -88,6 +88,11 @@ fn check(lines: &str, mut resolved: impl FnMut(&[u8], &[u8])) -> Counts {
             (Err(Unresolved::Merge { reason, .. }), None) => {
                 outcome == format!("!{}", *reason as u8)
             }
+            // Addresses compare in Python, and the code swallows an error that
+            // is on its way: BTrees in C merge then what they could not compare.
+            (Err(Unresolved::Incomparable(_)), Some(_)) => [&old, &committed, &new]
+                .iter()
+                .any(|record| record.windows(9).any(|name| name == b"ipaddress")),
             // Python may find a reason before it meets what it can't take.
             (Err(_), None) => true,
             _ => false,
