@@ -1,6 +1,5 @@
 """Records of any class, by any protocol, with references of every form, for `make_hard_packs`."""
 import io
-import pickle
 import zlib
 
 from persistent.TimeStamp import TimeStamp
@@ -10,21 +9,10 @@ from ZODB.utils import p64
 from zodbpickle.pickle import Pickler
 
 from make_pack_data import Pointer
+from make_reference_data import Python2Pickler
 
 CLASS = 'some.module', 'Class'
 CLASSES = [CLASS, (CLASS, None), (CLASS, ('argument', 7)), TimeStamp, (TimeStamp, (b'12345678',))]
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes bytes as the strings of Python 2."""
-
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def save_string(self, obj):
-        self.write(b'U' + bytes([len(obj)]) + obj)
-        self.memoize(obj)
-
-    dispatch[bytes] = save_string
 
 
 def dump(protocol, *objects):

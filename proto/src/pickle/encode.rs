@@ -151,11 +151,16 @@ impl<'v> Pickler<'_, 'v> {
     }
 
     fn save_long(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.sized(op::LONG1, op::LONG4, bytes)
+    }
+
+    /// Bytes behind their length: of one byte if it fits, or of four.
+    fn sized(&mut self, short: u8, long: u8, bytes: &[u8]) -> Result<(), EncodeError> {
         match u8::try_from(bytes.len()) {
-            Ok(length) => self.out.extend([op::LONG1, length]),
+            Ok(length) => self.out.extend([short, length]),
             Err(_) => {
                 let length = length(bytes)?;
-                self.out.push(op::LONG4);
+                self.out.push(long);
                 self.out.extend(length);
             }
         }
@@ -168,15 +173,7 @@ impl<'v> Pickler<'_, 'v> {
         if single.is_some_and(|single| self.get(single)) {
             return Ok(());
         }
-        match u8::try_from(bytes.len()) {
-            Ok(length) => self.out.extend([op::SHORT_BINBYTES, length]),
-            Err(_) => {
-                let length = length(bytes)?;
-                self.out.push(op::BINBYTES);
-                self.out.extend(length);
-            }
-        }
-        self.out.extend_from_slice(bytes);
+        self.sized(op::SHORT_BINBYTES, op::BINBYTES, bytes)?;
         self.put(single);
         Ok(())
     }
