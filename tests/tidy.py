@@ -14,7 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORDER = ['zeo-proto', 'zeo-storage', 'zeo-server', 'zeo-load', 'zeo-fuzz']
-FOLDERS = ['proto', 'storage', 'server', 'tests', 'scripts', 'etc', '.ci']
+FOLDERS = ['proto', 'storage', 'server', 'tests', 'scripts', 'docs', 'etc', '.ci']
 LONGEST = 500
 NAMED = re.compile(r'`((?:proto|storage|server|tests|scripts|etc|\.ci)/[\w./-]*[\w/])`')
 
