@@ -15,16 +15,16 @@ use zeo_proto::marshal::Encoding;
 use zeo_proto::stream::Stream;
 use zeo_storage::Storage;
 
-use crate::channel::{self, Sender};
-use crate::clock::SystemClock;
-use crate::connection::Connection;
-use crate::coordinator::{Coordinator, Parts, Request};
-use crate::lock_table::ClientId;
-use crate::log_writer;
-use crate::mailbox::{Mailbox, mailbox};
+use crate::commit::clock::SystemClock;
+use crate::commit::coordinator::{Coordinator, Parts, Request};
+use crate::commit::lock_table::ClientId;
+use crate::commit::log_writer;
+use crate::config::open::NamedStorage;
+use crate::messages::channel::{self, Sender};
+use crate::messages::mailbox::{Mailbox, mailbox};
+use crate::net::connection::Connection;
 use crate::session::Session;
-use crate::stats::Stats;
-use crate::storages::NamedStorage;
+use crate::status::stats::Stats;
 
 /// How long a stop waits for client threads before it goes on without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod blob;
 pub mod bulk;
+pub mod config;
 pub mod conflict;
 mod conflicts;
 pub mod demo_storage;
@@ -17,6 +18,7 @@ pub mod references;
 pub mod storage;
 #[cfg(test)]
 mod testing;
+pub mod zconfig;
 pub mod zlib_storage;
 
 pub use demo_storage::DemoStorage;

@@ -7,8 +7,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use zeo_server::options::Options;
-use zeo_server::run;
+use zeo_server::process::options::Options;
+use zeo_server::process::run;
 
 fn main() -> ExitCode {
     let env = |name: &str| std::env::var(name).ok();

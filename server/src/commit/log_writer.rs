@@ -8,9 +8,9 @@ use zeo_proto::exception::Exception;
 use zeo_storage::Storage;
 use zeo_storage::storage::{Commit, Prepared};
 
-use crate::channel::{Receiver, Sender};
-use crate::coordinator::Request;
-use crate::lock_table::ClientId;
+use crate::commit::coordinator::Request;
+use crate::commit::lock_table::ClientId;
+use crate::messages::channel::{Receiver, Sender};
 
 /// A transaction with its tid, on its way to the disk.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ mod tests {
     use zeo_storage::storage::{OnConflict, Op, TransactionMeta, Vote};
 
     use super::*;
-    use crate::channel;
+    use crate::messages::channel;
 
     /// A transaction that stores an empty blob, and where that is uploaded.
     fn prepare(storage: &FileStorage, oid: u64) -> (Prepared, std::path::PathBuf) {

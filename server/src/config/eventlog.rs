@@ -1,11 +1,12 @@
 //! `<eventlog>` with its `<logfile>` sections.
 
-use super::reader::{self, Reader};
+use zeo_storage::zconfig::reader::{self, Reader};
+use zeo_storage::zconfig::{ConfigError, Section, datatypes};
+
 use crate::eventlog::{
     DEFAULT_FORMAT, DateFormat, EventLogConfig, LogFileConfig, LogTarget, Rotation, Style,
     Template, Unit, When,
 };
-use crate::zconfig::{ConfigError, Section, datatypes};
 
 /// Other destinations that Python's logging has.
 const NOT_SUPPORTED: [&str; 4] = ["email-notifier", "http-logger", "syslog", "win32-eventlog"];

@@ -6,18 +6,17 @@
 //! only zdaemon uses need not exist; and all section types are known without `%import`.
 
 mod eventlog;
-mod reader;
+pub mod open;
 mod runner;
-mod storages;
 mod zeo;
 
+use zeo_storage::config::{StorageConfig, name_the_unnamed};
+use zeo_storage::zconfig::reader::{self, Reader};
+use zeo_storage::zconfig::{ConfigError, Section};
+
 use crate::eventlog::EventLogConfig;
-use crate::zconfig::{ConfigError, Section};
 
-pub use storages::{FileStorageConfig, StorageConfig, StorageKind};
 pub use zeo::{DEFAULT_TRANSACTION_TIMEOUT, ZeoConfig, seconds};
-
-use reader::Reader;
 
 /// A server's configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,35 +60,13 @@ impl Config {
         if storages.is_empty() {
             return Err(missing("storage"));
         }
-        storages::name_the_unnamed(&mut storages)?;
+        name_the_unnamed(&mut storages)?;
         Ok(Config {
             zeo,
             storages,
             eventlog,
         })
     }
-}
-
-/// The storages of a configuration, be it that of a server or not. What else stands there is not
-/// looked at.
-///
-/// # Errors
-/// [`ConfigError`] for the first thing that is wrong with a storage, and when there is none.
-pub fn storages(root: &Section) -> Result<Vec<StorageConfig>, ConfigError> {
-    const OTHERS: [&str; 3] = ["zeo", "eventlog", "runner"];
-    let sections = root.sections.iter();
-    let sections = sections.filter(|section| !OTHERS.contains(&section.kind.as_str()));
-    let mut storages = sections
-        .map(|section| StorageConfig::from_section(section, root))
-        .collect::<Result<Vec<_>, _>>()?;
-    if storages.is_empty() {
-        return Err(ConfigError::MissingSection {
-            what: "storage",
-            file: root.place.file.to_path_buf(),
-        });
-    }
-    storages::name_the_unnamed(&mut storages)?;
-    Ok(storages)
 }
 
 #[cfg(test)]

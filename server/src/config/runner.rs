@@ -1,7 +1,7 @@
 //! `<runner>`: what only zdaemon uses. It is read so that mistakes show, and then ignored.
 
-use super::reader::{self, Reader};
-use crate::zconfig::{ConfigError, Section, datatypes};
+use zeo_storage::zconfig::reader::{self, Reader};
+use zeo_storage::zconfig::{ConfigError, Section, datatypes};
 
 /// Checks the keys and values of a runner section. Paths need not exist, since this server does
 /// not use them.

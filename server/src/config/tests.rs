@@ -5,11 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeo_storage::config::{FileStorageConfig, StorageKind};
+use zeo_storage::zconfig::{self, datatypes::Address};
 use zeo_storage::zlib_storage::Transform;
 
 use super::*;
 use crate::eventlog::{LogTarget, Rotation, Unit, When};
-use crate::zconfig::{self, datatypes::Address};
 
 const ZEO: &str = "<zeo>\n address 8100\n</zeo>\n";
 const MAPPING: &str = "<mappingstorage/>\n";

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::reader::{self, Reader};
-use crate::zconfig::datatypes::{self, Address};
-use crate::zconfig::{ConfigError, Section};
+use zeo_storage::zconfig::datatypes::{self, Address};
+use zeo_storage::zconfig::reader::{self, Reader};
+use zeo_storage::zconfig::{ConfigError, Section};
 
 /// How long a transaction may take when nothing is configured. ZEO's manual names it; its code
 /// has no limit then.

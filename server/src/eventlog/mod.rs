@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use jiff::Timestamp;
 use slog::{Drain, Never, OwnedKVList, Record};
 
-use crate::signals;
+use crate::process::signals;
 
 mod config;
 mod dates;

@@ -15,8 +15,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use zeo_proto::exception::Exception;
 use zeo_proto::{Oid, Tid};
 
-use crate::notice::Notice;
-use crate::order::{Rule, is_broken};
+use crate::messages::notice::Notice;
+use crate::messages::rules::{Rule, is_broken};
 use crate::session::Session;
 
 /// How many events may wait for a session that does not look at them.

@@ -5,8 +5,8 @@ use zeo_proto::Tid;
 use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
 
-use crate::lock_table::{Claim, ClientId};
-use crate::mailbox::Mailbox;
+use crate::commit::lock_table::{Claim, ClientId};
+use crate::messages::mailbox::Mailbox;
 
 /// What sessions, the log writer and the server ask for.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use slog::{debug, error, info};
 use socket2::{Domain, Protocol, Socket, Type};
 use zeo_proto::stream::Stream;
+use zeo_storage::zconfig::datatypes::Address;
 
 use crate::server::Server;
-use crate::zconfig::datatypes::Address;
 
 /// Connections that the system may keep before they are accepted.
 const BACKLOG: i32 = 1024;

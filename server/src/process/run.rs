@@ -9,15 +9,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use slog::{Drain, Logger, crit, error, info, o, warn};
 use zeo_proto::marshal::Encoding;
+use zeo_storage::zconfig::datatypes::Address;
 
-use crate::acceptor::{Acceptors, is_in_use};
+use crate::config::open::{OpenError, open_all};
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError};
-use crate::options::Options;
-use crate::pidfile::PidFile;
+use crate::net::acceptor::{Acceptors, is_in_use};
+use crate::process::options::Options;
+use crate::process::pid_file::PidFile;
+use crate::process::signals::{self, Signal};
 use crate::server::{Server, Settings, StartError};
-use crate::signals::{self, Signal};
-use crate::storages::{self, OpenError};
-use crate::zconfig::datatypes::Address;
 
 /// How often the server looks whether an index should be saved.
 const INDEX_INTERVAL: Duration = Duration::from_secs(20);
@@ -176,7 +176,7 @@ fn open_watchfully(
 }
 
 fn open_and_listen(options: &Options, log: &Logger) -> Opened {
-    let storages = storages::open_all(&options.config.storages, log)?;
+    let storages = open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
     let server = Server::start(settings(options), storages, server_log)?;
     let address = &options.config.zeo.address;

@@ -11,13 +11,13 @@ use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::Storage;
 use zeo_storage::storage::UndoEntry;
 
-use super::job::Wanted;
+use super::helper::Wanted;
 use super::undo_info::{Room, Specification};
 use super::values::{current_record_value, history_value, undo_fields};
 use super::{Answer, Outcome, Session};
-use crate::coordinator::Request;
+use crate::commit::coordinator::Request;
 use crate::errors::exception_from;
-use crate::notice::size_info;
+use crate::messages::notice::size_info;
 use crate::server::StorageHandle;
 
 /// A history of more revisions than this is walked on a helper thread.
@@ -301,7 +301,7 @@ mod tests {
     use zeo_storage::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
 
     use super::*;
-    use crate::mailbox::mailbox;
+    use crate::messages::mailbox::mailbox;
 
     #[test]
     fn a_client_that_missed_too_much_is_told_nothing() {

@@ -9,8 +9,8 @@ use zeo_storage::Error;
 use zeo_storage::error::Conflict;
 
 use super::Session;
-use crate::conflicts::{Ending, one_line};
 use crate::server::StorageHandle;
+use crate::status::conflict_counts::{Ending, one_line};
 
 /// How much of a reason is logged, in characters.
 const MAX_REASON: usize = 500;

@@ -12,7 +12,7 @@ use zeo_storage::Error;
 
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
-use crate::mailbox::{Event, Mailbox};
+use crate::messages::mailbox::{Event, Mailbox};
 use crate::server::StorageHandle;
 
 /// How many helper threads one client may keep busy; its next calls wait.

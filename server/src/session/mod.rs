@@ -7,14 +7,15 @@
 //! invalidation that made it old.
 
 mod blobs;
+mod calls;
 mod commit;
-mod conflicts;
+pub mod commit_log;
+mod conflict_report;
 mod extension;
+mod helper;
 mod iterators;
-mod job;
 mod packing;
-mod reading;
-mod start;
+mod register;
 mod undo_info;
 mod values;
 mod vote;
@@ -32,11 +33,11 @@ use zeo_proto::{Tid, Value};
 use self::blobs::{Downloads, Upload};
 use self::commit::Transaction;
 use self::iterators::Iterators;
-use crate::coordinator::Request;
+use crate::commit::coordinator::Request;
+use crate::commit::lock_table::ClientId;
 use crate::errors::exception_from_call;
-use crate::lock_table::ClientId;
-use crate::mailbox::{Event, Mailbox};
-use crate::notice::Notice;
+use crate::messages::mailbox::{Event, Mailbox};
+use crate::messages::notice::Notice;
 use crate::server::{Settings, Shelf, StorageHandle};
 
 /// The longest frame before `register`: nobody has shown who they are.

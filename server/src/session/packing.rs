@@ -5,9 +5,9 @@ use std::sync::Arc;
 use slog::{Logger, info, warn};
 use zeo_proto::Value;
 
-use super::job::Wanted;
+use super::helper::Wanted;
 use super::{Answer, Outcome, Session};
-use crate::coordinator::Request;
+use crate::commit::coordinator::Request;
 use crate::server::StorageHandle;
 
 impl Session {

@@ -10,8 +10,8 @@ use zeo_proto::marshal::Encoding;
 use zeo_proto::{Tid, Value};
 
 use super::{Answer, Flow, Outcome, Session, Stage};
-use crate::coordinator::Request;
-use crate::order::{Rule, is_broken};
+use crate::commit::coordinator::Request;
+use crate::messages::rules::{Rule, is_broken};
 
 impl Session {
     pub(super) fn handshake(&mut self, frame: &[u8]) -> Flow {

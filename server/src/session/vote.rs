@@ -11,13 +11,13 @@ use zeo_storage::Error;
 use zeo_storage::storage::{OnConflict, Vote};
 
 use super::commit::Phase;
-use super::conflicts::conflict_value;
+use super::commit_log::CommitLog;
+use super::conflict_report::conflict_value;
 use super::{Answer, Outcome, Session, Stage};
-use crate::commit_log::CommitLog;
-use crate::conflicts::Ending;
-use crate::coordinator::Request;
+use crate::commit::coordinator::Request;
 use crate::errors::exception_from;
 use crate::server::StorageHandle;
+use crate::status::conflict_counts::Ending;
 
 /// A transaction with more steps or bytes than this is checked on a helper
 /// thread, so that the session goes on with its mailbox.

@@ -12,8 +12,8 @@ use zeo_proto::{Oid, Tid, Value};
 use super::checks::Checks;
 use super::history::{History, Work};
 use super::world::{Plan, Random};
-use crate::connection::{Connection, Turn};
-use crate::mailbox::Inbox;
+use crate::messages::mailbox::Inbox;
+use crate::net::connection::{Connection, Turn};
 use crate::session::Session;
 
 /// The objects that all clients fight over.

@@ -11,7 +11,7 @@ mod storage;
 mod world;
 
 use self::world::{Plan, World};
-use crate::order::{Rule, break_rule};
+use crate::messages::rules::{Rule, break_rule};
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 1500;

@@ -18,15 +18,15 @@ use zeo_storage::mapping_storage::MappingStorage;
 use super::client::Client;
 use super::history::History;
 use super::storage::Interrupted;
-use crate::channel::{self, Receiver, Sender};
-use crate::clock::Clock;
-use crate::connection::Connection;
-use crate::coordinator::{Coordinator, Parts, Request};
-use crate::log_writer::{self, Task};
-use crate::mailbox::mailbox;
+use crate::commit::clock::Clock;
+use crate::commit::coordinator::{Coordinator, Parts, Request};
+use crate::commit::log_writer::{self, Task};
+use crate::messages::channel::{self, Receiver, Sender};
+use crate::messages::mailbox::mailbox;
+use crate::net::connection::Connection;
 use crate::server::{Settings, Shelf, StorageHandle};
 use crate::session::Session;
-use crate::stats::Stats;
+use crate::status::stats::Stats;
 
 const CLIENTS: usize = 6;
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -297,7 +297,7 @@ impl World {
     /// More transactions than a mailbox holds, past a client that sleeps.
     fn flood(&self) {
         let coordinator = &mut *self.coordinator.borrow_mut();
-        for number in 0..2 * crate::mailbox::CAPACITY as u64 {
+        for number in 0..2 * crate::messages::mailbox::CAPACITY as u64 {
             let tid = Tid::new(u64::MAX / 2 + number);
             coordinator.announce(0, tid, &[]);
         }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use zeo_proto::{Tid, Value};
 
-use crate::conflicts::ConflictCounts;
+use crate::status::conflict_counts::ConflictCounts;
 
 /// Counters that any thread may move. (ZEO `monitor.StorageStats`.)
 #[derive(Debug)]

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use zeo_storage::zlib_storage::Transform;
-
-use super::reader::{self, Reader};
+use crate::zconfig::reader::{self, Reader};
 use crate::zconfig::{ConfigError, Place, Section, datatypes};
+use crate::zlib_storage::Transform;
 
 /// The name of a storage that is given none, which is the one that clients ask for by default.
 const DEFAULT_NAME: &str = "1";
@@ -170,10 +169,10 @@ impl StorageKind {
 
 impl StorageConfig {
     /// Reads a storage section. A name that is missing stays empty, see [`name_the_unnamed`].
-    pub(super) fn from_section(
-        section: &Section,
-        root: &Section,
-    ) -> Result<StorageConfig, ConfigError> {
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing that is wrong with it.
+    pub fn from_section(section: &Section, root: &Section) -> Result<StorageConfig, ConfigError> {
         Ok(StorageConfig {
             name: section.name.clone().unwrap_or_default(),
             kind: StorageKind::from_section(section, root)?,
@@ -224,6 +223,28 @@ impl FileStorageConfig {
         reader::no_sections(section)?;
         Ok(storage)
     }
+}
+
+/// The storages of a configuration, be it that of a server or not. What else stands there is not
+/// looked at.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is wrong with a storage, and when there is none.
+pub fn storages(root: &Section) -> Result<Vec<StorageConfig>, ConfigError> {
+    const OTHERS: [&str; 3] = ["zeo", "eventlog", "runner"];
+    let sections = root.sections.iter();
+    let sections = sections.filter(|section| !OTHERS.contains(&section.kind.as_str()));
+    let mut storages = sections
+        .map(|section| StorageConfig::from_section(section, root))
+        .collect::<Result<Vec<_>, _>>()?;
+    if storages.is_empty() {
+        return Err(ConfigError::MissingSection {
+            what: "storage",
+            file: root.place.file.to_path_buf(),
+        });
+    }
+    name_the_unnamed(&mut storages)?;
+    Ok(storages)
 }
 
 fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
@@ -305,7 +326,10 @@ fn unknown(section: &Section, parent: &Section) -> ConfigError {
 
 /// Gives the storage without a name, if there is one, the name that clients ask for by default.
 /// That two have the same name is impossible otherwise, since sections can't.
-pub(super) fn name_the_unnamed(storages: &mut [StorageConfig]) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// Two have no name, or one has none and another that name.
+pub fn name_the_unnamed(storages: &mut [StorageConfig]) -> Result<(), ConfigError> {
     let has_one = storages.iter().any(|storage| storage.name == DEFAULT_NAME);
     let mut unnamed = storages
         .iter_mut()

@@ -2,7 +2,7 @@
 //!
 //! [`load`] reads a file, with everything it includes, into a tree of [`Section`]s in which all
 //! substitutions are made and every node knows its [`Place`]. What the sections and keys mean is
-//! [`crate::schema`]'s business; how single values are written, [`datatypes`]'.
+//! the business of those who read it by [`reader`]; how single values are written, [`datatypes`]'.
 //!
 //! Followed is the behaviour of ZConfig 4, as in its manual, chapter "Configuration Syntax".
 
@@ -10,6 +10,7 @@ pub mod datatypes;
 mod error;
 mod locate;
 mod parser;
+pub mod reader;
 mod substitution;
 mod tree;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::zconfig::{ConfigError, Entry, Section, datatypes};
+use super::{ConfigError, Entry, Section, datatypes};
 
 /// A section whose keys are taken one by one. [`Reader::finish`] must end it: a key that was
 /// not taken is one that the section does not have.

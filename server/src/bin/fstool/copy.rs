@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
-use zeo_server::schema::{self, FileStorageConfig, StorageKind};
-use zeo_server::{storages, zconfig};
 use zeo_storage::blob::is_blob;
+use zeo_storage::config::{self, FileStorageConfig, StorageKind};
 use zeo_storage::file_storage::format::MAGIC;
 use zeo_storage::storage::{DataRecord, Op, TransactionMeta, TransactionRecord};
-use zeo_storage::{Error, Storage, bulk};
+use zeo_storage::{Error, Storage, bulk, zconfig};
 
 use crate::context::{Context, Run};
 use crate::files::inode_of;
@@ -104,7 +103,7 @@ impl Arguments {
             files.push((file.path.clone(), inode_of(&file.path)));
         }
         let blobs = self.source_blobs.as_ref();
-        Ok((storages::open(&kind, blobs, &context.log())?, files))
+        Ok((config::open(&kind, blobs, &context.log())?, files))
     }
 
     fn open_destination(&self, context: &Context) -> Result<Arc<dyn Storage>> {
@@ -113,7 +112,7 @@ impl Arguments {
             file.sync_every = SYNC_EVERY;
         }
         let blobs = self.destination_blobs.as_ref();
-        Ok(storages::open(&kind, blobs, &context.log())?)
+        Ok(config::open(&kind, blobs, &context.log())?)
     }
 
     fn copy(
@@ -301,7 +300,7 @@ fn storage_at(argument: &Path) -> Result<StorageKind> {
     let usage = |why: zconfig::ConfigError| Failure::Usage(why.to_string());
     let env = |name: &str| std::env::var(name).ok();
     let root = zconfig::load(path, &env).map_err(usage)?;
-    let mut found = schema::storages(&root).map_err(usage)?;
+    let mut found = config::storages(&root).map_err(usage)?;
     if let Some(name) = name {
         found.retain(|storage| storage.name == name);
     }

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use zeo_proto::{Oid, Tid};
 
 use super::{Client, Coordinator, State};
-use crate::lock_table::ClientId;
-use crate::mailbox::{Event, Mailbox};
-use crate::notice::Notice;
+use crate::commit::lock_table::ClientId;
+use crate::messages::mailbox::{Event, Mailbox};
+use crate::messages::notice::Notice;
 
 /// How many clients may be gone while the log writer still has their
 /// transactions, so that who comes, finishes and goes again and again while a

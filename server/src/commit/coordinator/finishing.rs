@@ -9,11 +9,11 @@ use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
 
 use super::{Coordinator, State};
+use crate::commit::lock_table::ClientId;
+use crate::commit::log_writer::{Queued, Task};
 use crate::errors::exception_from;
-use crate::lock_table::ClientId;
-use crate::log_writer::{Queued, Task};
-use crate::mailbox::Event;
-use crate::order::{Rule, is_broken};
+use crate::messages::mailbox::Event;
+use crate::messages::rules::{Rule, is_broken};
 
 impl Coordinator {
     /// Gives out the tid: after the clock and after the last one.

@@ -7,8 +7,8 @@ use std::time::Instant;
 use slog::{crit, debug, warn};
 
 use super::{Coordinator, State};
-use crate::lock_table::{Claim, ClientId};
-use crate::mailbox::Event;
+use crate::commit::lock_table::{Claim, ClientId};
+use crate::messages::mailbox::Event;
 
 /// So many deadlines are kept without a look at whether they are old.
 const FEW_DEADLINES: usize = 1000;
@@ -154,10 +154,10 @@ mod tests {
     use super::super::clients::MAX_ORPHANS;
     use super::super::{Parts, Request};
     use super::*;
-    use crate::channel::unbounded;
-    use crate::clock::Clock;
-    use crate::mailbox::{Inbox, Mailbox, mailbox};
-    use crate::stats::Stats;
+    use crate::commit::clock::Clock;
+    use crate::messages::channel::unbounded;
+    use crate::messages::mailbox::{Inbox, Mailbox, mailbox};
+    use crate::status::stats::Stats;
 
     /// A clock that the test winds.
     #[derive(Default)]

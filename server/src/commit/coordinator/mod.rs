@@ -17,15 +17,15 @@ use slog::Logger;
 use zeo_proto::Tid;
 use zeo_storage::Storage;
 
-use crate::channel::{Receiver, RecvTimeoutError, Sender};
-use crate::clock::Clock;
-use crate::invalidations::Invalidations;
-use crate::lock_table::{ClientId, LockTable};
-use crate::log_writer::Task;
-use crate::mailbox::{Event, Mailbox};
-use crate::notice::Notice;
-pub use crate::request::Request;
-use crate::stats::Stats;
+use crate::commit::clock::Clock;
+use crate::commit::invalidations::Invalidations;
+use crate::commit::lock_table::{ClientId, LockTable};
+use crate::commit::log_writer::Task;
+use crate::messages::channel::{Receiver, RecvTimeoutError, Sender};
+use crate::messages::mailbox::{Event, Mailbox};
+use crate::messages::notice::Notice;
+pub use crate::messages::request::Request;
+use crate::status::stats::Stats;
 
 /// How many requests are taken before sessions are woken: whoever is told
 /// something by several of them is woken once.

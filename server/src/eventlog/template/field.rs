@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::super::{DateFormat, LogRecord, level_number};
+use crate::eventlog::{DateFormat, LogRecord, level_number};
 
 /// A field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use slog::{debug, error};
 use zeo_proto::framing::FrameBuffer;
 use zeo_proto::stream::{Ready, Stream, Waiter};
 
-use crate::mailbox::Inbox;
-use crate::order::{Rule, is_broken};
+use crate::messages::mailbox::Inbox;
+use crate::messages::rules::{Rule, is_broken};
 use crate::session::{Flow, Session};
 
 /// With so much waiting to be sent, nothing more is read or taken from the

@@ -11,12 +11,12 @@ use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::mapping_storage::MappingStorage;
 
 use super::*;
-use crate::channel::unbounded;
-use crate::coordinator::Request;
-use crate::mailbox::{Event, Mailbox, mailbox};
-use crate::notice::Notice;
+use crate::commit::coordinator::Request;
+use crate::messages::channel::unbounded;
+use crate::messages::mailbox::{Event, Mailbox, mailbox};
+use crate::messages::notice::Notice;
 use crate::server::{Settings, Shelf, StorageHandle};
-use crate::stats::Stats;
+use crate::status::stats::Stats;
 
 const READ: Interest = Interest {
     read: true,
@@ -118,7 +118,7 @@ fn what_came_before_the_end_is_read_and_then_the_end() {
 }
 
 /// A storage whose coordinator is the test.
-fn shelf() -> (Shelf, crate::channel::Receiver<Request>) {
+fn shelf() -> (Shelf, crate::messages::channel::Receiver<Request>) {
     let (coordinator, requests) = unbounded();
     let handle = StorageHandle {
         storage: Arc::new(MappingStorage::new("test").unwrap()),
@@ -129,7 +129,7 @@ fn shelf() -> (Shelf, crate::channel::Receiver<Request>) {
 }
 
 /// Waits for the request that `register` leads to, and answers it.
-fn subscribed(requests: &crate::channel::Receiver<Request>, mailbox: &Mailbox) {
+fn subscribed(requests: &crate::messages::channel::Receiver<Request>, mailbox: &Mailbox) {
     let request = requests.recv(Some(Instant::now() + FOR_EVER));
     assert!(matches!(request, Ok(Request::Subscribe { .. })));
     assert!(mailbox.post(Event::Registered(Tid::ZERO)));

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::schema::{Config, FileStorageConfig, StorageConfig, StorageKind, ZeoConfig, seconds};
-use crate::zconfig::datatypes::{self, Address};
-use crate::zconfig::{self, ConfigError, Env};
+use zeo_storage::config::{FileStorageConfig, StorageConfig, StorageKind};
+use zeo_storage::zconfig::datatypes::{self, Address};
+use zeo_storage::zconfig::{self, ConfigError, Env};
+
+use crate::config::{Config, ZeoConfig, seconds};
 
 /// The longest message by default, in bytes: what a message's 4-byte length can say, which is
 /// the only limit that Python's server has.

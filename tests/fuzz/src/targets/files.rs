@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use zeo_proto::pickle::{self, Memo, Policy};
 use zeo_proto::{Oid, Tid, Value};
-use zeo_server::schema::Config;
-use zeo_server::zconfig;
+use zeo_server::config::Config;
 use zeo_storage::backend::{Backend, MemoryBackend};
 use zeo_storage::file_storage::Options;
 use zeo_storage::storage::{Op, TransactionMeta};
-use zeo_storage::{FileStorage, Storage, conflict, record};
+use zeo_storage::{FileStorage, Storage, conflict, record, zconfig};
 
 use super::{MIB, Subject, Target};
 use crate::corpus;

@@ -1,0 +1,7 @@
+//! What the threads say to each other, and the queues that carry it.
+
+pub mod channel;
+pub mod mailbox;
+pub mod notice;
+pub mod request;
+pub(crate) mod rules;

@@ -1,0 +1,4 @@
+//! The network: who accepts connections, and how one is served.
+
+pub mod acceptor;
+pub mod connection;

@@ -1,0 +1,6 @@
+//! The process around a server: its options, its signals, its pid file, its start and its end.
+
+pub mod options;
+pub mod pid_file;
+pub mod run;
+pub mod signals;

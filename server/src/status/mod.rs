@@ -1,0 +1,4 @@
+//! What a server counts, and tells those who ask.
+
+pub mod conflict_counts;
+pub mod stats;
