@@ -20,8 +20,9 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use crate::blob::{BlobDirectory, BlobFile};
+use crate::error::Conflict;
 pub use crate::file_storage::prepared::Prepared;
-use crate::{Error, Result, error::Conflict};
+use crate::{Error, Result};
 
 /// One revision of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use zeo_proto::Tid;
 
-use super::core::FileStorage;
-use super::format::TxnHeader;
-use super::open::failed;
 use super::prepared::{Prepared, Span};
-use super::seal::{self, SEAL_LEN, Seal, Sum};
 use crate::backend::Backend;
 use crate::blob::Staged;
+use crate::file_storage::core::FileStorage;
+use crate::file_storage::format::TxnHeader;
+use crate::file_storage::open::failed;
+use crate::file_storage::seal::{self, SEAL_LEN, Seal, Sum};
 use crate::log::Level;
 use crate::storage::Commit;
 use crate::{Error, Result};

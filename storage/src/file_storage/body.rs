@@ -8,8 +8,8 @@ use std::path::Path;
 use tempfile::{SpooledTempFile, spooled_tempfile, spooled_tempfile_in};
 use zeo_proto::{Oid, Tid};
 
-use super::format::DataHeader;
 use super::pending::{Payload, Pending};
+use crate::file_storage::format::DataHeader;
 
 /// How much data stays in memory.
 const IN_MEMORY: usize = 8 << 20;

@@ -6,15 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 use super::holes::Holes;
-use super::open::{beside, failed};
-use super::seal;
-use super::torn::sound;
-use super::walk::{Backwards, Txn};
-use super::window::Window;
 use crate::Result;
 use crate::backend::{Backend, FileBackend, open_file};
+use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
+use crate::file_storage::open::{beside, failed};
+use crate::file_storage::seal;
+use crate::file_storage::torn::sound;
+use crate::file_storage::walk::{Backwards, Txn};
+use crate::file_storage::window::Window;
 
 /// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
 ///

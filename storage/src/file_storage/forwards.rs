@@ -7,12 +7,12 @@ use std::time::Duration;
 use zeo_proto::Tid;
 
 use super::data_file::DataFile;
-use super::format::{DataHeader, FIRST, Reader};
 use super::resync::{next_transaction, transaction_at};
-use super::torn;
-use super::walk::Txn;
-use super::whole::{Read, read_whole};
-use super::window::Window;
+use crate::file_storage::format::{DataHeader, FIRST, Reader};
+use crate::file_storage::torn;
+use crate::file_storage::walk::Txn;
+use crate::file_storage::whole::{Read, read_whole};
+use crate::file_storage::window::Window;
 use crate::storage::TransactionMeta;
 use crate::{Error, Result};
 

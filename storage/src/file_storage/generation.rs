@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
-use super::followed::{Followed, LONG};
-use super::format::{DataHeader, Reader};
-use super::index::Index;
 use crate::backend::Backend;
+use crate::file_storage::followed::{Followed, LONG};
+use crate::file_storage::format::{DataHeader, Reader};
+use crate::file_storage::index::Index;
 use crate::storage::Data;
 use crate::{Error, Result};
 
@@ -157,9 +157,9 @@ impl Generation {
 mod tests {
     use std::thread;
 
-    use super::super::testing::{Counting, chain};
     use super::*;
     use crate::backend::MemoryBackend;
+    use crate::file_storage::testing::{Counting, chain};
 
     /// From the front to the back, or the other way.
     #[test]

@@ -29,7 +29,7 @@ const FANOUT: usize = 1 << BITS;
 const HEIGHTS: usize = 1 + (u64::BITS - LEAF_BITS).div_ceil(BITS) as usize;
 
 /// One more than the largest position that an index holds. No file is that
-/// long: see [`END_MAX`](super::format::END_MAX).
+/// long: see [`END_MAX`](crate::file_storage::format::END_MAX).
 pub const POSITION_END: u64 = leaf::POSITION_END;
 
 /// The index. Entries are added and moved, and never removed; position 0 is

@@ -19,13 +19,13 @@ use byteorder::{BE, ByteOrder};
 use xxhash_rust::xxh3::Xxh3;
 use zeo_proto::Oid;
 
-use super::format::{DATA_HEADER_LEN, END_MAX, FIRST};
-use super::generation::Generation;
 use super::index::Index;
 use super::index_pickle::{Item, Pickles, write_int, write_none, write_pair};
-use super::open::beside;
 use crate::backend::{Backend, open_file};
 use crate::directory::sync_directory;
+use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
+use crate::file_storage::generation::Generation;
+use crate::file_storage::open::beside;
 use crate::{Error, Result};
 
 /// Buffers for a file that is read or written from front to back.

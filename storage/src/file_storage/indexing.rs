@@ -5,15 +5,15 @@ use std::path::Path;
 use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
-use super::format::{FIRST, Reader};
-use super::generation::Generation;
-use super::index::Index;
-use super::index_file::{self, Loaded};
-use super::lock_file::LockFile;
-use super::open::beside;
-use super::sanity::{self, Start};
-use super::scan::scan;
 use crate::Result;
+use crate::file_storage::format::{FIRST, Reader};
+use crate::file_storage::generation::Generation;
+use crate::file_storage::index::Index;
+use crate::file_storage::index_file::{self, Loaded};
+use crate::file_storage::lock_file::LockFile;
+use crate::file_storage::open::beside;
+use crate::file_storage::sanity::{self, Start};
+use crate::file_storage::scan::scan;
 use crate::log::Log;
 
 /// Where the current record of each object in a file stands.
@@ -198,9 +198,9 @@ fn compare(saved: &Index, own: &Index, position: u64) -> Saved {
 
 #[cfg(test)]
 mod tests {
-    use super::super::index_file::save;
-    use super::super::testing::{Builder, data};
     use super::*;
+    use crate::file_storage::index_file::save;
+    use crate::file_storage::testing::{Builder, data};
     use crate::log::silent;
 
     struct Files {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use zeo_proto::Tid;
 
-use super::format::{FIRST, Reader};
 use super::generation::Generation;
-use super::walk::{Backwards, Txn, check_record};
+use crate::file_storage::format::{FIRST, Reader};
+use crate::file_storage::walk::{Backwards, Txn, check_record};
 use crate::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord};
 use crate::{Error, Result};
 
@@ -204,9 +204,9 @@ fn scan_backwards(reader: Reader<'_>, start: Tid) -> Result<u64> {
 mod tests {
     use zeo_proto::Oid;
 
-    use super::super::index::Index;
-    use super::super::testing::{Builder, data, generation};
     use super::*;
+    use crate::file_storage::index::Index;
+    use crate::file_storage::testing::{Builder, data, generation};
 
     fn tids(file: &Builder) -> Vec<Result<u64>> {
         let generation = generation(&file.bytes, &[]);

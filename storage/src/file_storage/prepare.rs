@@ -9,19 +9,19 @@ use std::time::SystemTime;
 use zeo_proto::{Oid, Tid};
 
 use super::body::Body;
-use super::core::FileStorage;
-use super::format::META_MAX;
-use super::generation::Generation;
-use super::load::{get_tid, load_serial};
-use super::pack::state::BackPointers;
 use super::pending::{Payload, Pending};
 use super::prepared::Prepared;
 use super::restore::find_data;
-use super::seal::{self, unsealed};
 use super::undo::undo;
 use crate::blob::{BlobFile, Staged, is_blob};
 use crate::conflicts::Conflicts;
 use crate::error::Conflict;
+use crate::file_storage::core::FileStorage;
+use crate::file_storage::format::META_MAX;
+use crate::file_storage::generation::Generation;
+use crate::file_storage::load::{get_tid, load_serial};
+use crate::file_storage::pack::state::BackPointers;
+use crate::file_storage::seal::{self, unsealed};
 use crate::storage::{OnConflict, Op, TransactionMeta, Vote, no_blobs};
 use crate::{Error, Result};
 

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use zeo_proto::Oid;
 
 use super::body::Body;
-use super::generation::Generation;
-use super::pack::state::BackPointers;
 use super::space::Reservation;
 use crate::blob::Staged;
+use crate::file_storage::generation::Generation;
+use crate::file_storage::pack::state::BackPointers;
 use crate::storage::TransactionMeta;
 
 /// A transaction that is ready to be appended. Dropping it aborts it and

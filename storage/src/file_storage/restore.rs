@@ -2,8 +2,8 @@
 
 use zeo_proto::{Oid, Tid};
 
-use super::generation::Generation;
 use crate::Result;
+use crate::file_storage::generation::Generation;
 
 /// The position for a back-pointer to the record that transaction `tid`
 /// wrote for `oid`, if that holds this `data` (or is a back-pointer itself,

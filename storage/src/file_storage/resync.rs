@@ -2,8 +2,8 @@
 
 use byteorder::{BE, ByteOrder};
 
-use super::format::{Reader, TXN_HEADER_LEN, TxnHeader};
-use super::walk::{RecordHeaders, Txn};
+use crate::file_storage::format::{Reader, TXN_HEADER_LEN, TxnHeader};
+use crate::file_storage::walk::{RecordHeaders, Txn};
 use crate::{Error, Result};
 
 /// How much is searched at a time: more and more, since the next transaction
@@ -71,8 +71,8 @@ fn is_header(bytes: &[u8; HEADER], room: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Builder, data, generation};
     use super::*;
+    use crate::file_storage::testing::{Builder, data, generation};
 
     /// Where the next transaction is found from each of these positions.
     fn found(file: &Builder, from: &[u64]) -> Vec<Option<u64>> {

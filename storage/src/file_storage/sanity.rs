@@ -3,12 +3,12 @@
 
 use zeo_proto::Tid;
 
-use super::format::{FIRST, Reader};
-use super::index::Index;
-use super::index_file::Loaded;
-use super::seal;
-use super::walk::{Backwards, RecordHeaders, Txn};
 use crate::backend::Backend;
+use crate::file_storage::format::{FIRST, Reader};
+use crate::file_storage::index::Index;
+use crate::file_storage::index_file::Loaded;
+use crate::file_storage::seal;
+use crate::file_storage::walk::{Backwards, RecordHeaders, Txn};
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 

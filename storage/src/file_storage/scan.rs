@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use zeo_proto::{Oid, Tid};
 
-use super::format::{DataHeader, Reader};
-use super::index::Index;
 use super::torn;
-use super::walk::Txn;
-use super::whole::{Read, read_whole};
-use super::window::Window;
+use crate::file_storage::format::{DataHeader, Reader};
+use crate::file_storage::index::Index;
+use crate::file_storage::walk::Txn;
+use crate::file_storage::whole::{Read, read_whole};
+use crate::file_storage::window::Window;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 
@@ -199,9 +199,9 @@ impl Oddities<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::END_MAX;
     use super::*;
     use crate::backend::MemoryBackend;
+    use crate::file_storage::format::END_MAX;
     use crate::log::silent;
 
     #[test]

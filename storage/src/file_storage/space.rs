@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::format::END_MAX;
 use crate::backend::Backend;
+use crate::file_storage::format::END_MAX;
 use crate::{Error, Result};
 
 /// Room is asked for in pieces of at least this, so that most votes need no

@@ -1,9 +1,9 @@
 //! Is what can't be read the torn end of a batch that nobody was told of, or
 //! damage? `FORMAT.md` says why this decides rightly.
 
-use super::format::{Reader, TXN_HEADER_LEN};
-use super::seal::{self, Ending, SEAL_LEN, SEAL_MAGIC};
-use super::walk::{Backwards, RecordHeaders, Txn};
+use crate::file_storage::format::{Reader, TXN_HEADER_LEN};
+use crate::file_storage::seal::{self, Ending, SEAL_LEN, SEAL_MAGIC};
+use crate::file_storage::walk::{Backwards, RecordHeaders, Txn};
 use crate::{Error, Result};
 
 pub(super) const CUT_HEADER: &str = "the file ends within a transaction's header";

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 
 use zeo_proto::{Oid, Tid};
 
-use super::format::DataHeader;
-use super::generation::Generation;
 use super::pending::{Payload, Pending};
-use super::walk::{RecordHeaders, find_txn};
 use crate::error::Conflict;
+use crate::file_storage::format::DataHeader;
+use crate::file_storage::generation::Generation;
+use crate::file_storage::walk::{RecordHeaders, find_txn};
 use crate::storage::{Data, OnConflict};
 use crate::{Error, Result, conflict};
 
@@ -258,8 +258,8 @@ fn all_refused(failures: HashMap<Oid, (usize, Failure)>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Builder, data, generation, positions};
     use super::*;
+    use crate::file_storage::testing::{Builder, data, generation, positions};
 
     fn undo(generation: &Generation, tid: Tid, pending: &Pending) -> Result<Vec<UndoRecord>> {
         super::undo(generation, tid, pending, OnConflict::Resolve)

@@ -2,8 +2,8 @@
 //! last.
 
 use super::generation::Generation;
-use super::walk::{Backwards, RecordHeaders};
 use crate::Result;
+use crate::file_storage::walk::{Backwards, RecordHeaders};
 use crate::storage::{Invalidation, UndoEntry};
 
 /// Where Python stops looking for transactions to undo: no transaction that

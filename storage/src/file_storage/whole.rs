@@ -5,10 +5,10 @@ use byteorder::{BE, ByteOrder};
 
 use super::format::{DataHeader, TXN_HEADER_LEN, TxnHeader};
 use super::seal::{self, Ending, Sum};
-use super::torn::{CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
 use super::walk::Txn;
 use super::window::Window;
 use crate::Result;
+use crate::file_storage::torn::{CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
 
 /// Length of the copy of the length at the end of a transaction.
 const LENGTH_LEN: u64 = 8;

@@ -2,11 +2,11 @@
 
 use zeo_proto::{Oid, Tid};
 
-use super::super::core::FileStorage;
-use super::super::generation::Generation;
-use super::super::walk::{RecordHeaders, Txn};
 use super::place::is_unfinished;
 use crate::blob::{Revisions, is_blob};
+use crate::file_storage::core::FileStorage;
+use crate::file_storage::generation::Generation;
+use crate::file_storage::walk::{RecordHeaders, Txn};
 use crate::log::Level;
 use crate::{Error, Result};
 

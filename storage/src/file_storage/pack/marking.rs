@@ -2,11 +2,11 @@
 
 use zeo_proto::Oid;
 
-use super::super::window::Window;
 use super::marks::Mark;
 use super::objects::Objects;
 use super::reach::Collect;
 use super::watch::Watch;
+use crate::file_storage::window::Window;
 use crate::references::references;
 use crate::{Error, Result};
 

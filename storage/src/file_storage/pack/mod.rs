@@ -15,7 +15,7 @@
 //! same for those that are written and not yet visible:
 //! [`FileStorage::place_in`].
 //!
-//! [`Prepared::move_to`]: super::prepared::Prepared::move_to
+//! [`Prepared::move_to`]: crate::file_storage::prepared::Prepared::move_to
 
 mod blobs;
 mod copy;
@@ -46,11 +46,11 @@ use self::reach::{Collect, Reach};
 use self::state::Running;
 pub(crate) use self::time::stop as pack_stop;
 use self::watch::{Watch, check};
-use super::core::FileStorage;
-use super::format::Reader;
-use super::generation::Generation;
-use super::prepared::{Prepared, Span};
 use crate::blob::Removed;
+use crate::file_storage::core::FileStorage;
+use crate::file_storage::format::Reader;
+use crate::file_storage::generation::Generation;
+use crate::file_storage::prepared::{Prepared, Span};
 use crate::log::Level;
 use crate::{Error, Result};
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use zeo_proto::Oid;
 
-use super::super::format::Reader;
-use super::super::generation::Generation;
 use super::marks::{Mark, Marks};
+use crate::file_storage::format::Reader;
+use crate::file_storage::generation::Generation;
 use crate::{Error, Result};
 
 /// The object has no record before the pack time. (No record stands there.)

@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::format::{FIRST, MAGIC, Reader, TxnHeader};
-use super::super::seal::{Ending, SEAL_LEN, Seal, Sum};
-use super::super::space::grow;
-use super::super::window::Window;
 use crate::backend::Backend;
+use crate::file_storage::format::{FIRST, MAGIC, Reader, TxnHeader};
+use crate::file_storage::seal::{Ending, SEAL_LEN, Seal, Sum};
+use crate::file_storage::space::grow;
+use crate::file_storage::window::Window;
 use crate::{Error, Result};
 
 /// At least so much is written at once; a transaction of twice that in parts.

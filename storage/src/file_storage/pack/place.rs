@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::core::{FileStorage, Files};
-use super::super::generation::Generation;
-use super::super::open::beside;
 use crate::backend::Backend;
 use crate::directory::{Directory, refuses_links};
+use crate::file_storage::core::{FileStorage, Files};
+use crate::file_storage::generation::Generation;
+use crate::file_storage::open::beside;
 use crate::log::Level;
 use crate::{Error, Result};
 

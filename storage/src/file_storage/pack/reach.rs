@@ -23,17 +23,17 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
-use super::super::format::{FIRST, Reader};
-use super::super::generation::Generation;
-use super::super::index::Index;
-use super::super::walk::{Backwards, Txn};
-use super::super::whole::check_seal;
-use super::super::window::Window;
 use super::marking::Marking;
 use super::marks::Mark;
 use super::objects::Objects;
 use super::watch::Watch;
 use crate::Result;
+use crate::file_storage::format::{FIRST, Reader};
+use crate::file_storage::generation::Generation;
+use crate::file_storage::index::Index;
+use crate::file_storage::walk::{Backwards, Txn};
+use crate::file_storage::whole::check_seal;
+use crate::file_storage::window::Window;
 
 /// The file is read by pieces of this from front to back (small ones in tests,
 /// so that commits come between),

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::core::FileStorage;
+use crate::file_storage::core::FileStorage;
 use crate::log::Level;
 use crate::{Error, Result};
 

@@ -8,11 +8,11 @@ use byteorder::{BE, ByteOrder};
 use zeo_proto::pickle::{Policy, decode_prefix};
 use zeo_proto::{Tid, Value};
 
-use super::super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
-use super::super::resync::next_transaction;
-use super::super::seal::{self, Ending, Sum};
-use super::super::walk::{RecordHeaders, Txn};
-use super::super::window::Window;
+use crate::file_storage::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
+use crate::file_storage::resync::next_transaction;
+use crate::file_storage::seal::{self, Ending, Sum};
+use crate::file_storage::walk::{RecordHeaders, Txn};
+use crate::file_storage::window::Window;
 use crate::storage::TransactionMeta;
 use crate::{Error, Result};
 

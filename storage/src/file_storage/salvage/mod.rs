@@ -27,12 +27,12 @@ use self::blobs::Blobs;
 use self::find::{Found, frame, search};
 pub use self::report::{Copied, Damage, Event, LostBlob, Salvaged};
 use self::resolve::{Resolved, Resolver};
-use super::core::FileStorage;
-use super::data_file::DataFile;
-use super::format::FIRST;
-use super::whole::{Read, read_whole};
-use super::window::Window;
 use crate::blob::BlobDirectory;
+use crate::file_storage::core::FileStorage;
+use crate::file_storage::data_file::DataFile;
+use crate::file_storage::format::{DataHeader, FIRST};
+use crate::file_storage::whole::{Read, read_whole};
+use crate::file_storage::window::Window;
 use crate::storage::{Op, TransactionMeta};
 use crate::{Error, Result, Storage, bulk};
 
@@ -95,7 +95,7 @@ impl Salvage<'_, '_> {
     fn step(&mut self) -> Result<()> {
         let position = self.position;
         let mut records = Vec::new();
-        let mut visit = |at, header: &super::format::DataHeader| records.push((at, header.tid));
+        let mut visit = |at, header: &DataHeader| records.push((at, header.tid));
         let (at, what) = match read_whole(&mut self.window, position, &mut visit) {
             Ok(Read::Whole { txn, sealed }) if matches!(txn.header.status, b' ' | b'p') => {
                 if let Some((hole, what)) = self.input.hole_in_txn(&mut self.window, &txn)? {

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use zeo_proto::{Oid, Tid};
 
-use super::super::data_file::DataFile;
-use super::super::followed::{Followed, LONG};
-use super::super::format::{DATA_HEADER_LEN, DataHeader};
-use super::super::index::Index;
-use super::super::window::Window;
 use super::find::Found;
+use crate::file_storage::data_file::DataFile;
+use crate::file_storage::followed::{Followed, LONG};
+use crate::file_storage::format::{DATA_HEADER_LEN, DataHeader};
+use crate::file_storage::index::Index;
+use crate::file_storage::window::Window;
 use crate::references::references;
 use crate::{Error, Result};
 

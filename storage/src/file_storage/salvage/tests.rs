@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::super::format::{DATA_HEADER_LEN, TXN_HEADER_LEN};
-use super::super::holes::tests::Failing;
-use super::super::open::Options;
-use super::super::pending::Payload;
-use super::super::testing::Builder;
 use super::*;
 use crate::file_storage::check;
+use crate::file_storage::format::{DATA_HEADER_LEN, TXN_HEADER_LEN};
+use crate::file_storage::holes::tests::Failing;
+use crate::file_storage::open::Options;
+use crate::file_storage::pending::Payload;
+use crate::file_storage::testing::Builder;
 
 const PAGE: u64 = 4096;
 /// Records of a transaction: objects 1 to this.

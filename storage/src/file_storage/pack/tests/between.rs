@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use zeo_proto::Oid;
 
 use super::online::fill;
-use super::support::{check_whole, commit, record, store};
+use super::support::{check_whole, commit, record, store, tid};
 use crate::backend::{Backend, MemoryBackend};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
@@ -89,7 +89,7 @@ const CHANGES: [Change; 6] = [
         vec![vec![Op::Delete { oid, serial }]]
     },
     |_| {
-        let tid = super::support::tid(208);
+        let tid = tid(208);
         vec![vec![Op::Undo { tid }]]
     },
 ];

@@ -8,9 +8,9 @@ use flate2::read::ZlibDecoder;
 use serde_json::Value;
 use zeo_proto::Oid;
 
-use super::super::time::stop;
 use super::support::{bytes, check_whole, open_bytes};
 use crate::file_storage::FileStorage;
+use crate::file_storage::pack::time::stop;
 use crate::storage::DataRecord;
 use crate::{Error, Storage};
 

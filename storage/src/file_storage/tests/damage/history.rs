@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fastrand::Rng;
 use zeo_proto::Tid;
 
-use super::super::support::{oid, prepare, tid};
 use crate::backend::{Backend, MemoryBackend};
+use crate::file_storage::tests::support::{oid, prepare, tid};
 use crate::file_storage::{FileStorage, Options, index_file};
 use crate::storage::{Commit, Op};
 use crate::{Result, Storage};

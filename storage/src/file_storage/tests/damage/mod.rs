@@ -18,9 +18,9 @@ use zeo_proto::Tid;
 use self::history::{
     History, OBJECTS, TRANSACTIONS, all_answers, answer, commit, contents, damage, questions,
 };
-use super::support::{listening, oid};
 use crate::backend::{Backend, MemoryBackend};
 use crate::file_storage::format::FIRST;
+use crate::file_storage::tests::support::{listening, oid};
 use crate::file_storage::{FileStorage, Options, index_file};
 use crate::storage::Op;
 use crate::{Error, Storage};
