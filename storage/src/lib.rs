@@ -1,14 +1,13 @@
 //! ZODB storages: the file format of Python's FileStorage, on disk and in
 //! memory, behind the [`Storage`] trait that the server drives.
 
-pub mod backend;
 pub mod blob;
 pub mod bulk;
 pub mod config;
 pub mod conflict;
 mod conflicts;
 pub mod demo_storage;
-mod directory;
+mod disk;
 pub mod error;
 pub mod file_storage;
 pub mod log;
@@ -21,6 +20,7 @@ mod testing;
 pub mod zconfig;
 pub mod zlib_storage;
 
+pub use self::disk::backend;
 pub use demo_storage::DemoStorage;
 pub use error::{Error, Result};
 pub use file_storage::FileStorage;

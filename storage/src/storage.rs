@@ -21,7 +21,7 @@ use zeo_proto::{Oid, Tid};
 
 use crate::blob::{BlobDirectory, BlobFile};
 use crate::error::Conflict;
-pub use crate::file_storage::prepared::Prepared;
+pub use crate::file_storage::commit::laid_out::Prepared;
 use crate::{Error, Result};
 
 /// One revision of an object.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use zeo_proto::{Oid, Tid};
 
-use crate::backend::open_file;
+use crate::disk::backend::open_file;
 
 /// The name of the mark.
 pub const MARK: &str = ".layout";

@@ -27,7 +27,7 @@ pub use self::layout::{Layout, SUFFIX, file_name, serial_of};
 pub(crate) use self::removal::{Removed, Revisions};
 pub(crate) use self::staged::Staged;
 pub use self::walk::{Found, Listed};
-use crate::directory::{Directory, Disk};
+use crate::disk::{Directory, Disk};
 use crate::record::class_name;
 use crate::{Error, Result};
 

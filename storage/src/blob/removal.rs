@@ -15,7 +15,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::{BlobDirectory, SUFFIX, failed, layout};
 use crate::Result;
-use crate::directory::{Directory, refuses_links};
+use crate::disk::{Directory, refuses_links};
 
 pub(super) const LIST: &str = ".removed";
 /// No line is longer.

@@ -10,7 +10,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::removal::{LINE_MAX, LIST, parse};
 use super::{BlobDirectory, BlobFile, Layout, TEMPORARY, serial_of};
-use crate::backend::open_file;
+use crate::disk::backend::open_file;
 
 /// Directories are not followed deeper: eight levels are those of an oid.
 const DEPTH: usize = 10;

@@ -1,6 +1,7 @@
 //! What the switch of a pack, and blobs, do to directories, one operation at
 //! a time, so that tests can stop or fail it at each, or cut the power.
 
+pub mod backend;
 #[cfg(test)]
 pub(crate) mod power;
 #[cfg(test)]
@@ -11,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backend::{Backend, FileBackend};
+use self::backend::{Backend, FileBackend};
 
 /// Operations on a directory.
 pub(crate) trait Directory: Send + Sync {

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use fastrand::Rng;
 use tempfile::TempDir;
 
+use super::backend::{Backend, FileBackend};
 use super::{Directory, Disk};
-use crate::backend::{Backend, FileBackend};
 
 const SECTOR: usize = 512;
 /// How often the power fails at most.

@@ -1,48 +1,19 @@
 //! The storage in one append-only file, format `FS30`: see `FORMAT.md`.
+//!
+//! Rooms, each of which knows those before it: [`format`] (the bytes),
+//! [`index`] (where each object's record stands), `read`, `commit`, the
+//! storage itself, `pack`, `open`, and [`tools`].
 
-mod append;
-mod body;
-pub mod check;
-mod core;
-mod data_file;
-mod followed;
+pub mod commit;
 pub mod format;
-pub mod forwards;
-pub(crate) mod generation;
-pub(crate) mod history;
-mod holes;
 pub mod index;
-mod index_file;
-mod index_pickle;
-pub mod indexing;
-pub(crate) mod iterator;
-mod load;
 mod lock_file;
 mod open;
 mod pack;
-pub(crate) mod pending;
-mod prepare;
-pub mod prepared;
-mod recovery;
-pub(crate) mod restore;
-pub mod resync;
-pub mod salvage;
-mod sanity;
-mod scan;
-pub(crate) mod seal;
+pub(crate) mod read;
 mod snapshot;
-mod space;
-mod torn;
-pub(crate) mod undo;
-pub(crate) mod undo_log;
-pub mod walk;
-pub mod whole;
-pub mod window;
-
-pub use self::core::FileStorage;
-pub use self::data_file::DataFile;
-pub use self::open::Options;
-pub(crate) use self::pack::pack_stop;
+mod storage;
+pub mod tools;
 
 #[cfg(test)]
 mod golden;
@@ -50,3 +21,11 @@ mod golden;
 mod testing;
 #[cfg(test)]
 mod tests;
+
+pub use self::commit::laid_out as prepared;
+pub use self::format::{verify as whole, walk, window};
+pub use self::open::Options;
+pub(crate) use self::pack::pack_stop;
+pub use self::storage::FileStorage;
+pub use self::tools::data_file::DataFile;
+pub use self::tools::{check, index as indexing, resync, salvage, transaction_reader as forwards};

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::core::FileStorage;
-use super::index_file;
+use super::index;
+use super::storage::FileStorage;
 use crate::Result;
-use crate::backend::Backend;
+use crate::disk::backend::Backend;
 
 impl FileStorage {
     /// The bytes of the file that is in use now. Those that are served end at
@@ -19,6 +19,6 @@ impl FileStorage {
     /// Saves the index as a file of its own, synced, as Python's
     /// `fsIndex.save` does. It covers the file up to now.
     pub fn save_index_as(&self, path: &Path) -> Result<()> {
-        index_file::save_as(path, &self.generation()).map(drop)
+        index::file::save_as(path, &self.generation()).map(drop)
     }
 }

@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use zeo_proto::{Oid, Tid};
 
-use super::append::Writer;
-use super::generation::Generation;
+use super::commit::append::Writer;
+use super::commit::space::Space;
+use super::index;
 use super::lock_file::LockFile;
 use super::pack::Move;
 use super::pack::state::Packing;
-use super::space::Space;
-use super::{history, index_file, iterator, load, undo_log};
+use super::read::generation::Generation;
+use super::read::{history, iterator, load, undo_log};
 use crate::blob::BlobDirectory;
-use crate::directory::Directory;
+use crate::disk::Directory;
 use crate::log::{Level, Log};
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
@@ -117,7 +118,7 @@ impl FileStorage {
         let mut saved = files.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.generation();
         if always || *saved != Some(generation.indexed()) {
-            *saved = Some(index_file::save(&files.path, &generation)?);
+            *saved = Some(index::file::save(&files.path, &generation)?);
         }
         Ok(())
     }

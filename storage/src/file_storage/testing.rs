@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeo_proto::{Oid, Tid};
 
+use super::commit::pending::Payload;
+use super::format::walk::{RecordHeaders, Txn};
 use super::format::{DataHeader, FIRST, MAGIC, Reader, TXN_HEADER_LEN, TxnHeader};
-use super::generation::Generation;
 use super::index::Index;
-use super::pending::Payload;
-use super::walk::{RecordHeaders, Txn};
-use crate::backend::{Backend, MemoryBackend};
+use super::read::generation::Generation;
+use crate::disk::backend::{Backend, MemoryBackend};
 
 /// A transaction of records (oid, previous position, payload) as it stands
 /// in the file at `tloc`.

@@ -8,7 +8,7 @@ use std::path::Path;
 use fastrand::Rng;
 
 use super::*;
-use crate::directory::power::PowerCuts;
+use crate::disk::power::PowerCuts;
 
 /// Runs by default: what takes some seconds without optimization.
 const RUNS: u64 = 8;

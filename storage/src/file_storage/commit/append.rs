@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use zeo_proto::Tid;
 
-use super::prepared::{Prepared, Span};
-use crate::backend::Backend;
+use super::laid_out::{Prepared, Span};
 use crate::blob::Staged;
-use crate::file_storage::core::FileStorage;
+use crate::disk::backend::Backend;
 use crate::file_storage::format::TxnHeader;
+use crate::file_storage::format::seal::{self, SEAL_LEN, Seal, Sum};
 use crate::file_storage::open::failed;
-use crate::file_storage::seal::{self, SEAL_LEN, Seal, Sum};
+use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
 use crate::storage::Commit;
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ const SYNCING: &str = "syncing";
 
 /// The end of the file, where the log writer writes.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     /// Where the next transaction begins.
     pub end: u64,
     /// Up to here everything has been synced: `end`, but for copies.
@@ -41,7 +41,7 @@ pub(super) struct Writer {
 impl FileStorage {
     /// Writes the batch and syncs once; a failure takes back all of it, and
     /// latches the storage, unless it was to name a blob.
-    pub(super) fn append_batch(&self, batch: &mut [Commit]) -> Result<()> {
+    pub(crate) fn append_batch(&self, batch: &mut [Commit]) -> Result<()> {
         let mut writer = self.writer();
         // With the writer in hand: a pack may have failed meanwhile.
         self.check_writable()?;
@@ -88,7 +88,7 @@ impl FileStorage {
     }
 
     /// Syncs what was written and not synced yet.
-    pub(super) fn sync_writer(&self) -> Result<()> {
+    pub(crate) fn sync_writer(&self) -> Result<()> {
         let mut writer = self.writer();
         if writer.durable < writer.end {
             let backend = Arc::clone(&self.generation().backend);
@@ -100,7 +100,7 @@ impl FileStorage {
     }
 
     /// Makes a transaction visible that was appended.
-    pub(super) fn publish_commit(&self, commit: &Commit) {
+    pub(crate) fn publish_commit(&self, commit: &Commit) {
         let (_between_packs, span) = self.place_in(&commit.prepared);
         // A transaction that is not in the file has nothing to show.
         if let Some(Span { records, end }) = span {

@@ -7,8 +7,8 @@ use zeo_proto::Oid;
 use super::body::Body;
 use super::space::Reservation;
 use crate::blob::Staged;
-use crate::file_storage::generation::Generation;
 use crate::file_storage::pack::state::BackPointers;
+use crate::file_storage::read::generation::Generation;
 use crate::storage::TransactionMeta;
 
 /// A transaction that is ready to be appended. Dropping it aborts it and
@@ -24,23 +24,23 @@ pub struct Prepared {
     /// For each conflict that was resolved (also by undo), the dotted name
     /// of the class, where that can be told.
     pub merged: Vec<Option<String>>,
-    pub(super) meta: Box<TransactionMeta>,
-    pub(super) body: Box<Body>,
-    pub(super) reservation: Reservation,
+    pub(crate) meta: Box<TransactionMeta>,
+    pub(crate) body: Box<Body>,
+    pub(crate) reservation: Reservation,
     /// The files of blobs, to be given their names.
-    pub(super) blobs: Vec<Staged>,
+    pub(crate) blobs: Vec<Staged>,
     /// Where the transaction stands in the file, once it is there.
-    pub(super) written: Option<Span>,
+    pub(crate) written: Option<Span>,
     /// The generation whose positions it has.
-    pub(super) generation: usize,
+    pub(crate) generation: usize,
     /// Held if there are back-pointers.
     #[expect(dead_code, reason = "what counts is how long it lives")]
-    pub(super) back_pointers: Option<BackPointers>,
+    pub(crate) back_pointers: Option<BackPointers>,
 }
 
 /// A transaction's place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// Where its first record begins.
     pub records: u64,
     /// Where the transaction ends.
@@ -53,7 +53,7 @@ impl Prepared {
     /// those that were current at the vote. (What the pack found unreachable
     /// has none any more.) Back-pointers need nothing: no pack reads the file
     /// while [`BackPointers`] are held, and none are made meanwhile.
-    pub(super) fn move_to(&mut self, generation: &Generation) {
+    pub(crate) fn move_to(&mut self, generation: &Generation) {
         if self.generation != generation.number {
             self.generation = generation.number;
             self.body

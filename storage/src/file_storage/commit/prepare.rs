@@ -9,24 +9,24 @@ use std::time::SystemTime;
 use zeo_proto::{Oid, Tid};
 
 use super::body::Body;
+use super::laid_out::Prepared;
 use super::pending::{Payload, Pending};
-use super::prepared::Prepared;
 use super::restore::find_data;
 use super::undo::undo;
 use crate::blob::{BlobFile, Staged, is_blob};
 use crate::conflicts::Conflicts;
 use crate::error::Conflict;
-use crate::file_storage::core::FileStorage;
 use crate::file_storage::format::META_MAX;
-use crate::file_storage::generation::Generation;
-use crate::file_storage::load::{get_tid, load_serial};
+use crate::file_storage::format::seal::{self, unsealed};
 use crate::file_storage::pack::state::BackPointers;
-use crate::file_storage::seal::{self, unsealed};
+use crate::file_storage::read::generation::Generation;
+use crate::file_storage::read::load::{get_tid, load_serial};
+use crate::file_storage::storage::FileStorage;
 use crate::storage::{OnConflict, Op, TransactionMeta, Vote, no_blobs};
 use crate::{Error, Result};
 
 impl FileStorage {
-    pub(super) fn prepare_ops(
+    pub(crate) fn prepare_ops(
         &self,
         meta: &TransactionMeta,
         ops: &mut dyn Iterator<Item = Result<Op>>,

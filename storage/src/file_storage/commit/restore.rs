@@ -3,7 +3,7 @@
 use zeo_proto::{Oid, Tid};
 
 use crate::Result;
-use crate::file_storage::generation::Generation;
+use crate::file_storage::read::generation::Generation;
 
 /// The position for a back-pointer to the record that transaction `tid`
 /// wrote for `oid`, if that holds this `data` (or is a back-pointer itself,

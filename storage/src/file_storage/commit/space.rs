@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::Backend;
+use crate::disk::backend::Backend;
 use crate::file_storage::format::END_MAX;
 use crate::{Error, Result};
 
@@ -105,7 +105,7 @@ impl Space {
 }
 
 /// Gets room up to `end` at least; says up to where.
-pub(super) fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
+pub(crate) fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
     let ahead = end.max(room.saturating_add(PIECE));
     if backend.reserve(room, ahead).is_ok() {
         return Ok(ahead);

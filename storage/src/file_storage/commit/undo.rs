@@ -12,8 +12,8 @@ use zeo_proto::{Oid, Tid};
 use super::pending::{Payload, Pending};
 use crate::error::Conflict;
 use crate::file_storage::format::DataHeader;
-use crate::file_storage::generation::Generation;
-use crate::file_storage::walk::{RecordHeaders, find_txn};
+use crate::file_storage::format::walk::{RecordHeaders, find_txn};
+use crate::file_storage::read::generation::Generation;
 use crate::storage::{Data, OnConflict};
 use crate::{Error, Result, conflict};
 

@@ -11,13 +11,19 @@
 //!              the record that holds the data, 0 when the object is gone
 //! ```
 
+pub(crate) mod back_pointers;
+pub(crate) mod seal;
+pub mod verify;
+pub mod walk;
+pub mod window;
+
 use std::io;
 
 use byteorder::{BE, ByteOrder};
 use zeo_proto::{Oid, Tid};
 
-use super::seal::unsealed;
-use crate::backend::Backend;
+use self::seal::unsealed;
+use crate::disk::backend::Backend;
 use crate::storage::{Data, TransactionMeta};
 use crate::{Error, Result};
 

@@ -21,8 +21,8 @@ use std::io::{self, Write};
 use byteorder::{BE, ByteOrder};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::format::{META_MAX, Reader, TXN_HEADER_LEN, TxnHeader};
 use super::walk::Txn;
+use super::{META_MAX, Reader, TXN_HEADER_LEN, TxnHeader};
 use crate::{Error, Result};
 
 /// Length of a seal.

@@ -3,12 +3,12 @@
 
 use byteorder::{BE, ByteOrder};
 
-use super::format::{DataHeader, TXN_HEADER_LEN, TxnHeader};
 use super::seal::{self, Ending, Sum};
 use super::walk::Txn;
 use super::window::Window;
+use super::{DataHeader, TXN_HEADER_LEN, TxnHeader};
 use crate::Result;
-use crate::file_storage::torn::{CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
+use crate::file_storage::open::torn::{CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
 
 /// Length of the copy of the length at the end of a transaction.
 const LENGTH_LEN: u64 = 8;
@@ -78,7 +78,7 @@ fn unfinished(txn: &Txn, size: u64) -> Option<&'static str> {
 }
 
 /// Fails unless the transaction is what was sealed, if it was; tells whether.
-pub(super) fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<bool> {
+pub(crate) fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<bool> {
     let (reader, header) = (window.reader(), &txn.header);
     let Some((at, length)) = seal::tail(txn.position, header) else {
         return Ok(false);

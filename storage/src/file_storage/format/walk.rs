@@ -4,7 +4,7 @@
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Tid;
 
-use super::format::{DataHeader, FIRST, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::{DataHeader, FIRST, Reader, TXN_HEADER_LEN, TxnHeader};
 use crate::{Error, Result};
 
 /// Length of the copy of the length at the end of a transaction.

@@ -3,9 +3,9 @@
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Tid;
 
-use super::followed::{Followed, LONG};
-use super::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::back_pointers::{Followed, LONG};
 use super::walk::{Txn, check_record};
+use super::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
 use crate::Result;
 
 /// Length of the copy of the length at the end of a transaction.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use super::{Case, cases, hex, list, some_tid, tid};
-use crate::backend::{Backend, MemoryBackend};
+use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::Options;
 use crate::file_storage::testing::without_seals;
 use crate::storage::{Commit, OnConflict, Op, TransactionMeta, TransactionRecord, Vote};

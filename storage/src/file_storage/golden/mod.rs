@@ -9,16 +9,16 @@ use std::sync::Arc;
 use serde_json::Value;
 use zeo_proto::{Oid, Tid};
 
+use crate::file_storage::commit::pending::Pending;
+use crate::file_storage::commit::restore::find_data;
+use crate::file_storage::commit::undo::{UndoRecord, undo};
 use crate::file_storage::format::FIRST;
-use crate::file_storage::generation::Generation;
-use crate::file_storage::history::{history, record_iternext};
-use crate::file_storage::iterator::transactions;
-use crate::file_storage::pending::Pending;
-use crate::file_storage::restore::find_data;
+use crate::file_storage::format::walk::{RecordHeaders, find_txn};
+use crate::file_storage::read::generation::Generation;
+use crate::file_storage::read::history::{history, record_iternext};
+use crate::file_storage::read::iterator::transactions;
+use crate::file_storage::read::undo_log::{last_invalidations, undo_log};
 use crate::file_storage::testing::{encode_txn, generation, positions};
-use crate::file_storage::undo::{UndoRecord, undo};
-use crate::file_storage::undo_log::{last_invalidations, undo_log};
-use crate::file_storage::walk::{RecordHeaders, find_txn};
 use crate::storage::{OnConflict, TransactionMeta, TransactionRecord};
 use crate::{Error, Result};
 

@@ -19,13 +19,13 @@ use byteorder::{BE, ByteOrder};
 use xxhash_rust::xxh3::Xxh3;
 use zeo_proto::Oid;
 
-use super::index::Index;
-use super::index_pickle::{Item, Pickles, write_int, write_none, write_pair};
-use crate::backend::{Backend, open_file};
-use crate::directory::sync_directory;
+use super::Index;
+use super::pickle::{Item, Pickles, write_int, write_none, write_pair};
+use crate::disk::backend::{Backend, open_file};
+use crate::disk::sync_directory;
 use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
-use crate::file_storage::generation::Generation;
 use crate::file_storage::open::beside;
+use crate::file_storage::read::generation::Generation;
 use crate::{Error, Result};
 
 /// Buffers for a file that is read or written from front to back.
@@ -55,7 +55,7 @@ pub(crate) fn load(path: &Path, data: &dyn Backend) -> io::Result<Option<Loaded>
 }
 
 /// Reads an index as it stands in its file, of a file of `size` bytes.
-pub(super) fn read(file: impl BufRead, size: u64) -> io::Result<Loaded> {
+pub(crate) fn read(file: impl BufRead, size: u64) -> io::Result<Loaded> {
     let mut pickles = Pickles::new(Summed::new(file));
     let Item::Int(position) = pickles.next()? else {
         return Err(invalid("it has another shape than today's"));
@@ -203,7 +203,7 @@ pub(crate) fn save_as(name: &Path, generation: &Generation) -> Result<u64> {
 }
 
 /// Writes the index as it was when the file ended at `position`.
-pub(super) fn write(
+pub(crate) fn write(
     out: &mut impl Write,
     generation: &Generation,
     position: u64,
@@ -270,7 +270,7 @@ mod tests {
     use zeo_proto::Tid;
 
     use super::*;
-    use crate::backend::MemoryBackend;
+    use crate::disk::backend::MemoryBackend;
 
     /// Oids of some buckets, full, sparse and far apart, with positions.
     fn entries(seed: u64) -> Vec<(Oid, u64)> {

@@ -11,7 +11,9 @@
 //! little more than 4 bytes in a file of up to 4 GiB, and 5 in one of up to
 //! 1 TiB. An oid alone costs 2 to 3 KiB.
 
+pub(crate) mod file;
 mod leaf;
+mod pickle;
 #[cfg(test)]
 mod tests;
 

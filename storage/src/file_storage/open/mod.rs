@@ -1,6 +1,11 @@
 //! Opening a storage: locks, the saved index, the scan behind it, and what
 //! a crash has left.
 
+mod recovery;
+mod saved_index;
+mod scan;
+mod torn;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,20 +16,19 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use zeo_proto::Tid;
 
-use super::scan::{Scanned, scan, tell_progress};
-use super::{recovery, sanity};
-use crate::backend::{Backend, MemoryBackend};
+use self::scan::{Scanned, scan, tell_progress};
 use crate::blob::{BlobDirectory, Layout};
-use crate::directory::{Directory, Disk, sync_directory};
-use crate::file_storage::append::Writer;
-use crate::file_storage::core::{FileStorage, Files};
+use crate::disk::backend::{Backend, MemoryBackend};
+use crate::disk::{Directory, Disk, sync_directory};
+use crate::file_storage::commit::append::Writer;
+use crate::file_storage::commit::space::Space;
 use crate::file_storage::format::{MAGIC, MAGIC_PYTHON_2, Reader};
-use crate::file_storage::generation::Generation;
-use crate::file_storage::index::Index;
-use crate::file_storage::index_file::{self, Loaded};
+use crate::file_storage::index::file::Loaded;
+use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::pack::take_back;
-use crate::file_storage::space::Space;
+use crate::file_storage::read::generation::Generation;
+use crate::file_storage::storage::{FileStorage, Files};
 use crate::log::{Level, Log, silent};
 use crate::{Error, Result};
 
@@ -112,7 +116,7 @@ impl FileStorage {
         let backend = disk.backend(file, path.clone());
         check_magic(&*backend, options.read_only)?;
         let index = beside(&path, ".index");
-        let loaded = index_file::load(&index, &*backend)
+        let loaded = index::file::load(&index, &*backend)
             .map_err(|why| format!("{}: {why}", index.display()));
         let files = Files {
             path,
@@ -183,7 +187,7 @@ impl FileStorage {
         (files, blobs): (Option<Files>, Option<Arc<BlobDirectory>>),
     ) -> Result<Self> {
         let log = &options.log;
-        let start = sanity::start(&*backend, loaded, log)?;
+        let start = saved_index::start(&*backend, loaded, log)?;
         let (index, from) = (start.index, start.from);
         let end = backend
             .len()

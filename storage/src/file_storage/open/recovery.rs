@@ -5,9 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::open::beside;
-use crate::backend::Backend;
-use crate::directory::sync_directory;
+use super::beside;
+use crate::disk::backend::Backend;
+use crate::disk::sync_directory;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 

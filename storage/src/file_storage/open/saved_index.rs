@@ -3,12 +3,11 @@
 
 use zeo_proto::Tid;
 
-use crate::backend::Backend;
-use crate::file_storage::format::{FIRST, Reader};
+use crate::disk::backend::Backend;
+use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
+use crate::file_storage::format::{FIRST, Reader, seal};
 use crate::file_storage::index::Index;
-use crate::file_storage::index_file::Loaded;
-use crate::file_storage::seal;
-use crate::file_storage::walk::{Backwards, RecordHeaders, Txn};
+use crate::file_storage::index::file::Loaded;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 

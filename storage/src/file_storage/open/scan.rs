@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use zeo_proto::{Oid, Tid};
 
 use super::torn;
+use crate::file_storage::format::verify::{Read, read_whole};
+use crate::file_storage::format::walk::Txn;
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, Reader};
 use crate::file_storage::index::Index;
-use crate::file_storage::walk::Txn;
-use crate::file_storage::whole::{Read, read_whole};
-use crate::file_storage::window::Window;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 
@@ -200,7 +200,7 @@ impl Oddities<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::MemoryBackend;
+    use crate::disk::backend::MemoryBackend;
     use crate::file_storage::format::END_MAX;
     use crate::log::silent;
 

@@ -1,15 +1,15 @@
 //! Is what can't be read the torn end of a batch that nobody was told of, or
 //! damage? `FORMAT.md` says why this decides rightly.
 
+use crate::file_storage::format::seal::{self, Ending, SEAL_LEN, SEAL_MAGIC};
+use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
 use crate::file_storage::format::{Reader, TXN_HEADER_LEN};
-use crate::file_storage::seal::{self, Ending, SEAL_LEN, SEAL_MAGIC};
-use crate::file_storage::walk::{Backwards, RecordHeaders, Txn};
 use crate::{Error, Result};
 
-pub(super) const CUT_HEADER: &str = "the file ends within a transaction's header";
-pub(super) const TOO_LONG: &str = "a transaction is longer than the file";
-pub(super) const MARKED: &str = "a transaction is marked as unfinished";
-pub(super) const TOO_SHORT: &str = "a transaction is shorter than its header";
+pub(crate) const CUT_HEADER: &str = "the file ends within a transaction's header";
+pub(crate) const TOO_LONG: &str = "a transaction is longer than the file";
+pub(crate) const MARKED: &str = "a transaction is marked as unfinished";
+pub(crate) const TOO_SHORT: &str = "a transaction is shorter than its header";
 
 /// How much is searched at a time.
 const PIECE: usize = 1 << 20;
@@ -21,7 +21,7 @@ const TLOC_AT: u64 = 24;
 /// there. `torn` tells what is not whole; without it, the transaction has the
 /// right length and is wrong within. All before `durable` was synced, as far
 /// as is known otherwise.
-pub(super) fn damage(
+pub(crate) fn damage(
     reader: &Reader<'_>,
     position: u64,
     torn: Option<&str>,
@@ -53,7 +53,7 @@ pub(super) fn damage(
 
 /// `None` in place of damage: where anything may stand, that only says that
 /// there is no transaction.
-pub(super) fn sound<T>(result: Result<T>) -> Result<Option<T>> {
+pub(crate) fn sound<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(Error::Corrupt { .. }) => Ok(None),

@@ -4,9 +4,9 @@ use zeo_proto::{Oid, Tid};
 
 use super::place::is_unfinished;
 use crate::blob::{Revisions, is_blob};
-use crate::file_storage::core::FileStorage;
-use crate::file_storage::generation::Generation;
-use crate::file_storage::walk::{RecordHeaders, Txn};
+use crate::file_storage::format::walk::{RecordHeaders, Txn};
+use crate::file_storage::read::generation::Generation;
+use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
 use crate::{Error, Result};
 

@@ -15,10 +15,10 @@ use super::reach::Reach;
 use super::watch::Watch;
 use crate::Result;
 use crate::blob::{Removed, is_blob};
+use crate::file_storage::format::walk::Txn;
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, FIRST, Reader, TXN_HEADER_LEN};
 use crate::file_storage::index::Index;
-use crate::file_storage::walk::Txn;
-use crate::file_storage::window::Window;
 
 /// The file is read by pieces of this.
 const PIECE: usize = if cfg!(test) { 64 } else { 1 << 16 };

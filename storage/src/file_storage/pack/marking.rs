@@ -6,7 +6,7 @@ use super::marks::Mark;
 use super::objects::Objects;
 use super::reach::Collect;
 use super::watch::Watch;
-use crate::file_storage::window::Window;
+use crate::file_storage::format::window::Window;
 use crate::references::references;
 use crate::{Error, Result};
 

@@ -15,7 +15,7 @@
 //! same for those that are written and not yet visible:
 //! [`FileStorage::place_in`].
 //!
-//! [`Prepared::move_to`]: crate::file_storage::prepared::Prepared::move_to
+//! [`Prepared::move_to`]: crate::file_storage::commit::laid_out::Prepared::move_to
 
 mod blobs;
 mod copy;
@@ -47,10 +47,10 @@ use self::state::Running;
 pub(crate) use self::time::stop as pack_stop;
 use self::watch::{Watch, check};
 use crate::blob::Removed;
-use crate::file_storage::core::FileStorage;
+use crate::file_storage::commit::laid_out::{Prepared, Span};
 use crate::file_storage::format::Reader;
-use crate::file_storage::generation::Generation;
-use crate::file_storage::prepared::{Prepared, Span};
+use crate::file_storage::read::generation::Generation;
+use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -177,7 +177,11 @@ impl FileStorage {
 
     /// Makes the packed file the one that is read, between two publications
     /// of transactions.
-    fn publish_generation(&self, last: &mut Last<'_>, backend: Arc<dyn crate::backend::Backend>) {
+    fn publish_generation(
+        &self,
+        last: &mut Last<'_>,
+        backend: Arc<dyn crate::disk::backend::Backend>,
+    ) {
         let mut moves = self.moves();
         let (moved, visible) = (last.rest.moved, last.old.end());
         last.rest.show(visible);

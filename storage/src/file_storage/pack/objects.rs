@@ -12,7 +12,7 @@ use zeo_proto::Oid;
 
 use super::marks::{Mark, Marks};
 use crate::file_storage::format::Reader;
-use crate::file_storage::generation::Generation;
+use crate::file_storage::read::generation::Generation;
 use crate::{Error, Result};
 
 /// The object has no record before the pack time. (No record stands there.)

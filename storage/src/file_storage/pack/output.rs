@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::backend::Backend;
+use crate::disk::backend::Backend;
+use crate::file_storage::commit::space::grow;
+use crate::file_storage::format::seal::{Ending, SEAL_LEN, Seal, Sum};
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{FIRST, MAGIC, Reader, TxnHeader};
-use crate::file_storage::seal::{Ending, SEAL_LEN, Seal, Sum};
-use crate::file_storage::space::grow;
-use crate::file_storage::window::Window;
 use crate::{Error, Result};
 
 /// At least so much is written at once; a transaction of twice that in parts.
@@ -201,7 +201,7 @@ mod tests {
     use zeo_proto::Tid;
 
     use super::*;
-    use crate::backend::MemoryBackend;
+    use crate::disk::backend::MemoryBackend;
 
     #[test]
     fn long_files_are_synced_on_their_way() {

@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backend::Backend;
-use crate::directory::{Directory, refuses_links};
-use crate::file_storage::core::{FileStorage, Files};
-use crate::file_storage::generation::Generation;
+use crate::disk::backend::Backend;
+use crate::disk::{Directory, refuses_links};
 use crate::file_storage::open::beside;
+use crate::file_storage::read::generation::Generation;
+use crate::file_storage::storage::{FileStorage, Files};
 use crate::log::Level;
 use crate::{Error, Result};
 

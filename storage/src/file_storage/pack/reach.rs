@@ -28,12 +28,12 @@ use super::marks::Mark;
 use super::objects::Objects;
 use super::watch::Watch;
 use crate::Result;
+use crate::file_storage::format::verify::check_seal;
+use crate::file_storage::format::walk::{Backwards, Txn};
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{FIRST, Reader};
-use crate::file_storage::generation::Generation;
 use crate::file_storage::index::Index;
-use crate::file_storage::walk::{Backwards, Txn};
-use crate::file_storage::whole::check_seal;
-use crate::file_storage::window::Window;
+use crate::file_storage::read::generation::Generation;
 
 /// The file is read by pieces of this from front to back (small ones in tests,
 /// so that commits come between),

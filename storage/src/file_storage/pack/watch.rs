@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::file_storage::core::FileStorage;
+use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
 use crate::{Error, Result};
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
-use crate::backend::Backend;
-use crate::file_storage::followed::{Followed, LONG};
+use crate::disk::backend::Backend;
+use crate::file_storage::format::back_pointers::{Followed, LONG};
 use crate::file_storage::format::{DataHeader, Reader};
 use crate::file_storage::index::Index;
 use crate::storage::Data;
@@ -158,7 +158,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::backend::MemoryBackend;
+    use crate::disk::backend::MemoryBackend;
     use crate::file_storage::testing::{Counting, chain};
 
     /// From the front to the back, or the other way.

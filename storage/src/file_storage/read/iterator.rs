@@ -5,8 +5,8 @@ use std::sync::Arc;
 use zeo_proto::Tid;
 
 use super::generation::Generation;
+use crate::file_storage::format::walk::{Backwards, Txn, check_record};
 use crate::file_storage::format::{FIRST, Reader};
-use crate::file_storage::walk::{Backwards, Txn, check_record};
 use crate::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord};
 use crate::{Error, Result};
 

@@ -3,7 +3,7 @@
 
 use super::generation::Generation;
 use crate::Result;
-use crate::file_storage::walk::{Backwards, RecordHeaders};
+use crate::file_storage::format::walk::{Backwards, RecordHeaders};
 use crate::storage::{Invalidation, UndoEntry};
 
 /// Where Python stops looking for transactions to undo: no transaction that

@@ -3,10 +3,10 @@
 use super::seals::{file, memory};
 use super::support::oid;
 use crate::file_storage::DataFile;
-use crate::file_storage::check::{Checked, Event, check};
-use crate::file_storage::forwards::Problem;
-use crate::file_storage::pending::Payload;
+use crate::file_storage::commit::pending::Payload;
 use crate::file_storage::testing::{Builder, data, without_seals};
+use crate::file_storage::tools::check::{Checked, Event, check};
+use crate::file_storage::tools::transaction_reader::Problem;
 
 fn problems(bytes: &[u8]) -> (Checked, Vec<Problem>) {
     let file = DataFile::over(memory(bytes)).unwrap();

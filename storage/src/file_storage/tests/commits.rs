@@ -7,9 +7,10 @@ use serde_json::Value;
 use zeo_proto::{Oid, Tid};
 
 use super::support::{golden, listening, read_only};
+use crate::file_storage::index;
 use crate::file_storage::open::beside;
 use crate::file_storage::testing::without_seals;
-use crate::file_storage::{FileStorage, Options, index_file};
+use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
 use crate::{Error, Storage};
 
@@ -148,7 +149,7 @@ fn same_files(path: &Path) {
     );
     let load = |path: &Path| {
         let index = std::fs::read(path).unwrap();
-        index_file::read(&index[..], u64::MAX).unwrap()
+        index::file::read(&index[..], u64::MAX).unwrap()
     };
     let (ours, pythons) = (
         load(&beside(path, ".index")),

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::support::{commit, golden, listening, load, oid, prepare, read_only, store, tid};
-use crate::backend::{Backend, MemoryBackend};
+use crate::disk::backend::{Backend, MemoryBackend};
+use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{FIRST, Reader};
-use crate::file_storage::walk::Txn;
-use crate::file_storage::{FileStorage, Options, index_file};
+use crate::file_storage::index;
+use crate::file_storage::{FileStorage, Options};
 use crate::storage::Commit;
 use crate::{Error, Result, Storage};
 
@@ -304,10 +305,10 @@ fn a_saved_index_is_exact_while_commits_go_on() {
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         while !done.load(std::sync::atomic::Ordering::Relaxed) {
-            let end = index_file::save(&path, &storage.generation()).unwrap();
+            let end = index::file::save(&path, &storage.generation()).unwrap();
             let backend = &storage.generation().backend;
             let saved = dir.path().join("Data.fs.index");
-            let saved = index_file::load(&saved, &**backend).unwrap().unwrap();
+            let saved = index::file::load(&saved, &**backend).unwrap().unwrap();
             assert_eq!(saved.position, end);
             let mut bytes = vec![0; end as usize];
             assert_eq!(backend.read_at(&mut bytes, 0).unwrap(), bytes.len());
@@ -332,13 +333,13 @@ fn an_index_saved_before_a_publication_leads_to_the_record_before() {
     storage.append(&mut batch).unwrap();
     storage.publish(&batch[0]);
     let mut out = Vec::new();
-    index_file::write(&mut out, &generation, end, |source| Error::Io {
+    index::file::write(&mut out, &generation, end, |source| Error::Io {
         doing: "",
         file: "".into(),
         source,
     })
     .unwrap();
-    let loaded = index_file::read(&out[..], u64::MAX).unwrap();
+    let loaded = index::file::read(&out[..], u64::MAX).unwrap();
     let entries: Vec<_> = loaded.index.iter().collect();
     assert_eq!(entries, [(oid(1), first)]);
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::backend::Backend;
+use crate::disk::backend::Backend;
 
 /// Dice that fall the same way for the same seed (SplitMix64).
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use zeo_proto::Tid;
 
 use super::support::{commit, load, oid, prepare, store, tid};
-use crate::backend::{Backend, MemoryBackend};
+use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, Op};
 use crate::{Error, Storage};

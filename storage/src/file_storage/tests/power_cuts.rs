@@ -12,7 +12,8 @@ use zeo_proto::{Oid, Tid};
 
 use super::disk::{Dice, Disk};
 use super::support::{oid, tid};
-use crate::file_storage::{FileStorage, Options, index_file};
+use crate::file_storage::index;
+use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, DataRecord, OnConflict, Op, Prepared, TransactionMeta, Vote};
 use crate::{Error, Result, Storage};
 
@@ -81,7 +82,7 @@ impl Run {
 
     fn open(&mut self) -> Result<FileStorage> {
         let index = self.index.as_deref();
-        let loaded = index.map(|bytes| index_file::read(bytes, u64::MAX).unwrap());
+        let loaded = index.map(|bytes| index::file::read(bytes, u64::MAX).unwrap());
         let backend = self.disk.clone();
         let opened =
             FileStorage::over_with_index(backend, "test".into(), &Options::default(), loaded);
@@ -275,7 +276,7 @@ fn storage_serial(storage: &FileStorage, oid: Oid) -> Result<Tid> {
 fn index_bytes(storage: &FileStorage) -> Vec<u8> {
     let (generation, mut out) = (storage.generation(), Vec::new());
     let end = generation.indexed();
-    index_file::write(&mut out, &generation, end, |error| panic!("{error}")).unwrap();
+    index::file::write(&mut out, &generation, end, |error| panic!("{error}")).unwrap();
     out
 }
 

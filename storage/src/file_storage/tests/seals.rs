@@ -4,11 +4,11 @@ use std::fs;
 use std::sync::Arc;
 
 use super::support::{commit, load, meta, oid, prepare, store, tid};
-use crate::backend::{Backend, MemoryBackend};
+use crate::disk::backend::{Backend, MemoryBackend};
+use crate::file_storage::format::seal::{self, SEAL_LEN, Sum};
+use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{META_MAX, Reader};
-use crate::file_storage::seal::{self, SEAL_LEN, Sum};
 use crate::file_storage::testing::{encode_txn, without_seals};
-use crate::file_storage::walk::Txn;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, TransactionMeta, Vote};
 use crate::{Error, Result, Storage};

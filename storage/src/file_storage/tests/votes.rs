@@ -21,7 +21,7 @@ fn with_quota(quota: u64) -> FileStorage {
         quota: Some(quota),
         ..Options::default()
     };
-    let backend = std::sync::Arc::new(crate::backend::MemoryBackend::default());
+    let backend = std::sync::Arc::new(crate::disk::backend::MemoryBackend::default());
     FileStorage::over(backend, "test", &options).unwrap()
 }
 
@@ -290,7 +290,7 @@ fn closed_and_read_only_storages_take_no_writes() {
     assert!(matches!(error, Error::Transaction(_)), "{error}");
     assert_eq!(load(&storage, 1).as_deref(), Some("one"));
 
-    let backend = std::sync::Arc::new(crate::backend::MemoryBackend::default());
+    let backend = std::sync::Arc::new(crate::disk::backend::MemoryBackend::default());
     let storage = FileStorage::over(backend, "test", &read_only()).unwrap();
     assert!(matches!(prepare(&storage, vec![]), Err(Error::ReadOnly)));
     assert!(matches!(storage.append(&mut []), Err(Error::ReadOnly)));

@@ -6,11 +6,11 @@ use std::ops::Range;
 use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
-use super::forwards::{Forwards, Problem, Step};
+use super::transaction_reader::{Forwards, Problem, Step};
 use crate::Result;
+use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{DataHeader, FIRST};
 use crate::file_storage::index::Index;
-use crate::file_storage::walk::Txn;
 
 /// What a check meets, in the order of the file.
 #[derive(Debug)]

@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use super::holes::Holes;
 use crate::Result;
-use crate::backend::{Backend, FileBackend, open_file};
-use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
+use crate::disk::backend::{Backend, FileBackend, open_file};
+use crate::file_storage::format::walk::{Backwards, Txn};
+use crate::file_storage::format::window::Window;
+use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader, seal};
+use crate::file_storage::open::torn::sound;
 use crate::file_storage::open::{beside, failed};
-use crate::file_storage::seal;
-use crate::file_storage::torn::sound;
-use crate::file_storage::walk::{Backwards, Txn};
-use crate::file_storage::window::Window;
 
 /// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
 ///

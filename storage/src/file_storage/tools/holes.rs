@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::Backend;
+use crate::disk::backend::Backend;
 
 /// How much is given up at once: disks and file systems fail by whole pages.
 const PAGE: u64 = 4096;
@@ -139,7 +139,7 @@ impl Backend for Holes {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::backend::MemoryBackend;
+    use crate::disk::backend::MemoryBackend;
 
     /// A disk that can't read some places.
     pub(crate) struct Failing {

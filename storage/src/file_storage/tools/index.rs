@@ -7,13 +7,13 @@ use zeo_proto::{Oid, Tid};
 use super::data_file::DataFile;
 use crate::Result;
 use crate::file_storage::format::{FIRST, Reader};
-use crate::file_storage::generation::Generation;
-use crate::file_storage::index::Index;
-use crate::file_storage::index_file::{self, Loaded};
+use crate::file_storage::index::file::Loaded;
+use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::open::beside;
-use crate::file_storage::sanity::{self, Start};
-use crate::file_storage::scan::scan;
+use crate::file_storage::open::saved_index::{self, Start};
+use crate::file_storage::open::scan::scan;
+use crate::file_storage::read::generation::Generation;
 use crate::log::Log;
 
 /// Where the current record of each object in a file stands.
@@ -40,9 +40,9 @@ impl DataFile {
         self.check_magic()?;
         let path = beside(self.path(), ".index");
         let backend = self.reader().backend;
-        let loaded = index_file::load(&path, backend);
+        let loaded = index::file::load(&path, backend);
         let loaded = loaded.map_err(|why| format!("{}: {why}", path.display()));
-        let start = sanity::start(backend, loaded, log)?;
+        let start = saved_index::start(backend, loaded, log)?;
         self.indexed(start, log, watch)
     }
 
@@ -84,7 +84,7 @@ pub fn rebuild_index(path: &Path, log: &Log, watch: Watch<'_>) -> Result<Indexed
         torn,
     } = file.scan(log, watch)?;
     let generation = Generation::new(file.backend(), index, end, last_tid);
-    index_file::save(file.path(), &generation)?;
+    index::file::save(file.path(), &generation)?;
     let index = generation.index;
     Ok(Indexed {
         index,
@@ -139,7 +139,7 @@ impl DataFile {
     pub fn check_index(&self, log: &Log, watch: Watch<'_>) -> Result<Saved> {
         self.check_magic()?;
         let backend = self.reader().backend;
-        let loaded = index_file::load(&beside(self.path(), ".index"), backend);
+        let loaded = index::file::load(&beside(self.path(), ".index"), backend);
         let Loaded { index, position } = match loaded {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Ok(Saved::Missing),
@@ -149,7 +149,7 @@ impl DataFile {
             backend,
             end: position,
         };
-        if let Err(why) = sanity::belongs(&reader, &index)? {
+        if let Err(why) = saved_index::belongs(&reader, &index)? {
             return Ok(Saved::Useless(why));
         }
         let own = Index::default();
@@ -199,7 +199,7 @@ fn compare(saved: &Index, own: &Index, position: u64) -> Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file_storage::index_file::save;
+    use crate::file_storage::index::file::save;
     use crate::file_storage::testing::{Builder, data};
     use crate::log::silent;
 

@@ -2,8 +2,8 @@
 
 use byteorder::{BE, ByteOrder};
 
+use crate::file_storage::format::walk::{RecordHeaders, Txn};
 use crate::file_storage::format::{Reader, TXN_HEADER_LEN, TxnHeader};
-use crate::file_storage::walk::{RecordHeaders, Txn};
 use crate::{Error, Result};
 
 /// How much is searched at a time: more and more, since the next transaction

@@ -8,11 +8,11 @@ use zeo_proto::Tid;
 
 use super::data_file::DataFile;
 use super::resync::{next_transaction, transaction_at};
+use crate::file_storage::format::verify::{Read, read_whole};
+use crate::file_storage::format::walk::Txn;
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, FIRST, Reader};
-use crate::file_storage::torn;
-use crate::file_storage::walk::Txn;
-use crate::file_storage::whole::{Read, read_whole};
-use crate::file_storage::window::Window;
+use crate::file_storage::open::torn;
 use crate::storage::TransactionMeta;
 use crate::{Error, Result};
 

@@ -10,7 +10,7 @@ use zeo_proto::Oid;
 
 use super::online::fill;
 use super::support::{check_whole, commit, record, store, tid};
-use crate::backend::{Backend, MemoryBackend};
+use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
 use crate::{Error, Result, Storage};

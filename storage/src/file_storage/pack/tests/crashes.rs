@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::support::{check_whole, commit, record, store, text_of};
 use crate::Storage;
-use crate::directory::Directory;
-use crate::directory::testing::Steps;
+use crate::disk::Directory;
+use crate::disk::testing::Steps;
 use crate::file_storage::{FileStorage, Options};
 
 /// What a pack does to the directory, in this order.

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::python::{check_readable, check_same, data};
 use super::support::{bytes, check_whole, open_bytes};
 use crate::blob::is_blob;
-use crate::file_storage::{FileStorage, Options, index_file};
+use crate::file_storage::index;
+use crate::file_storage::{FileStorage, Options};
 use crate::{Error, Storage};
 
 /// Set `RZEO_VENV6` to a virtual environment with ZODB; `RZEO_HARD_PACKS` to
@@ -198,7 +199,7 @@ impl Case<'_> {
     /// The index that was written is that of the file.
     fn check_index(&self, storage: &FileStorage) {
         let path = self.path.with_extension("fs.index");
-        let index = index_file::load(&path, &*storage.generation().backend);
+        let index = index::file::load(&path, &*storage.generation().backend);
         let loaded: Vec<_> = index.unwrap().unwrap().index.iter().collect();
         let expected: Vec<_> = storage.generation().index.iter().collect();
         assert_eq!(loaded, expected, "{}", self.place);

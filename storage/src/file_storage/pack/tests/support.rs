@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
-use crate::backend::{Backend, MemoryBackend};
-use crate::file_storage::format::Reader;
-use crate::file_storage::{FileStorage, Options, seal, testing};
+use crate::disk::backend::{Backend, MemoryBackend};
+use crate::file_storage::format::{Reader, seal};
+use crate::file_storage::{FileStorage, Options, testing};
 use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
 use crate::{Result, Storage};
 
@@ -106,7 +106,7 @@ pub fn check_whole(storage: &FileStorage) {
     let index: Vec<_> = storage.generation().index.iter().collect();
     assert_eq!(index, expected.into_iter().collect::<Vec<_>>());
     let generation = storage.generation();
-    for txn in crate::file_storage::walk::Backwards::new(generation.reader()) {
+    for txn in crate::file_storage::format::walk::Backwards::new(generation.reader()) {
         seal::verify(&generation.reader(), &txn.unwrap()).unwrap();
     }
     let backend = MemoryBackend::default();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use fastrand::Rng;
 use zeo_proto::Tid;
 
-use crate::backend::{Backend, MemoryBackend};
+use crate::disk::backend::{Backend, MemoryBackend};
+use crate::file_storage::index;
 use crate::file_storage::tests::support::{oid, prepare, tid};
-use crate::file_storage::{FileStorage, Options, index_file};
+use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, Op};
 use crate::{Result, Storage};
 
@@ -50,7 +51,7 @@ impl History {
         borders.push(storage.size() as usize);
         answers.push(all_answers(&storage));
         let (end, mut index) = (storage.size(), Vec::new());
-        index_file::write(&mut index, &storage.generation(), end, |why| {
+        index::file::write(&mut index, &storage.generation(), end, |why| {
             panic!("{why}")
         })
         .unwrap();

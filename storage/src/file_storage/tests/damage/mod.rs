@@ -18,10 +18,11 @@ use zeo_proto::Tid;
 use self::history::{
     History, OBJECTS, TRANSACTIONS, all_answers, answer, commit, contents, damage, questions,
 };
-use crate::backend::{Backend, MemoryBackend};
+use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::format::FIRST;
+use crate::file_storage::index;
 use crate::file_storage::tests::support::{listening, oid};
-use crate::file_storage::{FileStorage, Options, index_file};
+use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
 use crate::{Error, Storage};
 
@@ -125,7 +126,7 @@ fn a_damaged_index_of_python_leads_to_no_wrong_object() {
     for_each_case(|history, random| {
         let length = history.index.len() - 12;
         let index = damage(history.index[..length].to_vec(), random);
-        let Ok(loaded) = index_file::read(&index[..], history.bytes.len() as u64) else {
+        let Ok(loaded) = index::file::read(&index[..], history.bytes.len() as u64) else {
             return;
         };
         let (backend, options) = (memory(&history.bytes), Options::default());

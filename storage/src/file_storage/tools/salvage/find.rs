@@ -8,11 +8,11 @@ use byteorder::{BE, ByteOrder};
 use zeo_proto::pickle::{Policy, decode_prefix};
 use zeo_proto::{Tid, Value};
 
+use crate::file_storage::format::seal::{self, Ending, Sum};
+use crate::file_storage::format::walk::{RecordHeaders, Txn};
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
-use crate::file_storage::resync::next_transaction;
-use crate::file_storage::seal::{self, Ending, Sum};
-use crate::file_storage::walk::{RecordHeaders, Txn};
-use crate::file_storage::window::Window;
+use crate::file_storage::tools::resync::next_transaction;
 use crate::storage::TransactionMeta;
 use crate::{Error, Result};
 

@@ -28,11 +28,11 @@ use self::find::{Found, frame, search};
 pub use self::report::{Copied, Damage, Event, LostBlob, Salvaged};
 use self::resolve::{Resolved, Resolver};
 use crate::blob::BlobDirectory;
-use crate::file_storage::core::FileStorage;
-use crate::file_storage::data_file::DataFile;
+use crate::file_storage::format::verify::{Read, read_whole};
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, FIRST};
-use crate::file_storage::whole::{Read, read_whole};
-use crate::file_storage::window::Window;
+use crate::file_storage::storage::FileStorage;
+use crate::file_storage::tools::data_file::DataFile;
 use crate::storage::{Op, TransactionMeta};
 use crate::{Error, Result, Storage, bulk};
 

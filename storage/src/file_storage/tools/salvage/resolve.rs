@@ -5,11 +5,11 @@ use std::ops::Range;
 use zeo_proto::{Oid, Tid};
 
 use super::find::Found;
-use crate::file_storage::data_file::DataFile;
-use crate::file_storage::followed::{Followed, LONG};
+use crate::file_storage::format::back_pointers::{Followed, LONG};
+use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DATA_HEADER_LEN, DataHeader};
 use crate::file_storage::index::Index;
-use crate::file_storage::window::Window;
+use crate::file_storage::tools::data_file::DataFile;
 use crate::references::references;
 use crate::{Error, Result};
 

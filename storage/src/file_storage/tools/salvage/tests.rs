@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::*;
-use crate::file_storage::check;
+use crate::file_storage::commit::pending::Payload;
 use crate::file_storage::format::{DATA_HEADER_LEN, TXN_HEADER_LEN};
-use crate::file_storage::holes::tests::Failing;
 use crate::file_storage::open::Options;
-use crate::file_storage::pending::Payload;
 use crate::file_storage::testing::Builder;
+use crate::file_storage::tools::check;
+use crate::file_storage::tools::holes::tests::Failing;
 
 const PAGE: u64 = 4096;
 /// Records of a transaction: objects 1 to this.

@@ -1,0 +1,11 @@
+//! Committing: a transaction is prepared (checked and laid out), appended to
+//! the file, and published.
+
+pub(crate) mod append;
+mod body;
+pub mod laid_out;
+pub(crate) mod pending;
+mod prepare;
+pub(crate) mod restore;
+pub(crate) mod space;
+pub(crate) mod undo;

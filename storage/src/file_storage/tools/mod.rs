@@ -1,0 +1,10 @@
+//! What is done to a file that no storage serves: checking, indexing,
+//! reading past damage, and copying what is readable.
+
+pub mod check;
+pub(crate) mod data_file;
+mod holes;
+pub mod index;
+pub mod resync;
+pub mod salvage;
+pub mod transaction_reader;
