@@ -27,6 +27,7 @@ pub use self::layout::{Layout, SUFFIX, file_name, serial_of};
 pub(crate) use self::removal::{Removed, Revisions};
 pub(crate) use self::staged::Staged;
 pub use self::walk::{Found, Listed};
+use crate::disk::paths::failed;
 use crate::disk::{Directory, Disk};
 use crate::record::class_name;
 use crate::{Error, Result};
@@ -302,15 +303,6 @@ fn name_of_ours() -> tempfile::Builder<'static, 'static> {
     let mut name = tempfile::Builder::new();
     name.prefix(OURS).suffix(".tmp");
     name
-}
-
-pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
-    let file = path.to_owned();
-    move |source| Error::Io {
-        doing,
-        file: file.clone(),
-        source,
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
-use super::{BlobDirectory, SUFFIX, failed, layout};
+use super::{BlobDirectory, SUFFIX, layout};
 use crate::Result;
+use crate::disk::paths::failed;
 use crate::disk::{Directory, refuses_links};
 
 pub(super) const LIST: &str = ".removed";

@@ -10,8 +10,9 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 use zeo_proto::{Oid, Tid};
 
-use super::{BlobDirectory, BlobFile, failed};
+use super::{BlobDirectory, BlobFile};
 use crate::Result;
+use crate::disk::paths::failed;
 
 /// The bits of a file's mode that are about permissions.
 const MODE: u32 = 0o7777;

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 use zeo_proto::{Oid, Tid};
 
-use crate::blob::{BlobDirectory, failed};
+use crate::blob::BlobDirectory;
+use crate::disk::paths::failed;
 use crate::mapping_storage::MappingStorage;
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,

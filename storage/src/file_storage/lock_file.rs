@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::disk::paths::failed;
 
 /// A held lock; dropping it releases it. The file stays, as in Python.
 #[derive(Debug)]
@@ -18,22 +19,12 @@ pub(crate) struct LockFile {
 impl LockFile {
     /// Takes the lock, or fails at once if another process has it.
     pub fn acquire(path: PathBuf) -> Result<Self> {
-        let attempt = |doing, result: io::Result<()>| {
-            result.map_err(|source| Error::Io {
-                doing,
-                file: path.clone(),
-                source,
-            })
-        };
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(|source| Error::Io {
-            doing: "opening the lock file",
-            file: path.clone(),
-            source,
-        })?;
-        attempt("locking", lock(&file, &path))?;
-        attempt("writing the lock file", write_pid(&mut file))?;
+        let file = options.open(&path);
+        let mut file = file.map_err(failed("opening the lock file", &path))?;
+        lock(&file, &path).map_err(failed("locking", &path))?;
+        write_pid(&mut file).map_err(failed("writing the lock file", &path))?;
         Ok(Self { _file: file })
     }
 }

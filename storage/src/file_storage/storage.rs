@@ -18,6 +18,7 @@ use super::read::generation::Generation;
 use super::read::{history, iterator, load, undo_log};
 use crate::blob::BlobDirectory;
 use crate::disk::Directory;
+use crate::disk::paths::failed;
 use crate::log::{Level, Log};
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
@@ -140,11 +141,8 @@ impl FileStorage {
             let generation = self.generation();
             let backend = &generation.backend;
             let end = self.writer().end;
-            backend.truncate(end).map_err(|source| Error::Io {
-                doing: "cutting off reserved room from",
-                file: backend.path().to_owned(),
-                source,
-            })?;
+            let cut = backend.truncate(end);
+            cut.map_err(failed("cutting off reserved room from", backend.path()))?;
         }
         saved
     }

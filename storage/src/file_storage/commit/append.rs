@@ -9,9 +9,9 @@ use zeo_proto::Tid;
 use super::laid_out::{Prepared, Span};
 use crate::blob::Staged;
 use crate::disk::backend::Backend;
+use crate::disk::paths::failed;
 use crate::file_storage::format::TxnHeader;
 use crate::file_storage::format::seal::{self, SEAL_LEN, Seal, Sum};
-use crate::file_storage::open::failed;
 use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
 use crate::storage::Commit;
@@ -318,13 +318,8 @@ impl Tail<'_> {
         Ok(())
     }
 
-    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> Error + use<> {
-        let file = self.backend.path().to_owned();
-        move |source| Error::Io {
-            doing,
-            file: file.clone(),
-            source,
-        }
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> Error {
+        failed(doing, self.backend.path())
     }
 }
 

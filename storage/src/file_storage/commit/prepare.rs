@@ -15,6 +15,7 @@ use super::restore::find_data;
 use super::undo::undo;
 use crate::blob::{BlobFile, Staged, is_blob};
 use crate::conflicts::Conflicts;
+use crate::disk::paths::failed;
 use crate::error::Conflict;
 use crate::file_storage::format::META_MAX;
 use crate::file_storage::format::seal::{self, unsealed};
@@ -354,11 +355,10 @@ impl Preparing<'_> {
 }
 
 fn spool_failed(generation: &Generation) -> impl Fn(io::Error) -> Error {
-    |source| Error::Io {
-        doing: "keeping a large transaction in a temporary file beside",
-        file: generation.backend.path().to_owned(),
-        source,
-    }
+    failed(
+        "keeping a large transaction in a temporary file beside",
+        generation.backend.path(),
+    )
 }
 
 /// In the file, a record without data is a back-pointer; Python writes one

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::Result;
 use crate::disk::backend::Backend;
+use crate::disk::paths::failed;
 use crate::file_storage::format::END_MAX;
-use crate::{Error, Result};
 
 /// Room is asked for in pieces of at least this, so that most votes need no
 /// system call.
@@ -111,14 +112,12 @@ pub(crate) fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
         return Ok(ahead);
     }
     // The disk may have room for this transaction, if not for a whole piece.
-    match backend.reserve(room, end) {
-        Ok(()) => Ok(end),
-        Err(source) => Err(Error::Io {
-            doing: "reserving room for a transaction in",
-            file: backend.path().to_owned(),
-            source,
-        }),
-    }
+    let reserved = backend.reserve(room, end);
+    reserved.map_err(failed(
+        "reserving room for a transaction in",
+        backend.path(),
+    ))?;
+    Ok(end)
 }
 
 /// Room for one transaction. Dropping it gives the room to the next one.

@@ -22,9 +22,9 @@ use zeo_proto::Oid;
 use super::Index;
 use super::pickle::{Item, Pickles, write_int, write_none, write_pair};
 use crate::disk::backend::{Backend, open_file};
+use crate::disk::paths::{beside, failed};
 use crate::disk::sync_directory;
 use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
-use crate::file_storage::open::beside;
 use crate::file_storage::read::generation::Generation;
 use crate::{Error, Result};
 
@@ -185,14 +185,10 @@ pub(crate) fn save_as(name: &Path, generation: &Generation) -> Result<u64> {
     let temporary = beside(name, ".index_tmp");
     // Taken first: what is published meanwhile lies behind it.
     let position = generation.indexed();
-    let failed = |source| Error::Io {
-        doing: "saving the index",
-        file: name.to_owned(),
-        source,
-    };
-    let file = File::create(&temporary).map_err(failed)?;
+    let failed = failed("saving the index", name);
+    let file = File::create(&temporary).map_err(&failed)?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
-    write(&mut out, generation, position, failed)?;
+    write(&mut out, generation, position, &failed)?;
     let finish = || {
         out.into_inner()?.sync_all()?;
         std::fs::rename(&temporary, name)?;

@@ -19,6 +19,7 @@ use zeo_proto::Tid;
 use self::scan::{Scanned, scan, tell_progress};
 use crate::blob::{BlobDirectory, Layout};
 use crate::disk::backend::{Backend, MemoryBackend};
+use crate::disk::paths::{beside, failed};
 use crate::disk::{Directory, Disk, sync_directory};
 use crate::file_storage::commit::append::Writer;
 use crate::file_storage::commit::space::Space;
@@ -275,23 +276,8 @@ impl FileStorage {
     }
 }
 
-/// The path with something added to its end.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 fn opening(path: &Path) -> impl Fn(io::Error) -> Error {
     failed("opening", path)
-}
-
-pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Io {
-        doing,
-        file: path.to_owned(),
-        source,
-    }
 }
 
 /// A storage that is made anew gets an empty blob directory, as in Python.

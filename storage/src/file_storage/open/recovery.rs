@@ -5,11 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::beside;
+use crate::Result;
 use crate::disk::backend::Backend;
+use crate::disk::paths::{beside, failed};
 use crate::disk::sync_directory;
 use crate::log::{Level, Log};
-use crate::{Error, Result};
 
 /// How much is copied at a time.
 const PIECE: usize = 1 << 20;
@@ -25,11 +25,7 @@ pub(crate) fn cut_off(
 ) -> Result<()> {
     let (copy, mut file) = create_copy(path)?;
     let saved = save(backend, end, &mut file).and_then(|()| sync_directory(&copy));
-    saved.map_err(|source| Error::Io {
-        doing: "saving the torn end of the file as",
-        file: copy.clone(),
-        source,
-    })?;
+    saved.map_err(failed("saving the torn end of the file as", &copy))?;
     let what = format!(
         "{}: {why} at {end}; what follows was saved as {} and cut off",
         path.display(),
@@ -42,11 +38,7 @@ pub(crate) fn cut_off(
 /// Cuts off what stands behind `end`.
 pub(crate) fn truncate(backend: &dyn Backend, end: u64) -> Result<()> {
     let cut = backend.truncate(end).and_then(|()| backend.sync());
-    cut.map_err(|source| Error::Io {
-        doing: "cutting the torn end off",
-        file: backend.path().to_owned(),
-        source,
-    })
+    cut.map_err(failed("cutting the torn end off", backend.path()))
 }
 
 fn create_copy(path: &Path) -> Result<(PathBuf, File)> {
@@ -58,13 +50,7 @@ fn create_copy(path: &Path) -> Result<(PathBuf, File)> {
         match options.open(&copy) {
             Ok(file) => return Ok((copy, file)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(source) => {
-                return Err(Error::Io {
-                    doing: "creating",
-                    file: copy,
-                    source,
-                });
-            }
+            Err(error) => return Err(failed("creating", &copy)(error)),
         }
     }
 }

@@ -4,6 +4,7 @@
 use zeo_proto::Tid;
 
 use crate::disk::backend::Backend;
+use crate::disk::paths::failed;
 use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
 use crate::file_storage::format::{FIRST, Reader, seal};
 use crate::file_storage::index::Index;
@@ -69,11 +70,7 @@ pub(crate) fn start(
         }),
         Err(Rejected::Damaged(error)) => Err(error),
         Err(Rejected::Foreign(why)) => {
-            let size = backend.len().map_err(|source| Error::Io {
-                doing: "reading the size of",
-                file: path.to_owned(),
-                source,
-            })?;
+            let size = backend.len().map_err(failed("reading the size of", path))?;
             Ok(Start {
                 durable: if end <= size { end } else { FIRST },
                 ..ignored(&why)

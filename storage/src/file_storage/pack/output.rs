@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::disk::backend::Backend;
+use crate::disk::paths::failed;
 use crate::file_storage::commit::space::grow;
 use crate::file_storage::format::seal::{Ending, SEAL_LEN, Seal, Sum};
 use crate::file_storage::format::window::Window;
@@ -186,13 +187,8 @@ impl Output {
         written.map_err(self.failed("writing the packed file"))
     }
 
-    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> Error + use<> {
-        let file = self.backend.path().to_owned();
-        move |source| Error::Io {
-            doing,
-            file: file.clone(),
-            source,
-        }
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> Error {
+        failed(doing, self.backend.path())
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::backend::Backend;
+use crate::disk::paths::{beside, failed, is_there};
 use crate::disk::{Directory, refuses_links};
-use crate::file_storage::open::beside;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::storage::{FileStorage, Files};
 use crate::log::Level;
@@ -201,10 +201,6 @@ fn sync(files: &Files) -> Result<()> {
     synced.map_err(failed("syncing the directory of", &files.path))
 }
 
-fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
 fn remove(files: &Files, path: &Path) -> Result<()> {
     let removed = files.directory.remove(path);
     removed.map_err(failed("removing", path))
@@ -223,13 +219,4 @@ fn check_room(path: &Path, size: u64) -> Result<()> {
         return Err(failed("packing", path)(full));
     }
     Ok(())
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
-    let file = path.to_owned();
-    move |source| Error::Io {
-        doing,
-        file: file.clone(),
-        source,
-    }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use zeo_proto::{Oid, Tid};
 
 use super::support::{golden, listening, read_only};
+use crate::disk::paths::beside;
 use crate::file_storage::index;
-use crate::file_storage::open::beside;
 use crate::file_storage::testing::without_seals;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};

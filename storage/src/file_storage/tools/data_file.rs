@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::holes::Holes;
 use crate::Result;
 use crate::disk::backend::{Backend, FileBackend, open_file};
+use crate::disk::paths::{beside, failed};
 use crate::file_storage::format::walk::{Backwards, Txn};
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader, seal};
 use crate::file_storage::open::torn::sound;
-use crate::file_storage::open::{beside, failed};
 
 /// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
 ///

@@ -6,11 +6,11 @@ use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
 use crate::Result;
+use crate::disk::paths::beside;
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
-use crate::file_storage::open::beside;
 use crate::file_storage::open::saved_index::{self, Start};
 use crate::file_storage::open::scan::scan;
 use crate::file_storage::read::generation::Generation;
