@@ -1,4 +1,4 @@
-//! What `fstool` prints of files that Python wrote (`storage/tests/data`),
+//! What `fstool` prints of files that Python wrote (`storage/testdata`),
 //! word by word. `UPDATE_GOLDEN=1 cargo test -p zeo-server --test fstool` writes
 //! the expected texts anew; `tests/tools` compares the facts with Python's
 //! tools.
@@ -34,7 +34,7 @@ const COMMANDS: [&[&str]; 8] = [
 fn files_of_python() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for name in FILES {
-        let path = root.join("../storage/tests/data").join(name);
+        let path = root.join("../storage/testdata").join(name);
         let golden = root
             .join("tests/data")
             .join(format!("{}.txt", name.replace('/', "-")));
@@ -46,7 +46,7 @@ fn files_of_python() {
 #[test]
 fn damaged_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let good = fs::read(root.join("../storage/tests/data/history/undone.fs")).unwrap();
+    let good = fs::read(root.join("../storage/testdata/history/undone.fs")).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("Data.fs");
     let mut damaged = good.clone();

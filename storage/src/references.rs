@@ -140,10 +140,10 @@ mod tests {
         }
     }
 
-    /// Made by Python: `tests/make_reference_data.py`.
+    /// Made by Python: `testdata/generate/make_reference_data.py`.
     #[test]
     fn every_protocol() {
-        let lines = include_str!("../tests/data/references.txt").lines();
+        let lines = include_str!("../testdata/references.txt").lines();
         let mut count = 0;
         for line in lines {
             let fields: Vec<_> = line.split('\t').collect();

@@ -6,7 +6,7 @@ import sys
 from support.server import REPOSITORY
 from ZODB.utils import p64
 
-sys.path.insert(0, os.path.join(REPOSITORY, 'storage', 'tests'))
+sys.path.insert(0, os.path.join(REPOSITORY, 'storage', 'testdata', 'generate'))
 from make_pack_data import History  # noqa: E402
 
 

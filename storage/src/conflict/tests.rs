@@ -17,7 +17,7 @@ fn resolve(old: &[u8], committed: &[u8], new: &[u8]) -> std::result::Result<Vec<
     super::resolve(old, committed, new, None)
 }
 
-/// A case as `tests/make_conflict_data.py` writes it.
+/// A case as `testdata/generate/make_conflict_data.py` writes it.
 struct Case<'t> {
     name: &'t str,
     records: [Vec<u8>; 3],
@@ -206,7 +206,7 @@ fn class_as_global(id: Value<'_>) -> Value<'_> {
 }
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/make_conflict_data.py")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/generate/make_conflict_data.py")
 }
 
 /// What a client writes, of values that Python holds once, comes out byte for
@@ -215,7 +215,7 @@ fn script() -> PathBuf {
 fn records_are_as_python_writes_them() {
     let (mut all, mut same) = (0, 0);
     check(
-        include_str!("../../tests/data/conflict.txt"),
+        include_str!("../../testdata/conflict.txt"),
         |ours, theirs| {
             all += 1;
             same += usize::from(ours == theirs);
@@ -229,7 +229,7 @@ fn records_are_as_python_writes_them() {
 
 #[test]
 fn recorded_outcomes_of_python() {
-    let counts = check(include_str!("../../tests/data/conflict.txt"), |_, _| {});
+    let counts = check(include_str!("../../testdata/conflict.txt"), |_, _| {});
     assert!(counts.cases > 400 && counts.resolved > 100, "{counts:?}");
 }
 

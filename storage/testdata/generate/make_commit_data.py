@@ -1,4 +1,4 @@
-"""Makes data/commits: transactions, the file and the index that Python's
+"""Makes testdata/commits: transactions, the file and the index that Python's
 FileStorage makes of them, and its answers to loads.
 
 Run by hand, with ZODB installed:  python make_commit_data.py
@@ -16,7 +16,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.POSException import POSKeyError
 from ZODB.utils import maxtid, p64, u64, z64
 
-OUT = pathlib.Path(__file__).parent / "data" / "commits"
+OUT = pathlib.Path(__file__).parent.parent / "commits"
 FIRST_TID = 0x03F47F9556666666
 
 TEXTS = []

@@ -1,7 +1,7 @@
 """Makes cases of conflict resolution, with what Python makes of them.
 
     python make_conflict_data.py COUNT SEED          cases to standard output
-    python make_conflict_data.py --golden            data/conflict.txt
+    python make_conflict_data.py --golden            testdata/conflict.txt
     python make_conflict_data.py --compare           judges answers
 
 (Needs ZODB and BTrees.) A case is a line of tab-separated fields: a name, the
@@ -29,8 +29,8 @@ from ZODB.POSException import ConflictError
 
 from conflict_values import Ref, Values, nowhere
 
-OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                   'data', 'conflict.txt')
+OUT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                   'conflict.txt')
 OID = b'\0\0\0\0\0\0\0\x07'
 PREFIXES = [*BTrees._FAMILIES]
 SHAPES = ['Bucket', 'Set', 'BTree', 'TreeSet']

@@ -1,4 +1,4 @@
-"""Makes data/history/: small FileStorage files in many shapes, each with a
+"""Makes testdata/history/: small FileStorage files in many shapes, each with a
 JSON file of what Python's FileStorage answers about it.
 
     python make_history_data.py        (needs ZODB; run by hand)
@@ -25,8 +25,8 @@ from ZODB.TimeStamp import TimeStamp
 from ZODB.utils import p64
 from ZODB.utils import u64
 
-OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                   'data', 'history')
+OUT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                   'history')
 FIRST_TID = u64(TimeStamp(2024, 2, 29, 12, 0, 0.0).raw())
 MAX_TID = b'\x7f' + b'\xff' * 7
 UNDO_TID = p64(FIRST_TID + (10000 << 32))

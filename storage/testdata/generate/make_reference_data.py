@@ -1,6 +1,6 @@
 """Records with references, pickled by every protocol and in the ways of Python 2 and 3.
 
-Usage: python make_reference_data.py > data/references.txt
+Usage: python make_reference_data.py > ../references.txt
 
 A line holds a name, the record in hexadecimal, and the oids that it refers to. Where
 ZODB's referencesf can read the record (protocols up to 3), it says what these are, and has

@@ -42,7 +42,7 @@ fn results_that_share_are_bounded() {
 
 #[test]
 fn damaged_records_are_no_trouble() {
-    let lines = include_str!("../../../tests/data/conflict.txt").lines();
+    let lines = include_str!("../../../testdata/conflict.txt").lines();
     for line in lines.step_by(9) {
         let [old, committed, new] = case(line).records;
         for at in 0..new.len() {

@@ -1,5 +1,5 @@
 //! Tests on files that Python's FileStorage made, with its own answers about
-//! them: see `tests/make_history_data.py`.
+//! them: see `testdata/generate/make_history_data.py`.
 
 mod commits;
 
@@ -32,7 +32,7 @@ struct Case {
 
 fn cases() -> impl Iterator<Item = Case> {
     NAMES.into_iter().map(|name| {
-        let stem = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/history");
+        let stem = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/history");
         let json = std::fs::read(stem.join(format!("{name}.json"))).unwrap();
         Case {
             name,

@@ -2,7 +2,7 @@
 //!
 //! `ZEO_POWER_CUTS` is the number of runs; with `ZEO_POWER_CUTS_DIR`, some of
 //! the recovered files are left there with what we read in them, for
-//! `tests/check_power_cuts.py`.
+//! `testdata/generate/check_power_cuts.py`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

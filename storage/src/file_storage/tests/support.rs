@@ -86,9 +86,9 @@ pub fn read_only() -> Options {
     }
 }
 
-/// A file that Python made: see `tests/make_commit_data.py`.
+/// A file that Python made: see `testdata/generate/make_commit_data.py`.
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/commits")
+        .join("testdata/commits")
         .join(name)
 }

@@ -1,5 +1,5 @@
 //! The same result as Python's packer on harder histories, on disk and with
-//! blobs: `tests/make_hard_packs.py`.
+//! blobs: `testdata/generate/make_hard_packs.py`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,7 @@ fn hard_histories() {
     let number = |name, default: &str| std::env::var(name).unwrap_or(default.to_owned());
     let directory = tempfile::tempdir().unwrap();
     let made = Command::new(Path::new(&venv).join("bin/python"))
-        .arg(data().join("make_hard_packs.py"))
+        .arg(data().join("generate/make_hard_packs.py"))
         .arg(directory.path())
         .arg(number("RZEO_HARD_PACKS_FIRST", "0"))
         .arg(number("RZEO_HARD_PACKS", "60"))

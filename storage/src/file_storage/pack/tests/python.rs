@@ -1,4 +1,4 @@
-//! The same result as Python's packer: `tests/make_pack_data.py`.
+//! The same result as Python's packer: `testdata/generate/make_pack_data.py`.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::storage::DataRecord;
 use crate::{Error, Storage};
 
 pub fn data() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata"))
 }
 
 #[test]
 fn golden_files() {
-    let packed = check_directory(&data().join("data/pack"));
+    let packed = check_directory(&data().join("pack"));
     assert!(packed > 100, "{packed}");
 }
 
@@ -34,7 +34,7 @@ fn random_histories() {
     let seeds = std::env::var("RZEO_PACK_SEEDS").map_or(40, |text| text.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     let made = Command::new(Path::new(&venv).join("bin/python"))
-        .arg(data().join("make_pack_data.py"))
+        .arg(data().join("generate/make_pack_data.py"))
         .arg(directory.path())
         .args((1000..1000 + seeds).map(|seed: u32| seed.to_string()))
         .output()
