@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::Result;
 use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
 use crate::file_storage::format::END_MAX;
+use crate::{Error, Result};
 
 /// Room is asked for in pieces of at least this, so that most votes need no
 /// system call.
