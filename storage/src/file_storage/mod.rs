@@ -23,7 +23,7 @@ mod testing;
 mod tests;
 
 pub use self::commit::laid_out as prepared;
-pub use self::format::{verify as whole, walk, window};
+pub use self::format::{walk, window};
 pub use self::open::Options;
 pub(crate) use self::pack::pack_stop;
 pub use self::storage::FileStorage;

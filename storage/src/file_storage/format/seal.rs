@@ -21,9 +21,7 @@ use std::io::{self, Write};
 use byteorder::{BE, ByteOrder};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::walk::Txn;
-use super::{META_MAX, Reader, TXN_HEADER_LEN, TxnHeader};
-use crate::{Error, Result};
+use super::{META_MAX, TXN_HEADER_LEN, TxnHeader};
 
 /// Length of a seal.
 pub(crate) const SEAL_LEN: usize = 41;
@@ -31,8 +29,8 @@ pub(crate) const SEAL_LEN: usize = 41;
 pub(crate) const SEAL_MAGIC: &[u8; 4] = b"rzeo";
 /// What stands for an empty extension before a seal: the pickle of `{}`.
 const EMPTY: &[u8] = b"}.";
-/// How much is read at a time to check a transaction.
-const PIECE: u64 = 1 << 20;
+/// The most that [`tail`] names.
+pub(super) const TAIL_MAX: usize = SEAL_LEN + EMPTY.len();
 const STATUS_AT: u64 = 16;
 
 /// What a seal says of its transaction.
@@ -118,17 +116,6 @@ impl Ending {
             Self::Plain if tail.len() > SEAL_LEN && tail.starts_with(EMPTY) => Self::Broken,
             ending => ending,
         }
-    }
-
-    /// How the extension of the transaction at `position` ends.
-    pub fn read(reader: &Reader<'_>, position: u64, header: &TxnHeader) -> Result<Self> {
-        let Some((at, length)) = tail(position, header) else {
-            return Ok(Self::Plain);
-        };
-        let mut bytes = [0; SEAL_LEN + EMPTY.len()];
-        let bytes = bytes.get_mut(..length).unwrap_or_default();
-        reader.read_exact(bytes, at)?;
-        Ok(Self::of(bytes))
     }
 }
 
@@ -241,47 +228,6 @@ impl Write for Sum {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The seal of a transaction whose lengths add up, when it holds; `None` when
-/// the transaction has no seal of its own. Fails with `Corrupt` when the
-/// transaction is not what was sealed.
-pub(crate) fn verify(reader: &Reader<'_>, txn: &Txn) -> Result<Option<Seal>> {
-    let seal = match Ending::read(reader, txn.position, &txn.header)? {
-        Ending::Sealed(seal) if seal.belongs_to(txn.position, &txn.header) => seal,
-        Ending::Broken => return Err(broken(reader, txn.position)),
-        _ => return Ok(None),
-    };
-    let mut sum = Sum::new(txn.header.header_len());
-    let (mut at, mut piece) = (txn.position, Vec::new());
-    while at < txn.end() {
-        let length = txn.end().saturating_sub(at).min(PIECE);
-        piece.resize(usize::try_from(length).unwrap_or(0), 0);
-        reader.read_exact(&mut piece, at)?;
-        sum.add(&piece);
-        at = at.saturating_add(length);
-    }
-    check_seal(reader, &seal, txn.header.status, &sum)?;
-    Ok(Some(seal))
-}
-
-/// Fails unless a transaction with this status and checksum is what was
-/// sealed.
-pub(crate) fn check_seal(reader: &Reader<'_>, seal: &Seal, status: u8, sum: &Sum) -> Result<()> {
-    if sum.finish() != seal.checksum {
-        let what = "the transaction does not have its checksum";
-        return Err(reader.corrupt(seal.position, what));
-    }
-    if status != seal.status {
-        let what = "the transaction does not have the status that it was written with";
-        return Err(reader.corrupt(seal.position, what));
-    }
-    Ok(())
-}
-
-/// The error about an extension that ends in half a seal.
-pub(crate) fn broken(reader: &Reader<'_>, position: u64) -> Error {
-    reader.corrupt(position, "the seal of the transaction is not whole")
 }
 
 /// Length of a transaction header with its texts, once it is sealed.

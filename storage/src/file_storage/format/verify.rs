@@ -1,17 +1,14 @@
 //! Reading one transaction with all checks that Python makes, and that of
 //! its seal.
 
-use byteorder::{BE, ByteOrder};
-
-use super::seal::{self, Ending, Sum};
+use super::seal::{self, Ending, Seal, Sum};
 use super::walk::Txn;
 use super::window::Window;
-use super::{DataHeader, TXN_HEADER_LEN, TxnHeader};
-use crate::Result;
-use crate::file_storage::open::torn::{CUT_HEADER, MARKED, TOO_LONG, TOO_SHORT};
+use super::{DataHeader, Fault, Reader, TXN_HEADER_LEN, TxnHeader};
+use crate::{Error, Result};
 
-/// Length of the copy of the length at the end of a transaction.
-const LENGTH_LEN: u64 = 8;
+/// How much of a transaction is read at a time to check its seal.
+const READ_CHUNK_BYTES: u64 = 1 << 20;
 
 /// What stands where a transaction belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +21,7 @@ pub enum Read {
         sealed: bool,
     },
     /// One that was not written to its end, and why it looks so.
-    Torn(&'static str),
+    Unfinished(Fault),
 }
 
 /// Reads the transaction at `position` up to its end. Shows each record to
@@ -33,70 +30,41 @@ pub enum Read {
 ///
 /// Fails with `Corrupt` when a transaction of this length is wrong within.
 /// Tids and statuses, previous positions and back-pointers are not checked.
-pub fn read_whole(
+pub fn read_verified(
     window: &mut Window<'_>,
     position: u64,
     visit: &mut dyn FnMut(u64, &DataHeader),
 ) -> Result<Read> {
     let reader = window.reader();
     if reader.end.saturating_sub(position) < TXN_HEADER_LEN {
-        return Ok(Read::Torn(CUT_HEADER));
+        return Ok(Read::Unfinished(Fault::CutHeader));
     }
     let bytes = window.bytes(position, TXN_HEADER_LEN)?;
     let header = TxnHeader::parse(&bytes.first_chunk().copied().unwrap_or_default());
     let txn = Txn { position, header };
-    if let Some(why) = unfinished(&txn, reader.end) {
-        return Ok(Read::Torn(why));
+    if let Some(fault) = unfinished(&txn, reader.end) {
+        return Ok(Read::Unfinished(fault));
     }
     // All of a small one is brought into the window at once.
     let length = txn.end().saturating_sub(position);
     window.bytes(position, length.min(window.piece()))?;
-    let sealed = check_seal(window, &txn)?;
+    let sealed = check_seal(window, &txn)?.is_some();
     if header.status != b'u' {
         read_records(window, &txn, visit)?;
     }
-    if BE::read_u64(window.bytes(txn.records_end(), LENGTH_LEN)?) != header.length {
-        let what = "the transaction's length differs between its two ends";
-        return Err(reader.corrupt(position, what));
-    }
+    window.check_end(&txn)?;
     Ok(Read::Whole { txn, sealed })
 }
 
 /// Why a transaction in a file of this size was not written to its end, if
 /// it looks so.
-fn unfinished(txn: &Txn, size: u64) -> Option<&'static str> {
-    if txn.end() > size {
-        Some(TOO_LONG)
-    } else if matches!(txn.header.status, b'c' | 0) {
-        // 0 where the status was never written.
-        Some(MARKED)
-    } else if txn.header.length < txn.header.header_len() {
-        Some(TOO_SHORT)
-    } else {
-        None
+fn unfinished(txn: &Txn, size: u64) -> Option<Fault> {
+    let fault = txn.header.check(txn.position, size).err();
+    // 0 where the status was never written.
+    if fault != Some(Fault::TooLong) && matches!(txn.header.status, b'c' | 0) {
+        return Some(Fault::Unfinished);
     }
-}
-
-/// Fails unless the transaction is what was sealed, if it was; tells whether.
-pub(crate) fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<bool> {
-    let (reader, header) = (window.reader(), &txn.header);
-    let Some((at, length)) = seal::tail(txn.position, header) else {
-        return Ok(false);
-    };
-    let seal = match Ending::of(window.bytes(at, length as u64)?) {
-        Ending::Sealed(seal) if seal.belongs_to(txn.position, header) => seal,
-        Ending::Broken => return Err(seal::broken(&reader, txn.position)),
-        _ => return Ok(false),
-    };
-    let mut sum = Sum::new(header.header_len());
-    let (mut at, piece) = (txn.position, window.piece());
-    while at < txn.end() {
-        let length = txn.end().saturating_sub(at).min(piece);
-        sum.add(window.bytes(at, length)?);
-        at = at.saturating_add(length);
-    }
-    seal::check_seal(&reader, &seal, header.status, &sum)?;
-    Ok(true)
+    fault
 }
 
 fn read_records(
@@ -109,6 +77,95 @@ fn read_records(
         let header = window.record_of(position, txn)?;
         visit(position, &header);
         position = position.saturating_add(header.record_len());
+    }
+    Ok(())
+}
+
+/// `None` in place of damage: where anything may stand, that only says that
+/// there is no transaction.
+pub(crate) fn sound<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How the extension of the transaction at `position` ends.
+pub(crate) fn read_ending(
+    reader: &Reader<'_>,
+    position: u64,
+    header: &TxnHeader,
+) -> Result<Ending> {
+    let Some((at, length)) = seal::tail(position, header) else {
+        return Ok(Ending::Plain);
+    };
+    let mut bytes = [0; seal::TAIL_MAX];
+    let bytes = bytes.get_mut(..length).unwrap_or_default();
+    reader.read_exact(bytes, at)?;
+    Ok(Ending::of(bytes))
+}
+
+/// The seal of a transaction whose lengths add up, when it holds; `None` when
+/// the transaction has no seal of its own. Fails with `Corrupt` when the
+/// transaction is not what was sealed.
+pub(crate) fn verify_seal(reader: &Reader<'_>, txn: &Txn) -> Result<Option<Seal>> {
+    let ending = read_ending(reader, txn.position, &txn.header)?;
+    let Some(seal) = own_seal(reader, txn, ending)? else {
+        return Ok(None);
+    };
+    let length = txn.end().saturating_sub(txn.position).min(READ_CHUNK_BYTES);
+    let mut window = Window::new(*reader, usize::try_from(length).unwrap_or(0));
+    check_sum(&mut window, txn, &seal)?;
+    Ok(Some(seal))
+}
+
+/// The same, where transactions are read from front to back.
+pub(crate) fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<Option<Seal>> {
+    let Some((at, length)) = seal::tail(txn.position, &txn.header) else {
+        return Ok(None);
+    };
+    let ending = Ending::of(window.bytes(at, length as u64)?);
+    let Some(seal) = own_seal(&window.reader(), txn, ending)? else {
+        return Ok(None);
+    };
+    check_sum(window, txn, &seal)?;
+    Ok(Some(seal))
+}
+
+/// The seal of this transaction, if its extension ends in one.
+fn own_seal(reader: &Reader<'_>, txn: &Txn, ending: Ending) -> Result<Option<Seal>> {
+    match ending {
+        Ending::Sealed(seal) if seal.belongs_to(txn.position, &txn.header) => Ok(Some(seal)),
+        Ending::Broken => {
+            let what = "the seal of the transaction is not whole";
+            Err(reader.corrupt(txn.position, what))
+        }
+        Ending::Sealed(_) | Ending::Plain => Ok(None),
+    }
+}
+
+fn check_sum(window: &mut Window<'_>, txn: &Txn, seal: &Seal) -> Result<()> {
+    let mut sum = Sum::new(txn.header.header_len());
+    let (mut at, piece) = (txn.position, window.piece());
+    while at < txn.end() {
+        let length = txn.end().saturating_sub(at).min(piece);
+        sum.add(window.bytes(at, length)?);
+        at = at.saturating_add(length);
+    }
+    compare_sum(&window.reader(), seal, txn.header.status, &sum)
+}
+
+/// Fails unless a transaction with this status and checksum is what was
+/// sealed.
+fn compare_sum(reader: &Reader<'_>, seal: &Seal, status: u8, sum: &Sum) -> Result<()> {
+    if sum.finish() != seal.checksum {
+        let what = "the transaction does not have its checksum";
+        return Err(reader.corrupt(seal.position, what));
+    }
+    if status != seal.status {
+        let what = "the transaction does not have the status that it was written with";
+        return Err(reader.corrupt(seal.position, what));
     }
     Ok(())
 }

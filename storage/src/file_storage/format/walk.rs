@@ -4,11 +4,8 @@
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Tid;
 
-use super::{DataHeader, FIRST, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::{DataHeader, FIRST, Fault, Reader, TRAILER_LEN, TXN_HEADER_LEN, TxnHeader};
 use crate::{Error, Result};
-
-/// Length of the copy of the length at the end of a transaction.
-const TRAILER_LEN: u64 = 8;
 
 /// A transaction in the file, whose lengths add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +21,9 @@ impl Txn {
     pub fn read(reader: &Reader<'_>, position: u64) -> Result<Self> {
         let header = reader.txn_header(position)?;
         let txn = Self { position, header };
-        txn.check_lengths(reader)?;
-        if reader.number(txn.records_end())? != header.length {
-            let what = "the transaction's length differs between its two ends";
-            return Err(reader.corrupt(position, what));
-        }
+        txn.check(reader)?;
+        let last = reader.number(txn.records_end())?;
+        txn.check_trailer(last, reader)?;
         Ok(txn)
     }
 
@@ -47,14 +42,22 @@ impl Txn {
         self.records_end().saturating_add(TRAILER_LEN)
     }
 
-    fn check_lengths(&self, reader: &Reader<'_>) -> Result<()> {
-        if self.header.length < self.header.header_len() {
-            return Err(reader.corrupt(self.position, "the transaction is shorter than its header"));
-        }
-        if self.end() > reader.end {
-            return Err(reader.corrupt(self.position, "the transaction is longer than the file"));
+    /// Fails unless its length fits its header and what `reader` sees.
+    pub(super) fn check(&self, reader: &Reader<'_>) -> Result<()> {
+        let checked = self.header.check(self.position, reader.end);
+        checked.map_err(|fault| self.corrupt(fault, reader))
+    }
+
+    /// Fails unless this, which stands at its end, is its length.
+    pub(super) fn check_trailer(&self, length: u64, reader: &Reader<'_>) -> Result<()> {
+        if length != self.header.length {
+            return Err(self.corrupt(Fault::LengthsDiffer, reader));
         }
         Ok(())
+    }
+
+    fn corrupt(&self, fault: Fault, reader: &Reader<'_>) -> Error {
+        reader.corrupt(self.position, fault.to_string())
     }
 }
 
@@ -105,11 +108,8 @@ impl<'a> Backwards<'a> {
         }
         let header = TxnHeader::parse(&header);
         let txn = Txn { position, header };
-        if header.length != length {
-            let what = "the transaction's length differs between its two ends";
-            return Err(reader.corrupt(position, what));
-        }
-        txn.check_lengths(&reader)?;
+        txn.check_trailer(length, &reader)?;
+        txn.check(&reader)?;
         self.end = position;
         Ok(txn)
     }
@@ -277,10 +277,10 @@ mod tests {
         put(&mut broken, third + 8, u64::MAX - 3);
         put(&mut broken, first + 8, 3);
         let generation = crate::file_storage::testing::generation(&broken.bytes, &[]);
-        let text = "the transaction is longer than the file";
+        let text = "a transaction is longer than the file";
         let read = |position| damage(Txn::read(&generation.reader(), position));
         assert_eq!(read(third), (third, text.to_owned()));
-        let text = "the transaction is shorter than its header";
+        let text = "a transaction is shorter than its header";
         assert_eq!(read(first), (first, text.to_owned()));
     }
 

@@ -5,11 +5,8 @@ use zeo_proto::Tid;
 
 use super::back_pointers::{Followed, LONG};
 use super::walk::{Txn, check_record};
-use super::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
+use super::{DATA_HEADER_LEN, DataHeader, Reader, TRAILER_LEN, TXN_HEADER_LEN, TxnHeader};
 use crate::Result;
-
-/// Length of the copy of the length at the end of a transaction.
-const LENGTH_LEN: u64 = 8;
 
 /// The piece of the file that is being read.
 pub struct Window<'a> {
@@ -77,25 +74,19 @@ impl<'a> Window<'a> {
             let what = format!("transaction {} is not later than the last", header.tid);
             return Err(reader.corrupt(position, what));
         }
-        if !matches!(header.status, b' ' | b'p' | b'u') {
+        if !header.is_finished() {
             let what = "the transaction is unfinished, or has an unknown status";
             return Err(reader.corrupt(position, what));
         }
-        if header.length < header.header_len() || txn.end() > reader.end {
-            let what = "the transaction has an impossible length";
-            return Err(reader.corrupt(position, what));
-        }
+        txn.check(&reader)?;
         Ok(txn)
     }
 
     /// Fails unless the transaction ends in its length once more.
     pub fn check_end(&mut self, txn: &Txn) -> Result<()> {
-        let bytes = self.bytes(txn.records_end(), LENGTH_LEN)?;
-        if BE::read_u64(bytes) != txn.header.length {
-            let what = "the transaction's length differs between its two ends";
-            return Err(self.reader.corrupt(txn.position, what));
-        }
-        Ok(())
+        let reader = self.reader;
+        let length = BE::read_u64(self.bytes(txn.records_end(), TRAILER_LEN)?);
+        txn.check_trailer(length, &reader)
     }
 
     /// The header of the record at `position` of this transaction.
@@ -121,7 +112,7 @@ impl<'a> Window<'a> {
 
     fn parsed(&mut self, position: u64) -> Result<DataHeader> {
         // Behind the last record stands a length.
-        let bytes = self.bytes(position, DATA_HEADER_LEN + LENGTH_LEN)?;
+        let bytes = self.bytes(position, DATA_HEADER_LEN + TRAILER_LEN)?;
         let (header, rest) = bytes
             .split_first_chunk::<{ DATA_HEADER_LEN as usize }>()
             .unwrap_or((&[0; DATA_HEADER_LEN as usize], &[]));

@@ -5,8 +5,9 @@ use zeo_proto::Tid;
 
 use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
+use crate::file_storage::format::verify::verify_seal;
 use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
-use crate::file_storage::format::{FIRST, Reader, seal};
+use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index::Index;
 use crate::file_storage::index::file::Loaded;
 use crate::log::{Level, Log};
@@ -104,7 +105,7 @@ enum Rejected {
 /// can't be used.
 fn check(reader: &Reader<'_>, index: &Index) -> std::result::Result<Tid, Rejected> {
     let (last_tid, last) = find(reader, index).map_err(Rejected::Foreign)?;
-    match seal::verify(reader, &last) {
+    match verify_seal(reader, &last) {
         Ok(_) => Ok(last_tid),
         Err(error) => Err(Rejected::Damaged(error)),
     }

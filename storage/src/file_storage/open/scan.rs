@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use zeo_proto::{Oid, Tid};
 
 use super::torn;
-use crate::file_storage::format::verify::{Read, read_whole};
+use crate::file_storage::format::verify::{Read, read_verified};
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, Reader};
@@ -112,7 +112,9 @@ impl Scan<'_> {
                 self.take(&txn, found);
                 return Ok(());
             }
-            Ok(Read::Torn(why)) => (Some(why), reader.corrupt(position, why)),
+            Ok(Read::Unfinished(fault)) => {
+                (Some(fault), reader.corrupt(position, fault.to_string()))
+            }
             Err(error) => (None, error),
         };
         let Error::Corrupt {
@@ -133,7 +135,7 @@ impl Scan<'_> {
     /// Reads the transaction at `position`, and gathers its records.
     fn read(&mut self, position: u64) -> Result<Read> {
         let (index, records, oddities) = (self.index, &mut self.records, &mut self.oddities);
-        read_whole(&mut self.window, position, &mut |at, record| {
+        read_verified(&mut self.window, position, &mut |at, record| {
             oddities.look_at_record(at, record, index);
             records.push((record.oid, at));
         })
@@ -165,7 +167,7 @@ impl Oddities<'_> {
                 "the transaction's tid is not later than the last",
             );
         }
-        if !matches!(txn.header.status, b' ' | b'p' | b'u') {
+        if !txn.header.is_finished() {
             self.warn(txn.position, "the transaction has an unknown status");
         }
     }

@@ -1,15 +1,11 @@
 //! Is what can't be read the torn end of a batch that nobody was told of, or
 //! damage? `FORMAT.md` says why this decides rightly.
 
+use crate::Result;
 use crate::file_storage::format::seal::{self, Ending, SEAL_LEN, SEAL_MAGIC};
+use crate::file_storage::format::verify::{read_ending, sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
-use crate::file_storage::format::{Reader, TXN_HEADER_LEN};
-use crate::{Error, Result};
-
-pub(crate) const CUT_HEADER: &str = "the file ends within a transaction's header";
-pub(crate) const TOO_LONG: &str = "a transaction is longer than the file";
-pub(crate) const MARKED: &str = "a transaction is marked as unfinished";
-pub(crate) const TOO_SHORT: &str = "a transaction is shorter than its header";
+use crate::file_storage::format::{Fault, Reader, TXN_HEADER_LEN};
 
 /// How much is searched at a time.
 const PIECE: usize = 1 << 20;
@@ -24,7 +20,7 @@ const TLOC_AT: u64 = 24;
 pub(crate) fn damage(
     reader: &Reader<'_>,
     position: u64,
-    torn: Option<&str>,
+    torn: Option<Fault>,
     durable: u64,
 ) -> Result<Option<String>> {
     const FOLLOW: &str = "whole transactions seem to follow";
@@ -34,7 +30,7 @@ pub(crate) fn damage(
                 let why = "a crash does not leave that of a transaction without a seal";
                 return Ok(Some(why.to_owned()));
             }
-            Some(TOO_SHORT) => ends_in_a_length(reader, position)?,
+            Some(Fault::TooShort) => ends_in_a_length(reader, position)?,
             Some(_) => goes_on_behind(reader, position)?,
         };
         if damaged {
@@ -51,16 +47,6 @@ pub(crate) fn damage(
     Ok(later.map(|later| format!("the transaction at {later} was written after it was durable")))
 }
 
-/// `None` in place of damage: where anything may stand, that only says that
-/// there is no transaction.
-pub(crate) fn sound<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(Error::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// True when what stands at `position` was written without a seal for this
 /// place, by Python that is, however wrong it may be otherwise: the header
 /// leads to a record that belongs there.
@@ -68,7 +54,7 @@ fn is_plain(reader: &Reader<'_>, position: u64) -> Result<bool> {
     let Some(header) = sound(reader.txn_header(position))? else {
         return Ok(false);
     };
-    match sound(Ending::read(reader, position, &header))? {
+    match sound(read_ending(reader, position, &header))? {
         Some(Ending::Plain) => {}
         // Moved or packed by Python.
         Some(Ending::Sealed(seal))
@@ -119,10 +105,10 @@ fn plain_behind(reader: &Reader<'_>, position: u64) -> Result<bool> {
 }
 
 fn is_whole_plain(reader: &Reader<'_>, txn: &Txn) -> Result<bool> {
-    if !matches!(txn.header.status, b' ' | b'p' | b'u') {
+    if !txn.header.is_finished() {
         return Ok(false);
     }
-    match Ending::read(reader, txn.position, &txn.header)? {
+    match read_ending(reader, txn.position, &txn.header)? {
         Ending::Plain => {}
         Ending::Sealed(seal) if !seal.belongs_to(txn.position, &txn.header) => {}
         _ => return Ok(false),
@@ -171,6 +157,6 @@ fn stands_at(reader: &Reader<'_>, seal: &seal::Seal, place: u64) -> Result<bool>
     if seal::seal_at(seal.position, &txn.header) != Some(place) {
         return Ok(false);
     }
-    let holds = sound(seal::verify(reader, &txn))?.flatten();
+    let holds = sound(verify_seal(reader, &txn))?.flatten();
     Ok(holds == Some(*seal))
 }

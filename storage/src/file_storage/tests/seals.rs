@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::support::{commit, load, meta, oid, prepare, store, tid};
 use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::format::seal::{self, SEAL_LEN, Sum};
+use crate::file_storage::format::verify::verify_seal;
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{META_MAX, Reader};
 use crate::file_storage::testing::{encode_txn, without_seals};
@@ -226,7 +227,7 @@ fn a_seal_that_was_moved_means_nothing_and_is_replaced_in_a_copy() {
     commit_texts(&other, 1, &[], &extension);
     let copy = other.generation();
     let txn = Txn::read(&copy.reader(), 4).unwrap();
-    let own = seal::verify(&copy.reader(), &txn).unwrap().unwrap();
+    let own = verify_seal(&copy.reader(), &txn).unwrap().unwrap();
     assert_eq!((own.position, own.durable), (4, 4));
     assert_eq!(usize::from(txn.header.meta_lens[2]), 2 + SEAL_LEN);
 }
@@ -271,7 +272,7 @@ fn the_longest_extension_with_a_seal_and_those_without() {
             end: bytes.len() as u64,
         };
         let txn = Txn::read(&reader, 4).unwrap();
-        assert_eq!(seal::verify(&reader, &txn).unwrap().is_some(), sealed);
+        assert_eq!(verify_seal(&reader, &txn).unwrap().is_some(), sealed);
         let meta = reader.txn_meta(4, &txn.header).unwrap();
         assert_eq!((meta.extension, meta.status), (extension, b' '));
         assert_eq!(open(&bytes).unwrap().size(), bytes.len() as u64);

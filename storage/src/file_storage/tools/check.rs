@@ -128,15 +128,16 @@ impl Check<'_, '_> {
     }
 
     fn look_at_txn(&mut self, txn: &Txn) {
-        let (tid, status, last) = (txn.header.tid, txn.header.status, self.last);
+        let (tid, last) = (txn.header.tid, self.last);
         let mut wrong = |what| self.problems.push(Problem::new(txn.position, what));
         if tid <= last {
             wrong(format!(
                 "time-stamp reduction: {tid} is not later than {last}"
             ));
         }
-        if !matches!(status, b' ' | b'p' | b'u') {
-            wrong(format!("invalid status {:?}", char::from(status)));
+        if !txn.header.is_finished() {
+            let status = char::from(txn.header.status);
+            wrong(format!("invalid status {status:?}"));
         }
         self.last = tid;
     }

@@ -10,10 +10,10 @@ use super::holes::Holes;
 use crate::Result;
 use crate::disk::backend::{Backend, FileBackend, open_file};
 use crate::disk::paths::{beside, failed};
+use crate::file_storage::format::verify::{sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, Txn};
 use crate::file_storage::format::window::Window;
-use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader, seal};
-use crate::file_storage::open::torn::sound;
+use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 
 /// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
 ///
@@ -162,11 +162,10 @@ impl DataFile {
             None => return Ok(self.size >= FIRST),
             Some(last) => sound(last)?,
         };
-        let Some(last) = last.filter(|last| matches!(last.header.status, b' ' | b'p' | b'u'))
-        else {
+        let Some(last) = last.filter(|last| last.header.is_finished()) else {
             return Ok(false);
         };
-        Ok(sound(seal::verify(&reader, &last))?.is_some())
+        Ok(sound(verify_seal(&reader, &last))?.is_some())
     }
 
     /// True when a process holds the lock of this storage, or did when the

@@ -48,7 +48,7 @@ pub fn next_transaction(reader: &Reader<'_>, from: u64) -> Result<Option<Txn>> {
 /// The transaction at `position`, if there is one.
 pub fn transaction_at(reader: &Reader<'_>, position: u64) -> Result<Option<Txn>> {
     let txn = match Txn::read(reader, position) {
-        Ok(txn) if matches!(txn.header.status, b' ' | b'p' | b'u') => txn,
+        Ok(txn) if txn.header.is_finished() => txn,
         Ok(_) | Err(Error::Corrupt { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };

@@ -8,10 +8,10 @@ use zeo_proto::Tid;
 
 use super::data_file::DataFile;
 use super::resync::{next_transaction, transaction_at};
-use crate::file_storage::format::verify::{Read, read_whole};
+use crate::file_storage::format::verify::{Read, read_verified};
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::window::Window;
-use crate::file_storage::format::{DataHeader, FIRST, Reader};
+use crate::file_storage::format::{DataHeader, FIRST, Fault, Reader};
 use crate::file_storage::open::torn;
 use crate::storage::TransactionMeta;
 use crate::{Error, Result};
@@ -107,7 +107,8 @@ impl<'a> Forwards<'a> {
         self.txn = None;
         let (end, mut tries) = (self.window.reader().end, TRIES);
         while self.position < end {
-            let (torn, error) = match read_whole(&mut self.window, self.position, &mut |_, _| {}) {
+            let (torn, error) = match read_verified(&mut self.window, self.position, &mut |_, _| {})
+            {
                 Ok(Read::Whole { txn, sealed }) => {
                     if let Some((hole, what)) = self.file.hole_in_txn(&mut self.window, &txn)? {
                         let problem = Problem::new(hole.start, what);
@@ -118,8 +119,12 @@ impl<'a> Forwards<'a> {
                     self.position = txn.end();
                     return Ok(Step::Whole { txn, sealed });
                 }
-                Ok(Read::Torn(why)) => {
-                    (Some(why), self.window.reader().corrupt(self.position, why))
+                Ok(Read::Unfinished(fault)) => {
+                    let what = fault.to_string();
+                    (
+                        Some(fault),
+                        self.window.reader().corrupt(self.position, what),
+                    )
                 }
                 Err(error) => (None, error),
             };
@@ -181,7 +186,7 @@ impl<'a> Forwards<'a> {
 
     /// Judges what is no whole transaction, and goes on behind it. `torn`
     /// tells why it looks as if it was not written to its end.
-    fn not_whole(&mut self, torn: Option<&str>, mut problem: Problem) -> Result<Step> {
+    fn not_whole(&mut self, torn: Option<Fault>, mut problem: Problem) -> Result<Step> {
         let (reader, position) = (self.window.reader(), self.position);
         let hole = self.file.hole_at(position, problem.position)?;
         let is_torn = !self.was_damaged

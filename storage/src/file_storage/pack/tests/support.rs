@@ -5,7 +5,8 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use crate::disk::backend::{Backend, MemoryBackend};
-use crate::file_storage::format::{Reader, seal};
+use crate::file_storage::format::Reader;
+use crate::file_storage::format::verify::verify_seal;
 use crate::file_storage::{FileStorage, Options, testing};
 use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
 use crate::{Result, Storage};
@@ -107,7 +108,7 @@ pub fn check_whole(storage: &FileStorage) {
     assert_eq!(index, expected.into_iter().collect::<Vec<_>>());
     let generation = storage.generation();
     for txn in crate::file_storage::format::walk::Backwards::new(generation.reader()) {
-        seal::verify(&generation.reader(), &txn.unwrap()).unwrap();
+        verify_seal(&generation.reader(), &txn.unwrap()).unwrap();
     }
     let backend = MemoryBackend::default();
     backend.write_all_at(&bytes, 0).unwrap();

@@ -8,20 +8,21 @@ use byteorder::{BE, ByteOrder};
 use zeo_proto::pickle::{Policy, decode_prefix};
 use zeo_proto::{Tid, Value};
 
+use crate::Result;
 use crate::file_storage::format::seal::{self, Ending, Sum};
+use crate::file_storage::format::verify::sound;
 use crate::file_storage::format::walk::{RecordHeaders, Txn};
 use crate::file_storage::format::window::Window;
-use crate::file_storage::format::{DATA_HEADER_LEN, DataHeader, Reader, TXN_HEADER_LEN, TxnHeader};
+use crate::file_storage::format::{
+    DATA_HEADER_LEN, DataHeader, Reader, TRAILER_LEN, TXN_HEADER_LEN, TxnHeader,
+};
 use crate::file_storage::tools::resync::next_transaction;
 use crate::storage::TransactionMeta;
-use crate::{Error, Result};
 
 const HEADER: usize = DATA_HEADER_LEN as usize;
 /// How much is searched, or summed up, at a time.
 const PIECE: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The length behind a transaction.
-const LENGTH_LEN: u64 = 8;
 
 /// A transaction with the records of it that are there.
 pub(super) struct Found {
@@ -85,7 +86,7 @@ pub(super) fn frame(
         return Ok(None);
     };
     let length = range.end.saturating_sub(range.start);
-    header.length = length.saturating_sub(LENGTH_LEN);
+    header.length = length.saturating_sub(TRAILER_LEN);
     let position = range.start;
     let mut txn = Txn { position, header };
     let mut records = Vec::new();
@@ -242,13 +243,4 @@ pub(super) fn meta(reader: &Reader<'_>, txn: &Txn) -> Result<TransactionMeta> {
 pub(super) fn is_dict(extension: &[u8]) -> bool {
     let value = || decode_prefix(extension, &Policy::FILE);
     extension.is_empty() || matches!(value(), Ok((Value::Dict(_), _)))
-}
-
-/// `None` in place of damage.
-fn sound<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(Error::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }

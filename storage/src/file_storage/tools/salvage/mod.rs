@@ -28,7 +28,7 @@ use self::find::{Found, frame, search};
 pub use self::report::{Copied, Damage, Event, LostBlob, Salvaged};
 use self::resolve::{Resolved, Resolver};
 use crate::blob::BlobDirectory;
-use crate::file_storage::format::verify::{Read, read_whole};
+use crate::file_storage::format::verify::{Read, read_verified};
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, FIRST};
 use crate::file_storage::storage::FileStorage;
@@ -96,7 +96,7 @@ impl Salvage<'_, '_> {
         let position = self.position;
         let mut records = Vec::new();
         let mut visit = |at, header: &DataHeader| records.push((at, header.tid));
-        let (at, what) = match read_whole(&mut self.window, position, &mut visit) {
+        let (at, what) = match read_verified(&mut self.window, position, &mut visit) {
             Ok(Read::Whole { txn, sealed }) if matches!(txn.header.status, b' ' | b'p') => {
                 if let Some((hole, what)) = self.input.hole_in_txn(&mut self.window, &txn)? {
                     return self.damaged(hole.start, what);
@@ -111,7 +111,7 @@ impl Salvage<'_, '_> {
                 return Ok(());
             }
             Ok(Read::Whole { .. }) => (position, "the status is unknown".to_owned()),
-            Ok(Read::Torn(why)) => (position, why.to_owned()),
+            Ok(Read::Unfinished(fault)) => (position, fault.to_string()),
             Err(Error::Corrupt { position, what, .. }) => (position, what),
             Err(error) => return Err(error),
         };
