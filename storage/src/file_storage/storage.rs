@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use zeo_proto::{Oid, Tid};
 
-use super::commit::append::Writer;
 use super::commit::space::Space;
+use super::commit::writer::Writer;
 use super::index;
 use super::lock_file::LockFile;
 use super::pack::Move;

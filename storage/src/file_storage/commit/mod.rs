@@ -9,3 +9,4 @@ mod prepare;
 pub(crate) mod restore;
 pub(crate) mod space;
 pub(crate) mod undo;
+pub(crate) mod writer;
