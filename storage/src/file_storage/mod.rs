@@ -5,13 +5,14 @@
 //! storage itself, `pack`, `open`, and [`tools`].
 
 pub mod commit;
+mod files;
 pub mod format;
 pub mod index;
 mod lock_file;
 mod open;
+mod options;
 mod pack;
 pub(crate) mod read;
-mod snapshot;
 mod storage;
 pub mod tools;
 
@@ -24,7 +25,7 @@ mod tests;
 
 pub use self::commit::laid_out as prepared;
 pub use self::format::{walk, window};
-pub use self::open::Options;
+pub use self::options::Options;
 pub(crate) use self::pack::pack_stop;
 pub use self::storage::FileStorage;
 pub use self::tools::data_file::DataFile;

@@ -10,14 +10,14 @@ use zeo_proto::{Oid, Tid};
 
 use super::commit::space::Space;
 use super::commit::writer::Writer;
+use super::files::Files;
 use super::index;
-use super::lock_file::LockFile;
 use super::pack::Move;
 use super::pack::state::Packing;
 use super::read::generation::Generation;
 use super::read::{history, iterator, load, undo_log};
 use crate::blob::BlobDirectory;
-use crate::disk::Directory;
+use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
 use crate::log::{Level, Log};
 use crate::storage::{
@@ -53,19 +53,6 @@ pub struct FileStorage {
     pub(super) log: Log,
 }
 
-/// What stands on disk around the data.
-pub(super) struct Files {
-    /// Of `Data.fs`, absolute.
-    pub path: PathBuf,
-    /// Held by writers until they close.
-    pub lock: Mutex<Option<LockFile>>,
-    /// The position that the index on disk covers, once it is known.
-    /// Whoever saves the index holds this.
-    pub saved: Mutex<Option<u64>>,
-    /// How the directory is changed by a pack.
-    pub directory: Arc<dyn Directory>,
-}
-
 impl FileStorage {
     pub(super) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
@@ -77,6 +64,19 @@ impl FileStorage {
 
     pub(super) fn say(&self, level: Level, what: &str) {
         (self.log)(level, what);
+    }
+
+    /// The bytes of the file that is in use now. Those that are served end at
+    /// [`size`](Storage::size); for a read-only storage that is always the same
+    /// file with the same end, also when a server packs or writes.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.generation().backend)
+    }
+
+    /// Saves the index as a file of its own, synced, as Python's
+    /// `fsIndex.save` does. It covers the file up to now.
+    pub fn save_index_as(&self, path: &Path) -> Result<()> {
+        index::file::save_as(path, &self.generation()).map(drop)
     }
 
     /// Fails if the storage takes no writes.

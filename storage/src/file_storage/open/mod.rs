@@ -23,14 +23,16 @@ use crate::disk::paths::{beside, failed};
 use crate::disk::{Directory, Disk, sync_directory};
 use crate::file_storage::commit::space::Space;
 use crate::file_storage::commit::writer::Writer;
+use crate::file_storage::files::Files;
 use crate::file_storage::format::{MAGIC, MAGIC_PYTHON_2, Reader};
 use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
+use crate::file_storage::options::Options;
 use crate::file_storage::pack::take_back;
 use crate::file_storage::read::generation::Generation;
-use crate::file_storage::storage::{FileStorage, Files};
-use crate::log::{Level, Log, silent};
+use crate::file_storage::storage::FileStorage;
+use crate::log::{Level, Log};
 use crate::{Error, Result};
 
 /// After scanning this much, the index is worth saving at once.
@@ -38,45 +40,6 @@ const LONG_SCAN: u64 = 64 << 20;
 /// A last transaction this far in the future, in seconds, is an error, not
 /// just a clock that is a bit off.
 const FAR_FUTURE: f64 = 30.0 * 60.0;
-
-/// How to open a [`FileStorage`]: the settings of `<filestorage>`.
-#[derive(Clone)]
-pub struct Options {
-    /// Replace an existing file by a new one.
-    pub create: bool,
-    /// Take no writes, change no file, need no lock.
-    pub read_only: bool,
-    /// Refuse stores that begin behind this position of the file.
-    pub quota: Option<u64>,
-    /// Remove unreachable objects when packing.
-    pub pack_gc: bool,
-    /// Keep the file from before a pack as `.old`.
-    pub pack_keep_old: bool,
-    /// The directory of blob files; without one there are no blobs.
-    pub blob_dir: Option<PathBuf>,
-    /// Sync only when so many bytes were written since, and when closing: for
-    /// copies, of which nobody is told before they are complete. What a power
-    /// cut takes is the end of the file. 0: each batch, before it is visible.
-    pub sync_every: u64,
-    /// Where messages go.
-    pub log: Log,
-}
-
-impl Default for Options {
-    /// Python's defaults; messages go nowhere.
-    fn default() -> Self {
-        Self {
-            create: false,
-            read_only: false,
-            quota: None,
-            pack_gc: true,
-            pack_keep_old: true,
-            blob_dir: None,
-            sync_every: 0,
-            log: silent(),
-        }
-    }
-}
 
 impl FileStorage {
     /// Opens the file at `path` (a missing one is created, unless read-only)

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use crate::disk::backend::Backend;
 use crate::disk::paths::{beside, failed, is_there};
 use crate::disk::{Directory, refuses_links};
+use crate::file_storage::files::Files;
 use crate::file_storage::read::generation::Generation;
-use crate::file_storage::storage::{FileStorage, Files};
+use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::*;
 use crate::file_storage::commit::pending::Payload;
 use crate::file_storage::format::{DATA_HEADER_LEN, TXN_HEADER_LEN};
-use crate::file_storage::open::Options;
+use crate::file_storage::options::Options;
 use crate::file_storage::testing::Builder;
 use crate::file_storage::tools::check;
 use crate::file_storage::tools::holes::tests::Failing;
