@@ -12,7 +12,7 @@ use super::commit::space::Space;
 use super::commit::writer::Writer;
 use super::files::Files;
 use super::index;
-use super::pack::Move;
+use super::pack::moves::Move;
 use super::pack::state::Packing;
 use super::read::generation::Generation;
 use super::read::{history, iterator, load, undo_log};

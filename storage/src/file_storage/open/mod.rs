@@ -29,7 +29,6 @@ use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::options::Options;
-use crate::file_storage::pack::take_back;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::storage::FileStorage;
 use crate::log::{Level, Log};
@@ -69,7 +68,7 @@ impl FileStorage {
             true => None,
             false => Some(LockFile::acquire(beside(&path, ".lock"))?),
         };
-        if !options.read_only && !options.create && take_back(&*disk, &path)? {
+        if !options.read_only && !options.create && recovery::take_back(&*disk, &path)? {
             let what = format!(
                 "{name}: the file was missing, as a killed pack leaves it where there are no hard \
                  links; it was found as .old"

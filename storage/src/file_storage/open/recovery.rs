@@ -1,5 +1,6 @@
-//! What a crash may leave at the end of the file: a transaction that was not
-//! written to its end. It is set aside, then cut off.
+//! What a crash may leave: at the end of the file, a transaction that was not
+//! written to its end, which is set aside, then cut off; after a pack, a file
+//! that has lost its name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::disk::backend::Backend;
-use crate::disk::paths::{beside, failed};
-use crate::disk::sync_directory;
+use crate::disk::paths::{beside, failed, is_there};
+use crate::disk::{Directory, sync_directory};
 use crate::log::{Level, Log};
 
 /// How much is copied at a time.
@@ -39,6 +40,20 @@ pub(crate) fn cut_off(
 pub(crate) fn truncate(backend: &dyn Backend, end: u64) -> Result<()> {
     let cut = backend.truncate(end).and_then(|()| backend.sync());
     cut.map_err(failed("cutting the torn end off", backend.path()))
+}
+
+/// Gives the old file its name again after a pack that was killed when it had
+/// none, ours or one of Python's: there are `.old` and `.pack`, and no file.
+/// (A pack removes the `.old` of the one before when it begins.) Python would
+/// begin an empty file. True when it was so.
+pub(crate) fn take_back(disk: &dyn Directory, path: &Path) -> Result<bool> {
+    let old = beside(path, ".old");
+    if is_there(path) || !is_there(&old) || !is_there(&beside(path, ".pack")) {
+        return Ok(false);
+    }
+    let renamed = disk.rename(&old, path).and_then(|()| disk.sync(path));
+    renamed.map_err(failed("giving its name back to", &old))?;
+    Ok(true)
 }
 
 fn create_copy(path: &Path) -> Result<(PathBuf, File)> {

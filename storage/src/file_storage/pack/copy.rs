@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use zeo_proto::{Oid, Tid};
 
+use super::moves::Move;
 use super::output::Output;
 use super::reach::Reach;
 use super::watch::Watch;
@@ -25,25 +26,6 @@ const PIECE: usize = if cfg!(test) { 64 } else { 1 << 16 };
 const COPYING: &str = "copying";
 /// No record of a blob is longer.
 const BLOB_RECORD: u64 = 1 << 12;
-
-/// How far positions behind the pack time move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Move {
-    from: u64,
-    to: u64,
-}
-
-impl Move {
-    /// True when a pack would free nothing.
-    pub fn is_nothing(&self) -> bool {
-        self.from == self.to
-    }
-
-    /// Where a position behind the pack time is now.
-    pub fn apply(&self, position: u64) -> u64 {
-        position.saturating_sub(self.from).saturating_add(self.to)
-    }
-}
 
 /// Copies what is kept of the transactions before the pack time; says how
 /// those behind it move.
@@ -73,10 +55,7 @@ pub(super) fn copy_to_pack_time(
         position = txn.end();
         watch.bytes(COPYING, position, reader.end)?;
     }
-    Ok(Move {
-        from: end,
-        to: out.end(),
-    })
+    Ok(Move::new(end, out.end()))
 }
 
 struct Packing<'a> {
@@ -192,7 +171,7 @@ impl Rest {
     pub fn new(moved: Move, index: Index) -> Self {
         Self {
             moved,
-            copied: moved.from,
+            copied: moved.from(),
             index,
             latest: HashMap::new(),
             hidden: Vec::new(),
@@ -282,7 +261,7 @@ impl Rest {
         reach: &Reach,
         txn: &Txn,
     ) -> Result<u64> {
-        if header.back >= self.moved.from {
+        if header.back >= self.moved.from() {
             return Ok(self.moved.apply(header.back));
         }
         match reach.target(header.oid, header.back) {

@@ -4,7 +4,6 @@ use zeo_proto::Oid;
 
 use super::marks::Mark;
 use super::objects::Objects;
-use super::reach::Collect;
 use super::watch::Watch;
 use crate::file_storage::format::window::Window;
 use crate::references::references;
@@ -17,6 +16,17 @@ const ROOM: usize = if cfg!(test) { 3 } else { 1 << 12 };
 const ROOM_PART: u64 = 256;
 /// How many objects there are between two looks at the watch.
 const LOOK: u64 = 1 << 12;
+
+/// Which objects are garbage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Collect {
+    /// None.
+    Nothing,
+    /// Those out of reach at the pack time.
+    AsOfPackTime,
+    /// Of those, the ones to which no later record refers, reachable or not.
+    AsOfNow,
+}
 
 /// Marks what can be reached.
 pub(super) struct Marking<'a> {

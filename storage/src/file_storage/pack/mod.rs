@@ -21,6 +21,7 @@ mod blobs;
 mod copy;
 mod marking;
 mod marks;
+pub(crate) mod moves;
 mod objects;
 mod output;
 mod place;
@@ -32,21 +33,23 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use zeo_proto::Tid;
 
-pub(super) use self::copy::Move;
 use self::copy::{Rest, copy_to_pack_time};
+use self::marking::Collect;
+use self::moves::Move;
 use self::output::Output;
 use self::place::Place;
-pub(super) use self::place::take_back;
-use self::reach::{Collect, Reach};
+use self::reach::Reach;
 use self::state::Running;
 pub(crate) use self::time::stop as pack_stop;
-use self::watch::{Watch, check};
-use crate::blob::Removed;
+use self::watch::Watch;
+use crate::blob::{BlobDirectory, Removed};
+use crate::disk::backend::Backend;
 use crate::file_storage::commit::laid_out::{Prepared, Span};
 use crate::file_storage::format::Reader;
 use crate::file_storage::read::generation::Generation;
@@ -79,12 +82,14 @@ impl FileStorage {
 
     fn pack_once(&self, running: &Running, stop: Tid, gc: bool) -> Result<()> {
         let begun = Instant::now();
-        check(self)?;
-        place::clear(self)?;
+        let check = || self.check_pack();
+        check()?;
+        let (files, blobs) = (self.files.as_ref(), self.blobs.as_deref());
+        files.map_or(Ok(()), place::clear)?;
         self.finish_blobs();
-        running.wait_for_back_pointers(|| check(self))?;
+        running.wait_for_back_pointers(check)?;
         let old = self.generation();
-        let mut watch = Watch::new(self);
+        let mut watch = Watch::new(&self.name, &self.log, &self.packing, &check);
         watch.say(&format!("to {stop}, garbage collection {gc}"));
         let collect = match (gc, self.later_references) {
             (false, _) => Collect::Nothing,
@@ -99,12 +104,11 @@ impl FileStorage {
             return Ok(());
         };
         let size = old.end().saturating_sub(reach.pack_end);
-        let place = Place::new(self, &old, size.saturating_add(reach.kept_bytes()))?;
+        let size = size.saturating_add(reach.kept_bytes());
+        place::clear_old(files, blobs)?;
+        let place = Place::new(files, self.pack_keep_old, &self.log, &old, size)?;
         let mut out = Output::new(place.backend()?);
-        let mut removed = match &self.blobs {
-            Some(blobs) => Some(blobs.list_removed()?),
-            None => None,
-        };
+        let mut removed = blobs.map(BlobDirectory::list_removed).transpose()?;
         let list = removed.as_mut();
         let moved = copy_to_pack_time(old.reader(), &mut reach, list, &mut out, &mut watch)?;
         removed.as_mut().map_or(Ok(()), Removed::finish)?;
@@ -137,6 +141,16 @@ impl FileStorage {
         Ok(())
     }
 
+    /// Fails when the storage is being closed or has stopped writing.
+    fn check_pack(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Pack(
+                "the pack ends because the storage is closed".to_owned(),
+            ));
+        }
+        self.check_writable()
+    }
+
     /// Copies the last transactions and puts the packed file in the place of
     /// the old one. Says for how long commits had to wait.
     fn switch(&self, place: &Place<'_>, last: &mut Last<'_>) -> Result<Duration> {
@@ -152,7 +166,7 @@ impl FileStorage {
         };
         let mut writer = self.writer();
         let begun = Instant::now();
-        check(self)?;
+        self.check_pack()?;
         last.copy_to(writer.end)?;
         last.out.sync()?;
         let (end, room) = (last.out.end(), last.out.room);
@@ -177,11 +191,7 @@ impl FileStorage {
 
     /// Makes the packed file the one that is read, between two publications
     /// of transactions.
-    fn publish_generation(
-        &self,
-        last: &mut Last<'_>,
-        backend: Arc<dyn crate::disk::backend::Backend>,
-    ) {
+    fn publish_generation(&self, last: &mut Last<'_>, backend: Arc<dyn Backend>) {
         let mut moves = self.moves();
         let (moved, visible) = (last.rest.moved, last.old.end());
         last.rest.show(visible);

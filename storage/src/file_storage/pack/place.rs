@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::blob::BlobDirectory;
 use crate::disk::backend::Backend;
 use crate::disk::paths::{beside, failed, is_there};
-use crate::disk::{Directory, refuses_links};
+use crate::disk::refuses_links;
 use crate::file_storage::files::Files;
 use crate::file_storage::read::generation::Generation;
-use crate::file_storage::storage::FileStorage;
-use crate::log::Level;
+use crate::log::{Level, Log};
 use crate::{Error, Result};
 
 /// The place of the packed file. Unless it takes that of the storage, it is
@@ -25,32 +25,30 @@ pub(super) enum Place<'a> {
 }
 
 pub(super) struct Pack<'a> {
-    storage: &'a FileStorage,
     files: &'a Files,
+    keep_old: bool,
+    log: &'a Log,
     path: PathBuf,
     file: File,
 }
 
 /// Removes what an earlier pack left when it was killed.
-pub(super) fn clear(storage: &FileStorage) -> Result<()> {
-    match &storage.files {
-        Some(files) => remove(files, &beside(&files.path, ".pack")),
-        None => Ok(()),
-    }
+pub(super) fn clear(files: &Files) -> Result<()> {
+    remove(files, &beside(&files.path, ".pack"))
 }
 
-/// Gives the old file its name again after a pack that was killed when it had
-/// none, ours or one of Python's: there are `.old` and `.pack`, and no file.
-/// (A pack removes the `.old` of the one before when it begins.) Python would
-/// begin an empty file. True when it was so.
-pub(in crate::file_storage) fn take_back(disk: &dyn Directory, path: &Path) -> Result<bool> {
-    let old = beside(path, ".old");
-    if is_there(path) || !is_there(&old) || !is_there(&beside(path, ".pack")) {
-        return Ok(false);
+/// Removes the `.old` files of an earlier pack, as Python does: there may be no
+/// room for three.
+pub(super) fn clear_old(files: Option<&Files>, blobs: Option<&BlobDirectory>) -> Result<()> {
+    if let Some(files) = files {
+        remove(files, &beside(&files.path, ".old"))?;
     }
-    let renamed = disk.rename(&old, path).and_then(|()| disk.sync(path));
-    renamed.map_err(failed("giving its name back to", &old))?;
-    Ok(true)
+    if let Some(blobs) = blobs {
+        // No `.old` file may be there without its blobs.
+        files.map_or(Ok(()), sync)?;
+        blobs.clear_old()?;
+    }
+    Ok(())
 }
 
 /// True when the last pack was killed before its file took the place.
@@ -59,18 +57,16 @@ pub(super) fn is_unfinished(files: &Files) -> bool {
 }
 
 impl<'a> Place<'a> {
-    /// A place for a file of `size` bytes or more. As in Python, the `.old`
-    /// files of an earlier pack go first: there may be no room for three.
-    pub fn new(storage: &'a FileStorage, old: &Generation, size: u64) -> Result<Self> {
-        if let Some(files) = &storage.files {
-            remove(files, &beside(&files.path, ".old"))?;
-        }
-        if let Some(blobs) = &storage.blobs {
-            // No `.old` file may be there without its blobs.
-            storage.files.as_ref().map_or(Ok(()), sync)?;
-            blobs.clear_old()?;
-        }
-        let Some(files) = &storage.files else {
+    /// A place for a file of `size` bytes or more, of a storage that has these
+    /// files, or none. With `keep_old`, the file that is replaced is kept.
+    pub fn new(
+        files: Option<&'a Files>,
+        keep_old: bool,
+        log: &'a Log,
+        old: &Generation,
+        size: u64,
+    ) -> Result<Self> {
+        let Some(files) = files else {
             let sibling = old.backend.sibling().ok_or_else(|| {
                 Error::Unsupported("a storage over this backend can't be packed".to_owned())
             })?;
@@ -81,8 +77,9 @@ impl<'a> Place<'a> {
         let file = files.directory.create(&path);
         let file = file.map_err(failed("creating", &path))?;
         let pack = Pack {
-            storage,
             files,
+            keep_old,
+            log,
             path,
             file,
         };
@@ -130,7 +127,7 @@ impl Pack<'_> {
             .and_then(|metadata| self.file.set_permissions(metadata.permissions()));
         if let Err(why) = kept {
             let what = format!("the packed file gets permissions of its own: {why}");
-            self.storage.say(Level::Warning, &what);
+            (self.log)(Level::Warning, &what);
         }
     }
 
@@ -139,12 +136,13 @@ impl Pack<'_> {
     /// name for the same file.
     ///
     /// Where there are no links, the old file has to go first. A kill between
-    /// leaves `.old` and `.pack`, and nothing under the name: [`take_back`].
+    /// leaves `.old` and `.pack`, and nothing under the name: then opening the
+    /// storage gives it back (`take_back`).
     fn take(&self) -> Result<Option<Error>> {
         let (path, old) = (&self.files.path, beside(&self.files.path, ".old"));
         let directory = &self.files.directory;
         let mut has_moved = false;
-        if self.storage.pack_keep_old {
+        if self.keep_old {
             let kept = match directory.link(path, &old) {
                 Err(error) if refuses_links(&error) => {
                     has_moved = true;
@@ -158,7 +156,7 @@ impl Pack<'_> {
             let error = failed("renaming the packed file to", path)(error);
             let back = match has_moved {
                 true => directory.rename(&old, path),
-                false if self.storage.pack_keep_old => {
+                false if self.keep_old => {
                     // It would do no harm.
                     let _ = directory.remove(&old);
                     Ok(())
@@ -185,7 +183,7 @@ impl Drop for Pack<'_> {
         }
         if let Err(error) = self.files.directory.remove(&self.path) {
             let what = format!("{} could not be removed: {error}", self.path.display());
-            self.storage.say(Level::Warning, &what);
+            (self.log)(Level::Warning, &what);
         }
     }
 }

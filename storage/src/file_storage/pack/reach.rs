@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
-use super::marking::Marking;
+use super::marking::{Collect, Marking};
 use super::marks::Mark;
 use super::objects::Objects;
 use super::watch::Watch;
@@ -40,17 +40,6 @@ use crate::file_storage::read::generation::Generation;
 const PIECE: usize = if cfg!(test) { 64 } else { 1 << 16 };
 /// and of this where single records are read.
 const RECORD_PIECE: usize = if cfg!(test) { 64 } else { 1 << 13 };
-
-/// Which objects are garbage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Collect {
-    /// None.
-    Nothing,
-    /// Those out of reach at the pack time.
-    AsOfPackTime,
-    /// Of those, the ones to which no later record refers, reachable or not.
-    AsOfNow,
-}
 
 /// The records to be kept.
 pub(super) struct Reach {

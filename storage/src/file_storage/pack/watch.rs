@@ -1,11 +1,10 @@
 //! What a pack says of itself while it works, and what ends it early.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::file_storage::storage::FileStorage;
-use crate::log::Level;
-use crate::{Error, Result};
+use super::state::Packing;
+use crate::Result;
+use crate::log::{Level, Log};
 
 /// How often the log hears of a long pack.
 const TELL: Duration = Duration::from_secs(10);
@@ -13,15 +12,28 @@ const MEGABYTE: u64 = 1_000_000;
 
 /// Looks at a pack at work.
 pub(super) struct Watch<'a> {
-    storage: &'a FileStorage,
+    /// Of the storage.
+    name: &'a str,
+    log: &'a Log,
+    packing: &'a Packing,
+    /// Fails when the pack is to end.
+    stop: &'a dyn Fn() -> Result<()>,
     told_at: Instant,
     noted: u64,
 }
 
 impl<'a> Watch<'a> {
-    pub fn new(storage: &'a FileStorage) -> Self {
+    pub fn new(
+        name: &'a str,
+        log: &'a Log,
+        packing: &'a Packing,
+        stop: &'a dyn Fn() -> Result<()>,
+    ) -> Self {
         Self {
-            storage,
+            name,
+            log,
+            packing,
+            stop,
             told_at: Instant::now(),
             noted: 0,
         }
@@ -29,7 +41,7 @@ impl<'a> Watch<'a> {
 
     /// Fails when the storage is being closed or has stopped writing.
     pub fn check(&self) -> Result<()> {
-        check(self.storage)
+        (self.stop)()
     }
 
     /// Takes note of `done` of `total` bytes, and fails like [`Self::check`].
@@ -53,23 +65,12 @@ impl<'a> Watch<'a> {
             self.told_at = Instant::now();
             self.say(&progress);
         }
-        self.storage.packing.set_progress(progress);
+        self.packing.set_progress(progress);
         self.check()
     }
 
     /// Tells the log.
     pub fn say(&self, what: &str) {
-        let name = &self.storage.name;
-        self.storage
-            .say(Level::Info, &format!("packing {name}: {what}"));
+        (self.log)(Level::Info, &format!("packing {}: {what}", self.name));
     }
-}
-
-pub(super) fn check(storage: &FileStorage) -> Result<()> {
-    if storage.closed.load(Ordering::Acquire) {
-        return Err(Error::Pack(
-            "the pack ends because the storage is closed".to_owned(),
-        ));
-    }
-    storage.check_writable()
 }
