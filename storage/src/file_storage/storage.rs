@@ -76,7 +76,10 @@ impl FileStorage {
     /// Saves the index as a file of its own, synced, as Python's
     /// `fsIndex.save` does. It covers the file up to now.
     pub fn save_index_as(&self, path: &Path) -> Result<()> {
-        index::file::save_as(path, &self.generation()).map(drop)
+        let generation = self.generation();
+        // Taken first: what is published meanwhile lies behind it.
+        let position = generation.indexed();
+        index::file::save_as(path, position, generation.entries_at(position))
     }
 
     /// Fails if the storage takes no writes.
@@ -118,8 +121,11 @@ impl FileStorage {
         };
         let mut saved = files.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.generation();
-        if always || *saved != Some(generation.indexed()) {
-            *saved = Some(index::file::save(&files.path, &generation)?);
+        // Taken first: what is published meanwhile lies behind it.
+        let position = generation.indexed();
+        if always || *saved != Some(position) {
+            index::file::save(&files.path, position, generation.entries_at(position))?;
+            *saved = Some(position);
         }
         Ok(())
     }

@@ -25,7 +25,6 @@ use crate::disk::backend::{Backend, open_file};
 use crate::disk::paths::{beside, failed};
 use crate::disk::sync_directory;
 use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
-use crate::file_storage::read::generation::Generation;
 use crate::{Error, Result};
 
 /// Buffers for a file that is read or written from front to back.
@@ -175,43 +174,47 @@ fn invalid(what: &str) -> io::Error {
 }
 
 /// Saves the index beside the storage at `path`. See [`save_as`].
-pub(crate) fn save(path: &Path, generation: &Generation) -> Result<u64> {
-    save_as(&beside(path, ".index"), generation)
+pub(crate) fn save(
+    path: &Path,
+    position: u64,
+    entries: impl Iterator<Item = Result<(Oid, u64)>>,
+) -> Result<()> {
+    save_as(&beside(path, ".index"), position, entries)
 }
 
-/// Saves the index as the file at `name`, in place of an older one, while
-/// commits may go on. Gives the position that it covers.
-pub(crate) fn save_as(name: &Path, generation: &Generation) -> Result<u64> {
+/// Saves an index as the file at `name`, in place of an older one: that of the
+/// file up to `position`, with the entries in the order of their oids. Commits
+/// may go on meanwhile.
+pub(crate) fn save_as(
+    name: &Path,
+    position: u64,
+    entries: impl Iterator<Item = Result<(Oid, u64)>>,
+) -> Result<()> {
     let temporary = beside(name, ".index_tmp");
-    // Taken first: what is published meanwhile lies behind it.
-    let position = generation.indexed();
     let failed = failed("saving the index", name);
     let file = File::create(&temporary).map_err(&failed)?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
-    write(&mut out, generation, position, &failed)?;
+    write(&mut out, position, entries, &failed)?;
     let finish = || {
         out.into_inner()?.sync_all()?;
         std::fs::rename(&temporary, name)?;
         sync_directory(name)
     };
-    finish().map_err(failed)?;
-    Ok(position)
+    finish().map_err(failed)
 }
 
-/// Writes the index as it was when the file ended at `position`.
+/// Writes an index as it stands in its file.
 pub(crate) fn write(
     out: &mut impl Write,
-    generation: &Generation,
     position: u64,
+    entries: impl Iterator<Item = Result<(Oid, u64)>>,
     failed: impl Fn(io::Error) -> Error,
 ) -> Result<()> {
     let out = &mut Summed::new(out);
     write_int(out, position).map_err(&failed)?;
     let mut bucket = Bucket::default();
-    for (oid, found) in generation.index.iter() {
-        let Some(found) = generation.before(oid, found, position)? else {
-            continue;
-        };
+    for entry in entries {
+        let (oid, found) = entry?;
         if found >= END_MAX {
             let what = format!("object {oid} stands at {found}, which no index can hold");
             return Err(failed(invalid(&what)));
@@ -261,12 +264,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use zeo_proto::Tid;
-
     use super::*;
-    use crate::disk::backend::MemoryBackend;
 
     /// Oids of some buckets, full, sparse and far apart, with positions.
     fn entries(seed: u64) -> Vec<(Oid, u64)> {
@@ -291,14 +289,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("Data.fs");
         for seed in 2..8 {
-            let (index, entries) = (Index::default(), entries(seed));
-            for &(oid, position) in &entries {
-                index.set(oid, position);
-            }
-            let backend = Arc::new(MemoryBackend::default());
-            let end = END_MAX;
-            let generation = Generation::new(backend, index, end, Tid::ZERO);
-            assert_eq!(save(&path, &generation).unwrap(), end);
+            let (entries, end) = (entries(seed), END_MAX);
+            save(&path, end, entries.iter().copied().map(Ok)).unwrap();
             let saved = std::fs::read(beside(&path, ".index")).unwrap();
             let loaded = read(&saved[..], end).unwrap();
             assert_eq!(loaded.position, end);
@@ -329,14 +321,10 @@ mod tests {
 
     #[test]
     fn every_change_is_noticed() {
-        let index = Index::default();
-        for (oid, position) in [(0, 4), (1, 40), (2, 400), (70_000, 4000)] {
-            index.set(Oid::new(oid), position);
-        }
-        let backend = Arc::new(MemoryBackend::default());
-        let generation = Generation::new(backend, index, 5000, Tid::ZERO);
+        let entries = [(0, 4), (1, 40), (2, 400), (70_000, 4000)];
+        let entries = entries.map(|(oid, position)| Ok((Oid::new(oid), position)));
         let mut bytes = Vec::new();
-        write(&mut bytes, &generation, 5000, |why| panic!("{why}")).unwrap();
+        write(&mut bytes, 5000, entries.into_iter(), |why| panic!("{why}")).unwrap();
         assert!(read(&bytes[..], 4999).is_err(), "of a longer file");
         let read = |bytes: &[u8]| read(bytes, 5000);
         assert_eq!(read(&bytes[..]).unwrap().index.len(), 4);

@@ -100,6 +100,15 @@ impl Generation {
         Ok((position != 0).then_some(position))
     }
 
+    /// Where the last record before `end` of each object stands that has one,
+    /// in the order of oids: the index of the file up to there.
+    pub fn entries_at(&self, end: u64) -> impl Iterator<Item = Result<(Oid, u64)>> {
+        self.index.iter().filter_map(move |(oid, current)| {
+            let found = self.before(oid, current, end).transpose()?;
+            Some(found.map(|position| (oid, position)))
+        })
+    }
+
     /// The data that a back-pointer leads to, over any number of steps.
     /// Fails with `NoObject` when it ends at an object that is gone.
     pub fn load_back(&self, oid: Oid, back: u64) -> Result<Data> {

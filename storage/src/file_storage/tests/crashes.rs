@@ -305,7 +305,9 @@ fn a_saved_index_is_exact_while_commits_go_on() {
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         while !done.load(std::sync::atomic::Ordering::Relaxed) {
-            let end = index::file::save(&path, &storage.generation()).unwrap();
+            let generation = storage.generation();
+            let end = generation.indexed();
+            index::file::save(&path, end, generation.entries_at(end)).unwrap();
             let backend = &storage.generation().backend;
             let saved = dir.path().join("Data.fs.index");
             let saved = index::file::load(&saved, &**backend).unwrap().unwrap();
@@ -333,10 +335,12 @@ fn an_index_saved_before_a_publication_leads_to_the_record_before() {
     storage.append(&mut batch).unwrap();
     storage.publish(&batch[0]);
     let mut out = Vec::new();
-    index::file::write(&mut out, &generation, end, |source| Error::Io {
-        doing: "",
-        file: "".into(),
-        source,
+    index::file::write(&mut out, end, generation.entries_at(end), |source| {
+        Error::Io {
+            doing: "",
+            file: "".into(),
+            source,
+        }
     })
     .unwrap();
     let loaded = index::file::read(&out[..], u64::MAX).unwrap();

@@ -276,7 +276,10 @@ fn storage_serial(storage: &FileStorage, oid: Oid) -> Result<Tid> {
 fn index_bytes(storage: &FileStorage) -> Vec<u8> {
     let (generation, mut out) = (storage.generation(), Vec::new());
     let end = generation.indexed();
-    index::file::write(&mut out, &generation, end, |error| panic!("{error}")).unwrap();
+    index::file::write(&mut out, end, generation.entries_at(end), |error| {
+        panic!("{error}")
+    })
+    .unwrap();
     out
 }
 

@@ -13,7 +13,6 @@ use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::open::saved_index::{self, Start};
 use crate::file_storage::open::scan::scan;
-use crate::file_storage::read::generation::Generation;
 use crate::log::Log;
 
 /// Where the current record of each object in a file stands.
@@ -77,21 +76,10 @@ pub fn rebuild_index(path: &Path, log: &Log, watch: Watch<'_>) -> Result<Indexed
     let _lock = LockFile::acquire(beside(file.path(), ".lock"))?;
     // What was written until the lock was there.
     let file = DataFile::open(path)?;
-    let Indexed {
-        index,
-        end,
-        last_tid,
-        torn,
-    } = file.scan(log, watch)?;
-    let generation = Generation::new(file.backend(), index, end, last_tid);
-    index::file::save(file.path(), &generation)?;
-    let index = generation.index;
-    Ok(Indexed {
-        index,
-        end,
-        last_tid,
-        torn,
-    })
+    let indexed = file.scan(log, watch)?;
+    let entries = indexed.index.iter().map(Ok);
+    index::file::save(file.path(), indexed.end, entries)?;
+    Ok(indexed)
 }
 
 /// One object of which a saved index tells something else than the file.
@@ -251,7 +239,8 @@ mod tests {
         let right = generation.index.get(Oid::new(2)).unwrap();
         generation.index.set(Oid::new(2), right + 1);
         generation.index.set(Oid::new(7), right);
-        save(&files.path, &generation).unwrap();
+        let entries = generation.index.iter().map(Ok);
+        save(&files.path, generation.end(), entries).unwrap();
         let Saved::Wrong { count, first, .. } = checked(&files.path) else {
             panic!("not wrong");
         };

@@ -51,7 +51,8 @@ impl History {
         borders.push(storage.size() as usize);
         answers.push(all_answers(&storage));
         let (end, mut index) = (storage.size(), Vec::new());
-        index::file::write(&mut index, &storage.generation(), end, |why| {
+        let generation = storage.generation();
+        index::file::write(&mut index, end, generation.entries_at(end), |why| {
             panic!("{why}")
         })
         .unwrap();
