@@ -1,5 +1,5 @@
-//! The storage itself: one generation of the file, the writer at its end,
-//! and the files beside it.
+//! FileStorage: the type, with its state and its invariants, and what
+//! [`Storage`] asks of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +27,30 @@ use crate::storage::{
 use crate::{Error, Result};
 
 /// A storage in one append-only file of Python's format.
+///
+/// Its methods stand here (state, the index file, closing), in `open/mod.rs`,
+/// `commit/prepare.rs`, `commit/append.rs`, `pack/mod.rs` and `pack/blobs.rs`.
+/// What always holds:
+///
+/// 1. The file is a sequence of whole transactions, as far as it is visible
+///    ([`Generation::end`]). Positions in a record refer to earlier ones only.
+/// 2. Only who holds `writer` writes behind that: a batch, or a pack at its
+///    switch. A batch's tids come after [`Writer::last_tid`].
+/// 3. What is visible is durable, but for bulk copies (`sync_every`):
+///    visible end <= [`Writer::durable`] <= [`Writer::end`].
+/// 4. An entry of a generation's index leads to before its visible end. Readers
+///    take no lock, and finish on the generation that they began with.
+/// 5. Only who holds `moves` makes something visible, be it a transaction or a
+///    generation. There is one move for each generation after the first.
+/// 6. A prepared transaction has its room: `space` has reserved it.
+/// 7. No pack reads the file while a prepared transaction has back-pointers,
+///    and none gets any while a pack runs (`packing`).
+/// 8. The index file is never that of another `Data.fs` than the one beside it:
+///    a pack removes it before its switch.
+/// 9. After the first failed write or sync (`failure`), nothing is written.
+///
+/// Locks are taken in this order: `Files::saved`, `writer`, that of `space`,
+/// `moves`.
 pub struct FileStorage {
     pub(super) name: String,
     pub(super) generation: ArcSwap<Generation>,

@@ -1,4 +1,4 @@
-//! FileStorage: steps 2 and 3 of a commit: writing transactions at the end of the file,
+//! FileStorage: steps 2 and 3 of a commit, appending transactions to the file,
 //! and making them visible.
 
 use std::sync::Arc;

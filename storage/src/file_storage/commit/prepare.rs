@@ -1,5 +1,5 @@
-//! Step 1 of a commit: checking what a transaction wants, and laying out its
-//! records.
+//! FileStorage: step 1 of a commit, checking what a transaction wants, and
+//! laying out its records.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;

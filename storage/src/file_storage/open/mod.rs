@@ -1,5 +1,5 @@
-//! Opening a storage: locks, the saved index, the scan behind it, and what
-//! a crash has left.
+//! FileStorage: opening, with locks, the saved index, the scan behind it, and
+//! what a crash has left.
 
 mod recovery;
 mod saved_index;

@@ -1,4 +1,4 @@
-//! The files of blobs whose records a pack has removed.
+//! FileStorage: the files of blobs whose records a pack has removed.
 
 use zeo_proto::{Oid, Tid};
 

@@ -1,5 +1,5 @@
-//! Packing: a new file without what is not needed any more, made while loads
-//! and commits go on.
+//! FileStorage: packing into a new file, without what is not needed any more,
+//! while loads and commits go on.
 //!
 //! 1. No transaction gets back-pointers any more (their data are stored
 //!    instead), and those that have some are waited for.
