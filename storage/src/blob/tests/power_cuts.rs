@@ -1,5 +1,5 @@
 //! Random work with blobs on a disk whose power fails, and what is left after
-//! it. There is one run for 20 of `ZEO_POWER_CUTS`.
+//! it. There is one run for 20 of `RZEO_POWER_CUTS`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -400,8 +400,8 @@ fn temporary(blobs: &Path) -> Vec<String> {
 #[test]
 fn after_power_cuts_every_committed_blob_is_whole_and_nothing_is_in_the_way() {
     let number = |name| std::env::var(name).ok()?.parse().ok();
-    let runs = number("ZEO_POWER_CUTS").map_or(RUNS, |runs: u64| runs.div_ceil(20));
-    let first = number("ZEO_POWER_CUTS_FIRST").unwrap_or(0);
+    let runs = number("RZEO_POWER_CUTS").map_or(RUNS, |runs: u64| runs.div_ceil(20));
+    let first = number("RZEO_POWER_CUTS_FIRST").unwrap_or(0);
     for seed in first..first + runs {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("Data.fs");

@@ -1,6 +1,6 @@
 //! Random work on a disk whose power fails, and what is left after it.
 //!
-//! `ZEO_POWER_CUTS` is the number of runs; with `ZEO_POWER_CUTS_DIR`, some of
+//! `RZEO_POWER_CUTS` is the number of runs; with `RZEO_POWER_CUTS_DIR`, some of
 //! the recovered files are left there with what we read in them, for
 //! `testdata/generate/check_power_cuts.py`.
 
@@ -328,9 +328,9 @@ fn leave(dir: &Path, seed: u64, content: &[u8], found: &[Model]) {
 #[test]
 fn after_power_cuts_there_is_what_was_acknowledged_and_nothing_half() {
     let number = |name| std::env::var(name).ok()?.parse().ok();
-    let runs = number("ZEO_POWER_CUTS").unwrap_or(RUNS);
-    let first = number("ZEO_POWER_CUTS_FIRST").unwrap_or(0);
-    let dir = std::env::var_os("ZEO_POWER_CUTS_DIR");
+    let runs = number("RZEO_POWER_CUTS").unwrap_or(RUNS);
+    let first = number("RZEO_POWER_CUTS_FIRST").unwrap_or(0);
+    let dir = std::env::var_os("RZEO_POWER_CUTS_DIR");
     let mut transactions = 0;
     for seed in first..first + runs {
         let outcome = std::panic::catch_unwind(|| {
