@@ -28,7 +28,7 @@ pub(crate) use self::removal::{Removed, Revisions};
 pub(crate) use self::staged::Staged;
 pub use self::walk::{Found, Listed};
 use crate::disk::paths::failed;
-use crate::disk::{Directory, Disk};
+use crate::disk::{Disk, FileSystem};
 use crate::record::class_name;
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ const OURS: &str = "rzeo-";
 pub struct BlobDirectory {
     path: PathBuf,
     layout: Layout,
-    disk: Arc<dyn Directory>,
+    disk: Arc<dyn FileSystem>,
     /// Held by whoever gives a file its name, or removes a directory that has
     /// become empty.
     names: Mutex<()>,
@@ -61,7 +61,7 @@ impl BlobDirectory {
     }
 
     /// The same on a disk that may fail.
-    pub(crate) fn open_on(disk: Arc<dyn Directory>, path: &Path) -> Result<Self> {
+    pub(crate) fn open_on(disk: Arc<dyn FileSystem>, path: &Path) -> Result<Self> {
         let directory = Self {
             disk,
             ..Self::find(path)?

@@ -16,7 +16,7 @@ use zeo_proto::{Oid, Tid};
 use super::{BlobDirectory, SUFFIX, layout};
 use crate::Result;
 use crate::disk::paths::failed;
-use crate::disk::{Directory, refuses_links};
+use crate::disk::{FileSystem, refuses_links};
 
 pub(super) const LIST: &str = ".removed";
 /// No line is longer.
@@ -25,7 +25,7 @@ pub(super) const LINE_MAX: u64 = 64;
 /// The list while a pack writes it. Unless it is to be kept, it goes with
 /// this: a pack that has changed nothing leaves none.
 pub(crate) struct Removed {
-    disk: Arc<dyn Directory>,
+    disk: Arc<dyn FileSystem>,
     file: BufWriter<File>,
     path: PathBuf,
     kept: bool,

@@ -1,4 +1,4 @@
-//! What the switch of a pack, and blobs, do to directories, one operation at
+//! The file system as the switch of a pack, and blobs, use it: one operation at
 //! a time, so that tests can stop or fail it at each, or cut the power.
 
 pub mod backend;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use self::backend::{Backend, FileBackend};
 
-/// Operations on a directory.
-pub(crate) trait Directory: Send + Sync {
+/// What changes which files there are, and makes that durable.
+pub(crate) trait FileSystem: Send + Sync {
     /// Creates a file that must not exist, for reading and writing.
     fn create(&self, path: &Path) -> io::Result<File>;
     /// Removes a file; that it is not there is no failure.
@@ -40,7 +40,7 @@ pub(crate) trait Directory: Send + Sync {
 /// The real one.
 pub(crate) struct Disk;
 
-impl Directory for Disk {
+impl FileSystem for Disk {
     fn create(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).open(path)

@@ -1,7 +1,7 @@
 //! A disk whose power fails, under a real directory.
 //!
 //! Whatever has changed there since the last look is seen, however it was
-//! done. What was made durable has to be told: by [`Directory`]. After a power
+//! done. What was made durable has to be told: by [`FileSystem`]. After a power
 //! cut, each name that was not synced is what it was at any moment since the
 //! last sync, or before, whatever the others are; of a file that was not
 //! synced, each sector is there or not.
@@ -19,7 +19,7 @@ use fastrand::Rng;
 use tempfile::TempDir;
 
 use super::backend::{Backend, FileBackend};
-use super::{Directory, Disk};
+use super::{Disk, FileSystem};
 
 const SECTOR: usize = 512;
 /// How often the power fails at most.
@@ -272,7 +272,7 @@ impl Leaving<'_> {
     }
 }
 
-impl Directory for PowerCuts {
+impl FileSystem for PowerCuts {
     fn create(&self, path: &Path) -> io::Result<File> {
         let _state = self.step("create", path);
         Disk.create(path)

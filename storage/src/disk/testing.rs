@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Directory, Disk};
+use super::{Disk, FileSystem};
 
 /// Names each operation, before which it keeps a copy of everything below
 /// `root`, or fails once.
@@ -63,7 +63,7 @@ impl Steps {
     }
 }
 
-impl Directory for Steps {
+impl FileSystem for Steps {
     fn create(&self, path: &Path) -> io::Result<File> {
         self.step("create", path)?;
         Disk.create(path)

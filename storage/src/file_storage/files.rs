@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::lock_file::LockFile;
-use crate::disk::Directory;
+use crate::disk::FileSystem;
 
 /// What stands on disk around the data.
 pub(crate) struct Files {
@@ -16,5 +16,5 @@ pub(crate) struct Files {
     /// Whoever saves the index holds this.
     pub saved: Mutex<Option<u64>>,
     /// How the directory is changed by a pack.
-    pub directory: Arc<dyn Directory>,
+    pub disk: Arc<dyn FileSystem>,
 }

@@ -13,7 +13,7 @@ use super::commit::writer::Writer;
 use super::files::Files;
 use super::index;
 use super::pack::moves::Move;
-use super::pack::state::Packing;
+use super::pack::state::PackState;
 use super::read::generation::Generation;
 use super::read::{history, iterator, load, undo_log};
 use crate::blob::BlobDirectory;
@@ -70,7 +70,7 @@ pub struct FileStorage {
     pub(super) later_references: bool,
     pub(super) pack_keep_old: bool,
     pub(super) sync_every: u64,
-    pub(super) packing: Arc<Packing>,
+    pub(super) packing: Arc<PackState>,
     /// One a pack, with the generations in their order. Held by whoever makes
     /// something visible: a transaction or a generation.
     pub(super) moves: Mutex<Vec<Move>>,

@@ -20,7 +20,7 @@ use self::scan::{Scanned, scan, tell_progress};
 use crate::blob::{BlobDirectory, Layout};
 use crate::disk::backend::{Backend, MemoryBackend};
 use crate::disk::paths::{beside, failed};
-use crate::disk::{Directory, Disk, sync_directory};
+use crate::disk::{Disk, FileSystem, sync_directory};
 use crate::file_storage::commit::space::Space;
 use crate::file_storage::commit::writer::Writer;
 use crate::file_storage::files::Files;
@@ -54,7 +54,7 @@ impl FileStorage {
 
     /// The same on a disk that may fail.
     pub(crate) fn open_on(
-        disk: Arc<dyn Directory>,
+        disk: Arc<dyn FileSystem>,
         path: &Path,
         options: &Options,
     ) -> Result<Self> {
@@ -85,7 +85,7 @@ impl FileStorage {
             path,
             lock: Mutex::new(lock),
             saved: Mutex::new(None),
-            directory: Arc::clone(&disk),
+            disk: Arc::clone(&disk),
         };
         let blobs = open_blobs(options, disk)?;
         let storage = Self::recover(backend, name, options, loaded, (Some(files), blobs))?;
@@ -243,7 +243,7 @@ fn opening(path: &Path) -> impl Fn(io::Error) -> Error {
 }
 
 /// A storage that is made anew gets an empty blob directory, as in Python.
-fn open_blobs(options: &Options, disk: Arc<dyn Directory>) -> Result<Option<Arc<BlobDirectory>>> {
+fn open_blobs(options: &Options, disk: Arc<dyn FileSystem>) -> Result<Option<Arc<BlobDirectory>>> {
     let Some(path) = &options.blob_dir else {
         return Ok(None);
     };

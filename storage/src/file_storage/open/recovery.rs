@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::Result;
 use crate::disk::backend::Backend;
 use crate::disk::paths::{beside, failed, is_there};
-use crate::disk::{Directory, sync_directory};
+use crate::disk::{FileSystem, sync_directory};
 use crate::log::{Level, Log};
 
 /// How much is copied at a time.
@@ -46,7 +46,7 @@ pub(crate) fn truncate(backend: &dyn Backend, end: u64) -> Result<()> {
 /// none, ours or one of Python's: there are `.old` and `.pack`, and no file.
 /// (A pack removes the `.old` of the one before when it begins.) Python would
 /// begin an empty file. True when it was so.
-pub(crate) fn take_back(disk: &dyn Directory, path: &Path) -> Result<bool> {
+pub(crate) fn take_back(disk: &dyn FileSystem, path: &Path) -> Result<bool> {
     let old = beside(path, ".old");
     if is_there(path) || !is_there(&old) || !is_there(&beside(path, ".pack")) {
         return Ok(false);

@@ -2,7 +2,7 @@
 
 use zeo_proto::{Oid, Tid};
 
-use super::place::is_unfinished;
+use super::target::is_unfinished;
 use crate::blob::{Revisions, is_blob};
 use crate::file_storage::format::walk::{RecordHeaders, Txn};
 use crate::file_storage::read::generation::Generation;

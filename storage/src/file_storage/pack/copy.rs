@@ -36,7 +36,7 @@ pub(super) fn copy_to_pack_time(
     out: &mut Output,
     watch: &mut Watch<'_>,
 ) -> Result<Move> {
-    let mut copying = Packing {
+    let mut copying = RecordCopier {
         window: Window::new(reader, PIECE),
         // Back-pointers lead anywhere.
         other: Window::new(reader, PIECE / 4),
@@ -58,7 +58,7 @@ pub(super) fn copy_to_pack_time(
     Ok(Move::new(end, out.end()))
 }
 
-struct Packing<'a> {
+struct RecordCopier<'a> {
     window: Window<'a>,
     other: Window<'a>,
     reach: &'a mut Reach,
@@ -67,7 +67,7 @@ struct Packing<'a> {
     out: &'a mut Output,
 }
 
-impl Packing<'_> {
+impl RecordCopier<'_> {
     fn transaction(&mut self, txn: &Txn) -> Result<()> {
         let (mut tloc, mut dropped) = (None, BTreeSet::new());
         let mut position = txn.records_start();
@@ -155,7 +155,7 @@ fn texts<'w>(window: &'w mut Window<'_>, txn: &Txn) -> Result<&'w [u8]> {
 }
 
 /// The transactions behind the pack time on their way.
-pub(super) struct Rest {
+pub(super) struct TailCopier {
     pub moved: Move,
     /// What was copied up to now, as a position in the old file.
     pub copied: u64,
@@ -167,7 +167,7 @@ pub(super) struct Rest {
     hidden: Vec<(u64, Vec<(Oid, u64)>)>,
 }
 
-impl Rest {
+impl TailCopier {
     pub fn new(moved: Move, index: Index) -> Self {
         Self {
             moved,

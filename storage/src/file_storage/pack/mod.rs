@@ -24,9 +24,9 @@ mod marks;
 pub(crate) mod moves;
 mod objects;
 mod output;
-mod place;
 mod reach;
 pub(crate) mod state;
+mod target;
 mod time;
 mod watch;
 
@@ -39,13 +39,13 @@ use std::time::{Duration, Instant};
 
 use zeo_proto::Tid;
 
-use self::copy::{Rest, copy_to_pack_time};
+use self::copy::{TailCopier, copy_to_pack_time};
 use self::marking::Collect;
 use self::moves::Move;
 use self::output::Output;
-use self::place::Place;
 use self::reach::Reach;
 use self::state::Running;
+use self::target::Target;
 pub(crate) use self::time::stop as pack_stop;
 use self::watch::Watch;
 use crate::blob::{BlobDirectory, Removed};
@@ -85,7 +85,7 @@ impl FileStorage {
         let check = || self.check_pack();
         check()?;
         let (files, blobs) = (self.files.as_ref(), self.blobs.as_deref());
-        files.map_or(Ok(()), place::clear)?;
+        files.map_or(Ok(()), target::clear)?;
         self.finish_blobs();
         running.wait_for_back_pointers(check)?;
         let old = self.generation();
@@ -105,9 +105,9 @@ impl FileStorage {
         };
         let size = old.end().saturating_sub(reach.pack_end);
         let size = size.saturating_add(reach.kept_bytes());
-        place::clear_old(files, blobs)?;
-        let place = Place::new(files, self.pack_keep_old, &self.log, &old, size)?;
-        let mut out = Output::new(place.backend()?);
+        target::clear_old(files, blobs)?;
+        let target = Target::new(files, self.pack_keep_old, &self.log, &old, size)?;
+        let mut out = Output::new(target.backend()?);
         let mut removed = blobs.map(BlobDirectory::list_removed).transpose()?;
         let list = removed.as_mut();
         let moved = copy_to_pack_time(old.reader(), &mut reach, list, &mut out, &mut watch)?;
@@ -117,23 +117,23 @@ impl FileStorage {
             return Ok(());
         }
         let sizes = (old.end(), old.index.len());
-        let rest = Rest::new(moved, reach.take_index()?);
-        let mut last = Last {
+        let tail = TailCopier::new(moved, reach.take_index()?);
+        let mut switch = Switch {
             old,
             reach,
-            rest,
+            tail,
             out,
             watch,
         };
-        last.catch_up()?;
-        let held = self.switch(&place, &mut last);
+        switch.catch_up()?;
+        let held = self.switch(&target, &mut switch);
         // A failure behind the rename: nobody knows which file there is.
         if held.is_ok() || self.failure.get().is_some() {
             removed.into_iter().for_each(Removed::keep);
         }
         let held = held?;
         self.tell_end(sizes, held, begun.elapsed());
-        drop(last);
+        drop(switch);
         self.finish_blobs();
         if let Err(error) = self.write_index(true) {
             self.say(Level::Warning, &format!("the index was not saved: {error}"));
@@ -153,13 +153,13 @@ impl FileStorage {
 
     /// Copies the last transactions and puts the packed file in the place of
     /// the old one. Says for how long commits had to wait.
-    fn switch(&self, place: &Place<'_>, last: &mut Last<'_>) -> Result<Duration> {
+    fn switch(&self, target: &Target<'_>, switch: &mut Switch<'_>) -> Result<Duration> {
         // An index of the old file must not be there beside the new one.
         let saved = match &self.files {
             Some(files) => {
                 let mut saved = files.saved.lock().unwrap_or_else(PoisonError::into_inner);
                 *saved = None;
-                place::remove_index(files)?;
+                target::remove_index(files)?;
                 Some(saved)
             }
             None => None,
@@ -167,22 +167,22 @@ impl FileStorage {
         let mut writer = self.writer();
         let begun = Instant::now();
         self.check_pack()?;
-        last.copy_to(writer.end)?;
-        last.out.sync()?;
-        let (end, room) = (last.out.end(), last.out.room);
-        let backend = place.final_backend()?;
-        let take = || place.take();
+        switch.copy_to(writer.end)?;
+        switch.out.sync()?;
+        let (end, room) = (switch.out.end(), switch.out.room);
+        let backend = target.final_backend()?;
+        let take = || target.take();
         let failure = self.space.move_to(Arc::clone(&backend), end, room, take)?;
         if let Some(error) = &failure {
             self.latch(error);
         }
         let old_end = std::mem::replace(&mut writer.end, end);
         writer.durable = end;
-        self.publish_generation(last, backend);
+        self.publish_generation(switch, backend);
         drop((writer, saved));
         let held = begun.elapsed();
         // Room that was reserved behind the end goes back to the disk.
-        let _ = last.old.backend.truncate(old_end);
+        let _ = switch.old.backend.truncate(old_end);
         match failure {
             Some(error) => Err(error),
             None => Ok(held),
@@ -191,13 +191,13 @@ impl FileStorage {
 
     /// Makes the packed file the one that is read, between two publications
     /// of transactions.
-    fn publish_generation(&self, last: &mut Last<'_>, backend: Arc<dyn Backend>) {
+    fn publish_generation(&self, switch: &mut Switch<'_>, backend: Arc<dyn Backend>) {
         let mut moves = self.moves();
-        let (moved, visible) = (last.rest.moved, last.old.end());
-        last.rest.show(visible);
-        let index = std::mem::take(&mut last.rest.index);
+        let (moved, visible) = (switch.tail.moved, switch.old.end());
+        switch.tail.show(visible);
+        let index = std::mem::take(&mut switch.tail.index);
         let end = moved.apply(visible);
-        let mut generation = Generation::new(backend, index, end, last.old.last_tid());
+        let mut generation = Generation::new(backend, index, end, switch.old.last_tid());
         moves.push(moved);
         generation.number = moves.len();
         self.generation.store(Arc::new(generation));
@@ -240,19 +240,19 @@ impl FileStorage {
 }
 
 /// A pack that has copied everything up to the pack time.
-struct Last<'a> {
+struct Switch<'a> {
     old: Arc<Generation>,
     reach: Reach,
-    rest: Rest,
+    tail: TailCopier,
     out: Output,
     watch: Watch<'a>,
 }
 
-impl Last<'_> {
+impl Switch<'_> {
     /// Copies what is visible, until little is left.
     fn catch_up(&mut self) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let (from, to) = (self.rest.copied, self.old.end());
+            let (from, to) = (self.tail.copied, self.old.end());
             self.copy_to(to)?;
             self.out.sync()?;
             if to.saturating_sub(from) <= LITTLE {
@@ -270,7 +270,7 @@ impl Last<'_> {
         };
         let visible = old.end();
         let (out, watch) = (&mut self.out, &mut self.watch);
-        self.rest
+        self.tail
             .copy_to_end(reader, visible, &self.reach, out, watch)
     }
 }

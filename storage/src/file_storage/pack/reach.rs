@@ -45,7 +45,7 @@ const RECORD_PIECE: usize = if cfg!(test) { 64 } else { 1 << 13 };
 pub(super) struct Reach {
     objects: Objects,
     /// The records before the pack time that later back-pointers lead to.
-    targets: HashMap<u64, Target>,
+    targets: HashMap<u64, PointerTarget>,
     /// Objects out of reach of which such a record is kept.
     revived: HashSet<Oid>,
     /// The index of the packed file: what was copied already.
@@ -61,7 +61,7 @@ pub(super) struct Reach {
 
 /// What a back-pointer leads to. (A pointer, its record's object and state:
 /// some 40 bytes, for each record that was undone or copied.)
-struct Target {
+struct PointerTarget {
     oid: Oid,
     /// What it refers to is reachable as well.
     is_root: bool,
@@ -265,7 +265,7 @@ impl Reach {
         if !is_reachable {
             self.revived.insert(oid);
         }
-        let target = self.targets.entry(back).or_insert(Target {
+        let target = self.targets.entry(back).or_insert(PointerTarget {
             oid,
             is_root: false,
             is_gone,

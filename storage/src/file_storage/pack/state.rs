@@ -10,7 +10,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The packing of one storage.
 #[derive(Debug, Default)]
-pub(crate) struct Packing {
+pub(crate) struct PackState {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -24,15 +24,15 @@ struct State {
 }
 
 /// The one pack that runs; ends when it is dropped.
-pub(super) struct Running(Arc<Packing>);
+pub(super) struct Running(Arc<PackState>);
 
 /// Held by a transaction from its first back-pointer until it is in the file
 /// or aborted. No pack begins to read the file before: it would not see that
 /// the record that is pointed to must be kept.
 #[derive(Debug)]
-pub(crate) struct BackPointers(Arc<Packing>);
+pub(crate) struct BackPointers(Arc<PackState>);
 
-impl Packing {
+impl PackState {
     /// Begins a pack, unless there is one.
     pub(super) fn begin(self: &Arc<Self>) -> Result<Running> {
         let mut state = self.state();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::state::Packing;
+use super::state::PackState;
 use crate::Result;
 use crate::log::{Level, Log};
 
@@ -15,7 +15,7 @@ pub(super) struct Watch<'a> {
     /// Of the storage.
     name: &'a str,
     log: &'a Log,
-    packing: &'a Packing,
+    packing: &'a PackState,
     /// Fails when the pack is to end.
     stop: &'a dyn Fn() -> Result<()>,
     told_at: Instant,
@@ -26,7 +26,7 @@ impl<'a> Watch<'a> {
     pub fn new(
         name: &'a str,
         log: &'a Log,
-        packing: &'a Packing,
+        packing: &'a PackState,
         stop: &'a dyn Fn() -> Result<()>,
     ) -> Self {
         Self {

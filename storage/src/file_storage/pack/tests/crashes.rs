@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::support::{check_whole, commit, record, store, text_of};
 use crate::Storage;
-use crate::disk::Directory;
+use crate::disk::FileSystem;
 use crate::disk::testing::Steps;
 use crate::file_storage::{FileStorage, Options};
 
@@ -242,7 +242,7 @@ fn old_file_is_taken_back() {
 #[test]
 fn neither_file_gets_the_name() {
     struct OneRename(Arc<Steps>);
-    impl Directory for OneRename {
+    impl FileSystem for OneRename {
         fn create(&self, path: &Path) -> io::Result<File> {
             self.0.create(path)
         }

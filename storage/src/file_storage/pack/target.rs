@@ -17,14 +17,14 @@ use crate::{Error, Result};
 
 /// The place of the packed file. Unless it takes that of the storage, it is
 /// removed when this is dropped.
-pub(super) enum Place<'a> {
+pub(super) enum Target<'a> {
     /// In memory.
     Memory(Arc<dyn Backend>),
     /// Beside the storage, as `.pack`.
-    Disk(Pack<'a>),
+    Disk(PackFile<'a>),
 }
 
-pub(super) struct Pack<'a> {
+pub(super) struct PackFile<'a> {
     files: &'a Files,
     keep_old: bool,
     log: &'a Log,
@@ -56,7 +56,7 @@ pub(super) fn is_unfinished(files: &Files) -> bool {
     is_there(&beside(&files.path, ".pack"))
 }
 
-impl<'a> Place<'a> {
+impl<'a> Target<'a> {
     /// A place for a file of `size` bytes or more, of a storage that has these
     /// files, or none. With `keep_old`, the file that is replaced is kept.
     pub fn new(
@@ -74,9 +74,9 @@ impl<'a> Place<'a> {
         };
         check_room(&files.path, size)?;
         let path = beside(&files.path, ".pack");
-        let file = files.directory.create(&path);
+        let file = files.disk.create(&path);
         let file = file.map_err(failed("creating", &path))?;
-        let pack = Pack {
+        let pack = PackFile {
             files,
             keep_old,
             log,
@@ -114,11 +114,11 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Pack<'_> {
+impl PackFile<'_> {
     fn named(&self, path: &Path) -> Result<Arc<dyn Backend>> {
         let file = self.file.try_clone();
         let file = file.map_err(failed("opening again", &self.path))?;
-        Ok(self.files.directory.backend(file, path.to_owned()))
+        Ok(self.files.disk.backend(file, path.to_owned()))
     }
 
     /// Whoever may read the storage may still do so.
@@ -140,25 +140,25 @@ impl Pack<'_> {
     /// storage gives it back (`take_back`).
     fn take(&self) -> Result<Option<Error>> {
         let (path, old) = (&self.files.path, beside(&self.files.path, ".old"));
-        let directory = &self.files.directory;
+        let disk = &self.files.disk;
         let mut has_moved = false;
         if self.keep_old {
-            let kept = match directory.link(path, &old) {
+            let kept = match disk.link(path, &old) {
                 Err(error) if refuses_links(&error) => {
                     has_moved = true;
-                    directory.rename(path, &old)
+                    disk.rename(path, &old)
                 }
                 linked => linked,
             };
             kept.map_err(failed("keeping the old file as", &old))?;
         }
-        if let Err(error) = directory.rename(&self.path, path) {
+        if let Err(error) = disk.rename(&self.path, path) {
             let error = failed("renaming the packed file to", path)(error);
             let back = match has_moved {
-                true => directory.rename(&old, path),
+                true => disk.rename(&old, path),
                 false if self.keep_old => {
                     // It would do no harm.
-                    let _ = directory.remove(&old);
+                    let _ = disk.remove(&old);
                     Ok(())
                 }
                 false => Ok(()),
@@ -168,20 +168,20 @@ impl Pack<'_> {
                 Err(_) => Ok(Some(error)),
             };
         }
-        let synced = directory.sync(path);
+        let synced = disk.sync(path);
         Ok(synced
             .map_err(failed("syncing the directory of", path))
             .err())
     }
 }
 
-impl Drop for Pack<'_> {
+impl Drop for PackFile<'_> {
     fn drop(&mut self) {
         if !is_there(&self.files.path) {
             // The next start is to see that a pack did not come to its end.
             return;
         }
-        if let Err(error) = self.files.directory.remove(&self.path) {
+        if let Err(error) = self.files.disk.remove(&self.path) {
             let what = format!("{} could not be removed: {error}", self.path.display());
             (self.log)(Level::Warning, &what);
         }
@@ -196,12 +196,12 @@ pub(super) fn remove_index(files: &Files) -> Result<()> {
 }
 
 fn sync(files: &Files) -> Result<()> {
-    let synced = files.directory.sync(&files.path);
+    let synced = files.disk.sync(&files.path);
     synced.map_err(failed("syncing the directory of", &files.path))
 }
 
 fn remove(files: &Files, path: &Path) -> Result<()> {
-    let removed = files.directory.remove(path);
+    let removed = files.disk.remove(path);
     removed.map_err(failed("removing", path))
 }
 
