@@ -2,9 +2,9 @@
 //! what a crash has left.
 
 mod recovery;
-mod saved_index;
-mod scan;
-mod torn;
+pub(crate) mod saved_index;
+pub(crate) mod scan;
+pub(crate) mod torn;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::options::Options;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::storage::FileStorage;
-use crate::log::{Level, Log};
+use crate::log::Level;
 use crate::{Error, Result};
 
 /// After scanning this much, the index is worth saving at once.

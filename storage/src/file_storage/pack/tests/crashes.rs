@@ -81,7 +81,7 @@ fn watched(
 ) -> (FileStorage, Arc<Steps>) {
     let mut storage = fill(&directory.join("Data.fs"));
     let steps = Steps::new(directory, failing, images);
-    storage.files.as_mut().unwrap().directory = steps.clone();
+    storage.files.as_mut().unwrap().disk = steps.clone();
     (storage, steps)
 }
 
@@ -272,7 +272,7 @@ fn neither_file_gets_the_name() {
     let path = directory.path().join("Data.fs");
     let mut storage = fill(&path);
     let steps = Steps::new(directory.path(), None, None);
-    storage.files.as_mut().unwrap().directory = Arc::new(OneRename(steps));
+    storage.files.as_mut().unwrap().disk = Arc::new(OneRename(steps));
     let expected = contents(&storage);
     assert!(storage.pack(150.0, None).is_err());
     assert!(storage.latched().is_some() && !path.exists());
