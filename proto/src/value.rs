@@ -98,6 +98,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The items of a tuple or list, taken out of it.
+    pub fn into_items(self) -> Option<Vec<Value<'a>>> {
+        match self {
+            Value::Tuple(items) | Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
     /// The oid in an 8-byte string.
     pub fn as_oid(&self) -> Option<Oid> {
         self.as_bytes().and_then(Oid::from_slice)
@@ -106,6 +114,25 @@ impl<'a> Value<'a> {
     /// The tid in an 8-byte string.
     pub fn as_tid(&self) -> Option<Tid> {
         self.as_bytes().and_then(Tid::from_slice)
+    }
+
+    /// What kind of value it is, for messages to people: `an int`, `a tuple
+    /// of 3`.
+    pub fn kind(&self) -> String {
+        match self {
+            Value::None => "None".to_owned(),
+            Value::Bool(_) => "a bool".to_owned(),
+            Value::Int(_) | Value::Long(_) => "an int".to_owned(),
+            Value::Float(_) => "a float".to_owned(),
+            Value::Bytes(bytes) => format!("bytes of length {}", bytes.len()),
+            Value::Str(_) => "text".to_owned(),
+            Value::Tuple(items) => format!("a tuple of {}", items.len()),
+            Value::List(items) => format!("a list of {}", items.len()),
+            Value::Dict(_) => "a dict".to_owned(),
+            Value::Global { module, name } => format!("the global {module:.80}.{name:.80}"),
+            Value::Object(_) => "an instance".to_owned(),
+            Value::Persistent(_) => "a persistent reference".to_owned(),
+        }
     }
 
     /// About how many bytes of memory it takes.

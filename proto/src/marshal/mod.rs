@@ -2,8 +2,13 @@
 //! behind a length of 4 bytes, big-endian. (ZEO `asyncio/marshal.py` and
 //! `asyncio/base.py`.)
 
+mod decode;
+mod encode;
+
 use std::borrow::Cow;
 
+pub use self::decode::{Decode, Fields, Items, Mismatch};
+pub use self::encode::{Encode, Encoder, List};
 use crate::msgpack;
 use crate::pickle::{self, Memo, Policy};
 use crate::value::Value;
@@ -122,21 +127,28 @@ pub fn decode_message_within<'a>(
     })
 }
 
-/// Appends a message to `out` as one frame, length included; on an error
-/// `out` stays as it was.
+/// Appends a message to `out` as one frame, length included.
+///
+/// # Errors
+///
+/// The encoding can't hold a part of it, or it is too long for a frame; `out`
+/// then is as it was.
 pub fn encode_message(
     out: &mut Vec<u8>,
     encoding: Encoding,
-    id: &Value<'_>,
+    id: &dyn Encode,
     flag: Flag,
     name: &str,
-    args: &Value<'_>,
+    args: &dyn Encode,
 ) -> Result<(), EncodeError> {
     let start = out.len();
     out.extend([0; 4]);
+    let parts: [&dyn Encode; 4] = [id, &flag, &name, args];
     let encoded = match encoding {
-        Encoding::Pickle => encode_pickle(out, id, flag, name, args).map_err(EncodeError::from),
-        Encoding::Msgpack => encode_msgpack(out, id, flag, name, args).map_err(EncodeError::from),
+        Encoding::Pickle => pickle::encode_parts(out, Memo::Fast, |pickler| {
+            Encoder::new(pickler.out, encoding).tuple(&parts)
+        }),
+        Encoding::Msgpack => Encoder::new(out, encoding).tuple(&parts),
     };
     let sized = encoded.and_then(|()| write_length(out, start));
     if sized.is_err() {
@@ -157,46 +169,13 @@ fn write_length(out: &mut [u8], start: usize) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn encode_pickle(
-    out: &mut Vec<u8>,
-    id: &Value<'_>,
-    flag: Flag,
-    name: &str,
-    args: &Value<'_>,
-) -> Result<(), pickle::EncodeError> {
-    let flag = flag.value();
-    pickle::encode_parts(out, Memo::Fast, |pickler| {
-        pickler.begin_tuple();
-        pickler.save(id)?;
-        pickler.save(&flag)?;
-        pickler.save_str(name)?;
-        pickler.save(args)?;
-        pickler.end_tuple();
-        Ok(())
-    })
-}
-
-fn encode_msgpack(
-    out: &mut Vec<u8>,
-    id: &Value<'_>,
-    flag: Flag,
-    name: &str,
-    args: &Value<'_>,
-) -> Result<(), msgpack::EncodeError> {
-    out.push(rmp::Marker::FixArray(4).to_u8());
-    for part in [id, &flag.value(), &Value::str(name), args] {
-        msgpack::encode(part, out)?;
-    }
-    Ok(())
-}
-
-impl Flag {
-    fn value(self) -> Value<'static> {
+impl Encode for Flag {
+    fn encode(&self, to: &mut Encoder<'_>) -> Result<(), EncodeError> {
         match self {
-            Flag::Call => Value::Bool(false),
-            Flag::Async => Value::Bool(true),
-            Flag::Reply => Value::Int(0),
-            Flag::Error => Value::Int(2),
+            Flag::Call => false.encode(to),
+            Flag::Async => true.encode(to),
+            Flag::Reply => 0_u64.encode(to),
+            Flag::Error => 2_u64.encode(to),
         }
     }
 }

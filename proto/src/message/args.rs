@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::CallError;
+use super::call::CallError;
 use crate::ids::{Oid, Tid};
 use crate::value::Value;
 

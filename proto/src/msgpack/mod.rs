@@ -84,6 +84,29 @@ pub fn encode(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(packed?)
 }
 
+/// Appends what stands before the items of an array.
+pub(crate) fn encode_array_length(length: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let length = length_of_container(length)?;
+    let written = rmp::encode::write_array_len(out, length);
+    Ok(written
+        .map(|_| ())
+        .map_err(rmp_serde::encode::Error::from)?)
+}
+
+/// Appends what stands before the keys and values of a map.
+pub(crate) fn encode_map_length(pairs: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let length = length_of_container(pairs)?;
+    let written = rmp::encode::write_map_len(out, length);
+    Ok(written
+        .map(|_| ())
+        .map_err(rmp_serde::encode::Error::from)?)
+}
+
+fn length_of_container(length: usize) -> Result<u32, rmp_serde::encode::Error> {
+    u32::try_from(length)
+        .map_err(|_| rmp_serde::encode::Error::custom(format_args!("{length} bytes or items")))
+}
+
 struct Decoder<'a, 'p> {
     rest: &'a [u8],
     length: usize,

@@ -55,12 +55,13 @@ pub fn encode_all(values: &[&Value<'_>], out: &mut Vec<u8>, memo: Memo) -> Resul
     })
 }
 
-/// Appends a pickle whose value is written by `save`.
-pub(crate) fn encode_parts<'v>(
+/// Appends a pickle whose value is written by `save`; on an error nothing is
+/// appended.
+pub(crate) fn encode_parts<'v, E>(
     out: &mut Vec<u8>,
     memo: Memo,
-    save: impl FnOnce(&mut Pickler<'_, 'v>) -> Result<(), EncodeError>,
-) -> Result<(), EncodeError> {
+    save: impl FnOnce(&mut Pickler<'_, 'v>) -> Result<(), E>,
+) -> Result<(), E> {
     let start = out.len();
     out.extend([op::PROTO, 3]);
     let mut pickler = Pickler {
@@ -80,7 +81,7 @@ const BATCH: usize = 1000;
 
 /// A pickle being written.
 pub(crate) struct Pickler<'o, 'v> {
-    out: &'o mut Vec<u8>,
+    pub(crate) out: &'o mut Vec<u8>,
     memo: Option<Puts<'v>>,
 }
 
@@ -99,7 +100,12 @@ enum Single<'v> {
     Global(&'v str, &'v str),
 }
 
-impl<'v> Pickler<'_, 'v> {
+impl<'o, 'v> Pickler<'o, 'v> {
+    /// Writes parts of a pickle without memo.
+    pub(crate) fn fast(out: &'o mut Vec<u8>) -> Self {
+        Self { out, memo: None }
+    }
+
     /// Writes a value.
     pub(crate) fn save(&mut self, value: &'v Value<'_>) -> Result<(), EncodeError> {
         match value {
@@ -115,8 +121,8 @@ impl<'v> Pickler<'_, 'v> {
             Value::Bytes(bytes) => self.save_bytes(bytes)?,
             Value::Str(text) => self.save_str(text)?,
             Value::Tuple(items) => self.save_tuple(items)?,
-            Value::List(items) => self.save_list(items)?,
-            Value::Dict(pairs) => self.save_dict(pairs)?,
+            Value::List(items) => self.list(items, Self::save)?,
+            Value::Dict(pairs) => self.dict(pairs, Self::save_pair)?,
             Value::Global { module, name } => self.save_global(module, name)?,
             Value::Object(object) => self.save_object(object)?,
             Value::Persistent(id) => {
@@ -178,7 +184,7 @@ impl<'v> Pickler<'_, 'v> {
         Ok(())
     }
 
-    pub(crate) fn save_str(&mut self, text: &str) -> Result<(), EncodeError> {
+    fn save_str(&mut self, text: &str) -> Result<(), EncodeError> {
         let mut chars = text.chars();
         let first = chars.next();
         let one_latin = chars.next().is_none() && first.is_none_or(|char| char <= '\u{ff}');
@@ -195,53 +201,86 @@ impl<'v> Pickler<'_, 'v> {
     }
 
     fn save_tuple(&mut self, items: &'v [Value<'_>]) -> Result<(), EncodeError> {
-        let opcode = match items.len() {
-            0 => {
-                self.out.push(op::EMPTY_TUPLE);
-                return Ok(());
-            }
-            1 => op::TUPLE1,
-            2 => op::TUPLE2,
-            3 => op::TUPLE3,
-            _ => {
-                self.out.push(op::MARK);
-                op::TUPLE
-            }
-        };
+        self.begin_tuple(items.len());
         for item in items {
             self.save(item)?;
         }
-        self.close_tuple(opcode);
+        self.end_tuple(items.len());
         Ok(())
     }
 
-    fn save_list(&mut self, items: &'v [Value<'_>]) -> Result<(), EncodeError> {
+    /// Begins a tuple of so many items, whose end is [`Self::end_tuple`].
+    pub(crate) fn begin_tuple(&mut self, length: usize) {
+        if length > 3 {
+            self.out.push(op::MARK);
+        }
+    }
+
+    /// Ends what [`Self::begin_tuple`] began.
+    pub(crate) fn end_tuple(&mut self, length: usize) {
+        self.out.push(match length {
+            0 => op::EMPTY_TUPLE,
+            1 => op::TUPLE1,
+            2 => op::TUPLE2,
+            3 => op::TUPLE3,
+            _ => op::TUPLE,
+        });
+        if length > 0 {
+            self.put(None);
+        }
+    }
+
+    /// A list whose items are written by `save`.
+    pub(crate) fn list<T, E>(
+        &mut self,
+        items: &'v [T],
+        mut save: impl FnMut(&mut Self, &'v T) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.out.push(op::EMPTY_LIST);
         self.put(None);
         if let [only] = items {
-            self.save(only)?;
+            save(self, only)?;
             self.out.push(op::APPEND);
             return Ok(());
         }
-        for batch in items.chunks(BATCH) {
-            self.save_items(batch)?;
+        { items.chunks(BATCH) }.try_for_each(|batch| self.batch(batch, &mut save, op::APPENDS))
+    }
+
+    /// A dict whose pairs are written by `save`.
+    pub(crate) fn dict<T, E>(
+        &mut self,
+        pairs: &'v [T],
+        mut save: impl FnMut(&mut Self, &'v T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.out.push(op::EMPTY_DICT);
+        self.put(None);
+        if let [only] = pairs {
+            save(self, only)?;
+            self.out.push(op::SETITEM);
+            return Ok(());
+        }
+        for batch in pairs.chunks(BATCH) {
+            self.batch(batch, &mut save, op::SETITEMS)?;
+        }
+        // The C pickler looks for more after every full batch.
+        if !pairs.is_empty() && pairs.len().is_multiple_of(BATCH) {
+            self.batch(&[], &mut save, op::SETITEMS)?;
         }
         Ok(())
     }
 
-    fn save_dict(&mut self, pairs: &'v [(Value<'_>, Value<'_>)]) -> Result<(), EncodeError> {
-        self.out.push(op::EMPTY_DICT);
-        self.put(None);
-        if let [only] = pairs {
-            return self.save_pair(only);
+    /// Items or pairs behind a mark.
+    fn batch<T, E>(
+        &mut self,
+        batch: &'v [T],
+        save: &mut impl FnMut(&mut Self, &'v T) -> Result<(), E>,
+        end: u8,
+    ) -> Result<(), E> {
+        self.out.push(op::MARK);
+        for part in batch {
+            save(self, part)?;
         }
-        for batch in pairs.chunks(BATCH) {
-            self.save_pairs(batch)?;
-        }
-        // The C pickler looks for more after every full batch.
-        if !pairs.is_empty() && pairs.len().is_multiple_of(BATCH) {
-            self.save_pairs(&[])?;
-        }
+        self.out.push(end);
         Ok(())
     }
 
@@ -276,14 +315,15 @@ impl<'v> Pickler<'_, 'v> {
                 self.save(only)?;
                 self.out.push(op::APPEND);
             } else {
-                self.save_items(batch)?;
+                self.batch(batch, &mut Self::save, op::APPENDS)?;
             }
         }
         for batch in object.pairs.chunks(BATCH) {
             if let [only] = batch {
                 self.save_pair(only)?;
+                self.out.push(op::SETITEM);
             } else {
-                self.save_pairs(batch)?;
+                self.batch(batch, &mut Self::save_pair, op::SETITEMS)?;
             }
         }
         if let Some(state) = &object.state {
@@ -293,45 +333,9 @@ impl<'v> Pickler<'_, 'v> {
         Ok(())
     }
 
-    fn save_items(&mut self, items: &'v [Value<'_>]) -> Result<(), EncodeError> {
-        self.out.push(op::MARK);
-        for item in items {
-            self.save(item)?;
-        }
-        self.out.push(op::APPENDS);
-        Ok(())
-    }
-
     fn save_pair(&mut self, (key, value): &'v (Value<'_>, Value<'_>)) -> Result<(), EncodeError> {
         self.save(key)?;
-        self.save(value)?;
-        self.out.push(op::SETITEM);
-        Ok(())
-    }
-
-    fn save_pairs(&mut self, pairs: &'v [(Value<'_>, Value<'_>)]) -> Result<(), EncodeError> {
-        self.out.push(op::MARK);
-        for (key, value) in pairs {
-            self.save(key)?;
-            self.save(value)?;
-        }
-        self.out.push(op::SETITEMS);
-        Ok(())
-    }
-
-    /// Opens a tuple of more than 3 items, whose end is [`Self::end_tuple`].
-    pub(crate) fn begin_tuple(&mut self) {
-        self.out.push(op::MARK);
-    }
-
-    /// Ends what [`Self::begin_tuple`] opened.
-    pub(crate) fn end_tuple(&mut self) {
-        self.close_tuple(op::TUPLE);
-    }
-
-    fn close_tuple(&mut self, opcode: u8) {
-        self.out.push(opcode);
-        self.put(None);
+        self.save(value)
     }
 
     /// Writes the reference to a value that was memoized, if it was.

@@ -23,7 +23,7 @@ mod tests;
 mod text;
 
 pub use decode::{Unpickler, decode, decode_prefix};
-pub(crate) use encode::encode_parts;
 pub use encode::{EncodeError, Memo, encode, encode_all};
+pub(crate) use encode::{Pickler, encode_parts};
 pub use error::{Error, Problem};
 pub use policy::{Globals, Policy, Strings};

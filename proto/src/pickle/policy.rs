@@ -6,7 +6,8 @@ pub enum Globals {
     /// Those of the modules that Python's ZEO server accepts from a client
     /// (`ZEO.asyncio.marshal`), and `copyreg`, as `copy_reg` is named now.
     Wire,
-    /// All: for records and for extensions in a file. None is ever imported.
+    /// All: for what a server sends, and for records and extensions in a
+    /// file. None is ever imported.
     Any,
 }
 
@@ -62,8 +63,10 @@ impl Policy {
     };
 
     /// What a server may send to a client: the invalidations of a large
-    /// transaction have millions of oids.
+    /// transaction have millions of oids; exceptions and the extensions of
+    /// transactions are instances of any class.
     pub const REPLY: Policy = Policy {
+        globals: Globals::Any,
         max_memo: 1 << 24,
         max_values: 1 << 24,
         ..Policy::REQUEST
@@ -71,7 +74,6 @@ impl Policy {
 
     /// What a file may hold: records, extensions, the index.
     pub const FILE: Policy = Policy {
-        globals: Globals::Any,
         persistent: true,
         max_depth: 200,
         ..Policy::REPLY

@@ -2,7 +2,8 @@
 //! answer to each.
 
 use serde_json::{Value, json};
-use zeo_proto::{Oid, Tid, Value as Argument};
+use zeo_proto::message::{Call, Notification};
+use zeo_proto::{Oid, Tid};
 
 use crate::connection::Connection;
 use crate::drive::{Group, Run, Step, drive};
@@ -68,12 +69,11 @@ impl Uploader {
     fn new(target: Target<'_>, size: usize) -> Result<Self> {
         let connection = target.open()?;
         let mut content = Vec::new();
-        let none = Argument::Tuple(vec![]);
-        connection.encode_async(&mut content, "storeBlobStart", &none)?;
+        connection.encode_async(&mut content, &Call::StoreBlobStart)?;
         let bytes: Vec<u8> = (0..size).map(|at| at as u8 ^ (at >> 8) as u8).collect();
         for chunk in bytes.chunks(CHUNK) {
-            let chunk = Argument::Tuple(vec![Argument::bytes(chunk)]);
-            connection.encode_async(&mut content, "storeBlobChunk", &chunk)?;
+            let chunk = chunk.into();
+            connection.encode_async(&mut content, &Call::StoreBlobChunk { chunk })?;
         }
         Ok(Self {
             connection,
@@ -100,24 +100,22 @@ impl Uploader {
 /// Receives a blob; fails unless it comes in order, and whole.
 fn download(from: &mut Connection, oid: Oid, tid: Tid, size: usize) -> Result<()> {
     let (mut length, mut expected) = (0, "receiveBlobStart");
-    let args = Argument::Tuple(vec![oid.into(), tid.into()]);
-    from.call("sendBlob", &args, &mut |message| {
-        expected = match &*message.name {
-            "receiveBlobStart" if expected == "receiveBlobStart" => "receiveBlobChunk",
-            "receiveBlobChunk" if expected == "receiveBlobChunk" => {
-                let args = message.args.as_items().unwrap_or_default();
-                length += args
-                    .get(2)
-                    .and_then(Argument::as_bytes)
-                    .map_or(0, <[u8]>::len);
+    let call = Call::SendBlob { oid, serial: tid };
+    from.call::<()>(&call, &mut |notification| {
+        expected = match &notification {
+            Notification::ReceiveBlobStart { .. } if expected == "receiveBlobStart" => {
+                "receiveBlobChunk"
+            }
+            Notification::ReceiveBlobChunk { chunk, .. } if expected == "receiveBlobChunk" => {
+                length += chunk.len();
                 expected
             }
-            "receiveBlobStop" if length == size => "the reply",
-            name if name.starts_with("receiveBlob") => {
-                let what = format!("{name} after {length} of {size} bytes");
+            Notification::ReceiveBlobStop { .. } if length == size => "the reply",
+            Notification::InvalidateTransaction { .. } | Notification::Info(_) => expected,
+            other => {
+                let what = format!("{} after {length} of {size} bytes", other.method());
                 return Err(Error::Protocol(what));
             }
-            _ => expected,
         };
         Ok(())
     })?;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use zeo_proto::framing::{FrameBuffer, write_frame};
-use zeo_proto::marshal::{Encoding, Flag, Message, decode_message_within, encode_message};
+use zeo_proto::marshal::{Decode, Encoding, decode_message_within};
+use zeo_proto::message::{Call, Incoming, Notification, Reply, ReplyError};
 use zeo_proto::pickle::Policy;
 use zeo_proto::{Tid, Value, handshake};
 
@@ -50,7 +51,7 @@ pub struct Connection {
     socket: Socket,
     input: FrameBuffer,
     encoding: Encoding,
-    last_id: i128,
+    last_id: u64,
 }
 
 impl Connection {
@@ -80,11 +81,11 @@ impl Connection {
     /// Connects and registers with a storage; returns its last tid, too.
     pub fn open(address: &Address, storage: &str) -> Result<(Self, Tid)> {
         let mut connection = Self::connect(address)?;
-        let args = Value::Tuple(vec![Value::str(storage), Value::Bool(false)]);
-        let last = connection.call("register", &args, &mut |_| Ok(()))?;
-        let last = last
-            .as_tid()
-            .ok_or_else(|| Error::Protocol(format!("register returned {last:?}")))?;
+        let register = Call::Register {
+            storage: storage.into(),
+            read_only: false,
+        };
+        let last = connection.call(&register, &mut |_| Ok(()))?;
         Ok((connection, last))
     }
 
@@ -149,48 +150,48 @@ impl Connection {
     }
 
     /// Appends a call to `out`; returns the id that its reply will have.
-    pub fn encode_call(&mut self, out: &mut Vec<u8>, name: &str, args: &Value<'_>) -> Result<i128> {
+    pub fn encode_call(&mut self, out: &mut Vec<u8>, call: &Call<'_>) -> Result<u64> {
         self.last_id += 1;
-        let id = Value::Int(self.last_id);
-        encode_message(out, self.encoding, &id, Flag::Call, name, args).map_err(protocol)?;
+        call.encode(out, self.encoding, &self.last_id)
+            .map_err(protocol)?;
         Ok(self.last_id)
     }
 
     /// Appends a call that gets no answer to `out`.
-    pub fn encode_async(&self, out: &mut Vec<u8>, name: &str, args: &Value<'_>) -> Result<()> {
-        let none = Value::Int(0);
-        encode_message(out, self.encoding, &none, Flag::Async, name, args).map_err(protocol)
+    pub fn encode_async(&self, out: &mut Vec<u8>, call: &Call<'_>) -> Result<()> {
+        call.encode_async(out, self.encoding).map_err(protocol)
     }
 
     /// Calls a method and waits for its result. Notifications that come
     /// first go to `notice`.
-    pub fn call(
-        &mut self,
-        name: &str,
-        args: &Value<'_>,
-        notice: Notice<'_>,
-    ) -> Result<Value<'static>> {
+    pub fn call<T>(&mut self, call: &Call<'_>, notice: Notice<'_>) -> Result<T>
+    where
+        T: for<'a> Decode<'a>,
+    {
         let mut out = Vec::new();
-        let id = self.encode_call(&mut out, name, args)?;
+        let id = self.encode_call(&mut out, call)?;
         self.send(&out)?;
-        self.reply(name, id, notice)
+        self.reply(call.method(), id, notice)
     }
 
     /// Waits for the reply to the call with this id; only notifications may
     /// come before it.
-    pub fn reply(&mut self, name: &str, id: i128, notice: Notice<'_>) -> Result<Value<'static>> {
+    pub fn reply<T>(&mut self, method: &str, id: u64, notice: Notice<'_>) -> Result<T>
+    where
+        T: for<'a> Decode<'a>,
+    {
         let encoding = self.encoding;
         loop {
-            let found = self.take(|frame| {
-                let message = decode(frame, encoding)?;
-                if message.flag == Flag::Async {
-                    return notice(&message).map(|()| None);
+            let found = self.take(|frame| match decode(frame, encoding)? {
+                Incoming::Reply(reply) if reply.id == Value::Int(id.into()) => {
+                    result(method, reply).map(Some)
                 }
-                if message.id != Value::Int(id) {
-                    let what = format!("a reply to {:?} where {name} waits", message.id);
-                    return Err(Error::Protocol(what));
+                Incoming::Reply(reply) => {
+                    let what = format!("a reply to {:?} where {method} waits", reply.id);
+                    Err(Error::Protocol(what))
                 }
-                result(name, message).map(Some)
+                Incoming::Notification(notification) => notice(notification).map(|()| None),
+                _ => Ok(None),
             })??;
             if let Some(result) = found {
                 return Ok(result);
@@ -200,7 +201,7 @@ impl Connection {
 }
 
 /// What is called with notifications.
-pub type Notice<'a> = &'a mut dyn FnMut(&Message<'_>) -> Result<()>;
+pub type Notice<'a> = &'a mut dyn FnMut(Notification<'_>) -> Result<()>;
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -209,21 +210,20 @@ impl AsFd for Connection {
 }
 
 /// Decodes what a server sent.
-pub fn decode(frame: &[u8], encoding: Encoding) -> Result<Message<'_>> {
-    decode_message_within(frame, encoding, &Policy::REPLY).map_err(protocol)
+pub fn decode(frame: &[u8], encoding: Encoding) -> Result<Incoming<'_>> {
+    let message = decode_message_within(frame, encoding, &Policy::REPLY).map_err(protocol)?;
+    Incoming::parse(message).map_err(protocol)
 }
 
-/// The result in a reply to the call `name`, or the exception as an error.
-pub fn result(name: &str, message: Message<'_>) -> Result<Value<'static>> {
-    if message.flag == Flag::Reply {
-        return Ok(message.args.into_owned());
-    }
-    let exception = message.args.as_items().unwrap_or_default();
-    let class = exception.first().and_then(Value::as_str);
-    Err(Error::Refused {
-        call: name.to_owned(),
-        class: class.unwrap_or("no exception").to_owned(),
-        detail: format!("{:?}", exception.get(1)),
+/// The result in the reply to the call of this method, or the exception as an
+/// error.
+pub fn result<'a, T: Decode<'a>>(method: &str, reply: Reply<'a>) -> Result<T> {
+    reply.result(method).map_err(|why| match why {
+        ReplyError::Raised(exception) => Error::Refused {
+            call: method.to_owned(),
+            exception: Box::new(exception),
+        },
+        other => protocol(other),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use zeo_proto::Exception;
+
 use crate::witness::Evidence;
 
 /// Why a run has ended early.
@@ -16,14 +18,12 @@ pub enum Error {
         source: io::Error,
     },
     /// The server answered a call with an exception.
-    #[error("the server answers {call} with {class}: {detail}")]
+    #[error("the server answers {call} with {exception}")]
     Refused {
         /// The method.
         call: String,
-        /// The exception's dotted name.
-        class: String,
-        /// Its arguments, as decoded.
-        detail: String,
+        /// What it raised.
+        exception: Box<Exception>,
     },
     /// The server sent what the protocol does not allow.
     #[error("the server does not keep to the protocol: {0}")]
@@ -48,6 +48,6 @@ impl Error {
 
     /// Whether this is a conflict, after which a client tries again.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Error::Refused { class, .. } if class.ends_with("ConflictError"))
+        matches!(self, Error::Refused { exception, .. } if exception.class().ends_with("ConflictError"))
     }
 }

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value as Report, json};
 use zeo_proto::framing::{FrameBuffer, write_frame};
-use zeo_proto::marshal::{Encoding, Flag, REPLY, decode_message, encode_message};
+use zeo_proto::marshal::{Encode, Encoding, Flag, decode_message};
+use zeo_proto::message::{Call, Notification, encode_reply};
 use zeo_proto::{Oid, Tid, Value, handshake};
 
 use crate::connection::Address;
@@ -77,11 +78,14 @@ impl State {
         self.file.sync_data()?;
         self.end += self.transaction.len() as u64;
         let tid = Tid::new(self.end);
-        stream.write_all(&message(id, Flag::Reply, REPLY, tid.into()))?;
+        reply(stream, id, &tid)?;
         let committer = stream.peer_addr()?;
-        let oids = Value::List(vec![Oid::new(1).into()]);
-        let args = Value::Tuple(vec![tid.into(), oids]);
-        let notice = message(&Value::Int(0), Flag::Async, "invalidateTransaction", args);
+        let notification = Notification::InvalidateTransaction {
+            tid,
+            oids: vec![Oid::new(1)].into(),
+        };
+        let mut notice = Vec::new();
+        { notification.encode(&mut notice, ENCODING) }.map_err(io::Error::other)?;
         for client in &mut self.clients {
             if client.peer_addr()? != committer {
                 client.write_all(&notice)?;
@@ -110,27 +114,26 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
 }
 
 fn answer(stream: &mut TcpStream, frame: &[u8], state: &Mutex<State>) -> io::Result<()> {
-    let call = decode_message(frame, ENCODING).map_err(io::Error::other)?;
+    let message = decode_message(frame, ENCODING).map_err(io::Error::other)?;
+    let args = message.args.into_items().unwrap_or_default();
+    let call = Call::parse(&message.name, args).map_err(io::Error::other)?;
+    let id = message.id;
     let state = || state.lock().unwrap_or_else(PoisonError::into_inner);
-    let result = match &*call.name {
-        "register" => {
+    match call {
+        Call::Register { .. } => {
             state().clients.push(stream.try_clone()?);
-            Tid::ZERO.into()
+            reply(stream, &id, &Tid::ZERO)
         }
-        "tpc_finish" => return state().finish(stream, &call.id),
-        "new_oids" => Value::List(vec![Oid::new(1).into()]),
-        "vote" => Value::List(Vec::new()),
-        _ => Value::None,
-    };
-    match call.flag {
-        Flag::Async => Ok(()),
-        _ => stream.write_all(&message(&call.id, Flag::Reply, REPLY, result)),
+        Call::TpcFinish { .. } => state().finish(stream, &id),
+        Call::NewOids { .. } => reply(stream, &id, &vec![Oid::new(1)]),
+        Call::Vote { .. } => reply(stream, &id, &Vec::<Oid>::new()),
+        _ if message.flag == Flag::Async => Ok(()),
+        _ => reply(stream, &id, &()),
     }
 }
 
-fn message(id: &Value<'_>, flag: Flag, name: &str, args: Value<'_>) -> Vec<u8> {
+fn reply(stream: &mut TcpStream, id: &Value<'_>, result: &dyn Encode) -> io::Result<()> {
     let mut out = Vec::new();
-    // What is sent here can be written in any encoding.
-    let _ = encode_message(&mut out, ENCODING, id, flag, name, &args);
-    out
+    encode_reply(&mut out, ENCODING, id, result).map_err(io::Error::other)?;
+    stream.write_all(&out)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use zeo_proto::Tid;
-use zeo_proto::marshal::Flag;
+use zeo_proto::message::{Incoming, Notification};
 
 use crate::connection::{Connection, decode};
 use crate::drive::{Run, cpu_time, percentiles};
@@ -130,13 +130,12 @@ fn hear(connection: &mut Connection, shared: &Shared) -> Result<()> {
     let (now, encoding) = (Instant::now(), connection.encoding());
     while connection.is_ready()? {
         let tid = connection.take(|frame| {
-            let message = decode(frame, encoding)?;
-            let of = message.flag == Flag::Async && message.name == "invalidateTransaction";
-            let tid = message
-                .args
-                .as_items()
-                .and_then(|args| args.first()?.as_tid());
-            Ok::<_, Error>(tid.filter(|_| of))
+            Ok::<_, Error>(match decode(frame, encoding)? {
+                Incoming::Notification(Notification::InvalidateTransaction { tid, .. }) => {
+                    Some(tid)
+                }
+                _ => None,
+            })
         })??;
         if let Some(tid) = tid {
             let mut arrivals = shared

@@ -1,7 +1,8 @@
 //! The calls of the workloads: loads patched into frames made before, and
 //! transactions sent as Python's client sends them.
 
-use zeo_proto::marshal::{Encoding, Flag, REPLY, encode_message};
+use zeo_proto::marshal::Encoding;
+use zeo_proto::message::{Call, Incoming, Revision, TpcBegin, encode_reply};
 use zeo_proto::{Oid, Tid, Value};
 
 use crate::connection::{Connection, Notice, decode, result};
@@ -19,23 +20,21 @@ pub struct Loader {
 impl Loader {
     /// Prepares requests for connections with this encoding.
     pub fn new(encoding: Encoding) -> Result<Self> {
-        let key = Value::Tuple(vec![MARK_OID.into(), MARK_TID.into()]);
-        let frame = |flag, name, args| {
-            let mut out = Vec::new();
-            let encoded = encode_message(&mut out, encoding, &key, flag, name, args);
-            encoded.map_err(|why| Error::Protocol(why.to_string()))?;
-            Ok(out)
-        };
+        let key = (MARK_OID, MARK_TID);
+        let (mut request, mut reply) = (Vec::new(), Vec::new());
+        { load_before(key).encode(&mut request, encoding, &key) }
+            .and_then(|()| encode_reply(&mut reply, encoding, &key, &()))
+            .map_err(|why| Error::Protocol(why.to_string()))?;
         // What stands before the result in every reply: without the length,
         // and None with what ends the message cut off.
-        let mut reply = frame(Flag::Reply, REPLY, &Value::None)?.split_off(4);
+        let mut reply = reply.split_off(4);
         let end = match encoding {
             Encoding::Pickle => b"Nt.".len(),
             Encoding::Msgpack => 1,
         };
         reply.truncate(reply.len().saturating_sub(end));
         Ok(Self {
-            request: Patched::new(frame(Flag::Call, "loadBefore", &key)?),
+            request: Patched::new(request),
             reply: Patched::new(reply),
             encoding,
         })
@@ -53,17 +52,26 @@ impl Loader {
         if frame.starts_with(self.reply.set(oid, before)) {
             return Ok(true);
         }
-        let message = decode(frame, self.encoding)?;
-        if message.flag == Flag::Async {
+        let Incoming::Reply(reply) = decode(frame, self.encoding)? else {
             return Ok(false);
-        }
-        let key = Value::Tuple(vec![oid.into(), before.into()]);
-        if message.id != key {
-            let what = format!("a reply to {:?} where {key:?} is due", message.id);
+        };
+        let key = load_id((oid, before));
+        if reply.id != key {
+            let what = format!("a reply to {:?} where {key:?} is due", reply.id);
             return Err(Error::Protocol(what));
         }
-        result("loadBefore", message).map(|_| true)
+        result::<Option<Revision<'_>>>("loadBefore", reply).map(|_| true)
     }
+}
+
+/// The call whose arguments are its id, too.
+fn load_before((oid, before): (Oid, Tid)) -> Call<'static> {
+    Call::LoadBefore { oid, before }
+}
+
+/// The id of such a call, as it comes back.
+pub fn load_id((oid, before): (Oid, Tid)) -> Value<'static> {
+    Value::Tuple(vec![oid.into(), before.into()])
 }
 
 const MARK_OID: Oid = Oid::new(0xA5A5_0102_0304_5A5A);
@@ -122,12 +130,17 @@ impl Committer {
         notice: Notice<'_>,
     ) -> Result<()> {
         let mut out = Vec::new();
-        let id = self.begin(to, &mut out)?;
+        self.begin(to, &mut out)?;
         for &(oid, serial, data) in stores {
-            let args = vec![oid.into(), serial.into(), Value::bytes(data), id.clone()];
-            to.encode_async(&mut out, "storea", &Value::Tuple(args))?;
+            let store = Call::Store {
+                oid,
+                serial,
+                data: data.into(),
+                id: self.id(),
+            };
+            to.encode_async(&mut out, &store)?;
         }
-        Self::send_vote(to, out, id, notice)
+        self.send_vote(to, out, notice)
     }
 
     /// Begins a transaction, stores a new blob with this record, of which
@@ -141,105 +154,113 @@ impl Committer {
         notice: Notice<'_>,
     ) -> Result<()> {
         let mut out = Vec::new();
-        let id = self.begin(to, &mut out)?;
+        self.begin(to, &mut out)?;
         to.send(&out)?;
         to.send(content)?;
         out.clear();
-        let args = vec![oid.into(), serial.into(), Value::bytes(data), id.clone()];
-        to.encode_async(&mut out, "storeBlobEnd", &Value::Tuple(args))?;
-        Self::send_vote(to, out, id, notice)
+        let end = Call::StoreBlobEnd {
+            oid,
+            serial,
+            data: data.into(),
+            id: self.id(),
+        };
+        to.encode_async(&mut out, &end)?;
+        self.send_vote(to, out, notice)
     }
 
-    fn begin(&mut self, to: &Connection, out: &mut Vec<u8>) -> Result<Value<'static>> {
+    fn begin(&mut self, to: &Connection, out: &mut Vec<u8>) -> Result<()> {
         self.transaction = (self.transaction + 64) % (1 << 40);
-        let id = Value::Int(0x7F00_0000_0000 + self.transaction);
-        let (user, text) = (Value::bytes(b""), Value::bytes(b"load"));
-        let begin = vec![
-            id.clone(),
-            user,
-            text,
-            Value::Dict(vec![]),
-            Value::None,
-            Value::str(" "),
-        ];
-        to.encode_async(out, "tpc_begin", &Value::Tuple(begin))?;
-        Ok(id)
+        let begin = TpcBegin {
+            id: self.id(),
+            user: b"".into(),
+            description: b"load".into(),
+            extension: Value::Dict(vec![]),
+            tid: None,
+            status: b' ',
+        };
+        to.encode_async(out, &Call::TpcBegin(Box::new(begin)))
     }
 
     fn send_vote(
+        &mut self,
         to: &mut Connection,
         mut out: Vec<u8>,
-        id: Value<'_>,
         notice: Notice<'_>,
     ) -> Result<()> {
-        let vote = to.encode_call(&mut out, "vote", &Value::Tuple(vec![id]))?;
+        let vote = Call::Vote { id: self.id() };
+        let id = to.encode_call(&mut out, &vote)?;
         to.send(&out)?;
-        let resolved = to.reply("vote", vote, notice)?;
-        match resolved.as_items() {
-            Some([]) => Ok(()),
+        let resolved: Vec<Oid> = to.reply(vote.method(), id, notice)?;
+        match &*resolved {
+            [] => Ok(()),
             _ => Err(Error::Protocol(format!("vote returned {resolved:?}"))),
         }
     }
 
     /// Finishes the transaction that was voted; returns its tid.
     pub fn finish(&mut self, to: &mut Connection, notice: Notice<'_>) -> Result<Tid> {
-        let tid = to.call("tpc_finish", &self.args(), notice)?;
-        tid.as_tid()
-            .ok_or_else(|| Error::Protocol(format!("tpc_finish returned {tid:?}")))
+        to.call(&Call::TpcFinish { id: self.id() }, notice)
     }
 
     /// Aborts the transaction, as a client does after a failed vote.
     pub fn abort(&mut self, to: &mut Connection, notice: Notice<'_>) -> Result<()> {
-        to.call("tpc_abort", &self.args(), notice).map(|_| ())
+        to.call(&Call::TpcAbort { id: self.id() }, notice)
     }
 
-    fn args(&self) -> Value<'static> {
-        Value::Tuple(vec![Value::Int(0x7F00_0000_0000 + self.transaction)])
+    fn id(&self) -> Value<'static> {
+        Value::Int(0x7F00_0000_0000 + self.transaction)
     }
 }
 
 /// A hundred oids that no one else has.
 pub fn new_oids(from: &mut Connection) -> Result<Vec<Oid>> {
-    let args = Value::Tuple(vec![Value::Int(100)]);
-    let oids = from.call("new_oids", &args, &mut |_| Ok(()))?;
-    let items = oids.as_items().unwrap_or_default();
-    let found: Option<Vec<Oid>> = items.iter().map(Value::as_oid).collect();
-    found
-        .filter(|oids| !oids.is_empty())
-        .ok_or_else(|| Error::Protocol(format!("new_oids returned {oids:?}")))
+    let oids: Vec<Oid> = from.call(&Call::NewOids { count: 100 }, &mut |_| Ok(()))?;
+    if oids.is_empty() {
+        return Err(Error::Protocol("new_oids returned none".into()));
+    }
+    Ok(oids)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zeo_proto::Exception;
     use zeo_proto::marshal::decode_message;
+    use zeo_proto::message::encode_error;
 
     #[test]
     fn requests_and_replies_are_patched() {
         for encoding in [Encoding::Pickle, Encoding::Msgpack] {
             let mut loader = Loader::new(encoding).expect("encodes");
             for (oid, tid) in [(Oid::new(7), Tid::MAX), (Oid::new(8), Tid::new(5))] {
-                let key = Value::Tuple(vec![oid.into(), tid.into()]);
+                let key = load_id((oid, tid));
                 let frame = loader.request(oid, tid).to_vec();
                 let message = decode_message(&frame[4..], encoding).expect("decodes");
                 assert_eq!((&message.id, &message.args), (&key, &key));
                 assert_eq!(message.name, "loadBefore");
 
-                let reply = |key: &Value<'_>, flag| {
+                let revision = Revision {
+                    data: b"data".into(),
+                    serial: tid,
+                    next: None,
+                };
+                let reply = |key: &Value<'_>| {
                     let mut out = Vec::new();
-                    let args = Value::Tuple(vec![Value::bytes(b"data"), tid.into(), Value::None]);
-                    encode_message(&mut out, encoding, key, flag, REPLY, &args).expect("encodes");
+                    encode_reply(&mut out, encoding, key, &revision).expect("encodes");
                     out.split_off(4)
                 };
-                let good = reply(&key, Flag::Reply);
+                let good = reply(&key);
                 assert!(
                     good.starts_with(loader.reply.set(oid, tid)),
                     "the quick way"
                 );
                 assert!(loader.is_reply(&good, oid, tid).expect("is a reply"));
-                let failed = loader.is_reply(&reply(&key, Flag::Error), oid, tid);
+                let mut failed = Vec::new();
+                let exception = Exception::pos_key_error(oid);
+                encode_error(&mut failed, encoding, &key, &exception).expect("encodes");
+                let failed = loader.is_reply(&failed[4..], oid, tid);
                 assert!(matches!(failed, Err(Error::Refused { .. })), "{failed:?}");
-                let other = loader.is_reply(&reply(&Value::Int(3), Flag::Reply), oid, tid);
+                let other = loader.is_reply(&reply(&Value::Int(3)), oid, tid);
                 assert!(matches!(other, Err(Error::Protocol(_))), "{other:?}");
             }
         }

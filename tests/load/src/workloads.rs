@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use zeo_proto::message::Call;
 use zeo_proto::{Oid, Tid};
 
 use crate::connection::{Address, Connection};
@@ -233,10 +234,12 @@ fn packer(target: Target<'_>) -> Result<Step> {
     connection.be_patient()?;
     let time = SystemTime::now() - Duration::from_secs(1);
     let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let time = zeo_proto::Value::Float(time.as_secs_f64());
-    let args = zeo_proto::Value::Tuple(vec![time, zeo_proto::Value::Bool(true)]);
+    let call = Call::Pack {
+        time: time.as_secs_f64(),
+        wait: true,
+    };
     Ok(Box::new(move || {
-        connection.call("pack", &args, &mut |_| Ok(()))?;
+        connection.call::<()>(&call, &mut |_| Ok(()))?;
         Ok(1)
     }))
 }

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use zeo_proto::marshal::{Flag, Message};
-use zeo_proto::{Oid, Tid, Value};
+use zeo_proto::message::{Incoming, Notification, Reply, Revision};
+use zeo_proto::{Oid, Tid};
 
 use super::Check;
 use crate::connection::{Connection, decode, result};
 use crate::error::{Error, Result};
 use crate::record::{record, stamp};
-use crate::requests::{Committer, Loader};
+use crate::requests::{Committer, Loader, load_id};
 use crate::witness::{Event, Loaded, Violation, Witness};
 
 /// Requests that a reader has outstanding.
@@ -70,12 +70,10 @@ impl<'a> Client<'a> {
             ..
         } = self;
         let encoding = connection.encoding();
-        let event = connection.take(|frame| {
-            let message = decode(frame, encoding)?;
-            match message.flag {
-                Flag::Async => notification(&message),
-                _ => answer(message, asked.pop_front()).map(Some),
-            }
+        let event = connection.take(|frame| match decode(frame, encoding)? {
+            Incoming::Notification(notification) => Ok(event(notification)),
+            Incoming::Reply(reply) => answer(reply, asked.pop_front()).map(Some),
+            _ => Ok(None),
         })??;
         let Some(event) = event else { return Ok(None) };
         observe(witness, event.clone())?;
@@ -114,7 +112,7 @@ impl<'a> Client<'a> {
             .collect();
 
         let (connection, witness) = (&mut self.connection, &mut self.witness);
-        let mut notice = |message: &Message<'_>| match notification(message)? {
+        let mut notice = |notification: Notification<'_>| match event(notification) {
             Some(event) => observe(witness, event),
             None => Ok(()),
         };
@@ -155,51 +153,33 @@ fn observe(witness: &mut Witness, event: Event) -> Result<()> {
 }
 
 /// The event in a notification; `None` for one that is of no interest.
-fn notification(message: &Message<'_>) -> Result<Option<Event>> {
-    if message.name != "invalidateTransaction" {
-        return Ok(None);
+fn event(notification: Notification<'_>) -> Option<Event> {
+    match notification {
+        Notification::InvalidateTransaction { tid, oids } => {
+            Some(Event::Invalidated(tid, oids.into_owned()))
+        }
+        _ => None,
     }
-    let event = message.args.as_items().and_then(|args| {
-        let oids = args.get(1)?.as_items()?.iter().map(Value::as_oid);
-        Some(Event::Invalidated(
-            args.first()?.as_tid()?,
-            oids.collect::<Option<_>>()?,
-        ))
-    });
-    let wrong = || Error::Protocol(format!("an invalidation of {:?}", message.args));
-    event.ok_or_else(wrong).map(Some)
 }
 
 /// The event in the answer to the load that was asked first.
-fn answer(message: Message<'_>, asked: Option<(Oid, Tid)>) -> Result<Event> {
-    let key = |(oid, before): (Oid, Tid)| Value::Tuple(vec![oid.into(), before.into()]);
-    let Some((oid, before)) = asked.filter(|asked| message.id == key(*asked)) else {
-        let what = format!("a reply to {:?} where {asked:?} is due", message.id);
+fn answer(reply: Reply<'_>, asked: Option<(Oid, Tid)>) -> Result<Event> {
+    let Some((oid, before)) = asked.filter(|asked| reply.id == load_id(*asked)) else {
+        let what = format!("a reply to {:?} where {asked:?} is due", reply.id);
         return Err(Error::Protocol(what));
     };
-    let loaded = match result("loadBefore", message) {
-        Err(Error::Refused { class, .. }) if class.ends_with("POSKeyError") => Value::None,
-        loaded => loaded?,
+    let revision: Option<Revision<'_>> = match result("loadBefore", reply) {
+        Err(Error::Refused { exception, .. }) if exception.class().ends_with("POSKeyError") => None,
+        revision => revision?,
     };
-    let loaded = match (&loaded, loaded.as_items()) {
-        (Value::None, _) => return Ok(Event::Missing(oid, before)),
-        (_, Some([data, serial, next])) => Some((data.as_bytes(), serial.as_tid(), next)),
-        _ => None,
-    };
-    match loaded {
-        Some((Some(data), Some(serial), next))
-            if *next == Value::None || next.as_tid().is_some() =>
-        {
-            Ok(Event::Loaded(Loaded {
-                oid,
-                before,
-                serial,
-                next: next.as_tid(),
-                stamp: stamp(oid, data),
-            }))
-        }
-        _ => Err(Error::Protocol(format!(
-            "loadBefore({oid}) returned {loaded:?}"
-        ))),
-    }
+    Ok(match revision {
+        None => Event::Missing(oid, before),
+        Some(revision) => Event::Loaded(Loaded {
+            oid,
+            before,
+            serial: revision.serial,
+            next: revision.next,
+            stamp: stamp(oid, &revision.data),
+        }),
+    })
 }

@@ -5,30 +5,42 @@
 
 use std::borrow::Cow;
 
-use crate::ids::{Oid, Tid};
-use crate::marshal::Encoding;
-use crate::value::{Object, Value};
+mod reply;
 
-/// A Python exception, to be sent.
+use crate::ids::{Oid, Tid};
+use crate::value::Value;
+
+/// A Python exception, as it is sent in the reply to a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exception {
-    class: &'static str,
+    class: Cow<'static, str>,
     payload: Payload,
 }
 
+/// What an exception holds.
 #[derive(Debug, Clone, PartialEq)]
 enum Payload {
     Args(Vec<Value<'static>>),
-    Fields(Vec<(&'static str, Value<'static>)>),
+    Fields(Fields),
     UndoErrors(Vec<(Oid, String)>),
 }
 
+/// Attributes by name.
+type Fields = Vec<(Cow<'static, str>, Value<'static>)>;
+
+const MULTIPLE_UNDO_ERRORS: &str = "ZODB.POSException.MultipleUndoErrors";
+
 impl Exception {
     /// An exception that has a message and nothing else.
-    pub fn message(class: &'static str, message: impl Into<String>) -> Self {
+    pub fn message(class: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::with_args(class, vec![Value::Str(Cow::Owned(message.into()))])
+    }
+
+    /// An exception of any class, with these arguments.
+    pub fn with_args(class: impl Into<Cow<'static, str>>, args: Vec<Value<'static>>) -> Self {
         Self {
-            class,
-            payload: Payload::Args(vec![Value::Str(Cow::Owned(message.into()))]),
+            class: class.into(),
+            payload: Payload::Args(args),
         }
     }
 
@@ -45,34 +57,22 @@ impl Exception {
     /// `builtins.KeyError` of a number, as a look-up by it raises.
     pub fn key_error(key: u64) -> Self {
         let key = Value::Int(i128::from(key));
-        Self {
-            class: "builtins.KeyError",
-            payload: Payload::Args(vec![key]),
-        }
+        Self::with_args("builtins.KeyError", vec![key])
     }
 
     /// `POSKeyError`: no such object or revision.
     pub fn pos_key_error(oid: Oid) -> Self {
-        Self {
-            class: "ZODB.POSException.POSKeyError",
-            payload: Payload::Args(vec![oid.into()]),
-        }
+        Self::with_args("ZODB.POSException.POSKeyError", vec![oid.into()])
     }
 
     /// `POSKeyError` of something that is no oid.
     pub fn no_object(key: Value<'static>) -> Self {
-        Self {
-            class: "ZODB.POSException.POSKeyError",
-            payload: Payload::Args(vec![key]),
-        }
+        Self::with_args("ZODB.POSException.POSKeyError", vec![key])
     }
 
     /// `ReadOnlyError`.
     pub fn read_only() -> Self {
-        Self {
-            class: "ZODB.POSException.ReadOnlyError",
-            payload: Payload::Args(Vec::new()),
-        }
+        Self::with_args("ZODB.POSException.ReadOnlyError", Vec::new())
     }
 
     /// `StorageTransactionError` with a message.
@@ -83,16 +83,16 @@ impl Exception {
     /// `StorageTransactionError` for a call that names another transaction
     /// than the current one: its arguments are both ids.
     pub fn wrong_transaction(current: Value<'static>, given: Value<'static>) -> Self {
-        Self {
-            class: "ZODB.POSException.StorageTransactionError",
-            payload: Payload::Args(vec![current, given]),
-        }
+        Self::with_args(
+            "ZODB.POSException.StorageTransactionError",
+            vec![current, given],
+        )
     }
 
     /// `ConflictError` of an object whose record has this class.
     pub fn conflict(oid: Oid, committed: Tid, read: Tid, class_name: Option<String>) -> Self {
         Self {
-            class: "ZODB.POSException.ConflictError",
+            class: Cow::Borrowed("ZODB.POSException.ConflictError"),
             payload: Payload::Fields(conflict_fields(
                 "database conflict error",
                 (oid, committed, read),
@@ -104,7 +104,7 @@ impl Exception {
     /// `ReadConflictError`: an object that was to stay as it was did not.
     pub fn read_conflict(oid: Oid, committed: Tid, read: Tid) -> Self {
         Self {
-            class: "ZODB.POSException.ReadConflictError",
+            class: Cow::Borrowed("ZODB.POSException.ReadConflictError"),
             payload: Payload::Fields(conflict_fields(
                 "database read conflict error",
                 (oid, committed, read),
@@ -116,7 +116,7 @@ impl Exception {
     /// `UndoError` with a reason.
     pub fn undo(reason: impl Into<String>, oid: Option<Oid>) -> Self {
         Self {
-            class: "ZODB.POSException.UndoError",
+            class: Cow::Borrowed("ZODB.POSException.UndoError"),
             payload: Payload::Fields(undo_fields(reason.into(), oid)),
         }
     }
@@ -124,39 +124,57 @@ impl Exception {
     /// `MultipleUndoErrors`: every object that stood in the way.
     pub fn undo_errors(failures: Vec<(Oid, String)>) -> Self {
         Self {
-            class: "ZODB.POSException.MultipleUndoErrors",
+            class: Cow::Borrowed(MULTIPLE_UNDO_ERRORS),
             payload: Payload::UndoErrors(failures),
         }
     }
 
     /// The dotted name of the class.
-    pub fn class(&self) -> &'static str {
-        self.class
+    pub fn class(&self) -> &str {
+        &self.class
+    }
+
+    /// The arguments that it was raised with; none if it tells its attributes
+    /// instead.
+    pub fn args(&self) -> &[Value<'static>] {
+        match &self.payload {
+            Payload::Args(args) => args,
+            _ => &[],
+        }
+    }
+
+    /// An attribute, if it tells it.
+    pub fn attribute(&self, name: &str) -> Option<&Value<'static>> {
+        match &self.payload {
+            Payload::Fields(fields) => { fields.iter() }
+                .find(|(other, _)| other == name)
+                .map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    /// The objects that could not be undone, with the reasons: of
+    /// `MultipleUndoErrors` only.
+    pub fn failed_undos(&self) -> &[(Oid, String)] {
+        match &self.payload {
+            Payload::UndoErrors(failures) => failures,
+            _ => &[],
+        }
     }
 
     /// True for what happens in ordinary work and needs no line in a log:
     /// missing objects and conflicts.
     pub fn is_ordinary(&self) -> bool {
         matches!(
-            self.class,
+            &*self.class,
             "ZODB.POSException.POSKeyError"
                 | "ZODB.POSException.ConflictError"
                 | "ZODB.POSException.ReadConflictError"
         )
     }
-
-    /// The reply `(class, payload)`. Exceptions inside the payload are
-    /// pickled as ZODB's are, and reduced the same way for msgpack.
-    pub fn to_reply(&self, encoding: Encoding) -> Value<'static> {
-        let payload = match &self.payload {
-            Payload::Args(args) => Value::Tuple(args.clone()),
-            Payload::Fields(fields) => dict(fields.clone()),
-            Payload::UndoErrors(failures) => undo_errors(failures, encoding),
-        };
-        Value::Tuple(vec![Value::str(self.class), payload])
-    }
 }
 
+/// The class, and what it says.
 impl std::fmt::Display for Exception {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.class)?;
@@ -184,7 +202,7 @@ impl std::fmt::Display for Exception {
     }
 }
 
-type Fields = Vec<(&'static str, Value<'static>)>;
+impl std::error::Error for Exception {}
 
 fn conflict_fields(
     message: &'static str,
@@ -193,76 +211,19 @@ fn conflict_fields(
 ) -> Fields {
     let class_name = class_name.map_or(Value::None, |name| Value::Str(Cow::Owned(name)));
     vec![
-        ("message", Value::str(message)),
-        ("oid", oid.into()),
-        ("class_name", class_name),
-        ("serials", Value::Tuple(vec![committed.into(), read.into()])),
+        ("message".into(), Value::str(message)),
+        ("oid".into(), oid.into()),
+        ("class_name".into(), class_name),
+        (
+            "serials".into(),
+            Value::Tuple(vec![committed.into(), read.into()]),
+        ),
     ]
 }
 
 fn undo_fields(reason: String, oid: Option<Oid>) -> Fields {
     vec![
-        ("_reason", Value::Str(Cow::Owned(reason))),
-        ("_oid", oid.map_or(Value::None, Value::from)),
+        ("_reason".into(), Value::Str(Cow::Owned(reason))),
+        ("_oid".into(), oid.map_or(Value::None, Value::from)),
     ]
-}
-
-fn dict(fields: Fields) -> Value<'static> {
-    Value::Dict(
-        fields
-            .into_iter()
-            .map(|(name, value)| (Value::str(name), value))
-            .collect(),
-    )
-}
-
-/// The attributes of `MultipleUndoErrors(errs)`, where `errs` is a list of
-/// (oid, UndoError). Its constructor also takes the first pair for reason
-/// and oid, in that order.
-fn undo_errors(failures: &[(Oid, String)], encoding: Encoding) -> Value<'static> {
-    let pairs: Vec<_> = failures
-        .iter()
-        .map(|(oid, reason)| {
-            let error = undo_error(reason.clone(), *oid, encoding);
-            Value::Tuple(vec![(*oid).into(), error])
-        })
-        .collect();
-    let (reason, oid) = match pairs.first() {
-        Some(Value::Tuple(pair)) => (pair[0].clone(), pair[1].clone()),
-        _ => (Value::None, Value::None),
-    };
-    dict(vec![
-        ("_reason", reason),
-        ("_oid", oid),
-        ("_errs", Value::List(pairs)),
-    ])
-}
-
-fn undo_error(reason: String, oid: Oid, encoding: Encoding) -> Value<'static> {
-    let args = Value::Tuple(vec![Value::Str(Cow::Owned(reason.clone())), oid.into()]);
-    let mut fields = undo_fields(reason, Some(oid));
-    match encoding {
-        Encoding::Msgpack => Value::Tuple(vec![
-            Value::str("ZODB.POSException.UndoError"),
-            dict(fields),
-        ]),
-        Encoding::Pickle => {
-            fields.push(("args", args));
-            let class = Value::Global {
-                module: Cow::Borrowed("ZODB.POSException"),
-                name: Cow::Borrowed("UndoError"),
-            };
-            Value::Object(Box::new(Object {
-                callable: Value::Global {
-                    module: Cow::Borrowed("ZODB.POSException"),
-                    name: Cow::Borrowed("_recon"),
-                },
-                args: Value::Tuple(vec![class, dict(fields)]),
-                new: false,
-                state: None,
-                items: Vec::new(),
-                pairs: Vec::new(),
-            }))
-        }
-    }
 }

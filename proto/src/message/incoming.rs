@@ -1,0 +1,129 @@
+//! What a client gets: replies to its calls, and notifications.
+
+use super::notification::Notification;
+use crate::exception::Exception;
+use crate::marshal::{Decode, Flag, Message, Mismatch};
+use crate::value::Value;
+
+/// A message from a server.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Incoming<'a> {
+    /// The reply to a call.
+    Reply(Reply<'a>),
+    /// What no call has asked for.
+    Notification(Notification<'a>),
+    /// It says that the connection is alive, and nothing else.
+    KeepAlive,
+}
+
+/// The reply to a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply<'a> {
+    /// The id of the call.
+    pub id: Value<'a>,
+    /// The result; or, in `Err`, what tells the exception that the call
+    /// raised.
+    pub outcome: Result<Value<'a>, Value<'a>>,
+}
+
+/// A message of another shape than its method has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{method}(): {what}")]
+pub struct ShapeError {
+    /// The method that it is about.
+    pub method: String,
+    /// What is wrong, and where.
+    pub what: String,
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The server raised an exception.
+    #[error("{0}")]
+    Raised(Exception),
+    /// The reply is not what the method returns.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+impl<'a> Incoming<'a> {
+    /// Types a message of a server.
+    ///
+    /// # Errors
+    ///
+    /// It is a call that has a reply, which no server makes; or a
+    /// notification that is unknown or has other arguments than it must. The
+    /// shape of a reply is looked at by [`Reply::result`], since only the
+    /// caller knows the method.
+    pub fn parse(message: Message<'a>) -> Result<Self, ShapeError> {
+        let Message {
+            id,
+            flag,
+            name,
+            args,
+        } = message;
+        Ok(match flag {
+            Flag::Reply if id == Value::Int(-1) => Self::KeepAlive,
+            Flag::Reply => Self::Reply(Reply {
+                id,
+                outcome: Ok(args),
+            }),
+            Flag::Error => Self::Reply(Reply {
+                id,
+                outcome: Err(args),
+            }),
+            Flag::Async => Self::Notification(Notification::parse(&name, args)?),
+            Flag::Call => return Err(ShapeError::unknown(&name)),
+        })
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// The reply with every borrowed part copied.
+    pub fn into_owned(self) -> Reply<'static> {
+        Reply {
+            id: self.id.into_owned(),
+            outcome: match self.outcome {
+                Ok(result) => Ok(result.into_owned()),
+                Err(raised) => Err(raised.into_owned()),
+            },
+        }
+    }
+
+    /// What the call of this method has returned. Which type that is,
+    /// the module `reply` tells for each method.
+    ///
+    /// # Errors
+    ///
+    /// The call raised an exception, or the result is of another type.
+    pub fn result<T: Decode<'a>>(self, method: &str) -> Result<T, ReplyError> {
+        match self.outcome {
+            Ok(value) => T::decode(value)
+                .map_err(|wrong| ShapeError::new(method, wrong.within("result")).into()),
+            Err(raised) => match Exception::from_reply(raised) {
+                Ok(exception) => Err(ReplyError::Raised(exception)),
+                Err(wrong) => Err(ShapeError::new(method, wrong.within("exception")).into()),
+            },
+        }
+    }
+}
+
+impl ShapeError {
+    pub(super) fn new(method: &str, wrong: Mismatch) -> Self {
+        Self {
+            method: method.to_owned(),
+            what: wrong.to_string(),
+        }
+    }
+
+    /// A method that clients don't have.
+    pub(super) fn unknown(method: &str) -> Self {
+        Self {
+            method: method.chars().take(80).collect(),
+            what: "no such notification".to_owned(),
+        }
+    }
+}
