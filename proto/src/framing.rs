@@ -24,6 +24,7 @@ const KEEP: usize = 64 * 1024;
 
 /// A frame that is not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FrameError {
     /// The length is over the limit.
     #[error("a message of {length} bytes is over the limit of {limit}")]

@@ -37,7 +37,7 @@
 pub mod exception;
 pub mod framing;
 pub mod handshake;
-pub mod ids;
+mod ids;
 pub mod marshal;
 pub mod message;
 pub mod msgpack;

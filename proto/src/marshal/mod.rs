@@ -57,6 +57,7 @@ pub enum Flag {
 
 /// Why a message can't be decoded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// It is no pickle that is allowed here.
     #[error(transparent)]
@@ -71,6 +72,7 @@ pub enum DecodeError {
 
 /// Why a message can't be encoded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// It holds what a pickle can't.
     #[error(transparent)]

@@ -25,6 +25,7 @@ pub struct Error {
 
 /// What is wrong with a msgpack message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// The input ends within a value.
     #[error("{needed} more bytes are needed, and {left} are left")]

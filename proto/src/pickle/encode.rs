@@ -18,6 +18,7 @@ pub enum Memo {
 
 /// A value that pickles of protocol 3 can't hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// Bytes or text of 4 GiB or more.
     #[error("{0} bytes are too many for a pickle of protocol 3")]

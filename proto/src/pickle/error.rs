@@ -12,6 +12,7 @@ pub struct Error {
 
 /// What is wrong with a pickle.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// An opcode, its argument or the STOP at the end is missing.
     #[error("{needed} more bytes are needed, and {left} are left")]
