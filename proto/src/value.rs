@@ -39,6 +39,9 @@ pub enum Value<'a> {
         /// Name in the module.
         name: Cow<'a, str>,
     },
+    /// A class or function by its code in the registry of `copyreg`, which
+    /// is the application's (`add_extension`): 1 to 0x7fff_ffff.
+    Extension(u32),
     /// An instance: what pickle would call and with what; never called.
     Object(Box<Object<'a>>),
     /// A persistent reference (only in records, never on the wire).
@@ -48,7 +51,7 @@ pub enum Value<'a> {
 /// An instance in a pickle, by the way it would be rebuilt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object<'a> {
-    /// What would be called: a [`Value::Global`].
+    /// What would be called: a [`Value::Global`] or [`Value::Extension`].
     pub callable: Value<'a>,
     /// The arguments: a [`Value::Tuple`].
     pub args: Value<'a>,
@@ -139,6 +142,7 @@ impl<'a> Value<'a> {
     pub fn weight(&self) -> usize {
         let held = match self {
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+            Value::Extension(_) => 0,
             Value::Bytes(bytes) | Value::Long(bytes) => bytes.len(),
             Value::Str(text) => text.len(),
             Value::Tuple(items) | Value::List(items) => items.iter().map(Value::weight).sum(),
@@ -167,6 +171,7 @@ impl<'a> Value<'a> {
                 module: Cow::Owned(module.into_owned()),
                 name: Cow::Owned(name.into_owned()),
             },
+            Value::Extension(code) => Value::Extension(code),
             Value::Object(object) => Value::Object(Box::new(object.into_owned())),
             Value::Persistent(id) => Value::Persistent(Box::new(id.into_owned())),
         }

@@ -65,7 +65,8 @@ fn compress_up_to(record: Vec<u8>, limit: u64) -> Vec<u8> {
 /// How much of a record is decompressed to see its class, in bytes.
 const CLASS_LIMIT: u64 = 1 << 26;
 
-/// The dotted name of the record's class; `None` when it can't be told.
+/// The dotted name of the record's class (or `extension code N`, see
+/// [`Value::Extension`]); `None` when it can't be told.
 ///
 /// The class pickle is a class, or a tuple of one and the arguments for its
 /// `__new__`; a class stands as a global or as a pair (module, name).
@@ -83,6 +84,7 @@ pub(crate) fn name_of(class: &Value<'_>) -> Option<String> {
 fn nested_name(class: &Value<'_>, depth: u32) -> Option<String> {
     match class {
         Value::Global { module, name } => Some(format!("{module}.{name}")),
+        Value::Extension(code) => Some(format!("extension code {code}")),
         Value::Tuple(items) => match items.as_slice() {
             [Value::Str(module), Value::Str(name)] => Some(format!("{module}.{name}")),
             [class, _] if depth > 0 => nested_name(class, depth - 1),

@@ -315,6 +315,9 @@ impl Serialize for Packed<'_, '_> {
             Value::Global { module, name } => {
                 Err(S::Error::custom(format_args!("the global {module}.{name}")))
             }
+            Value::Extension(code) => {
+                Err(S::Error::custom(format_args!("the extension code {code}")))
+            }
             Value::Object(_) => Err(S::Error::custom("an instance")),
             Value::Persistent(_) => Err(S::Error::custom("a persistent reference")),
         }

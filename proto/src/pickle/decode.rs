@@ -305,7 +305,18 @@ impl<'a> Unpickler<'a> {
                 self.push_tuple(self.below_top(1)?)?;
                 self.call(false)
             }
-            op::EXT1 | op::EXT2 | op::EXT4 => self.fail(Problem::Unsupported("extension codes")),
+            op::EXT1 => {
+                let code = self.input.u8()?;
+                self.push_extension(code.into())
+            }
+            op::EXT2 => {
+                let code = u16::from_le_bytes(self.input.array()?);
+                self.push_extension(code.into())
+            }
+            op::EXT4 => {
+                let code = u32::from_le_bytes(self.input.array()?);
+                self.push_extension(code)
+            }
             op::NEXT_BUFFER | op::READONLY_BUFFER => {
                 self.fail(Problem::Unsupported("out-of-band buffers"))
             }

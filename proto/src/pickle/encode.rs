@@ -125,6 +125,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
             Value::List(items) => self.list(items, Self::save)?,
             Value::Dict(pairs) => self.dict(pairs, Self::save_pair)?,
             Value::Global { module, name } => self.save_global(module, name)?,
+            Value::Extension(code) => self.save_extension(*code),
             Value::Object(object) => self.save_object(object)?,
             Value::Persistent(id) => {
                 self.save(id)?;
@@ -303,6 +304,19 @@ impl<'o, 'v> Pickler<'o, 'v> {
         }
         self.put(Some(single));
         Ok(())
+    }
+
+    /// Not memoized, as by Python.
+    fn save_extension(&mut self, code: u32) {
+        if let Ok(code) = u8::try_from(code) {
+            self.out.extend([op::EXT1, code]);
+        } else if let Ok(code) = u16::try_from(code) {
+            self.out.push(op::EXT2);
+            self.out.extend(code.to_le_bytes());
+        } else {
+            self.out.push(op::EXT4);
+            self.out.extend(code.to_le_bytes());
+        }
     }
 
     fn save_object(&mut self, object: &'v Object<'_>) -> Result<(), EncodeError> {

@@ -66,6 +66,9 @@ pub enum Problem {
         /// Name in the module.
         name: String,
     },
+    /// A code that `copyreg.add_extension` does not take.
+    #[error("extension code {0} is not in the range from 1 to 2147483647")]
+    ExtensionCode(u32),
     /// A persistent id where the policy allows none.
     #[error("persistent ids are not allowed here")]
     Persistent,

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::arena::{Id, Instance, Node};
 use super::decode::{Result, Unpickler};
 use super::error::Problem;
+use super::policy::Globals;
 use crate::value::Value;
 
 impl<'a> Unpickler<'a> {
@@ -157,6 +158,17 @@ impl<'a> Unpickler<'a> {
             return self.fail(Problem::Text("a global's name"));
         }
         self.push(Node::Leaf(Value::Global { module, name }))
+    }
+
+    /// EXT1, EXT2, EXT4. What a code stands for, the application alone knows.
+    pub(super) fn push_extension(&mut self, code: u32) -> Result<()> {
+        if self.policy.globals != Globals::Any {
+            return self.fail(Problem::Unsupported("extension codes"));
+        }
+        if code == 0 || code > i32::MAX.unsigned_abs() {
+            return self.fail(Problem::ExtensionCode(code));
+        }
+        self.push(Node::Leaf(Value::Extension(code)))
     }
 
     pub(super) fn stack_global(&mut self) -> Result<()> {

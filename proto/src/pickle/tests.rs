@@ -51,8 +51,33 @@ fn input_that_goes_on() {
 fn opcodes_that_have_no_place() {
     refused(b"N\xffN.", 1, Problem::UnknownOpcode(0xff));
     refused(b"\x80\x06N.", 0, Problem::Protocol(6));
-    refused(b"\x82\x01.", 0, Problem::Unsupported("extension codes"));
     refused(b"\x97.", 0, Problem::Unsupported("out-of-band buffers"));
+}
+
+#[test]
+fn extension_codes_in_files() {
+    let cases: [(&[u8], u32); 6] = [
+        (b"\x82\x01", 1),
+        (b"\x82\xff", 255),
+        (b"\x83\x00\x01", 256),
+        (b"\x83\xff\xff", 65_535),
+        (b"\x84\x00\x00\x01\x00", 65_536),
+        (b"\x84\xff\xff\xff\x7f", 0x7fff_ffff),
+    ];
+    for (opcode, code) in cases {
+        let pickle = [b"\x80\x03", opcode, b"."].concat();
+        let value = Value::Extension(code);
+        assert_eq!(decode(&pickle, &Policy::FILE), Ok(value.clone()));
+        let mut written = Vec::new();
+        encode_all(&[&value], &mut written, Memo::Memoizing).unwrap();
+        assert_eq!(written, pickle);
+    }
+    let on_the_wire = decode(b"\x82\x01.", &Policy::REQUEST).unwrap_err();
+    assert_eq!(on_the_wire.problem, Problem::Unsupported("extension codes"));
+    for (pickle, code) in [(&b"\x82\0."[..], 0), (b"\x84\0\0\0\x80.", 1 << 31)] {
+        let error = decode(pickle, &Policy::FILE).unwrap_err();
+        assert_eq!(error.problem, Problem::ExtensionCode(code));
+    }
 }
 
 #[test]

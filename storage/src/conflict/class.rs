@@ -65,14 +65,22 @@ impl Class {
                         _ => return Err(Unresolved::NoClass),
                     },
                     Value::Global { module, name } => (module, name),
-                    _ => return Err(Unresolved::NoClass),
+                    class => return Err(Self::unknown(class)),
                 },
                 _ => return Err(Unresolved::NoClass),
             },
             Value::Global { module, name } => (module, name),
-            _ => return Err(Unresolved::NoClass),
+            class => return Err(Self::unknown(class)),
         };
         Class::named(module, name).ok_or_else(|| Unresolved::Class(format!("{module}.{name}")))
+    }
+
+    /// A class by its extension code is some application's; else there is none.
+    fn unknown(class: &Value<'_>) -> Unresolved {
+        match class {
+            Value::Extension(code) => Unresolved::Class(format!("of extension code {code}")),
+            _ => Unresolved::NoClass,
+        }
     }
 
     /// The class of this name. In its module, each has also its short name.

@@ -151,7 +151,9 @@ fn fits(value: &Value<'_>, left: &mut usize) -> bool {
         }
         Value::Persistent(id) => return fits(id, left),
         Value::Object(object) => return fits(&object.callable, left) && fits(&object.args, left),
-        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => return true,
+        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Extension(_) => {
+            return true;
+        }
     };
     match left.checked_sub(length) {
         Some(rest) => {

@@ -6,6 +6,7 @@ use super::compare::{Answer, Comparer, all};
 use super::operand::{Operand, Sequence};
 use super::reference::Reference;
 use super::unresolved::{Revision, Unresolved};
+use crate::record::name_of;
 
 /// Fails for states that Python can't load, and for those with instances of
 /// classes that it would have to import. (Without them it makes placeholders,
@@ -46,10 +47,7 @@ pub(super) fn check(
                 Value::Object(object) => &object.callable,
                 class => class,
             };
-            let class = match class {
-                Value::Global { module, name } => format!("{module}.{name}"),
-                _ => "?".to_owned(),
-            };
+            let class = name_of(class).unwrap_or_else(|| "?".to_owned());
             Err(Unresolved::Instance { revision, class })
         }
         _ => Ok(()),

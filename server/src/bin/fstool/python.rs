@@ -45,6 +45,7 @@ pub fn value(of: &Value<'_>) -> String {
         Value::List(items) => format!("[{}]", list(items)),
         Value::Dict(items) => format!("{{{}}}", pairs(items)),
         Value::Global { module, name } => printable(&format!("{module}.{name}")),
+        Value::Extension(code) => format!("<extension code {code}>"),
         Value::Persistent(id) => format!("<persistent {}>", value(id)),
         Value::Object(object) => {
             let args = match &object.args {
