@@ -135,6 +135,7 @@ impl<'a> Value<'a> {
             Value::Global { module, name } => format!("the global {module:.80}.{name:.80}"),
             Value::Object(_) => "an instance".to_owned(),
             Value::Persistent(_) => "a persistent reference".to_owned(),
+            Value::Extension(code) => format!("extension code {code}"),
         }
     }
 

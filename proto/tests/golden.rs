@@ -122,6 +122,7 @@ fn show(value: &Value<'_>) -> String {
         Value::List(items) => format!("[{}]", show_all(items)),
         Value::Dict(pairs) => show_pairs(pairs),
         Value::Global { module, name } => format!("{module}.{name}"),
+        Value::Extension(code) => format!("extension {code}"),
         Value::Persistent(id) => format!("@{}", show(id)),
         Value::Object(object) => {
             let new = if object.new { ".__new__" } else { "" };

@@ -2,16 +2,17 @@
 //! memory, behind the [`Storage`] trait that the server drives.
 
 pub mod blob;
+mod btrees;
 pub mod bulk;
 pub mod config;
 pub mod conflict;
-mod conflicts;
 pub mod demo_storage;
 mod disk;
 pub mod error;
 pub mod file_storage;
 pub mod log;
 pub mod mapping_storage;
+mod python;
 pub mod record;
 pub mod references;
 pub mod storage;

@@ -131,7 +131,10 @@ mod tests {
             (&[b"]q\x01(X\x01\0\0\0nX\x01\0\0\0d", ONE, b"\x86eQ."], &[]),
             // A class, a value and the class of a reference by extension codes.
             (&[b"(", ONE, b"\x82\xf0tQ."], &[1]),
-            (&[b"\x83\xa0\x0f)\x81}b", ONE, b"Q\x84\x70\x11\x01\0\x87."], &[1]),
+            (
+                &[b"\x83\xa0\x0f)\x81}b", ONE, b"Q\x84\x70\x11\x01\0\x87."],
+                &[1],
+            ),
             (&[b"N."], &[]),
             // A lone surrogate, and an integer of 144 bits.
             (&[b"X\x03\0\0\0\xed\xa0\x800", ONE, b"Q."], &[1]),

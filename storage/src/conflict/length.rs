@@ -3,8 +3,8 @@
 use num_bigint::BigInt;
 use zeo_proto::Value;
 
-use super::numbers;
 use super::unresolved::Unresolved;
+use crate::python::numbers;
 
 /// committed + new - old, as Python computes it with these types.
 pub(super) fn resolve(states: &[Value<'_>; 3]) -> Result<Value<'static>, Unresolved> {

@@ -9,10 +9,10 @@ use std::cmp::Ordering;
 
 use zeo_proto::Value;
 
-use super::class::{Kind, Tree};
-use super::compare::{Answer, Comparer};
-use super::state::{Bucket, take};
 use super::unresolved::{Reason, Unresolved};
+use crate::btrees::bucket::{Bucket, take};
+use crate::btrees::{Kind, Tree};
+use crate::python::{self, Answer, Comparer};
 
 /// How a class compares its keys and values.
 pub(super) struct Rules<'r> {
@@ -260,7 +260,7 @@ impl<'m, 'a> Merge<'m, 'a> {
             return Ok(true);
         };
         match self.rules.same(old, value) {
-            Err(Unresolved::Incomparable(what)) if !self.rules.class.python => {
+            Err(python::Error::Incomparable(what)) if !self.rules.class.python => {
                 self.raised.get_or_insert(what);
                 Ok(false)
             }
@@ -273,7 +273,7 @@ impl<'m, 'a> Merge<'m, 'a> {
             Some(what) if self.rules.class.key == Kind::Object => {
                 Err(Unresolved::Incomparable(what))
             }
-            _ => self.rules.order(a, b),
+            _ => Ok(self.rules.order(a, b)?),
         }
     }
 
@@ -293,7 +293,7 @@ impl<'m, 'a> Merge<'m, 'a> {
 impl Rules<'_> {
     /// The order of two keys; None comes first. What has no order, as NaN,
     /// falls out as it does in C and in Python.
-    fn order(&self, a: &Value<'_>, b: &Value<'_>) -> Result<Ordering, Unresolved> {
+    fn order(&self, a: &Value<'_>, b: &Value<'_>) -> Result<Ordering, python::Error> {
         let comparer = self.comparer;
         match (a, b) {
             (Value::None, Value::None) => Ok(Ordering::Equal),

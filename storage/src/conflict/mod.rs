@@ -7,7 +7,7 @@
 //! and `_base.py` of BTrees). A Python server tells its client only that
 //! there is a conflict; [`Unresolved`] is for logs and tests.
 //!
-//! Which values are known, and how they compare, `operand` tells. What is
+//! Which values are known, and how they compare, `python::operand` tells. What is
 //! bound to differ: classes of applications and of packages besides ZEO are
 //! never known, as on a Python server that can't import them; so a state that
 //! holds an instance of one, other than by reference, is not merged. Nor are
@@ -17,36 +17,30 @@
 //! far away as in Python 3: a state with text of it that is not ASCII, or
 //! with a class by a name that only Python 2 has, stays in conflict.
 
-mod class;
-mod compare;
 mod length;
-mod lookup;
+mod loadable;
 mod merge;
-mod moments;
-mod numbers;
-mod operand;
-mod reference;
-mod sanity;
-mod state;
+mod trees;
 mod unresolved;
+pub(crate) mod vote;
 
 use std::borrow::Cow;
 
 use zeo_proto::Value;
 use zeo_proto::pickle::{Memo, Policy, Strings, Unpickler, encode_all};
 
+use crate::btrees::{self, Class};
+use crate::python::Comparer;
 use crate::record::{compress, decompress, is_compressed};
-use class::Class;
-use compare::Comparer;
 pub use unresolved::{Reason, Revision, Unresolved};
 
 /// The record that carries both changes of an object: that from `old` to
 /// `committed`, which is in the database, and that from `old` to `new`.
 ///
 /// All are whole records (class and state pickle), each possibly compressed
-/// as by `zc.zlibstorage`. The result is compressed if that is asked for, or
-/// if nothing is and any of them is, and it gets shorter by that. Undo passes as `old` what it takes back, and as
-/// `new` what was there before.
+/// as by `zc.zlibstorage`. The result is compressed if `compressed` is
+/// `Some(true)`, or `None` and any input was; but only when that is shorter.
+/// Undo passes as `old` what it takes back, and as `new` what was there before.
 ///
 /// # Errors
 ///
@@ -61,7 +55,7 @@ pub fn resolve(
     let zipped = compressed.unwrap_or_else(as_found);
     let new = plain(Revision::New, new)?;
     let (meta, new_state) = read(Revision::New, &new)?;
-    let class = Class::of(&meta)?;
+    let class = Class::of(&meta).map_err(|error| Unresolved::of(Revision::New, error))?;
     let old = plain(Revision::Old, old)?;
     let committed = plain(Revision::Committed, committed)?;
     let states = [
@@ -73,13 +67,13 @@ pub fn resolve(
         (Revision::New, new_state),
     ];
     let size = old.len() + committed.len() + new.len();
-    let comparer = Comparer::new(size);
+    let comparer = Comparer::new(size, &btrees::Classes);
     for (revision, state) in &states {
-        sanity::check(*revision, state, &comparer)?;
+        loadable::check(*revision, state, &comparer)?;
     }
     let resolved = match class {
         Class::Length => length::resolve(&states.map(|(_, state)| state))?,
-        Class::Tree(class) => state::resolve(&class, states, &comparer)?,
+        Class::Tree(class) => trees::resolve(&class, states, &comparer)?,
     };
     let record = write(&meta, &resolved, size)?;
     Ok(if zipped { compress(record) } else { record })

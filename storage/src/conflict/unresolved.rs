@@ -2,6 +2,8 @@
 
 use zeo_proto::pickle;
 
+use crate::{btrees, python};
+
 /// Which of the three records is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revision {
@@ -148,5 +150,35 @@ impl std::fmt::Display for Revision {
             Revision::Committed => "committed",
             Revision::New => "new",
         })
+    }
+}
+
+impl From<python::Error> for Unresolved {
+    fn from(error: python::Error) -> Self {
+        match error {
+            python::Error::Incomparable(what) => Unresolved::Incomparable(what),
+            python::Error::TooMuch => Unresolved::TooLarge,
+        }
+    }
+}
+
+impl Unresolved {
+    /// What is wrong with a revision's class or state.
+    pub(super) fn of(revision: Revision, error: btrees::Error) -> Self {
+        match error {
+            btrees::Error::NoClass => Unresolved::NoClass,
+            btrees::Error::UnknownClass(name) => Unresolved::Class(name),
+            btrees::Error::State(what) => Unresolved::State { revision, what },
+            btrees::Error::NotOneBucket => Unresolved::broken(Reason::NotOneBucket),
+        }
+    }
+
+    /// A rule that is broken at no item in particular.
+    pub(super) fn broken(reason: Reason) -> Self {
+        Unresolved::Merge {
+            reason,
+            positions: [-1; 3],
+            raised: None,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use zeo_proto::{Oid, Tid};
 
 use super::{DemoStorage, unsupported};
-use crate::conflicts::Conflicts;
+use crate::conflict::vote::Conflicts;
 use crate::storage::{OnConflict, Op, TransactionMeta, Vote};
 use crate::{Error, Result, Storage};
 

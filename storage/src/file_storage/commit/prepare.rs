@@ -14,7 +14,7 @@ use super::pending::{Payload, Pending};
 use super::restore::find_data;
 use super::undo::undo;
 use crate::blob::{BlobFile, Staged, is_blob};
-use crate::conflicts::Conflicts;
+use crate::conflict::vote::Conflicts;
 use crate::disk::paths::failed;
 use crate::error::Conflict;
 use crate::file_storage::format::META_MAX;

@@ -2,22 +2,25 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use zeo_proto::Value;
 
-use super::lookup::Lookup;
-use super::numbers::Number;
+use super::classes::Classes;
+use super::error::Error;
+use super::lookup::{Equality, Lookup};
+use super::numbers::{Int, Number};
 use super::operand::{Operand, Sequence};
 use super::reference;
-use super::unresolved::Unresolved;
 
 /// The answer of a comparison; an error where Python raises.
-pub(super) type Answer = Result<bool, Unresolved>;
+pub(crate) type Answer = Result<bool, Error>;
 
 /// Compares, as long as the work is in proportion to the records.
 ///
 /// Values nest, and are walked by recursion; the decoder bounds the depth.
-pub(super) struct Comparer {
+pub(crate) struct Comparer {
+    classes: &'static dyn Classes,
     left: Cell<usize>,
 }
 
@@ -31,24 +34,26 @@ const NAN: &str = "one is a Decimal, and one no number";
 const REFERENCES: &str = "persistent references to different objects";
 
 impl Comparer {
-    /// For records of this many bytes together.
-    pub(super) fn new(size: usize) -> Self {
+    /// For records of this many bytes together, with instances of these
+    /// classes besides Python's own.
+    pub(crate) fn new(size: usize, classes: &'static dyn Classes) -> Self {
         let work = size.saturating_mul(WORK_PER_BYTE).saturating_add(FREE_WORK);
         Comparer {
+            classes,
             left: Cell::new(work),
         }
     }
 
     /// `a < b`.
-    pub(super) fn less(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
-        let mixed = Err(Unresolved::Incomparable(MIXED));
+    pub(crate) fn less(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
+        let mixed = Err(Error::Incomparable(MIXED));
         match (self.look(a)?, self.look(b)?) {
             (Operand::Reference(_), _) | (_, Operand::Reference(_)) => {
-                references(a, b).map(|_| false)
+                self.references(a, b).map(|_| false)
             }
             (Operand::Number(a), Operand::Number(b)) => {
                 if (a.is_decimal() || b.is_decimal()) && (a.is_nan() || b.is_nan()) {
-                    return Err(Unresolved::Incomparable(NAN));
+                    return Err(Error::Incomparable(NAN));
                 }
                 Ok(self.numbers(&a, &b)? == Some(Ordering::Less))
             }
@@ -81,9 +86,9 @@ impl Comparer {
     }
 
     /// `a == b`.
-    pub(super) fn equal(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
+    pub(crate) fn equal(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
         match (self.look(a)?, self.look(b)?) {
-            (Operand::Reference(_), _) | (_, Operand::Reference(_)) => references(a, b),
+            (Operand::Reference(_), _) | (_, Operand::Reference(_)) => self.references(a, b),
             (Operand::None, Operand::None) => Ok(true),
             (Operand::Number(a), Operand::Number(b)) => self.numbers_equal(&a, &b),
             (Operand::Number(a), Operand::Complex(real, imaginary))
@@ -127,7 +132,7 @@ impl Comparer {
         }
     }
 
-    fn numbers(&self, a: &Number<'_>, b: &Number<'_>) -> Result<Option<Ordering>, Unresolved> {
+    fn numbers(&self, a: &Number<'_>, b: &Number<'_>) -> Result<Option<Ordering>, Error> {
         let words = a.words().saturating_add(b.words());
         self.spend(match a.is_int() && b.is_int() {
             true => words / 16,
@@ -138,7 +143,7 @@ impl Comparer {
 
     fn numbers_equal(&self, a: &Number<'_>, b: &Number<'_>) -> Answer {
         match a.is_signaling() || b.is_signaling() {
-            true => Err(Unresolved::Incomparable(NAN)),
+            true => Err(Error::Incomparable(NAN)),
             false => Ok(self.numbers(a, b)? == Some(Ordering::Equal)),
         }
     }
@@ -173,34 +178,77 @@ impl Comparer {
     }
 
     /// The operand that a value is, of which the text may have to be read.
-    pub(super) fn look<'v>(&self, value: &'v Value<'v>) -> Result<Operand<'v>, Unresolved> {
+    pub(crate) fn look<'v>(&self, value: &'v Value<'v>) -> Result<Operand<'v>, Error> {
         self.spend(1)?;
         if let Value::Object(object) = value {
             let text = |value: &Value<'_>| value.as_str().map_or(0, str::len);
             let args = object.args.as_items().unwrap_or_default();
             self.spend(args.iter().map(text).sum::<usize>() / 16)?;
         }
-        Ok(Operand::of(value))
+        Ok(Operand::of(value, self.classes))
+    }
+
+    /// References are equal or raise, whatever they are compared with.
+    fn references(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
+        match (a, b) {
+            (Value::Persistent(a), Value::Persistent(b))
+                if reference::equal(a, b, self.classes) =>
+            {
+                Ok(true)
+            }
+            _ => Err(Error::Incomparable(REFERENCES)),
+        }
+    }
+
+    /// Adds a value to a digest, unless it has none.
+    fn add(&self, value: &Value<'_>, to: &mut DefaultHasher) -> Result<bool, Error> {
+        match self.look(value)? {
+            Operand::Str(text) => {
+                self.spend(text.len() / 16)?;
+                text.hash(to);
+            }
+            Operand::Bytes { bytes, .. } => {
+                self.spend(bytes.len() / 16)?;
+                bytes.hash(to);
+            }
+            // An int that a float is equal to is that float.
+            Operand::Number(Number::Int(Int::Short(int))) => (int as f64).to_bits().hash(to),
+            Operand::Number(Number::Float(float)) => (float + 0.0).to_bits().hash(to),
+            Operand::Number(_) | Operand::Complex(..) | Operand::Set { .. } => return Ok(false),
+            Operand::Tagged(_, number) => number.hash(to),
+            Operand::Sequence(Sequence::Tuple, items) => {
+                for item in items {
+                    if !self.add(item, to)? {
+                        return Ok(false);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
     }
 
     /// Takes work off what is left.
-    pub(super) fn spend(&self, work: usize) -> Result<(), Unresolved> {
+    pub(crate) fn spend(&self, work: usize) -> Result<(), Error> {
         let left = self.left.get().checked_sub(work);
-        self.left.set(left.ok_or(Unresolved::TooLarge)?);
+        self.left.set(left.ok_or(Error::TooMuch)?);
         Ok(())
     }
 }
 
-/// References are equal or raise, whatever they are compared with.
-fn references(a: &Value<'_>, b: &Value<'_>) -> Answer {
-    match (a, b) {
-        (Value::Persistent(a), Value::Persistent(b)) if reference::equal(a, b) => Ok(true),
-        _ => Err(Unresolved::Incomparable(REFERENCES)),
+impl Equality for Comparer {
+    fn equal(&self, a: &Value<'_>, b: &Value<'_>) -> Answer {
+        Comparer::equal(self, a, b)
+    }
+
+    fn digest(&self, value: &Value<'_>) -> Result<Option<u64>, Error> {
+        let mut hasher = DefaultHasher::new();
+        Ok(self.add(value, &mut hasher)?.then(|| hasher.finish()))
     }
 }
 
 /// Whether all answers are yes; none are asked for behind a no.
-pub(super) fn all(answers: impl Iterator<Item = Answer>) -> Answer {
+pub(crate) fn all(answers: impl Iterator<Item = Answer>) -> Answer {
     for answer in answers {
         if !answer? {
             return Ok(false);
@@ -213,6 +261,18 @@ pub(super) fn all(answers: impl Iterator<Item = Answer>) -> Answer {
 mod tests {
     use super::*;
     use zeo_proto::value::Object;
+
+    struct NoClasses;
+
+    impl Classes for NoClasses {
+        fn knows(&self, _: &str, _: &str) -> bool {
+            false
+        }
+
+        fn are_same(&self, _: (&str, &str), _: (&str, &str)) -> bool {
+            false
+        }
+    }
 
     #[test]
     fn sets_and_dicts_in_any_order() {
@@ -232,7 +292,7 @@ mod tests {
         };
         let (a, b) = (set(ints(0).collect()), set(ints(3).collect()));
         let fewer = set(ints(1).skip(1).collect());
-        let comparer = Comparer::new(0);
+        let comparer = Comparer::new(0, &NoClasses);
         assert!(comparer.equal(&a, &b).unwrap() && !comparer.less(&a, &b).unwrap());
         assert!(comparer.less(&fewer, &a).unwrap() && !comparer.equal(&a, &fewer).unwrap());
         let dict = |from| Value::Dict(ints(from).map(|key| (key.clone(), key)).collect());
@@ -254,7 +314,7 @@ mod tests {
         let text = "x".repeat(1 << 20);
         let many = Value::List(vec![Value::str(&text); 1000]);
         let other = many.clone();
-        let answer = Comparer::new(1000).equal(&many, &other);
-        assert!(matches!(answer, Err(Unresolved::TooLarge)), "{answer:?}");
+        let answer = Comparer::new(1000, &NoClasses).equal(&many, &other);
+        assert!(matches!(answer, Err(Error::TooMuch)), "{answer:?}");
     }
 }

@@ -9,7 +9,7 @@ use zeo_proto::value::Object;
 
 /// An instance of a class of `datetime`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Moment<'v> {
+pub(crate) enum Moment<'v> {
     /// Year (in two bytes), month, day.
     Date(&'v [u8]),
     /// Hour, minute, second, microsecond (in three bytes), and the offset of
@@ -23,11 +23,11 @@ pub(super) enum Moment<'v> {
 }
 
 /// Days, seconds of the day, microseconds of the second.
-pub(super) type Delta = [i128; 3];
+pub(crate) type Delta = [i128; 3];
 
 impl<'v> Moment<'v> {
     /// What the class of this name makes of these arguments.
-    pub(super) fn of(class: &str, args: &'v [Value<'_>]) -> Option<Self> {
+    pub(crate) fn of(class: &str, args: &'v [Value<'_>]) -> Option<Self> {
         match (class, args) {
             ("date", [date]) => match bytes(date)? {
                 date @ [_, _, 1..=12, _] => Some(Moment::Date(date)),
@@ -58,7 +58,7 @@ impl<'v> Moment<'v> {
     }
 
     /// The order; `None` where `<` raises.
-    pub(super) fn order(&self, other: &Moment<'_>) -> Option<Ordering> {
+    pub(crate) fn order(&self, other: &Moment<'_>) -> Option<Ordering> {
         match (self, other) {
             (Moment::Date(a), Moment::Date(b)) => Some(a.cmp(b)),
             (Moment::Delta(a), Moment::Delta(b)) => Some(a.cmp(b)),
@@ -83,7 +83,7 @@ impl<'v> Moment<'v> {
     }
 
     /// `==`, which never raises.
-    pub(super) fn equals(&self, other: &Moment<'_>) -> bool {
+    pub(crate) fn equals(&self, other: &Moment<'_>) -> bool {
         match (self, other) {
             (Moment::Zone(a), Moment::Zone(b)) => a == b,
             _ => self.order(other) == Some(Ordering::Equal),

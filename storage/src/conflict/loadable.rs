@@ -2,10 +2,9 @@
 
 use zeo_proto::Value;
 
-use super::compare::{Answer, Comparer, all};
-use super::operand::{Operand, Sequence};
-use super::reference::Reference;
 use super::unresolved::{Revision, Unresolved};
+use crate::python::reference::Reference;
+use crate::python::{Answer, Comparer, Operand, Sequence, all};
 use crate::record::name_of;
 
 /// Fails for states that Python can't load, and for those with instances of

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::numbers::Number;
-use super::operand::Operand;
 use super::*;
+use crate::python::Operand;
+use crate::python::numbers::{self, Number};
 use zeo_proto::value::Object;
 
 /// Compressed as the records are.
@@ -151,7 +151,7 @@ fn shown(record: &[u8]) -> String {
 
 fn canonical(value: Value<'_>) -> Value<'_> {
     // One of several spellings.
-    if let Operand::Number(Number::Fraction(a, b)) = Operand::of(&value) {
+    if let Operand::Number(Number::Fraction(a, b)) = Operand::of(&value, &btrees::Classes) {
         return Value::Str(format!("Fraction {} {}", a.big(), b.big()).into());
     }
     if let Value::Object(_) = &value
@@ -159,7 +159,7 @@ fn canonical(value: Value<'_>) -> Value<'_> {
         | Operand::Complex(..)
         | Operand::Tagged(..)
         | Operand::Bytes { .. }
-        | Operand::Moment(_)) = Operand::of(&value)
+        | Operand::Moment(_)) = Operand::of(&value, &btrees::Classes)
     {
         return Value::Str(format!("{operand:?}").into());
     }
@@ -215,7 +215,7 @@ fn script() -> PathBuf {
 fn records_are_as_python_writes_them() {
     let (mut all, mut same) = (0, 0);
     check(
-        include_str!("../../testdata/conflict.txt"),
+        include_str!("../../../testdata/conflict.txt"),
         |ours, theirs| {
             all += 1;
             same += usize::from(ours == theirs);
@@ -229,7 +229,7 @@ fn records_are_as_python_writes_them() {
 
 #[test]
 fn recorded_outcomes_of_python() {
-    let counts = check(include_str!("../../testdata/conflict.txt"), |_, _| {});
+    let counts = check(include_str!("../../../testdata/conflict.txt"), |_, _| {});
     assert!(counts.cases > 400 && counts.resolved > 100, "{counts:?}");
 }
 

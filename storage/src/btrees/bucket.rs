@@ -3,11 +3,8 @@
 use zeo_proto::Value;
 
 use super::class::{Kind, Tree};
-use super::compare::Comparer;
-use super::merge::{Rules, merge};
-use super::numbers;
-use super::reference;
-use super::unresolved::{Reason, Revision, Unresolved};
+use super::error::Error;
+use crate::python::numbers;
 
 /// The content of a bucket, or of a set, where there are no values.
 ///
@@ -15,56 +12,18 @@ use super::unresolved::{Reason, Revision, Unresolved};
 /// that follows as a second item if there is one. A tree of one bucket has
 /// `((state,),)`, an empty one `None`.
 #[derive(Default)]
-pub(super) struct Bucket<'a> {
+pub(crate) struct Bucket<'a> {
     pub keys: Vec<Value<'a>>,
     pub values: Vec<Value<'a>>,
     pub next: Option<Value<'a>>,
 }
 
-/// The state that the class makes of three (old, committed, new).
-pub(super) fn resolve<'a>(
-    class: &Tree,
-    mut states: [(Revision, Value<'a>); 3],
-    comparer: &Comparer,
-) -> Result<Value<'a>, Unresolved> {
-    if class.is_tree() {
-        for (revision, state) in &mut states {
-            *state = only_bucket(*revision, std::mem::replace(state, Value::None))?;
-        }
-    }
-    let [old, committed, new] = states;
-    let old = read(class, old)?;
-    let committed = read(class, committed)?;
-    let new = read(class, new)?;
-    if !same_next(class, &old, &committed)? || !same_next(class, &old, &new)? {
-        return Err(broken(Reason::NextChanged));
-    }
-    if committed.keys.is_empty() || new.keys.is_empty() {
-        return Err(broken(Reason::Emptied));
-    }
-    let rules = Rules { class, comparer };
-    let mut merged = merge(&rules, &old, &committed, &new)?;
-    merged.next = old.next;
-    Ok(write(class, merged))
-}
-
-fn broken(reason: Reason) -> Unresolved {
-    Unresolved::Merge {
-        reason,
-        positions: [-1; 3],
-        raised: None,
-    }
-}
-
 /// The state of a tree's only bucket; `None` stays what it is.
-fn only_bucket(revision: Revision, state: Value<'_>) -> Result<Value<'_>, Unresolved> {
-    let malformed = Unresolved::State {
-        revision,
-        what: "no state of a tree",
-    };
+pub(crate) fn only_bucket(state: Value<'_>) -> Result<Value<'_>, Error> {
+    let malformed = Error::State("no state of a tree");
     let buckets = match state {
         Value::None => return Ok(Value::None),
-        Value::Tuple(parts) if parts.len() == 2 => return Err(broken(Reason::NotOneBucket)),
+        Value::Tuple(parts) if parts.len() == 2 => return Err(Error::NotOneBucket),
         Value::Tuple(parts) => only(parts),
         _ => None,
     };
@@ -82,11 +41,13 @@ fn only(items: Vec<Value<'_>>) -> Option<Value<'_>> {
     items.next().filter(|_| items.next().is_none())
 }
 
-fn read<'a>(
-    class: &Tree,
-    (revision, state): (Revision, Value<'a>),
-) -> Result<Bucket<'a>, Unresolved> {
-    let malformed = |what| Unresolved::State { revision, what };
+/// The bucket that a state holds.
+///
+/// # Errors
+///
+/// [`Error::State`] for what the class does not take.
+pub(crate) fn read<'a>(class: &Tree, state: Value<'a>) -> Result<Bucket<'a>, Error> {
+    let malformed = Error::State;
     let mut parts = match state {
         Value::None => return Ok(Bucket::default()),
         Value::Tuple(parts) | Value::List(parts) if class.python => parts.into_iter(),
@@ -137,7 +98,7 @@ fn read<'a>(
 
 /// Makes of a key or value what a container of this kind keeps of it;
 /// `None` if it refuses it. Those in Python keep floats in full precision.
-pub(super) fn take(kind: Kind, python: bool, value: &mut Value<'_>) -> Option<()> {
+pub(crate) fn take(kind: Kind, python: bool, value: &mut Value<'_>) -> Option<()> {
     let kept = match (kind, &*value) {
         (Kind::Object, _) => return Some(()),
         (Kind::Int(min, max), &Value::Int(int)) => {
@@ -163,21 +124,8 @@ fn float(python: bool, value: &Value<'_>) -> Option<f64> {
     }
 }
 
-/// Those in C want the very same object, those in Python an equal one.
-fn same_next(class: &Tree, a: &Bucket<'_>, b: &Bucket<'_>) -> Result<bool, Unresolved> {
-    match (&a.next, &b.next) {
-        (Some(Value::Persistent(a)), Some(Value::Persistent(b))) => match class.python {
-            false => Ok(reference::identical(a, b)),
-            true if reference::equal(a, b) => Ok(true),
-            true => Err(Unresolved::Incomparable("the next buckets differ")),
-        },
-        (None, None) | (Some(Value::None), Some(Value::None)) => Ok(true),
-        _ if class.python => Err(Unresolved::Incomparable("the next buckets differ")),
-        _ => Ok(false),
-    }
-}
-
-fn write<'a>(class: &Tree, bucket: Bucket<'a>) -> Value<'a> {
+/// The state of a bucket, or of a tree with it as its only one.
+pub(crate) fn write<'a>(class: &Tree, bucket: Bucket<'a>) -> Value<'a> {
     let items = if class.is_set() {
         bucket.keys
     } else {

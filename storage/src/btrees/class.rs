@@ -1,11 +1,11 @@
-//! The classes that can be merged, by their names in records.
+//! The classes of BTrees, by their names in records.
 
 use zeo_proto::Value;
 
-use super::unresolved::Unresolved;
+use super::error::Error;
 
-/// A class whose merge rules are known.
-pub(super) enum Class {
+/// A class of the package BTrees.
+pub(crate) enum Class {
     /// `BTrees.Length.Length`.
     Length,
     /// One of the BTrees' classes.
@@ -14,7 +14,7 @@ pub(super) enum Class {
 
 /// A class of BTrees, as `BTrees.LOBTree.LOTreeSet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     prefix: &'static str,
     pub shape: Shape,
     pub key: Kind,
@@ -24,7 +24,7 @@ pub(super) struct Tree {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Bucket,
     Set,
     /// BTree: a tree of buckets.
@@ -35,7 +35,7 @@ pub(super) enum Shape {
 
 /// What keys or values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `O`.
     Object,
     /// `I`, `U`, `L`, `Q`: the range, both ends included.
@@ -56,35 +56,35 @@ impl Class {
     /// The class in a class pickle: a class, or a tuple of one (possibly as
     /// a tuple of module and name) and of arguments, which these take and
     /// ignore.
-    pub(super) fn of(pickle: &Value<'_>) -> Result<Class, Unresolved> {
+    pub(crate) fn of(pickle: &Value<'_>) -> Result<Class, Error> {
         let (module, name) = match pickle {
             Value::Tuple(parts) => match parts.as_slice() {
                 [class, Value::None | Value::Tuple(_), ..] => match class {
                     Value::Tuple(names) => match names.as_slice() {
                         [Value::Str(module), Value::Str(name)] => (module, name),
-                        _ => return Err(Unresolved::NoClass),
+                        _ => return Err(Error::NoClass),
                     },
                     Value::Global { module, name } => (module, name),
                     class => return Err(Self::unknown(class)),
                 },
-                _ => return Err(Unresolved::NoClass),
+                _ => return Err(Error::NoClass),
             },
             Value::Global { module, name } => (module, name),
             class => return Err(Self::unknown(class)),
         };
-        Class::named(module, name).ok_or_else(|| Unresolved::Class(format!("{module}.{name}")))
+        Class::named(module, name).ok_or_else(|| Error::UnknownClass(format!("{module}.{name}")))
     }
 
     /// A class by its extension code is some application's; else there is none.
-    fn unknown(class: &Value<'_>) -> Unresolved {
+    fn unknown(class: &Value<'_>) -> Error {
         match class {
-            Value::Extension(code) => Unresolved::Class(format!("of extension code {code}")),
-            _ => Unresolved::NoClass,
+            Value::Extension(code) => Error::UnknownClass(format!("of extension code {code}")),
+            _ => Error::NoClass,
         }
     }
 
     /// The class of this name. In its module, each has also its short name.
-    pub(super) fn named(module: &str, name: &str) -> Option<Class> {
+    pub(crate) fn named(module: &str, name: &str) -> Option<Class> {
         let module = module.strip_prefix("BTrees.")?;
         if module == "Length" {
             return (name == "Length").then_some(Class::Length);
@@ -122,12 +122,12 @@ impl Class {
 
 impl Tree {
     /// Whether there are keys without values.
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         matches!(self.shape, Shape::Set | Shape::TreeSet)
     }
 
     /// Whether states are those of buckets wrapped by a tree's.
-    pub(super) fn is_tree(&self) -> bool {
+    pub(crate) fn is_tree(&self) -> bool {
         matches!(self.shape, Shape::Tree | Shape::TreeSet)
     }
 }

@@ -3,11 +3,11 @@
 
 use zeo_proto::Value;
 
-use super::class::Class;
+use super::classes::Classes;
 
 /// What a persistent id says (`ZODB.serialize`: oid, (oid, class), and the
 /// lists for weak and multi-database references).
-pub(super) struct Reference<'v> {
+pub(crate) struct Reference<'v> {
     oid: Option<&'v [u8]>,
     database: Option<&'v str>,
     weak: bool,
@@ -16,7 +16,7 @@ pub(super) struct Reference<'v> {
 
 impl<'v> Reference<'v> {
     /// Reads a persistent id; `None` for those that make Python fail.
-    pub(super) fn of(id: &'v Value<'v>) -> Option<Self> {
+    pub(crate) fn of(id: &'v Value<'v>) -> Option<Self> {
         match id {
             Value::Bytes(_) | Value::Str(_) => Self::new(id, &Value::None, &Value::None),
             Value::Tuple(parts) => match parts.as_slice() {
@@ -57,7 +57,7 @@ impl<'v> Reference<'v> {
             _ => return None,
         };
         let named = match class {
-            Value::None | Value::Global { .. } => true,
+            Value::None | Value::Global { .. } | Value::Extension(_) => true,
             Value::Tuple(names) => names.iter().all(|name| matches!(name, Value::Str(_))),
             _ => false,
         };
@@ -76,33 +76,34 @@ impl<'v> Reference<'v> {
 
 /// Whether Python holds these two ids for equal; where it does not, it
 /// raises.
-pub(super) fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
+pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>, classes: &dyn Classes) -> bool {
     let same = match (Reference::of(a), Reference::of(b)) {
         (Some(a), Some(b)) => a.oid == b.oid && a.database == b.database && !a.weak && !b.weak,
         _ => false,
     };
-    same || identical(a, b)
+    same || identical(a, b, classes)
 }
 
 /// Whether Python makes one object of these two ids: it does of those that
 /// are spelled the same, unless they name a class that it can't import.
-pub(super) fn identical(a: &Value<'_>, b: &Value<'_>) -> bool {
+pub(crate) fn identical(a: &Value<'_>, b: &Value<'_>, classes: &dyn Classes) -> bool {
     let class = match Reference::of(a) {
         Some(reference) => reference.class,
         None => return false,
     };
     let known = match class {
-        Value::Global { module, name } => Class::named(module, name).is_some(),
+        Value::Global { module, name } => classes.knows(module, name),
+        Value::Extension(_) => false,
         _ => true,
     };
-    known && same_spelling(a, b)
+    known && same_spelling(a, b, classes)
 }
 
 /// Classes may have several names.
-fn same_spelling(a: &Value<'_>, b: &Value<'_>) -> bool {
+fn same_spelling(a: &Value<'_>, b: &Value<'_>, classes: &dyn Classes) -> bool {
     match (a, b) {
         (Value::Tuple(a), Value::Tuple(b)) | (Value::List(a), Value::List(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_spelling(a, b))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_spelling(a, b, classes))
         }
         (
             Value::Global { module, name },
@@ -110,14 +111,7 @@ fn same_spelling(a: &Value<'_>, b: &Value<'_>) -> bool {
                 module: other_module,
                 name: other_name,
             },
-        ) => {
-            let tree = |module, name| match Class::named(module, name) {
-                Some(Class::Tree(tree)) => Some(tree),
-                _ => None,
-            };
-            let trees = (tree(module, name), tree(other_module, other_name));
-            a == b || matches!(trees, (Some(a), Some(b)) if a == b)
-        }
+        ) => a == b || classes.are_same((module, name), (other_module, other_name)),
         _ => a == b,
     }
 }

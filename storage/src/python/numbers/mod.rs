@@ -9,7 +9,7 @@ use zeo_proto::Value;
 
 /// A number. A bool is an int.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Number<'v> {
+pub(crate) enum Number<'v> {
     Int(Int<'v>),
     Float(f64),
     Decimal(Decimal<'v>),
@@ -19,7 +19,7 @@ pub(super) enum Number<'v> {
 
 /// An int that has not been read yet.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Int<'v> {
+pub(crate) enum Int<'v> {
     Short(i128),
     /// As in [`Value::Long`].
     Long(&'v [u8]),
@@ -29,7 +29,7 @@ pub(super) enum Int<'v> {
 
 /// A `decimal.Decimal` as its text tells it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Decimal<'v> {
+pub(crate) enum Decimal<'v> {
     Finite {
         negative: bool,
         /// The digits before and behind the point.
@@ -54,7 +54,7 @@ const MAX_DIGITS: usize = 4300;
 
 impl<'v> Number<'v> {
     /// The int, float or bool.
-    pub(super) fn of(value: &'v Value<'_>) -> Option<Self> {
+    pub(crate) fn of(value: &'v Value<'_>) -> Option<Self> {
         match value {
             Value::Float(float) => Some(Number::Float(*float)),
             _ => Int::of(value).map(Number::Int),
@@ -62,7 +62,7 @@ impl<'v> Number<'v> {
     }
 
     /// `Decimal(text)`, for text as `str(Decimal)` gives it.
-    pub(super) fn decimal(text: &'v str) -> Option<Self> {
+    pub(crate) fn decimal(text: &'v str) -> Option<Self> {
         let (negative, text) = signed(text);
         let nan = |payload, signaling| {
             all_digits(payload).then_some(Number::Decimal(Decimal::Nan { signaling }))
@@ -95,7 +95,7 @@ impl<'v> Number<'v> {
     }
 
     /// `Fraction(numerator, denominator)`, as Python 3 writes it.
-    pub(super) fn fraction(numerator: &'v Value<'_>, denominator: &'v Value<'_>) -> Option<Self> {
+    pub(crate) fn fraction(numerator: &'v Value<'_>, denominator: &'v Value<'_>) -> Option<Self> {
         let (numerator, denominator) = (Int::of(numerator)?, Int::of(denominator)?);
         let is_zero = matches!(denominator, Int::Short(0));
         (!is_zero).then_some(Number::Fraction(numerator, denominator))
@@ -103,7 +103,7 @@ impl<'v> Number<'v> {
 
     /// `Fraction(text)`, for text as `str(Fraction)` gives it: how Python 2
     /// writes it.
-    pub(super) fn fraction_of_text(text: &'v str) -> Option<Self> {
+    pub(crate) fn fraction_of_text(text: &'v str) -> Option<Self> {
         let (numerator, denominator) = text.split_once('/').unwrap_or((text, "1"));
         let is_int = |digits: &str| (1..=MAX_DIGITS).contains(&digits.len()) && all_digits(digits);
         let is_zero = denominator.bytes().all(|digit| digit == b'0');
@@ -112,22 +112,22 @@ impl<'v> Number<'v> {
         )
     }
 
-    pub(super) fn is_int(&self) -> bool {
+    pub(crate) fn is_int(&self) -> bool {
         matches!(self, Number::Int(_))
     }
 
     /// Whether `<` raises where this is one of both sides and NaN another.
-    pub(super) fn is_decimal(&self) -> bool {
+    pub(crate) fn is_decimal(&self) -> bool {
         matches!(self, Number::Decimal(_))
     }
 
     /// Whether any comparison raises.
-    pub(super) fn is_signaling(&self) -> bool {
+    pub(crate) fn is_signaling(&self) -> bool {
         matches!(self, Number::Decimal(Decimal::Nan { signaling: true }))
     }
 
     /// Whether it is no number, as it were.
-    pub(super) fn is_nan(&self) -> bool {
+    pub(crate) fn is_nan(&self) -> bool {
         match self {
             Number::Float(float) => float.is_nan(),
             _ => matches!(self, Number::Decimal(Decimal::Nan { .. })),
@@ -136,7 +136,7 @@ impl<'v> Number<'v> {
 
     /// The order, without rounding; `None` when one is NaN. Takes time in
     /// proportion to the square of both [`words`](Self::words), but for ints.
-    pub(super) fn order(&self, other: &Number<'_>) -> Option<Ordering> {
+    pub(crate) fn order(&self, other: &Number<'_>) -> Option<Ordering> {
         match (self, other) {
             (Number::Int(Int::Short(a)), Number::Int(Int::Short(b))) => Some(a.cmp(b)),
             (Number::Float(a), Number::Float(b)) => a.partial_cmp(b),
@@ -149,7 +149,7 @@ impl<'v> Number<'v> {
     }
 
     /// How many words of 64 bits it fills, about.
-    pub(super) fn words(&self) -> usize {
+    pub(crate) fn words(&self) -> usize {
         let words = match self {
             Number::Int(int) => int.words(),
             Number::Float(_) => 16,
@@ -222,7 +222,7 @@ impl<'v> Int<'v> {
         }
     }
 
-    pub(super) fn big(&self) -> BigInt {
+    pub(crate) fn big(&self) -> BigInt {
         match *self {
             Int::Short(int) => int.into(),
             Int::Long(bytes) => BigInt::from_signed_bytes_le(bytes),
@@ -299,12 +299,12 @@ fn signed(text: &str) -> (bool, &str) {
 }
 
 /// The int (or bool), of any length.
-pub(super) fn big(value: &Value<'_>) -> Option<BigInt> {
+pub(crate) fn big(value: &Value<'_>) -> Option<BigInt> {
     Int::of(value).map(|int| int.big())
 }
 
 /// The value of an int.
-pub(super) fn value(int: &BigInt) -> Value<'static> {
+pub(crate) fn value(int: &BigInt) -> Value<'static> {
     match int.to_i128() {
         Some(int) => Value::Int(int),
         None => Value::Long(int.to_signed_bytes_le().into()),
@@ -312,7 +312,7 @@ pub(super) fn value(int: &BigInt) -> Value<'static> {
 }
 
 /// `float(int)`; `None` where it is too large for that.
-pub(super) fn float(int: &BigInt) -> Option<f64> {
+pub(crate) fn float(int: &BigInt) -> Option<f64> {
     int.to_f64().filter(|float| float.is_finite())
 }
 

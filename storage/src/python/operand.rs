@@ -11,7 +11,7 @@
 //! | `UUID`, `IPv4Address`, `IPv6Address` | by number, with their own kind | NEWOBJ and `{'int': n}`; `IPv4Address(n)`, `IPv6Address('::1')` |
 //! | `date`, `time`, `datetime`, `timedelta`, `timezone` | with their own kind; none of `timezone` | `datetime(b'..', timezone(timedelta(..)))` |
 //! | `OrderedDict`, `defaultdict`, `deque` | as `list` for `deque` | calls and items |
-//! | classes: of all these, of builtins and of BTrees | none | by name |
+//! | classes: of all these, of builtins, and those that are known besides (of BTrees) | none | by name |
 //! | persistent references | none; equal by oid, or an error | persistent ids |
 //!
 //! Where there is no order, Python raises and the conflict stays; which
@@ -26,13 +26,13 @@ use std::net::Ipv6Addr;
 use zeo_proto::Value;
 use zeo_proto::value::Object;
 
-use super::class::Class;
+use super::classes::Classes;
 use super::moments::Moment;
 use super::numbers::Number;
 
 /// A value as its comparisons see it.
 #[derive(Debug)]
-pub(super) enum Operand<'v> {
+pub(crate) enum Operand<'v> {
     None,
     Number(Number<'v>),
     Complex(f64, f64),
@@ -62,14 +62,14 @@ pub(super) enum Operand<'v> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sequence {
+pub(crate) enum Sequence {
     Tuple,
     List,
     Deque,
 }
 
 impl<'v> Operand<'v> {
-    pub(super) fn of(value: &'v Value<'v>) -> Self {
+    pub(crate) fn of(value: &'v Value<'v>, classes: &dyn Classes) -> Self {
         match value {
             Value::None => Operand::None,
             Value::Str(text) => Operand::Str(text),
@@ -84,9 +84,9 @@ impl<'v> Operand<'v> {
                 ordered: false,
             },
             Value::Persistent(id) => Operand::Reference(id),
-            Value::Global { module, name } if is_class(module, name) => Operand::Class,
+            Value::Global { module, name } if is_class(module, name, classes) => Operand::Class,
             Value::Global { .. } | Value::Extension(_) => Operand::Unknown,
-            Value::Object(object) => instance(object).unwrap_or(Operand::Unknown),
+            Value::Object(object) => instance(object, classes).unwrap_or(Operand::Unknown),
             Value::Bool(_) | Value::Int(_) | Value::Long(_) | Value::Float(_) => {
                 Number::of(value).map_or(Operand::Unknown, Operand::Number)
             }
@@ -95,7 +95,7 @@ impl<'v> Operand<'v> {
 
     /// Whether it can be a dict's key, as far as it is told without looking
     /// at its items.
-    pub(super) fn is_hashable(&self) -> bool {
+    pub(crate) fn is_hashable(&self) -> bool {
         match self {
             Operand::Sequence(sequence, _) => *sequence == Sequence::Tuple,
             Operand::Bytes { mutable, .. } => !mutable,
@@ -108,7 +108,7 @@ impl<'v> Operand<'v> {
 }
 
 /// The instance, if its class is known and it is in the usual form.
-fn instance<'v>(object: &'v Object<'v>) -> Option<Operand<'v>> {
+fn instance<'v>(object: &'v Object<'v>, classes: &dyn Classes) -> Option<Operand<'v>> {
     let (Value::Global { module, name }, Value::Tuple(args)) = (&object.callable, &object.args)
     else {
         return None;
@@ -127,7 +127,7 @@ fn instance<'v>(object: &'v Object<'v>) -> Option<Operand<'v>> {
         }
         (_, _, _, Some(_)) => None,
         _ if object.new => None,
-        ("collections", name, args, None) => collection(name, args, object),
+        ("collections", name, args, None) => collection(name, args, object, classes),
         (module, name, args, None) if !filled => called(module, name, args),
         _ => None,
     }
@@ -172,6 +172,7 @@ fn collection<'v>(
     name: &str,
     args: &'v [Value<'v>],
     object: &'v Object<'v>,
+    classes: &dyn Classes,
 ) -> Option<Operand<'v>> {
     let (items, pairs) = (object.items.as_slice(), object.pairs.as_slice());
     let dict = |ordered| Operand::Dict { pairs, ordered };
@@ -179,7 +180,7 @@ fn collection<'v>(
         ("OrderedDict", []) if items.is_empty() => Some(dict(true)),
         ("defaultdict", [] | [Value::None]) if items.is_empty() => Some(dict(false)),
         ("defaultdict", [Value::Global { module, name }])
-            if items.is_empty() && is_class(module, name) =>
+            if items.is_empty() && is_class(module, name, classes) =>
         {
             Some(dict(false))
         }
@@ -234,8 +235,8 @@ fn called<'v>(module: &str, name: &'v str, args: &'v [Value<'v>]) -> Option<Oper
     })
 }
 
-/// Whether a class is in every Python, or one of BTrees.
-fn is_class(module: &str, name: &str) -> bool {
+/// Whether a class is in every Python, or one of those that are known besides.
+fn is_class(module: &str, name: &str, classes: &dyn Classes) -> bool {
     let names: &[&str] = match module {
         "builtins" => &[
             "bool",
@@ -268,7 +269,7 @@ fn is_class(module: &str, name: &str) -> bool {
         "fractions" => &["Fraction"],
         "ipaddress" => &["IPv4Address", "IPv6Address"],
         "uuid" => &["UUID"],
-        _ => return Class::named(module, name).is_some(),
+        _ => return classes.knows(module, name),
     };
     names.contains(&name)
 }
