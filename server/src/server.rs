@@ -16,12 +16,12 @@ use zeo_proto::stream::Stream;
 use zeo_storage::Storage;
 
 use crate::commit::clock::SystemClock;
-use crate::commit::coordinator::{Coordinator, Parts, Request};
-use crate::commit::lock_table::ClientId;
+use crate::commit::coordinator::{Coordinator, Parts};
 use crate::commit::log_writer;
 use crate::config::open::NamedStorage;
 use crate::messages::channel::{self, Sender};
 use crate::messages::mailbox::{Mailbox, mailbox};
+use crate::messages::request::{ClientId, Request};
 use crate::net::connection::Connection;
 use crate::session::Session;
 use crate::status::stats::Stats;

@@ -11,19 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 use zeo_proto::Oid;
 
-/// Who claims. One claim at a time each.
-pub type ClientId = u64;
-
-/// What a transaction needs to itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claim {
-    /// Objects that it writes.
-    pub stored: Vec<Oid>,
-    /// Objects that must stay as they are.
-    pub checked: Vec<Oid>,
-    /// It needs the whole storage: undo, restore, deletion, a given tid.
-    pub whole: bool,
-}
+use crate::messages::request::{Claim, ClientId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Resource {

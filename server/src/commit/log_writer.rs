@@ -8,9 +8,8 @@ use zeo_proto::exception::Exception;
 use zeo_storage::Storage;
 use zeo_storage::storage::{Commit, Prepared};
 
-use crate::commit::coordinator::Request;
-use crate::commit::lock_table::ClientId;
 use crate::messages::channel::{Receiver, Sender};
+use crate::messages::request::{ClientId, Request};
 
 /// A transaction with its tid, on its way to the disk.
 #[derive(Debug)]

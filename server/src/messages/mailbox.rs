@@ -12,48 +12,15 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, eventfd};
-use zeo_proto::exception::Exception;
-use zeo_proto::{Oid, Tid};
 
-use crate::messages::notice::Notice;
+use crate::messages::event::Event;
 use crate::messages::rules::{Rule, is_broken};
-use crate::session::Session;
 
 /// How many events may wait for a session that does not look at them.
 pub const CAPACITY: usize = 10_000;
 /// How many bytes, about, may wait for such a session before it counts as
 /// full. One event alone may be larger.
 const CAPACITY_BYTES: usize = 64 << 20;
-
-/// What a session is told.
-pub enum Event {
-    /// It is entered for invalidations; the last tid at that moment.
-    Registered(Tid),
-    /// The locks that its vote of this number asked for are its own.
-    Granted(u64),
-    /// Its transaction is durable and visible.
-    Finished(Tid),
-    /// Its transaction could not be written.
-    FinishFailed(Exception),
-    /// A message to pass on: another client's invalidation, or new sizes.
-    Notice(Arc<Notice>),
-    /// The answer to `getInvalidations`: the last tid and the objects
-    /// changed since; `None` when the queue does not reach back so far.
-    Invalidations(Option<(Tid, Vec<Oid>)>),
-    /// A helper thread is done; this is what remains to do in the session.
-    Job(Box<dyn FnOnce(&mut Session) + Send>),
-}
-
-impl Event {
-    /// About how many bytes of memory it takes.
-    fn weight(&self) -> usize {
-        match self {
-            Event::Notice(notice) => notice.weight(),
-            Event::Invalidations(Some((_, oids))) => 64 + size_of_val(&**oids),
-            _ => 64,
-        }
-    }
-}
 
 /// Something was posted since the session has last looked.
 const NEWS: u8 = 1;
@@ -257,7 +224,10 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use zeo_proto::{Oid, Tid};
+
     use super::*;
+    use crate::messages::notice::Notice;
 
     #[test]
     fn many_bytes_fill_a_mailbox_as_many_events_do() {

@@ -1,6 +1,7 @@
 //! What the threads say to each other, and the queues that carry it.
 
 pub mod channel;
+pub mod event;
 pub mod mailbox;
 pub mod notice;
 pub mod request;

@@ -1,12 +1,25 @@
 //! What a coordinator can be asked for.
 
 use crossbeam_channel::Sender;
-use zeo_proto::Tid;
 use zeo_proto::exception::Exception;
+use zeo_proto::{Oid, Tid};
 use zeo_storage::storage::{Commit, Prepared};
 
-use crate::commit::lock_table::{Claim, ClientId};
 use crate::messages::mailbox::Mailbox;
+
+/// A client, by the number of its connection. It has one claim at a time.
+pub type ClientId = u64;
+
+/// What a transaction needs to itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Objects that it writes.
+    pub stored: Vec<Oid>,
+    /// Objects that must stay as they are.
+    pub checked: Vec<Oid>,
+    /// It needs the whole storage: undo, restore, deletion, a given tid.
+    pub whole: bool,
+}
 
 /// What sessions, the log writer and the server ask for.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use super::helper::Wanted;
 use super::undo_info::{Room, Specification};
 use super::values::{current_record_value, history_value, undo_fields};
 use super::{Answer, Outcome, Session};
-use crate::commit::coordinator::Request;
 use crate::errors::exception_from;
 use crate::messages::notice::size_info;
+use crate::messages::request::Request;
 use crate::server::StorageHandle;
 
 /// A history of more revisions than this is walked on a helper thread.

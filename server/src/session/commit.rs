@@ -15,9 +15,9 @@ use zeo_storage::storage::{Prepared, TransactionMeta};
 use super::commit_log::CommitLog;
 use super::extension::extension_pickle;
 use super::{Answer, Outcome, Session, Stage};
-use crate::commit::coordinator::Request;
 use crate::errors::exception_from;
 use crate::messages::notice::Notice;
+use crate::messages::request::Request;
 use crate::server::StorageHandle;
 
 /// Tids from the year 9400 on are not taken from a client: tids only grow, so

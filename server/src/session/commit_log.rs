@@ -12,7 +12,7 @@ use zeo_storage::blob::BlobFile;
 use zeo_storage::storage::Op;
 use zeo_storage::{Error, Result};
 
-use crate::commit::lock_table::Claim;
+use crate::messages::request::Claim;
 
 /// How much of one transaction stays in memory.
 const MEMORY_LIMIT: usize = 4 << 20;

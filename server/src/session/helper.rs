@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
+use crossbeam_channel::bounded;
 use slog::error;
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
@@ -12,11 +13,15 @@ use zeo_storage::Error;
 
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
-use crate::messages::mailbox::{Event, Mailbox};
+use crate::messages::event::Event;
+use crate::messages::mailbox::Mailbox;
 use crate::server::StorageHandle;
 
 /// How many helper threads one client may keep busy; its next calls wait.
 const MAX_JOBS: usize = 4;
+
+/// What is left to do in the session when a helper is done.
+pub(super) type Job = Box<dyn FnOnce(&mut Session) + Send>;
 
 /// Whether anybody still waits for a helper's answer.
 pub(super) struct Wanted(Mailbox);
@@ -42,7 +47,7 @@ impl Session {
     /// True when no more helpers may be started: those count in, too, that
     /// `getInvalidations` may come to need.
     pub(super) fn is_busy(&self) -> bool {
-        self.jobs + self.asked.len() >= MAX_JOBS
+        self.jobs.len() + self.asked.len() >= MAX_JOBS
     }
 
     /// Runs `work` on a helper thread and `done` with its result here.
@@ -51,18 +56,17 @@ impl Session {
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(&mut Session, T) + Send + 'static,
     ) -> Result<(), Exception> {
-        let mailbox = self.mailbox.clone();
+        let (mailbox, job) = (self.mailbox.clone(), self.next_job);
+        let (sender, receiver) = bounded(1);
         let run = move || {
             let Ok(result) = catch_unwind(AssertUnwindSafe(work)) else {
                 mailbox.close("a helper has failed: this is a bug");
                 return;
             };
-            let event = Event::Job(Box::new(move |session: &mut Session| {
-                session.jobs -= 1;
-                done(session, result);
-            }));
+            // There is room for it; if the session has ended, nobody takes it.
+            let _ = sender.send(result);
             // A full mailbox has closed the session already.
-            let _ = mailbox.post(event);
+            let _ = mailbox.post(Event::JobDone(job));
         };
         let spawned = thread::Builder::new().name("helper".into()).spawn(run);
         spawned.map_err(|why| {
@@ -72,8 +76,21 @@ impl Session {
                 format!("can't start new thread: {why}"),
             )
         })?;
-        self.jobs += 1;
+        self.next_job += 1;
+        let finish = move |session: &mut Session| {
+            if let Ok(result) = receiver.try_recv() {
+                done(session, result);
+            }
+        };
+        self.jobs.insert(job, Box::new(finish));
         Ok(())
+    }
+
+    /// The helper with this job is done, and has sent its result before it said so.
+    pub(super) fn job_done(&mut self, job: u64) {
+        if let Some(finish) = self.jobs.remove(&job) {
+            finish(self);
+        }
     }
 
     /// Answers the call `id` with what `work` finds.

@@ -20,7 +20,7 @@ mod undo_info;
 mod values;
 mod vote;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -32,12 +32,13 @@ use zeo_proto::{Tid, Value};
 
 use self::blobs::{Downloads, Upload};
 use self::commit::Transaction;
+use self::helper::Job;
 use self::iterators::Iterators;
-use crate::commit::coordinator::Request;
-use crate::commit::lock_table::ClientId;
 use crate::errors::exception_from_call;
-use crate::messages::mailbox::{Event, Mailbox};
+use crate::messages::event::Event;
+use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
+use crate::messages::request::{ClientId, Request};
 use crate::server::{Settings, Shelf, StorageHandle};
 
 /// The longest frame before `register`: nobody has shown who they are.
@@ -100,8 +101,9 @@ pub struct Session {
     /// The blob that the client is sending.
     upload: Option<Upload>,
     downloads: Downloads,
-    /// Helper threads at work.
-    jobs: usize,
+    /// What is left to do when helper threads are done, by the numbers of their jobs.
+    jobs: HashMap<u64, Job>,
+    next_job: u64,
     /// The ids of `getInvalidations` calls that are on their way, with the
     /// tids that they asked for.
     asked: VecDeque<(Value<'static>, Tid)>,
@@ -139,7 +141,8 @@ impl Session {
             iterators: Iterators::default(),
             upload: None,
             downloads: Downloads::default(),
-            jobs: 0,
+            jobs: HashMap::new(),
+            next_job: 0,
             asked: VecDeque::new(),
             votes: 0,
             output,
@@ -294,7 +297,7 @@ impl Session {
     /// True while answers to calls are on their way.
     pub fn is_owed(&self) -> bool {
         matches!(self.stage, Stage::Registering(..))
-            || self.jobs > 0
+            || !self.jobs.is_empty()
             || !self.asked.is_empty()
             || self.has_chunks()
             || (self.transaction.as_ref()).is_some_and(Transaction::is_busy)
@@ -309,7 +312,7 @@ impl Session {
             Event::FinishFailed(exception) => self.finish_failed(&exception),
             Event::Notice(notice) => self.notify(&notice),
             Event::Invalidations(answer) => self.invalidations(answer),
-            Event::Job(done) => done(self),
+            Event::JobDone(job) => self.job_done(job),
         }
     }
 

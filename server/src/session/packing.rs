@@ -7,7 +7,7 @@ use zeo_proto::Value;
 
 use super::helper::Wanted;
 use super::{Answer, Outcome, Session};
-use crate::commit::coordinator::Request;
+use crate::messages::request::Request;
 use crate::server::StorageHandle;
 
 impl Session {

@@ -10,7 +10,7 @@ use zeo_proto::marshal::Encoding;
 use zeo_proto::{Tid, Value};
 
 use super::{Answer, Flow, Outcome, Session, Stage};
-use crate::commit::coordinator::Request;
+use crate::messages::request::Request;
 use crate::messages::rules::{Rule, is_broken};
 
 impl Session {

@@ -14,8 +14,8 @@ use super::commit::Phase;
 use super::commit_log::CommitLog;
 use super::conflict_report::conflict_value;
 use super::{Answer, Outcome, Session, Stage};
-use crate::commit::coordinator::Request;
 use crate::errors::exception_from;
+use crate::messages::request::Request;
 use crate::server::StorageHandle;
 use crate::status::conflict_counts::Ending;
 

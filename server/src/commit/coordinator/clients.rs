@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use zeo_proto::{Oid, Tid};
 
 use super::{Client, Coordinator, State};
-use crate::commit::lock_table::ClientId;
-use crate::messages::mailbox::{Event, Mailbox};
+use crate::messages::event::Event;
+use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
+use crate::messages::request::ClientId;
 
 /// How many clients may be gone while the log writer still has their
 /// transactions, so that who comes, finishes and goes again and again while a

@@ -9,10 +9,10 @@ use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
 
 use super::{Coordinator, State};
-use crate::commit::lock_table::ClientId;
 use crate::commit::log_writer::{Queued, Task};
 use crate::errors::exception_from;
-use crate::messages::mailbox::Event;
+use crate::messages::event::Event;
+use crate::messages::request::ClientId;
 use crate::messages::rules::{Rule, is_broken};
 
 impl Coordinator {

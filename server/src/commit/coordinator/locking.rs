@@ -7,8 +7,8 @@ use std::time::Instant;
 use slog::{crit, debug, warn};
 
 use super::{Coordinator, State};
-use crate::commit::lock_table::{Claim, ClientId};
-use crate::messages::mailbox::Event;
+use crate::messages::event::Event;
+use crate::messages::request::{Claim, ClientId};
 
 /// So many deadlines are kept without a look at whether they are old.
 const FEW_DEADLINES: usize = 1000;
@@ -151,12 +151,13 @@ mod tests {
     use zeo_storage::mapping_storage::MappingStorage;
     use zeo_storage::storage::{OnConflict, TransactionMeta, Vote};
 
+    use super::super::Parts;
     use super::super::clients::MAX_ORPHANS;
-    use super::super::{Parts, Request};
     use super::*;
     use crate::commit::clock::Clock;
     use crate::messages::channel::unbounded;
     use crate::messages::mailbox::{Inbox, Mailbox, mailbox};
+    use crate::messages::request::Request;
     use crate::status::stats::Stats;
 
     /// A clock that the test winds.

@@ -19,12 +19,13 @@ use zeo_storage::Storage;
 
 use crate::commit::clock::Clock;
 use crate::commit::invalidations::Invalidations;
-use crate::commit::lock_table::{ClientId, LockTable};
+use crate::commit::lock_table::LockTable;
 use crate::commit::log_writer::Task;
 use crate::messages::channel::{Receiver, RecvTimeoutError, Sender};
-use crate::messages::mailbox::{Event, Mailbox};
+use crate::messages::event::Event;
+use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
-pub use crate::messages::request::Request;
+use crate::messages::request::{ClientId, Request};
 use crate::status::stats::Stats;
 
 /// How many requests are taken before sessions are woken: whoever is told

@@ -11,10 +11,11 @@ use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::mapping_storage::MappingStorage;
 
 use super::*;
-use crate::commit::coordinator::Request;
 use crate::messages::channel::unbounded;
-use crate::messages::mailbox::{Event, Mailbox, mailbox};
+use crate::messages::event::Event;
+use crate::messages::mailbox::{Mailbox, mailbox};
 use crate::messages::notice::Notice;
+use crate::messages::request::Request;
 use crate::server::{Settings, Shelf, StorageHandle};
 use crate::status::stats::Stats;
 
