@@ -10,6 +10,8 @@ pub mod net;
 pub mod process;
 pub mod server;
 pub mod session;
+pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod status;
+pub mod storages;

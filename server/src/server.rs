@@ -1,7 +1,7 @@
 //! The server as a whole: its storages with their threads, its addresses,
 //! its clients.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,8 +10,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use slog::{Logger, crit, info, o, warn};
-use zeo_proto::Value;
-use zeo_proto::marshal::Encoding;
 use zeo_proto::stream::Stream;
 use zeo_storage::Storage;
 
@@ -19,12 +17,14 @@ use crate::commit::clock::SystemClock;
 use crate::commit::coordinator::{Coordinator, Parts};
 use crate::commit::log_writer;
 use crate::config::open::NamedStorage;
-use crate::messages::channel::{self, Sender};
+use crate::messages::channel;
 use crate::messages::mailbox::{Mailbox, mailbox};
 use crate::messages::request::{ClientId, Request};
 use crate::net::connection::Connection;
 use crate::session::Session;
+use crate::settings::Settings;
 use crate::status::stats::Stats;
+use crate::storages::{ServedStorage, Storages};
 
 /// How long a stop waits for client threads before it goes on without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -35,125 +35,10 @@ const MUCH: u64 = 256 << 20;
 /// So does one that was not saved for so long.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// How the server treats its clients.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The encoding that the server offers.
-    pub encoding: Encoding,
-    /// No client may write.
-    pub read_only: bool,
-    /// The longest message of a registered client, in bytes.
-    pub max_message_size: usize,
-    /// Conflicts go to the client instead of being resolved here.
-    pub client_conflict_resolution: bool,
-    /// For how long a client may be away, in seconds, and still be told what
-    /// changed by reading the end of the storage.
-    pub invalidation_age: Option<f64>,
-    /// How many transactions are kept for clients that come back.
-    pub invalidation_queue_size: usize,
-    /// How long a transaction may hold its locks before it finishes.
-    pub transaction_timeout: Option<Duration>,
-}
-
-/// A storage that is served: what sessions need of it.
-pub struct StorageHandle {
-    /// The storage.
-    pub storage: Arc<dyn Storage>,
-    /// Its counters.
-    pub stats: Arc<Stats>,
-    /// Its coordinator.
-    pub coordinator: Sender<Request>,
-}
-
-impl StorageHandle {
-    /// The answer to `server_status`.
-    pub fn status(&self) -> Value<'static> {
-        let mut status = self.stats.status(self.storage.last_tid());
-        if let Some(progress) = self.storage.packing() {
-            status.push(("packing", Value::Str(progress.into())));
-        }
-        Value::Dict(
-            status
-                .into_iter()
-                .map(|(name, value)| (Value::str(name), value))
-                .collect(),
-        )
-    }
-}
-
-/// The storages by name.
-#[derive(Default)]
-pub struct Shelf {
-    storages: BTreeMap<String, Arc<StorageHandle>>,
-}
-
-impl Shelf {
-    /// A shelf with these storages.
-    pub(crate) fn of(storages: impl IntoIterator<Item = (String, StorageHandle)>) -> Self {
-        let storages = storages.into_iter();
-        Self {
-            storages: storages
-                .map(|(name, handle)| (name, Arc::new(handle)))
-                .collect(),
-        }
-    }
-
-    /// The storage of this name.
-    pub fn get(&self, name: &str) -> Option<Arc<StorageHandle>> {
-        self.storages.get(name).cloned()
-    }
-
-    /// The status of every storage by name, for the `ruok` probe: in ASCII,
-    /// as which `zeo-nagios` decodes it.
-    pub fn status_json(&self) -> String {
-        let storages = self.storages.iter().map(|(name, handle)| {
-            let status = handle.stats.status(handle.storage.last_tid());
-            let fields = status
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), json(&value)));
-            (name.clone(), serde_json::Value::Object(fields.collect()))
-        });
-        ascii(&serde_json::Value::Object(storages.collect()).to_string())
-    }
-}
-
-fn json(value: &Value<'_>) -> serde_json::Value {
-    match value {
-        Value::Int(number) => i64::try_from(*number).unwrap_or(i64::MAX).into(),
-        Value::Float(number) => (*number).into(),
-        Value::Str(text) => text.as_ref().into(),
-        Value::Bool(flag) => (*flag).into(),
-        Value::Dict(fields) => {
-            let fields = fields.iter().filter_map(|(name, value)| match name {
-                Value::Str(name) => Some((name.clone().into_owned(), json(value))),
-                _ => None,
-            });
-            serde_json::Value::Object(fields.collect())
-        }
-        _ => serde_json::Value::Null,
-    }
-}
-
-/// JSON without characters beyond ASCII: they stand only in strings, where
-/// their UTF-16 units may be escaped.
-fn ascii(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c.is_ascii() {
-            text.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                text += &format!("\\u{unit:04x}");
-            }
-        }
-    }
-    text
-}
-
 /// A running server.
 pub struct Server {
     settings: Arc<Settings>,
-    shelf: Arc<Shelf>,
+    storages: Arc<Storages>,
     clients: Mutex<HashMap<ClientId, Mailbox>>,
     next_client: AtomicU64,
     log: Logger,
@@ -169,15 +54,15 @@ impl Server {
         storages: Vec<NamedStorage>,
         log: Logger,
     ) -> Result<Arc<Self>, StartError> {
-        let mut handles = Vec::new();
+        let mut served = Vec::new();
         let mut threads = Vec::new();
         for (name, storage) in storages {
-            let handle = start_storage(&settings, &name, storage, &log, &mut threads)?;
-            handles.push((name, handle));
+            let storage = start_storage(&settings, &name, storage, &log, &mut threads)?;
+            served.push((name, storage));
         }
         Ok(Arc::new(Self {
             settings: Arc::new(settings),
-            shelf: Arc::new(Shelf::of(handles)),
+            storages: Arc::new(Storages::of(served)),
             clients: Mutex::default(),
             next_client: AtomicU64::new(1),
             log,
@@ -194,7 +79,7 @@ impl Server {
             id,
             peer,
             Arc::clone(&self.settings),
-            Arc::clone(&self.shelf),
+            Arc::clone(&self.storages),
             mailbox.clone(),
             &self.log,
         );
@@ -216,9 +101,9 @@ impl Server {
     /// Finishes what has begun to finish, closes all clients, and closes the
     /// storages.
     pub fn stop(&self) {
-        for handle in self.shelf.storages.values() {
+        for (_, served) in self.storages.iter() {
             // It is gone already only if it has failed, with its own message.
-            let _ = handle.coordinator.send(Request::Stop);
+            let _ = served.coordinator.send(Request::Stop);
         }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
@@ -226,9 +111,9 @@ impl Server {
             let _ = thread.join();
         }
         self.close_clients();
-        for (name, handle) in &self.shelf.storages {
+        for (name, served) in self.storages.iter() {
             info!(self.log, "closing storage '{name}'");
-            if let Err(why) = handle.storage.close() {
+            if let Err(why) = served.storage.close() {
                 crit!(self.log, "storage '{name}' did not close well: {why}");
             }
         }
@@ -257,14 +142,14 @@ impl Server {
     /// long unsaved, that a start after a crash would scan much.
     pub fn save_indexes(&self) {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, handle) in &self.shelf.storages {
-            let (size, now) = (handle.storage.size(), Instant::now());
-            let last = saved.entry(name.clone()).or_insert((size, now));
+        for (name, served) in self.storages.iter() {
+            let (size, now) = (served.storage.size(), Instant::now());
+            let last = saved.entry(name.to_owned()).or_insert((size, now));
             if size.abs_diff(last.0) < MUCH && now.duration_since(last.1) < LONG {
                 continue;
             }
             *last = (size, now);
-            if let Err(why) = handle.storage.save_index() {
+            if let Err(why) = served.storage.save_index() {
                 warn!(
                     self.log,
                     "the index of storage '{name}' could not be saved: {why}"
@@ -305,7 +190,7 @@ fn start_storage(
     storage: Arc<dyn Storage>,
     log: &Logger,
     threads: &mut Vec<JoinHandle<()>>,
-) -> Result<StorageHandle, StartError> {
+) -> Result<ServedStorage, StartError> {
     let stats = Arc::new(Stats::new());
     let log = log.new(o!("storage" => name.to_owned()));
     // Sessions wait when the coordinator is behind. It waits for nobody, and
@@ -333,7 +218,7 @@ fn start_storage(
     threads.push(essential("log writer", &log, move || {
         log_writer::run(&writer_storage, &queue, &done);
     })?);
-    Ok(StorageHandle {
+    Ok(ServedStorage {
         storage,
         stats,
         coordinator: requests,

@@ -17,7 +17,8 @@ use crate::net::acceptor::{Acceptors, is_in_use};
 use crate::process::options::Options;
 use crate::process::pid_file::PidFile;
 use crate::process::signals::{self, Signal};
-use crate::server::{Server, Settings, StartError};
+use crate::server::{Server, StartError};
+use crate::settings::Settings;
 
 /// How often the server looks whether an index should be saved.
 const INDEX_INTERVAL: Duration = Duration::from_secs(20);

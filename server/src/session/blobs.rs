@@ -18,7 +18,7 @@ use zeo_storage::blob::{BlobDirectory, BlobFile};
 
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
-use crate::server::StorageHandle;
+use crate::storages::ServedStorage;
 
 /// How much of a blob is in one message, in bytes, as in Python.
 const CHUNK: usize = 59_000;
@@ -76,7 +76,7 @@ pub(super) struct Download {
 impl Session {
     /// A blob follows. Python's server fails as well when one has begun
     /// already.
-    pub(super) fn store_blob_start(&mut self, storage: &StorageHandle) -> Outcome {
+    pub(super) fn store_blob_start(&mut self, storage: &ServedStorage) -> Outcome {
         if self.read_only {
             return Err(Exception::read_only());
         }
@@ -116,7 +116,7 @@ impl Session {
 
     pub(super) fn store_blob_end(
         &mut self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         id: &Value<'_>,
         oid: Oid,
         serial: Tid,
@@ -135,7 +135,7 @@ impl Session {
 
     pub(super) fn store_blob_shared(
         &mut self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         id: &Value<'_>,
         (oid, serial, data): (Oid, Tid, &[u8]),
         name: &str,
@@ -153,7 +153,7 @@ impl Session {
     /// behind the last one.
     pub(super) fn send_blob(
         &mut self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         call_id: &Value<'static>,
         oid: Oid,
         serial: Tid,
@@ -227,7 +227,7 @@ impl Session {
     }
 }
 
-fn blobs_of(storage: &StorageHandle) -> Result<&BlobDirectory, Exception> {
+fn blobs_of(storage: &ServedStorage) -> Result<&BlobDirectory, Exception> {
     let blobs = storage.storage.blobs();
     blobs.ok_or_else(|| Exception::type_error("Blobs are not supported"))
 }

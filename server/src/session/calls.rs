@@ -18,7 +18,7 @@ use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
 use crate::messages::notice::size_info;
 use crate::messages::request::Request;
-use crate::server::StorageHandle;
+use crate::storages::ServedStorage;
 
 /// A history of more revisions than this is walked on a helper thread.
 const SHORT_HISTORY: usize = 20;
@@ -32,7 +32,7 @@ impl Session {
     /// Does what a call asks for, once the client has registered.
     pub(super) fn answer(
         &mut self,
-        storage: &Arc<StorageHandle>,
+        storage: &Arc<ServedStorage>,
         id: &Value<'static>,
         call: Call<'_>,
     ) -> Outcome {
@@ -87,7 +87,7 @@ impl Session {
 
     fn load_before(
         &mut self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         id: &Value<'static>,
         oid: Oid,
         before: Tid,
@@ -104,7 +104,7 @@ impl Session {
 
     fn get_invalidations(
         &mut self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         id: &Value<'static>,
         since: Tid,
     ) -> Outcome {
@@ -152,7 +152,7 @@ impl Session {
             );
             return self.reply(&id, &Value::None);
         }
-        let walk = move |storage: &StorageHandle, wanted: &Wanted| {
+        let walk = move |storage: &ServedStorage, wanted: &Wanted| {
             changed_since(&*storage.storage, since, MAX_CHANGED, wanted)
         };
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
@@ -162,12 +162,12 @@ impl Session {
 
     fn history(
         &mut self,
-        storage: &Arc<StorageHandle>,
+        storage: &Arc<ServedStorage>,
         id: &Value<'static>,
         oid: Oid,
         size: usize,
     ) -> Outcome {
-        let walk = move |storage: &StorageHandle| {
+        let walk = move |storage: &ServedStorage| {
             let entries = storage.storage.history(oid, size)?;
             Ok(Value::List(entries.iter().map(history_value).collect()))
         };
@@ -180,7 +180,7 @@ impl Session {
     /// `last` below zero is a count from `first` on.
     fn undo_log(
         &mut self,
-        storage: &Arc<StorageHandle>,
+        storage: &Arc<ServedStorage>,
         id: &Value<'static>,
         first: i64,
         last: i64,
@@ -219,7 +219,7 @@ impl Session {
 
     fn new_oids(
         &self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         count: i64,
     ) -> Result<Vec<Value<'static>>, Exception> {
         if self.read_only {
@@ -239,7 +239,7 @@ fn raise(error: zeo_storage::Error) -> Exception {
     exception_from(&error)
 }
 
-fn get_info(storage: &StorageHandle) -> Value<'static> {
+fn get_info(storage: &ServedStorage) -> Value<'static> {
     let able = storage.storage.capabilities();
     let names = able
         .interfaces

@@ -18,7 +18,7 @@ use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
 use crate::messages::notice::Notice;
 use crate::messages::request::Request;
-use crate::server::StorageHandle;
+use crate::storages::ServedStorage;
 
 /// Tids from the year 9400 on are not taken from a client: tids only grow, so
 /// one near their end would be the storage's last.
@@ -69,7 +69,7 @@ impl Session {
     /// Does what a call of the commit asks for.
     pub(super) fn commit_call(
         &mut self,
-        storage: &Arc<StorageHandle>,
+        storage: &Arc<ServedStorage>,
         call_id: &Value<'static>,
         call: Call<'_>,
     ) -> Outcome {
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    fn tpc_begin(&mut self, storage: &StorageHandle, begin: TpcBegin<'_>) -> Outcome {
+    fn tpc_begin(&mut self, storage: &ServedStorage, begin: TpcBegin<'_>) -> Outcome {
         if let Some(current) = &self.transaction {
             if current.id == begin.id {
                 debug!(self.log, "duplicate tpc_begin");
@@ -190,7 +190,7 @@ impl Session {
 
     fn tpc_finish(
         &mut self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         call_id: &Value<'static>,
         id: &Value<'_>,
     ) -> Outcome {
@@ -240,7 +240,7 @@ impl Session {
         }
     }
 
-    fn tpc_abort(&mut self, storage: &StorageHandle, id: &Value<'_>) -> Outcome {
+    fn tpc_abort(&mut self, storage: &ServedStorage, id: &Value<'_>) -> Outcome {
         let Ok(transaction) = self.current(id) else {
             return Ok(Answer::Value(Value::None));
         };

@@ -9,15 +9,15 @@ use zeo_storage::Error;
 use zeo_storage::error::Conflict;
 
 use super::Session;
-use crate::server::StorageHandle;
 use crate::status::conflict_counts::{Ending, one_line};
+use crate::storages::ServedStorage;
 
 /// How much of a reason is logged, in characters.
 const MAX_REASON: usize = 500;
 
 impl Session {
     /// Counts conflicts that ended well, of these classes.
-    pub(super) fn count_resolved(&self, storage: &StorageHandle, classes: &[Option<String>]) {
+    pub(super) fn count_resolved(&self, storage: &ServedStorage, classes: &[Option<String>]) {
         for class in classes {
             storage.stats.conflicts_resolved.fetch_add(1, Relaxed);
             let counts = &storage.stats.conflict_classes;
@@ -28,7 +28,7 @@ impl Session {
     }
 
     /// Counts the conflicts that made a vote fail.
-    pub(super) fn count_unresolved(&self, storage: &StorageHandle, error: &Error) {
+    pub(super) fn count_unresolved(&self, storage: &ServedStorage, error: &Error) {
         let unresolved = match error {
             Error::Conflict(conflict) => std::slice::from_ref(&**conflict),
             Error::Undo { conflicts, .. } => conflicts,
@@ -42,7 +42,7 @@ impl Session {
     /// Counts a conflict, and logs why it was not resolved.
     pub(super) fn count_conflict(
         &self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         conflict: &Conflict,
         ending: Ending,
     ) {

@@ -15,7 +15,7 @@ use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
-use crate::server::StorageHandle;
+use crate::storages::ServedStorage;
 
 /// How many helper threads one client may keep busy; its next calls wait.
 const MAX_JOBS: usize = 4;
@@ -96,9 +96,9 @@ impl Session {
     /// Answers the call `id` with what `work` finds.
     pub(super) fn answer_later(
         &mut self,
-        storage: &Arc<StorageHandle>,
+        storage: &Arc<ServedStorage>,
         id: &Value<'static>,
-        work: impl FnOnce(&StorageHandle, &Wanted) -> zeo_storage::Result<Value<'static>>
+        work: impl FnOnce(&ServedStorage, &Wanted) -> zeo_storage::Result<Value<'static>>
         + Send
         + 'static,
     ) -> Outcome {

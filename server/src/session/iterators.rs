@@ -11,7 +11,7 @@ use zeo_storage::storage::{DataRecord, RecordIter, TransactionIter, TransactionR
 use super::values::{extension_value, status_text};
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
-use crate::server::StorageHandle;
+use crate::storages::ServedStorage;
 
 /// How many iterators one client may have open. Python's client drops those
 /// that it no longer uses.
@@ -63,7 +63,7 @@ impl Session {
     /// Finding the start may take a walk through the file: a helper does it.
     pub(super) fn iterator_start(
         &mut self,
-        storage: &Arc<StorageHandle>,
+        storage: &Arc<ServedStorage>,
         id: &Value<'static>,
         start: Option<Tid>,
         stop: Option<Tid>,

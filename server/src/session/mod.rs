@@ -39,7 +39,8 @@ use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
 use crate::messages::request::{ClientId, Request};
-use crate::server::{Settings, Shelf, StorageHandle};
+use crate::settings::Settings;
+use crate::storages::{ServedStorage, Storages};
 
 /// The longest frame before `register`: nobody has shown who they are.
 const FIRST_FRAMES: usize = 4096;
@@ -79,9 +80,9 @@ enum Stage {
     /// It may register.
     Known(Encoding),
     /// `register` is on its way; the id of its call.
-    Registering(Encoding, Arc<StorageHandle>, Value<'static>),
+    Registering(Encoding, Arc<ServedStorage>, Value<'static>),
     /// All calls are open.
-    Open(Encoding, Arc<StorageHandle>),
+    Open(Encoding, Arc<ServedStorage>),
 }
 
 /// The state of one connection. See the module.
@@ -89,7 +90,7 @@ pub struct Session {
     id: ClientId,
     stage: Stage,
     settings: Arc<Settings>,
-    shelf: Arc<Shelf>,
+    storages: Arc<Storages>,
     mailbox: Mailbox,
     /// The server's log, to make `log` from.
     server_log: Logger,
@@ -120,7 +121,7 @@ impl Session {
         id: ClientId,
         peer: String,
         settings: Arc<Settings>,
-        shelf: Arc<Shelf>,
+        storages: Arc<Storages>,
         mailbox: Mailbox,
         log: &Logger,
     ) -> Self {
@@ -132,7 +133,7 @@ impl Session {
             stage: Stage::Greeted,
             read_only: settings.read_only,
             settings,
-            shelf,
+            storages,
             mailbox,
             server_log: log.clone(),
             log: log.new(o!("client" => peer.clone())),
@@ -338,7 +339,7 @@ impl Session {
 
     /// Sends a request to the storage's coordinator. It is gone only when
     /// the server stops, and then the session is being closed.
-    fn ask(&self, storage: &StorageHandle, request: Request) {
+    fn ask(&self, storage: &ServedStorage, request: Request) {
         if storage.coordinator.send(request).is_err() {
             self.mailbox.close("the server stops");
         }

@@ -8,7 +8,7 @@ use zeo_proto::Value;
 use super::helper::Wanted;
 use super::{Answer, Outcome, Session};
 use crate::messages::request::Request;
-use crate::server::StorageHandle;
+use crate::storages::ServedStorage;
 
 impl Session {
     /// Packs on a helper thread. As in Python, a client that may only read
@@ -16,14 +16,14 @@ impl Session {
     /// log tells how it ended.
     pub(super) fn pack(
         &mut self,
-        storage: &Arc<StorageHandle>,
+        storage: &Arc<ServedStorage>,
         id: &Value<'static>,
         time: f64,
         wait: bool,
     ) -> Outcome {
         let log = self.log.clone();
         if wait {
-            let work = move |storage: &StorageHandle, _: &Wanted| pack(storage, time, &log);
+            let work = move |storage: &ServedStorage, _: &Wanted| pack(storage, time, &log);
             return self.answer_later(storage, id, work);
         }
         if self.is_busy() {
@@ -40,7 +40,7 @@ impl Session {
     }
 }
 
-fn pack(storage: &StorageHandle, time: f64, log: &Logger) -> zeo_storage::Result<Value<'static>> {
+fn pack(storage: &ServedStorage, time: f64, log: &Logger) -> zeo_storage::Result<Value<'static>> {
     info!(log, "pack(time={time}) started...");
     storage.storage.pack(time, None)?;
     info!(log, "pack(time={time}) complete");

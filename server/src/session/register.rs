@@ -27,7 +27,7 @@ impl Session {
                 Flow::Continue
             }
             Some(Hello::Probe) => {
-                write_frame(&mut self.output, self.shelf.status_json().as_bytes());
+                write_frame(&mut self.output, self.storages.status_json().as_bytes());
                 Flow::Close
             }
             None => {
@@ -44,7 +44,7 @@ impl Session {
         let Stage::Known(encoding) = self.stage else {
             return Err(Exception::value_error("duplicate register() call"));
         };
-        let Some(storage) = self.shelf.get(name) else {
+        let Some(storage) = self.storages.get(name) else {
             return Err(Exception::value_error(format!("unknown storage: {name}")));
         };
         if !read_only && (self.read_only || storage.storage.is_read_only()) {

@@ -16,8 +16,8 @@ use super::conflict_report::conflict_value;
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
 use crate::messages::request::Request;
-use crate::server::StorageHandle;
 use crate::status::conflict_counts::Ending;
+use crate::storages::ServedStorage;
 
 /// A transaction with more steps or bytes than this is checked on a helper
 /// thread, so that the session goes on with its mailbox.
@@ -28,7 +28,7 @@ impl Session {
     /// Asks for the locks; [`Self::granted`] goes on.
     pub(super) fn vote(
         &mut self,
-        storage: &StorageHandle,
+        storage: &ServedStorage,
         call_id: &Value<'static>,
         id: &Value<'_>,
     ) -> Outcome {

@@ -25,9 +25,10 @@ use crate::messages::channel::{self, Receiver, Sender};
 use crate::messages::mailbox::mailbox;
 use crate::messages::request::Request;
 use crate::net::connection::Connection;
-use crate::server::{Settings, Shelf, StorageHandle};
 use crate::session::Session;
+use crate::settings::Settings;
 use crate::status::stats::Stats;
+use crate::storages::{ServedStorage, Storages};
 
 const CLIENTS: usize = 6;
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,7 +86,7 @@ pub(super) struct World {
     clock: Arc<StillClock>,
     storage: Arc<Interrupted>,
     stats: Arc<Stats>,
-    shelf: Arc<Shelf>,
+    storages: Arc<Storages>,
     settings: Arc<Settings>,
     coordinator: RefCell<Coordinator>,
     requests: (Sender<Request>, Receiver<Request>),
@@ -131,7 +132,7 @@ impl World {
             queue_size: 10,
         };
         let requests = channel::unbounded();
-        let handle = StorageHandle {
+        let handle = ServedStorage {
             storage: Arc::clone(&storage) as Arc<dyn Storage>,
             stats: Arc::clone(&stats),
             coordinator: requests.0.clone(),
@@ -155,7 +156,7 @@ impl World {
             clock,
             storage,
             stats,
-            shelf: Arc::new(Shelf::of([("1".to_owned(), handle)])),
+            storages: Arc::new(Storages::of([("1".to_owned(), handle)])),
             settings: Arc::new(settings),
             coordinator: RefCell::new(Coordinator::new(parts, log_writer).unwrap()),
             requests,
@@ -181,7 +182,7 @@ impl World {
             *id,
             "model".into(),
             Arc::clone(&self.settings),
-            Arc::clone(&self.shelf),
+            Arc::clone(&self.storages),
             mailbox,
             &Logger::root(Discard, o!()),
         );

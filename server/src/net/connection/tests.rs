@@ -16,8 +16,9 @@ use crate::messages::event::Event;
 use crate::messages::mailbox::{Mailbox, mailbox};
 use crate::messages::notice::Notice;
 use crate::messages::request::Request;
-use crate::server::{Settings, Shelf, StorageHandle};
+use crate::settings::Settings;
 use crate::status::stats::Stats;
+use crate::storages::{ServedStorage, Storages};
 
 const READ: Interest = Interest {
     read: true,
@@ -30,10 +31,10 @@ const FOR_EVER: Duration = Duration::from_secs(60);
 
 /// A session and its connection, the other end of that, and the mailbox.
 fn connected() -> (Session, Connection, UnixStream, Mailbox, Inbox) {
-    connected_to(Shelf::default())
+    connected_to(Storages::default())
 }
 
-fn connected_to(shelf: Shelf) -> (Session, Connection, UnixStream, Mailbox, Inbox) {
+fn connected_to(storages: Storages) -> (Session, Connection, UnixStream, Mailbox, Inbox) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mailbox, inbox) = mailbox().unwrap();
     let settings = Settings {
@@ -49,7 +50,7 @@ fn connected_to(shelf: Shelf) -> (Session, Connection, UnixStream, Mailbox, Inbo
         1,
         "test".into(),
         Arc::new(settings),
-        Arc::new(shelf),
+        Arc::new(storages),
         mailbox.clone(),
         &Logger::root(Discard, o!()),
     );
@@ -119,14 +120,14 @@ fn what_came_before_the_end_is_read_and_then_the_end() {
 }
 
 /// A storage whose coordinator is the test.
-fn shelf() -> (Shelf, crate::messages::channel::Receiver<Request>) {
+fn one_storage() -> (Storages, crate::messages::channel::Receiver<Request>) {
     let (coordinator, requests) = unbounded();
-    let handle = StorageHandle {
+    let handle = ServedStorage {
         storage: Arc::new(MappingStorage::new("test").unwrap()),
         stats: Arc::new(Stats::new()),
         coordinator,
     };
-    (Shelf::of([("1".to_owned(), handle)]), requests)
+    (Storages::of([("1".to_owned(), handle)]), requests)
 }
 
 /// Waits for the request that `register` leads to, and answers it.
@@ -181,8 +182,8 @@ fn messages(stream: UnixStream) -> impl Iterator<Item = (Flag, i128)> {
 
 #[test]
 fn who_ends_sending_still_gets_what_it_is_owed() {
-    let (shelf, requests) = shelf();
-    let (session, connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    let (storages, requests) = one_storage();
+    let (session, connection, mut theirs, mailbox, inbox) = connected_to(storages);
     theirs.write_all(&hello()).unwrap();
     theirs.write_all(&call(2, "ping", vec![])).unwrap();
     let changes = vec![Tid::MAX.into()];
@@ -204,8 +205,8 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
 
 #[test]
 fn what_was_posted_before_a_request_goes_out_before_its_answer() {
-    let (shelf, requests) = shelf();
-    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    let (storages, requests) = one_storage();
+    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(storages);
     theirs.write_all(&hello()).unwrap();
     assert!(connection.wait(&inbox, READ).unwrap());
     connection.turn(&mut session, &inbox).unwrap();
@@ -226,8 +227,8 @@ fn what_was_posted_before_a_request_goes_out_before_its_answer() {
 
 #[test]
 fn who_registers_may_stay_and_who_does_not_may_not() {
-    let (shelf, requests) = shelf();
-    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    let (storages, requests) = one_storage();
+    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(storages);
     connection.turn(&mut session, &inbox).unwrap();
     theirs.write_all(&hello()).unwrap();
     assert!(connection.wait(&inbox, READ).unwrap());
@@ -248,8 +249,8 @@ fn who_registers_may_stay_and_who_does_not_may_not() {
 /// it: a wake-up that is lost leaves both sides waiting.
 #[test]
 fn no_wake_up_is_lost() {
-    let (shelf, requests) = shelf();
-    let (session, connection, mut theirs, mailbox, inbox) = connected_to(shelf);
+    let (storages, requests) = one_storage();
+    let (session, connection, mut theirs, mailbox, inbox) = connected_to(storages);
     let server = thread::spawn(move || connection.run(session, &inbox));
     theirs.write_all(&hello()).unwrap();
     subscribed(&requests, &mailbox);

@@ -12,7 +12,8 @@ use zeo_proto::framing::{FrameBuffer, write_frame};
 use zeo_proto::marshal::{Encoding, Flag, encode_message};
 use zeo_proto::stream::Stream;
 use zeo_proto::{Tid, Value};
-use zeo_server::server::{Server, Settings};
+use zeo_server::server::Server;
+use zeo_server::settings::Settings;
 use zeo_storage::storage::{Op, TransactionMeta};
 use zeo_storage::{FileStorage, Storage};
 
