@@ -1,77 +1,27 @@
 //! Blobs as a client sends and gets them: in chunks, or by name in a
 //! directory that it shares with the server.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::fs::{Advice, fadvise};
 use slog::{crit, error};
 use zeo_proto::exception::Exception;
 use zeo_proto::marshal::{Flag, encode_message};
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::Error;
-use zeo_storage::blob::{BlobDirectory, BlobFile};
+use zeo_storage::blob::BlobDirectory;
 
+use super::transfers::{Download, Upload, Writing};
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
 use crate::storages::ServedStorage;
 
 /// How much of a blob is in one message, in bytes, as in Python.
 const CHUNK: usize = 59_000;
-/// How much of an upload is given to the disk at a time, in bytes.
-const AHEAD: u64 = 1 << 20;
 /// How many blobs a client may have asked for; its next calls wait.
 const DOWNLOADS: usize = 1000;
-
-/// A blob that the client is sending. What goes wrong with the file is told
-/// at the vote: the calls that send it have no answers.
-pub(super) enum Upload {
-    Open(Writing),
-    Failed(Error),
-}
-
-/// The file of a blob that is being sent.
-pub(super) struct Writing {
-    file: File,
-    blob: BlobFile,
-    written: u64,
-    /// Up to here the disk has begun to write it.
-    begun: u64,
-}
-
-impl Writing {
-    /// Adds to the file, and lets the disk write what has come while more
-    /// comes: the vote has to wait for less. (So does this advice in Linux; it
-    /// drops pages only that are written already, of which there are none.)
-    fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.file.write_all(chunk)?;
-        self.written = self.written.saturating_add(chunk.len() as u64);
-        let ready = NonZeroU64::new(self.written.saturating_sub(self.begun));
-        if ready.is_some_and(|ready| ready.get() >= AHEAD) {
-            // If it does not, the vote takes longer.
-            let _ = fadvise(&self.file, self.begun, ready, Advice::DontNeed);
-            self.begun = self.written;
-        }
-        Ok(())
-    }
-}
-
-/// The blobs that the client has asked for, in that order.
-pub(super) type Downloads = VecDeque<Download>;
-
-/// A blob on its way to the client.
-pub(super) struct Download {
-    call_id: Value<'static>,
-    oid: Oid,
-    serial: Tid,
-    path: PathBuf,
-    /// Open once its turn has come.
-    file: Option<File>,
-}
 
 impl Session {
     /// A blob follows. Python's server fails as well when one has begun
@@ -88,12 +38,7 @@ impl Session {
             ));
         }
         self.upload = Some(match blobs.new_file() {
-            Ok((file, blob)) => Upload::Open(Writing {
-                file,
-                blob,
-                written: 0,
-                begun: 0,
-            }),
+            Ok((file, blob)) => Upload::Open(Writing::new(file, blob)),
             Err(why) => Upload::Failed(why),
         });
         Ok(Answer::Value(Value::None))

@@ -10,10 +10,11 @@ use slog::{debug, error};
 use zeo_proto::exception::Exception;
 use zeo_proto::message::{Call, TpcBegin};
 use zeo_proto::{Tid, Value};
-use zeo_storage::storage::{Prepared, TransactionMeta};
+use zeo_storage::storage::TransactionMeta;
 
 use super::commit_log::CommitLog;
 use super::extension::extension_pickle;
+use super::transaction::{Phase, Transaction};
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
 use crate::messages::notice::Notice;
@@ -23,47 +24,6 @@ use crate::storages::ServedStorage;
 /// Tids from the year 9400 on are not taken from a client: tids only grow, so
 /// one near their end would be the storage's last.
 const TOO_LATE: Tid = Tid::new(0xf000 << 48);
-
-/// The client's current transaction.
-pub(super) struct Transaction {
-    id: Value<'static>,
-    pub(super) meta: TransactionMeta,
-    pub(super) log: CommitLog,
-    pub(super) phase: Phase,
-    /// Counts the votes of the session: a grant names the vote it is for.
-    pub(super) vote: u64,
-}
-
-/// How far a transaction is; the values are the ids of calls to be answered.
-pub(super) enum Phase {
-    Open,
-    /// The vote waits for its locks.
-    Waiting(Value<'static>),
-    /// The locks are granted; the objects are being checked.
-    Preparing(Value<'static>),
-    Voted(Prepared),
-    /// With the log writer: can't be aborted any more.
-    Finishing(Value<'static>),
-}
-
-impl Transaction {
-    /// For the log: as Python's server tells it.
-    pub(super) fn describe(&self) -> &'static str {
-        match self.phase {
-            Phase::Voted(_) | Phase::Finishing(_) => "locked",
-            _ => "unlocked",
-        }
-    }
-
-    /// True while a call on the transaction is under way, so that the next
-    /// one has to wait.
-    pub(super) fn is_busy(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Waiting(_) | Phase::Preparing(_) | Phase::Finishing(_)
-        )
-    }
-}
 
 impl Session {
     /// Does what a call of the commit asks for.

@@ -20,9 +20,6 @@ use crate::storages::ServedStorage;
 /// How many helper threads one client may keep busy; its next calls wait.
 const MAX_JOBS: usize = 4;
 
-/// What is left to do in the session when a helper is done.
-pub(super) type Job = Box<dyn FnOnce(&mut Session) + Send>;
-
 /// Whether anybody still waits for a helper's answer.
 pub(super) struct Wanted(Mailbox);
 

@@ -1,63 +1,17 @@
 //! The iterators that a client has open: over transactions, and over the
 //! records of the transaction that one of those has given last.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use zeo_proto::exception::Exception;
 use zeo_proto::{Tid, Value};
-use zeo_storage::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord};
+use zeo_storage::storage::{DataRecord, TransactionRecord};
 
+use super::open_iterators::Open;
 use super::values::{extension_value, status_text};
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
 use crate::storages::ServedStorage;
-
-/// How many iterators one client may have open. Python's client drops those
-/// that it no longer uses.
-const MAX_OPEN: usize = 10_000;
-
-/// Open iterators by their ids.
-#[derive(Default)]
-pub(super) struct Iterators {
-    next_id: u64,
-    open: HashMap<u64, Open>,
-}
-
-enum Open {
-    Transactions {
-        iter: TransactionIter,
-        last: Option<TransactionRecord>,
-    },
-    Records(RecordIter),
-}
-
-impl Iterators {
-    fn add(&mut self, iterator: Open) -> Result<Value<'static>, Exception> {
-        if self.open.len() >= MAX_OPEN {
-            return Err(Exception::value_error(format!(
-                "{MAX_OPEN} iterators are open"
-            )));
-        }
-        let id = self.next_id;
-        self.next_id += 1;
-        self.open.insert(id, iterator);
-        Ok(Value::Int(i128::from(id)))
-    }
-
-    fn get(&mut self, id: u64) -> Result<&mut Open, Exception> {
-        self.open
-            .get_mut(&id)
-            .ok_or_else(|| Exception::key_error(id))
-    }
-
-    /// Drops iterators that the client no longer uses.
-    pub(super) fn drop_all(&mut self, ids: &[u64]) {
-        for id in ids {
-            self.open.remove(id);
-        }
-    }
-}
 
 impl Session {
     /// Finding the start may take a walk through the file: a helper does it.
@@ -103,7 +57,7 @@ impl Session {
             }
             Some(Err(error)) => Err(exception_from(&error)),
             None => {
-                self.iterators.open.remove(&id);
+                self.iterators.drop_all(&[id]);
                 Ok(Answer::Value(Value::None))
             }
         }
@@ -133,7 +87,7 @@ impl Session {
             Some(Ok(record)) => Ok(Answer::Value(record_value(&record))),
             Some(Err(error)) => Err(exception_from(&error)),
             None => {
-                self.iterators.open.remove(&id);
+                self.iterators.drop_all(&[id]);
                 Ok(Answer::Value(Value::None))
             }
         }

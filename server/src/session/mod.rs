@@ -14,8 +14,11 @@ mod conflict_report;
 mod extension;
 mod helper;
 mod iterators;
+mod open_iterators;
 mod packing;
 mod register;
+mod transaction;
+mod transfers;
 mod undo_info;
 mod values;
 mod vote;
@@ -30,10 +33,9 @@ use zeo_proto::marshal::{Encoding, Flag, REPLY, decode_message, encode_message};
 use zeo_proto::message::{Call, CallError};
 use zeo_proto::{Tid, Value};
 
-use self::blobs::{Downloads, Upload};
-use self::commit::Transaction;
-use self::helper::Job;
-use self::iterators::Iterators;
+use self::open_iterators::Iterators;
+use self::transaction::Transaction;
+use self::transfers::{Downloads, Upload};
 use crate::errors::exception_from_call;
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
@@ -72,6 +74,9 @@ enum Answer {
 }
 
 type Outcome = Result<Answer, Exception>;
+
+/// What is left to do in the session when a helper is done.
+type Job = Box<dyn FnOnce(&mut Session) + Send>;
 
 /// How far the connection has come.
 enum Stage {

@@ -10,9 +10,9 @@ use zeo_proto::exception::Exception;
 use zeo_storage::Error;
 use zeo_storage::storage::{OnConflict, Vote};
 
-use super::commit::Phase;
 use super::commit_log::CommitLog;
 use super::conflict_report::conflict_value;
+use super::transaction::Phase;
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
 use crate::messages::request::Request;

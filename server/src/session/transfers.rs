@@ -1,0 +1,71 @@
+//! Blobs on their way from and to a client.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use rustix::fs::{Advice, fadvise};
+use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::Error;
+use zeo_storage::blob::BlobFile;
+
+/// How much of an upload is given to the disk at a time, in bytes.
+const AHEAD: u64 = 1 << 20;
+
+/// A blob that the client is sending. What goes wrong with the file is told
+/// at the vote: the calls that send it have no answers.
+pub(super) enum Upload {
+    Open(Writing),
+    Failed(Error),
+}
+
+/// The file of a blob that is being sent.
+pub(super) struct Writing {
+    file: File,
+    pub(super) blob: BlobFile,
+    written: u64,
+    /// Up to here the disk has begun to write it.
+    begun: u64,
+}
+
+impl Writing {
+    /// A file that is still empty.
+    pub(super) fn new(file: File, blob: BlobFile) -> Self {
+        Self {
+            file,
+            blob,
+            written: 0,
+            begun: 0,
+        }
+    }
+
+    /// Adds to the file, and lets the disk write what has come while more
+    /// comes: the vote has to wait for less. (So does this advice in Linux; it
+    /// drops pages only that are written already, of which there are none.)
+    pub(super) fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_all(chunk)?;
+        self.written = self.written.saturating_add(chunk.len() as u64);
+        let ready = NonZeroU64::new(self.written.saturating_sub(self.begun));
+        if ready.is_some_and(|ready| ready.get() >= AHEAD) {
+            // If it does not, the vote takes longer.
+            let _ = fadvise(&self.file, self.begun, ready, Advice::DontNeed);
+            self.begun = self.written;
+        }
+        Ok(())
+    }
+}
+
+/// The blobs that the client has asked for, in that order.
+pub(super) type Downloads = VecDeque<Download>;
+
+/// A blob on its way to the client.
+pub(super) struct Download {
+    pub(super) call_id: Value<'static>,
+    pub(super) oid: Oid,
+    pub(super) serial: Tid,
+    pub(super) path: PathBuf,
+    /// Open once its turn has come.
+    pub(super) file: Option<File>,
+}
