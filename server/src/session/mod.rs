@@ -13,13 +13,16 @@ pub mod commit_log;
 mod conflict_report;
 mod extension;
 mod helper;
+mod invalidations;
 mod iterators;
+mod load;
 mod open_iterators;
 mod packing;
 mod register;
 mod transaction;
 mod transfers;
 mod undo_info;
+mod undo_log;
 mod values;
 mod vote;
 
@@ -226,7 +229,7 @@ impl Session {
         let outcome = match &self.stage {
             Stage::Open(_, storage) => {
                 let storage = Arc::clone(storage);
-                self.answer(&storage, &id, call)
+                self.dispatch(&storage, &id, call)
             }
             _ => match call {
                 Call::Register { storage, read_only } => self.register(&id, &storage, read_only),

@@ -1,0 +1,154 @@
+//! Session: `getInvalidations`, what a client that comes back has missed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use slog::info;
+use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::Storage;
+
+use super::helper::Wanted;
+use super::{Answer, Outcome, Session, Stage};
+use crate::messages::request::Request;
+use crate::storages::ServedStorage;
+
+/// How many changed objects a client may catch up with that was away; behind
+/// more, it is told nothing, so that it empties its cache.
+const MAX_CHANGED: usize = 1_000_000;
+
+impl Session {
+    /// Asks the coordinator what has changed since a tid; [`Self::invalidations`] goes on.
+    pub(super) fn get_invalidations(
+        &mut self,
+        storage: &ServedStorage,
+        id: &Value<'static>,
+        since: Tid,
+    ) -> Outcome {
+        if self.is_busy() {
+            return Ok(Answer::Hold);
+        }
+        self.asked.push_back((id.clone(), since));
+        self.ask(
+            storage,
+            Request::Invalidations {
+                client: self.id,
+                since,
+            },
+        );
+        Ok(Answer::Later)
+    }
+
+    /// The coordinator's answer: from its queue, or else, for a client that
+    /// was away not longer than the configured age, from the storage.
+    pub(super) fn invalidations(&mut self, answer: Option<(Tid, Vec<Oid>)>) {
+        let Some((id, since)) = self.asked.pop_front() else {
+            return;
+        };
+        if let Some((last, oids)) = answer {
+            info!(
+                self.log,
+                "Return {} invalidations up to tid {last}",
+                oids.len()
+            );
+            let oids = oids.into_iter().map(Value::from).collect();
+            return self.reply(&id, &Value::Tuple(vec![last.into(), Value::List(oids)]));
+        }
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let storage = Arc::clone(storage);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let away = now.as_secs_f64() - since.unix_time();
+        if self.settings.invalidation_age.is_none_or(|age| age <= away) {
+            info!(
+                self.log,
+                "tid {since} is too old for the invalidation queue"
+            );
+            return self.reply(&id, &Value::None);
+        }
+        let walk = move |storage: &ServedStorage, wanted: &Wanted| {
+            changed_since(&*storage.storage, since, MAX_CHANGED, wanted)
+        };
+        if let Err(exception) = self.answer_later(&storage, &id, walk) {
+            self.reply_error(&id, &exception);
+        }
+    }
+}
+
+/// The last tid and all objects changed after `since`, from the file; none if
+/// there are more than `most`.
+fn changed_since(
+    storage: &dyn Storage,
+    since: Tid,
+    most: usize,
+    wanted: &Wanted,
+) -> zeo_storage::Result<Value<'static>> {
+    let mut last = None;
+    let mut oids = BTreeSet::new();
+    let start = since.as_u64().checked_add(1).map(Tid::new);
+    for transaction in storage.iterator(start, None)? {
+        let transaction = transaction?;
+        wanted.check()?;
+        for record in (transaction.records)() {
+            oids.insert(record?.oid);
+            if oids.len() > most {
+                return Ok(Value::None);
+            }
+        }
+        last = Some(transaction.tid);
+    }
+    let last = last.map_or(Value::None, Value::from);
+    Ok(match last {
+        Value::None => Value::None,
+        last => Value::Tuple(vec![
+            last,
+            Value::List(oids.into_iter().map(Value::from).collect()),
+        ]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use zeo_storage::MappingStorage;
+    use zeo_storage::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
+
+    use super::*;
+    use crate::messages::mailbox::mailbox;
+
+    #[test]
+    fn a_client_that_missed_too_much_is_told_nothing() {
+        let storage = MappingStorage::new("test").unwrap();
+        for tid in 1..=3 {
+            let (oid, data) = (Oid::new(tid), b"N.N.".to_vec());
+            let serial = Tid::ZERO;
+            let mut ops = [Ok(Op::Store { oid, serial, data })].into_iter();
+            let status = b' ';
+            let meta = TransactionMeta {
+                status,
+                ..TransactionMeta::default()
+            };
+            let vote = storage.prepare(&meta, &mut ops, OnConflict::Resolve);
+            let Ok(Vote::Ready(prepared)) = vote else {
+                panic!("{vote:?}");
+            };
+            let tid = Tid::new(tid);
+            let mut batch = [Commit { tid, prepared }];
+            storage.append(&mut batch).unwrap();
+            storage.publish(&batch[0]);
+        }
+        let (mailbox, _inbox) = mailbox().unwrap();
+        let wanted = Wanted::by(mailbox);
+        let changed = |since, most| {
+            let since = Tid::new(since);
+            changed_since(&storage, since, most, &wanted).unwrap()
+        };
+        let oids = [2, 3].map(|oid| Oid::new(oid).into()).to_vec();
+        let all = Value::Tuple(vec![Tid::new(3).into(), Value::List(oids)]);
+        assert_eq!(changed(1, 2), all);
+        assert_eq!(changed(1, 1), Value::None);
+        assert_eq!(changed(3, 1), Value::None, "nothing is new");
+    }
+}

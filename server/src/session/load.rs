@@ -1,0 +1,75 @@
+//! Session: loads, and the history of an object.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use zeo_proto::{Oid, Tid, Value};
+
+use super::values::history_value;
+use super::{Answer, Outcome, Session};
+use crate::errors::exception_from;
+use crate::storages::ServedStorage;
+
+/// A history of more revisions than this is walked on a helper thread.
+const SHORT_HISTORY: usize = 20;
+
+impl Session {
+    /// Finds the revision of an object that was current before a tid. Its data is copied once,
+    /// into the output.
+    pub(super) fn load_before(
+        &mut self,
+        storage: &ServedStorage,
+        id: &Value<'static>,
+        oid: Oid,
+        before: Tid,
+    ) -> Outcome {
+        storage.stats.loads.fetch_add(1, Relaxed);
+        let Some(found) = storage
+            .storage
+            .load_before(oid, before)
+            .map_err(|why| exception_from(&why))?
+        else {
+            return Ok(Answer::Value(Value::None));
+        };
+        let next = found.next.map_or(Value::None, Value::from);
+        let revision = vec![Value::bytes(&found.data), found.serial.into(), next];
+        self.reply(id, &Value::Tuple(revision));
+        Ok(Answer::Written)
+    }
+
+    /// Finds the revision of an object that a transaction has stored.
+    pub(super) fn load_serial(
+        &mut self,
+        storage: &ServedStorage,
+        id: &Value<'static>,
+        oid: Oid,
+        serial: Tid,
+    ) -> Outcome {
+        let data = storage
+            .storage
+            .load_serial(oid, serial)
+            .map_err(|why| exception_from(&why))?;
+        self.reply(id, &Value::bytes(&data));
+        Ok(Answer::Written)
+    }
+
+    /// Lists the latest revisions of an object, at most `size`.
+    pub(super) fn history(
+        &mut self,
+        storage: &Arc<ServedStorage>,
+        id: &Value<'static>,
+        oid: Oid,
+        size: usize,
+    ) -> Outcome {
+        let walk = move |storage: &ServedStorage| {
+            let entries = storage.storage.history(oid, size)?;
+            Ok(Value::List(entries.iter().map(history_value).collect()))
+        };
+        if size <= SHORT_HISTORY {
+            return walk(storage)
+                .map(Answer::Value)
+                .map_err(|why| exception_from(&why));
+        }
+        self.answer_later(storage, id, move |storage, _| walk(storage))
+    }
+}
