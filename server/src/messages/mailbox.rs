@@ -7,14 +7,14 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::messages::event::Event;
-use crate::messages::rules::{Rule, is_broken};
+use crate::messages::rules;
 
 /// How many events may wait for a session that does not look at them.
 pub const CAPACITY: usize = 10_000;
@@ -34,8 +34,6 @@ struct Wake {
     state: AtomicU8,
     /// What the events that wait take.
     weight: AtomicUsize,
-    /// The server itself is at work on the session's transaction.
-    at_work: AtomicBool,
     close: OnceLock<&'static str>,
 }
 
@@ -84,11 +82,9 @@ impl Mailbox {
     pub fn post_quietly(&self, event: Event) -> bool {
         let weight = self.wake.weight.load(Ordering::Relaxed);
         if self.events.len() >= CAPACITY || weight >= CAPACITY_BYTES {
-            if is_broken(Rule::FullMailboxCloses) {
-                return true;
-            }
-            self.close("it does not read its invalidations");
-            return false;
+            return rules::full_mailbox_closes(|| {
+                self.close("it does not read its invalidations");
+            });
         }
         self.wake
             .weight
@@ -102,20 +98,6 @@ impl Mailbox {
     /// True when the session has ended or is about to.
     pub fn is_closed(&self) -> bool {
         self.wake.close.get().is_some()
-    }
-
-    /// Does what the server has to do for the session's vote: meanwhile the
-    /// client's time does not run.
-    pub fn at_work<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.wake.at_work.store(true, Ordering::Relaxed);
-        let result = work();
-        self.wake.at_work.store(false, Ordering::Relaxed);
-        result
-    }
-
-    /// True while the server is at work on the session's vote.
-    pub fn is_at_work(&self) -> bool {
-        self.wake.at_work.load(Ordering::Relaxed)
     }
 
     /// Wakes the session, if it sleeps and has not seen what was posted.
@@ -160,7 +142,6 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
         event,
         state: AtomicU8::new(0),
         weight: AtomicUsize::new(0),
-        at_work: AtomicBool::new(false),
         close: OnceLock::new(),
     });
     Ok((

@@ -1,5 +1,8 @@
 //! What a coordinator can be asked for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use crossbeam_channel::Sender;
 use zeo_proto::exception::Exception;
 use zeo_proto::{Oid, Tid};
@@ -19,6 +22,25 @@ pub struct Claim {
     pub checked: Vec<Oid>,
     /// It needs the whole storage: undo, restore, deletion, a given tid.
     pub whole: bool,
+}
+
+/// Whether the server itself is at work on a vote: meanwhile its client's time does not run.
+#[derive(Debug, Clone, Default)]
+pub struct AtWork(Arc<AtomicBool>);
+
+impl AtWork {
+    /// Does what the server has to do for the vote.
+    pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.store(true, Relaxed);
+        let result = work();
+        self.0.store(false, Relaxed);
+        result
+    }
+
+    /// True while the server is at work.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
+    }
 }
 
 /// What sessions, the log writer and the server ask for.
@@ -44,6 +66,8 @@ pub enum Request {
         vote: u64,
         /// What it needs.
         claim: Claim,
+        /// Whether its deadline has to wait.
+        at_work: AtWork,
     },
     /// The transaction is aborted: its locks go to the next.
     Release {

@@ -1,31 +1,80 @@
-//! The five rules of order on one connection (`THREADS.md`), by name, so
-//! that tests can break each on purpose and see that it is noticed.
+//! The five rules of order on one connection (`THREADS.md`), each where a test can break it on
+//! purpose and see that somebody notices. Outside of tests, every function here does what its
+//! rule says and nothing else.
 
-/// A rule of order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rule {
-    PublishThenAnnounce,
-    AnswerThenDrain,
-    MailboxInTidOrder,
-    SubscribeThenRead,
-    FullMailboxCloses,
-}
-
-/// Whether the code is to break the rule: never, but in a test that asks for
-/// it.
-#[cfg(not(test))]
-pub(crate) const fn is_broken(_rule: Rule) -> bool {
-    false
-}
+use crate::messages::event::Event;
 
 #[cfg(test)]
-pub(crate) use self::sabotage::{break_rule, is_broken};
+pub(crate) use self::sabotage::{
+    Answering, Rule, after_answer, before_subscribing, break_rule, is_broken,
+};
+
+/// Publish, then announce.
+pub(crate) fn publish_then_announce<S, T>(
+    state: &mut S,
+    publish: impl FnOnce(&mut S) -> T,
+    announce: impl FnOnce(&mut S),
+) -> T {
+    #[cfg(test)]
+    if is_broken(Rule::PublishThenAnnounce) {
+        announce(state);
+        return publish(state);
+    }
+    let published = publish(state);
+    announce(state);
+    published
+}
+
+/// Answer, then drain: `_before` is how long the output was before the answer, which is behind it
+/// now; `_next_event` takes from the mailbox.
+#[cfg(not(test))]
+pub(crate) fn after_answer<S>(
+    _session: &mut S,
+    _before: usize,
+    _next_event: impl FnMut() -> Option<Event>,
+) {
+}
+
+/// Mailbox order is tid order: the finished transactions in the order in which they are announced.
+pub(crate) fn in_tid_order<T>(finished: impl DoubleEndedIterator<Item = T>) -> Vec<T> {
+    #[cfg(test)]
+    if is_broken(Rule::MailboxInTidOrder) {
+        return finished.rev().collect();
+    }
+    finished.collect()
+}
+
+/// Subscribe, then read: who registers has not subscribed yet, and reads nothing.
+#[cfg(not(test))]
+pub(crate) fn before_subscribing<S>(_session: &mut S, _storage: &dyn zeo_storage::Storage) {}
+
+/// A full mailbox closes its session. Whether the event counts as posted.
+pub(crate) fn full_mailbox_closes(close: impl FnOnce()) -> bool {
+    #[cfg(test)]
+    if is_broken(Rule::FullMailboxCloses) {
+        return true;
+    }
+    close();
+    false
+}
 
 #[cfg(test)]
 mod sabotage {
     use std::cell::Cell;
 
-    use super::Rule;
+    use zeo_storage::Storage;
+
+    use super::Event;
+
+    /// A rule of order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Rule {
+        PublishThenAnnounce,
+        AnswerThenDrain,
+        MailboxInTidOrder,
+        SubscribeThenRead,
+        FullMailboxCloses,
+    }
 
     thread_local! {
         static BROKEN: Cell<Option<Rule>> = const { Cell::new(None) };
@@ -38,5 +87,31 @@ mod sabotage {
     /// Breaks a rule, or none, in this thread from now on.
     pub(crate) fn break_rule(rule: Option<Rule>) {
         BROKEN.set(rule);
+    }
+
+    /// A session, as far as its order can be broken.
+    pub(crate) trait Answering {
+        fn output(&mut self) -> &mut Vec<u8>;
+        fn on_event(&mut self, event: Event);
+    }
+
+    /// Broken, the answer is behind all that has come since it was computed.
+    pub(crate) fn after_answer<S: Answering>(
+        session: &mut S,
+        before: usize,
+        next_event: impl FnMut() -> Option<Event>,
+    ) {
+        if is_broken(Rule::AnswerThenDrain) {
+            let answer = session.output().split_off(before);
+            std::iter::from_fn(next_event).for_each(|event| session.on_event(event));
+            session.output().extend(answer);
+        }
+    }
+
+    /// Broken, the last tid is read while the coordinator does not know the client.
+    pub(crate) fn before_subscribing<S: Answering>(session: &mut S, storage: &dyn Storage) {
+        if is_broken(Rule::SubscribeThenRead) {
+            session.on_event(Event::Registered(storage.last_tid()));
+        }
     }
 }

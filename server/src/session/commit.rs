@@ -18,7 +18,7 @@ use super::transaction::{Phase, Transaction};
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
 use crate::messages::notice::Notice;
-use crate::messages::request::Request;
+use crate::messages::request::{AtWork, Request};
 use crate::storages::ServedStorage;
 
 /// Tids from the year 9400 on are not taken from a client: tids only grow, so
@@ -116,6 +116,7 @@ impl Session {
             meta,
             phase: Phase::Open,
             vote: 0,
+            at_work: AtWork::default(),
         });
         storage.stats.active_txns.fetch_add(1, Relaxed);
         Ok(Answer::Value(Value::None))

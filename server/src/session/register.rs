@@ -11,7 +11,7 @@ use zeo_proto::{Tid, Value};
 
 use super::{Answer, Flow, Outcome, Session, Stage};
 use crate::messages::request::Request;
-use crate::messages::rules::{Rule, is_broken};
+use crate::messages::rules;
 
 impl Session {
     pub(super) fn handshake(&mut self, frame: &[u8]) -> Flow {
@@ -56,9 +56,7 @@ impl Session {
             mailbox: self.mailbox.clone(),
         };
         self.stage = Stage::Registering(encoding, Arc::clone(&storage), id.clone());
-        if is_broken(Rule::SubscribeThenRead) {
-            self.registered(storage.storage.last_tid());
-        }
+        rules::before_subscribing(self, &*storage.storage);
         self.ask(&storage, subscribe);
         Ok(Answer::Later)
     }

@@ -4,6 +4,7 @@ use zeo_proto::Value;
 use zeo_storage::storage::{Prepared, TransactionMeta};
 
 use super::commit_log::CommitLog;
+use crate::messages::request::AtWork;
 
 /// The client's current transaction.
 pub(super) struct Transaction {
@@ -14,6 +15,8 @@ pub(super) struct Transaction {
     pub(super) phase: Phase,
     /// Counts the votes of the session: a grant names the vote it is for.
     pub(super) vote: u64,
+    /// Whether the server is at work on its vote.
+    pub(super) at_work: AtWork,
 }
 
 /// How far a transaction is; the values are the ids of calls to be answered.

@@ -45,12 +45,14 @@ impl Session {
         transaction.phase = Phase::Waiting(call_id.clone());
         transaction.vote = number;
         let claim = transaction.log.claim().clone();
+        let at_work = transaction.at_work.clone();
         self.ask(
             storage,
             Request::Lock {
                 client: self.id,
                 vote: number,
                 claim,
+                at_work,
             },
         );
         Ok(Answer::Later)
@@ -82,13 +84,13 @@ impl Session {
             && log.bytes() <= SMALL_BYTES
             && !log.claim().whole
             && !log.has_blobs();
-        let mailbox = self.mailbox.clone();
+        let at_work = transaction.at_work.clone();
         let work = move || {
             let prepare = || {
                 let mut steps = log.replay()?;
                 storage.storage.prepare(&meta, &mut steps, on_conflict)
             };
-            let vote = mailbox.at_work(prepare);
+            let vote = at_work.during(prepare);
             (log, vote)
         };
         if small {

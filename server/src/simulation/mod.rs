@@ -11,7 +11,19 @@ mod storage;
 mod world;
 
 use self::world::{Plan, World};
-use crate::messages::rules::{Rule, break_rule};
+use crate::messages::event::Event;
+use crate::messages::rules::{Answering, Rule, break_rule};
+use crate::session::Session;
+
+impl Answering for Session {
+    fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    fn on_event(&mut self, event: Event) {
+        Session::on_event(self, event);
+    }
+}
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 1500;

@@ -10,7 +10,7 @@ use super::{Client, Coordinator, State};
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
-use crate::messages::request::ClientId;
+use crate::messages::request::{AtWork, ClientId};
 
 /// How many clients may be gone while the log writer still has their
 /// transactions, so that who comes, finishes and goes again and again while a
@@ -34,6 +34,7 @@ impl Coordinator {
             Client {
                 mailbox,
                 state: State::Idle,
+                at_work: AtWork::default(),
             },
         );
         self.parts.stats.connections.fetch_add(1, Relaxed);

@@ -13,7 +13,7 @@ use crate::commit::log_writer::{Queued, Task};
 use crate::errors::exception_from;
 use crate::messages::event::Event;
 use crate::messages::request::ClientId;
-use crate::messages::rules::{Rule, is_broken};
+use crate::messages::rules;
 
 impl Coordinator {
     /// Gives out the tid: after the clock and after the last one.
@@ -73,13 +73,10 @@ impl Coordinator {
     ) {
         match result {
             Ok(()) => {
-                let mut pairs: Vec<_> = clients.into_iter().zip(&commits).collect();
-                if is_broken(Rule::MailboxInTidOrder) {
-                    pairs.reverse();
+                let finished = clients.into_iter().zip(&commits);
+                for (client, commit) in rules::in_tid_order(finished) {
+                    self.publish(client, commit);
                 }
-                pairs
-                    .into_iter()
-                    .for_each(|(client, commit)| self.publish(client, commit));
             }
             Err(error) => {
                 match self.parts.storage.latched() {
@@ -102,18 +99,16 @@ impl Coordinator {
     /// Makes a transaction visible, and only then announces it.
     fn publish(&mut self, committer: ClientId, commit: &Commit) {
         let (tid, oids) = (commit.tid, &commit.prepared.oids);
-        if is_broken(Rule::PublishThenAnnounce) {
-            self.announce(committer, tid, oids);
-        }
-        self.parts.storage.publish(commit);
-        self.parts.stats.commits.fetch_add(1, Relaxed);
-        self.invalidations.push(tid, oids);
-        // Who is told finds the locks free; who gets them has been told. The
-        // others first: they may hear of it from the committer.
-        let next = self.end(committer);
-        if !is_broken(Rule::PublishThenAnnounce) {
-            self.announce(committer, tid, oids);
-        }
+        let publish = |this: &mut Self| {
+            this.parts.storage.publish(commit);
+            this.parts.stats.commits.fetch_add(1, Relaxed);
+            this.invalidations.push(tid, oids);
+            // Who is told finds the locks free; who gets them has been told.
+            this.end(committer)
+        };
+        let announce = |this: &mut Self| this.announce(committer, tid, oids);
+        let next = rules::publish_then_announce(self, publish, announce);
+        // Behind the others: they may hear of it from the committer.
         self.post(committer, Event::Finished(tid));
         self.grant_all(next);
     }

@@ -8,17 +8,20 @@ use slog::{crit, debug, warn};
 
 use super::{Coordinator, State};
 use crate::messages::event::Event;
-use crate::messages::request::{Claim, ClientId};
+use crate::messages::request::{AtWork, Claim, ClientId};
 
 /// So many deadlines are kept without a look at whether they are old.
 const FEW_DEADLINES: usize = 1000;
 
 impl Coordinator {
-    pub(super) fn lock(&mut self, client: ClientId, vote: u64, claim: &Claim) {
+    pub(super) fn lock(&mut self, client: ClientId, vote: u64, claim: &Claim, at_work: AtWork) {
         if self.stopping || self.state(client) != Some(State::Idle) {
             return;
         }
-        self.set_state(client, State::Waiting(vote));
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.state = State::Waiting(vote);
+            entry.at_work = at_work;
+        }
         if self.locks.claim(client, claim) {
             self.grant(client);
         } else {
@@ -105,7 +108,7 @@ impl Coordinator {
             if !holds {
                 continue;
             }
-            let at_work = (self.clients.get(&client)).is_some_and(|c| c.mailbox.is_at_work());
+            let at_work = (self.clients.get(&client)).is_some_and(|c| c.at_work.is_set());
             match self.deadline() {
                 Some(later) if at_work => self.deadlines.push_back((later, client, grant)),
                 _ => self.time_out(client),
@@ -202,6 +205,10 @@ mod tests {
     }
 
     fn lock(client: ClientId, vote: u64) -> Request {
+        lock_while(client, vote, AtWork::default())
+    }
+
+    fn lock_while(client: ClientId, vote: u64, at_work: AtWork) -> Request {
         let claim = Claim {
             stored: vec![Oid::new(client)],
             ..Claim::default()
@@ -210,6 +217,7 @@ mod tests {
             client,
             vote,
             claim,
+            at_work,
         }
     }
 
@@ -230,7 +238,8 @@ mod tests {
     #[test]
     fn a_clients_time_does_not_run_while_the_server_is_at_work() {
         let (mut coordinator, clock, clients) = coordinator();
-        coordinator.handle(lock(1, 1));
+        let first_vote = AtWork::default();
+        coordinator.handle(lock_while(1, 1, first_vote.clone()));
         coordinator.handle(lock(2, 1));
         let [(first, _), (second, _)] = &clients;
         let mut wind = |time: Duration| {
@@ -239,7 +248,7 @@ mod tests {
             [first.is_closed(), second.is_closed()]
         };
         assert_eq!(wind(TIMEOUT / 2), [false, false]);
-        let found = first.at_work(|| [wind(TIMEOUT), wind(TIMEOUT)]);
+        let found = first_vote.during(|| [wind(TIMEOUT), wind(TIMEOUT)]);
         assert_eq!(found, [[false, true]; 2], "the second was at rest");
         assert_eq!(wind(TIMEOUT / 2), [false, true]);
         assert_eq!(wind(TIMEOUT), [true, true]);

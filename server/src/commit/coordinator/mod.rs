@@ -25,7 +25,7 @@ use crate::messages::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
-use crate::messages::request::{ClientId, Request};
+use crate::messages::request::{AtWork, ClientId, Request};
 use crate::status::stats::Stats;
 
 /// How many requests are taken before sessions are woken: whoever is told
@@ -35,6 +35,8 @@ const BATCH: usize = 64;
 struct Client {
     mailbox: Mailbox,
     state: State,
+    /// Whether the server is at work on its vote.
+    at_work: AtWork,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,7 +149,8 @@ impl Coordinator {
                 client,
                 vote,
                 claim,
-            } => self.lock(client, vote, &claim),
+                at_work,
+            } => self.lock(client, vote, &claim, at_work),
             Request::Release { client } => self.release(client),
             Request::Finish {
                 client,

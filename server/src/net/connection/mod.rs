@@ -10,7 +10,7 @@ use zeo_proto::framing::FrameBuffer;
 use zeo_proto::stream::{Ready, Stream, Waiter};
 
 use crate::messages::mailbox::Inbox;
-use crate::messages::rules::{Rule, is_broken};
+use crate::messages::rules;
 use crate::session::{Flow, Session};
 
 /// With so much waiting to be sent, nothing more is read or taken from the
@@ -238,12 +238,7 @@ impl Connection {
                 Ok(Some(frame)) => {
                     let (length, before) = (frame.len(), session.output.len());
                     let flow = session.on_frame(frame);
-                    if is_broken(Rule::AnswerThenDrain) {
-                        let reply = session.output.split_off(before);
-                        std::iter::from_fn(|| inbox.next())
-                            .for_each(|event| session.on_event(event));
-                        session.output.extend(reply);
-                    }
+                    rules::after_answer(session, before, || inbox.next());
                     if flow != Flow::Hold {
                         self.input.consume(length);
                     }
