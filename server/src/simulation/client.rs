@@ -11,7 +11,7 @@ use zeo_proto::{Oid, Tid, Value};
 
 use super::checks::Checks;
 use super::history::{History, Work};
-use super::world::{Plan, Random};
+use super::plan::{Plan, Random};
 use crate::messages::mailbox::Inbox;
 use crate::net::connection::{Connection, Turn};
 use crate::session::Session;

@@ -1,4 +1,4 @@
-//! A world of its own for the commit logic: the real coordinator, sessions,
+//! A simulation of the commit logic: the real coordinator, sessions,
 //! connections and storage, stepped in one thread by a seeded scheduler, with
 //! clients that distrust every answer, a clock that the test winds, and no
 //! disk. What it checks holds for every order of steps that threads could
@@ -7,10 +7,12 @@
 mod checks;
 mod client;
 mod history;
+mod plan;
 mod storage;
 mod world;
 
-use self::world::{Plan, World};
+use self::plan::Plan;
+use self::world::World;
 use crate::messages::event::Event;
 use crate::messages::rules::{Answering, Rule, break_rule};
 use crate::session::Session;

@@ -1,12 +1,12 @@
-//! The scheduler of the model, and what must be true when all is quiet.
+//! The scheduler of the simulation, and what must be true when all is quiet.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use slog::{Discard, Logger, o};
 use zeo_proto::Tid;
@@ -17,6 +17,7 @@ use zeo_storage::mapping_storage::MappingStorage;
 
 use super::client::Client;
 use super::history::History;
+use super::plan::{Plan, Random, StillClock};
 use super::storage::Interrupted;
 use crate::commit::clock::Clock;
 use crate::commit::coordinator::{Coordinator, Parts};
@@ -32,51 +33,6 @@ use crate::storages::{ServedStorage, Storages};
 
 const CLIENTS: usize = 6;
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What happens in a world beside the usual.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Clients may never finish what they have voted for.
-    pub(super) stalls: bool,
-    /// A client registers and then reads nothing.
-    pub(super) sleepers: bool,
-    /// At some time the disk fails.
-    pub(super) disk_fails: bool,
-    pub(super) client_conflict_resolution: bool,
-}
-
-/// Numbers that depend on nothing but the seed.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
-
-/// A clock that stands still unless it is wound.
-struct StillClock {
-    start: Instant,
-    wound: Mutex<Duration>,
-}
-
-impl Clock for StillClock {
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + *self.wound.lock().unwrap()
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + *self.wound.lock().unwrap()
-    }
-}
 
 /// Everything but the clients. Each part is borrowed by itself, so that a
 /// step may interrupt another one that it does not touch.
@@ -117,10 +73,7 @@ impl World {
             inner: Arc::new(MappingStorage::new("model").unwrap()),
             failing: false.into(),
         });
-        let clock = Arc::new(StillClock {
-            start: Instant::now(),
-            wound: Mutex::default(),
-        });
+        let clock = Arc::new(StillClock::new());
         let stats = Arc::new(Stats::new());
         let (log_writer, queue) = channel::unbounded();
         let parts = Parts {
@@ -151,7 +104,7 @@ impl World {
             transaction_timeout: Some(TIMEOUT),
         };
         let mut world = Self {
-            random: RefCell::new(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+            random: RefCell::new(Random::new(seed)),
             plan: Plan { ..*plan },
             clock,
             storage,
@@ -265,7 +218,7 @@ impl World {
         } else {
             Duration::from_millis(random.below(3))
         };
-        *self.clock.wound.lock().unwrap() += by;
+        self.clock.wind(by);
     }
 
     fn step_client(&self, number: usize, kind: usize) {
@@ -326,7 +279,7 @@ impl World {
                 return Ok(());
             }
             if self.plan.stalls {
-                *self.clock.wound.lock().unwrap() += Duration::from_secs(1);
+                self.clock.wind(Duration::from_secs(1));
             }
         }
         Err("the world does not come to rest: somebody waits for ever".into())

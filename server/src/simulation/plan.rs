@@ -1,0 +1,68 @@
+//! What a simulation is given: what may happen, chance, and the time.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::commit::clock::Clock;
+
+/// What happens in a world beside the usual.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Clients may never finish what they have voted for.
+    pub(super) stalls: bool,
+    /// A client registers and then reads nothing.
+    pub(super) sleepers: bool,
+    /// At some time the disk fails.
+    pub(super) disk_fails: bool,
+    pub(super) client_conflict_resolution: bool,
+}
+
+/// Numbers that depend on nothing but the seed.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A clock that stands still unless it is wound.
+pub(super) struct StillClock {
+    start: Instant,
+    wound: Mutex<Duration>,
+}
+
+impl StillClock {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            wound: Mutex::default(),
+        }
+    }
+
+    pub(super) fn wind(&self, by: Duration) {
+        *self.wound.lock().unwrap() += by;
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + *self.wound.lock().unwrap()
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + *self.wound.lock().unwrap()
+    }
+}
