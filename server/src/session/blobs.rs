@@ -1,5 +1,5 @@
-//! Blobs as a client sends and gets them: in chunks, or by name in a
-//! directory that it shares with the server.
+//! Session: blobs as a client sends and gets them, in chunks, or by name in a directory that it
+//! shares with the server.
 
 use std::fs::File;
 use std::io::{self, Read};

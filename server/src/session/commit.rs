@@ -1,5 +1,4 @@
-//! Two-phase commit as a client drives it: begin, store, vote (`vote.rs`),
-//! finish.
+//! Session: two-phase commit as a client drives it: begin, store, vote (`vote.rs`), finish.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,5 +1,4 @@
-//! What the session tells of conflicts: to the client, to the counters, and to
-//! the log.
+//! Session: what is told of conflicts, to the client, to the counters, and to the log.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,5 +1,5 @@
-//! Work that may take long, on a helper thread, so that the session goes on
-//! with its socket and its mailbox meanwhile.
+//! Session: work that may take long, on a helper thread, so that the session goes on with its
+//! socket and its mailbox meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

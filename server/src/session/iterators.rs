@@ -1,5 +1,5 @@
-//! The iterators that a client has open: over transactions, and over the
-//! records of the transaction that one of those has given last.
+//! Session: the calls of iterators, over transactions, and over the records of the transaction
+//! that one of those has given last.
 
 use std::sync::Arc;
 

@@ -1,10 +1,7 @@
 //! One client: what it has sent so far, what it is owed, what it is told.
 //!
-//! A session knows no socket. It is given frames and mailbox events, and
-//! leaves what is to be sent in [`Session::output`], in the order in which
-//! the client must get it: a reply is complete there before the session
-//! looks at its mailbox again, so "current" data never comes behind the
-//! invalidation that made it old.
+//! A session knows no socket. It is given frames and mailbox events, and leaves what is to be
+//! sent in [`Session::output`].
 
 mod blobs;
 mod calls;
@@ -93,7 +90,39 @@ enum Stage {
     Open(Encoding, Arc<ServedStorage>),
 }
 
-/// The state of one connection. See the module.
+/// The state of one connection.
+///
+/// Its methods by file:
+///
+/// | file | what |
+/// |---|---|
+/// | `mod.rs` | frames and events in, replies out, the end |
+/// | `register.rs` | the greeting, `register`, the client's label |
+/// | `calls.rs` | every other call, by name |
+/// | `load.rs` | loads, `history` |
+/// | `invalidations.rs` | `getInvalidations` |
+/// | `commit.rs`, `vote.rs` | two-phase commit |
+/// | `conflict_report.rs` | what is told of conflicts |
+/// | `blobs.rs` | uploads and downloads |
+/// | `iterators.rs` | iterators over transactions and records |
+/// | `undo_log.rs` | `undoLog`, `undoInfo` |
+/// | `packing.rs` | `pack` |
+/// | `helper.rs` | work on helper threads |
+///
+/// Invariants:
+///
+/// - `output` holds whole messages in the order in which the client must get them. A reply is
+///   complete there before the session is given its next event, so "current" data never comes
+///   behind the invalidation that made it old.
+/// - A call with an id is answered exactly once: before [`Session::on_frame`] returns, or by
+///   whoever keeps the id, which is one of `stage`, the transaction's `phase`, `asked`, `jobs` and
+///   `downloads`. While any of them does, [`Session::is_owed`] is true.
+/// - `jobs` and `asked` together hold no more than the helpers that one client may have.
+/// - The coordinator knows the client from `Stage::Registering` until [`Session::end`]. It has
+///   locks or a claim for it only while the transaction's phase is `Waiting`, `Preparing`,
+///   `Voted` or `Finishing`: who leaves these otherwise than by `Finished` releases them.
+/// - A transaction in `Finishing` can't be aborted; the coordinator says how it ends.
+/// - `read_only` never becomes false again.
 pub struct Session {
     id: ClientId,
     stage: Stage,

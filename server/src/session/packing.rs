@@ -1,4 +1,4 @@
-//! The call `pack`.
+//! Session: the call `pack`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! From the greeting to `register`.
+//! Session: from the greeting to `register`.
 
 use std::sync::Arc;
 

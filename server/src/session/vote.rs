@@ -1,4 +1,4 @@
-//! The vote: locks asked for, and once they are granted, the transaction
+//! Session: the vote. Locks are asked for, and once they are granted, the transaction is
 //! prepared, here or on a helper thread.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Whom the coordinator serves, and how it tells them something: first into
-//! the mailboxes of all, then every session is woken once.
+//! Coordinator: whom it serves, and how it tells them something: first into the mailboxes of all,
+//! then every session is woken once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,5 +1,5 @@
-//! Finishes: tids given out, transactions handed to the log writer, and when
-//! they are durable, published and announced in the order of their tids.
+//! Coordinator: finishes. Tids are given out, transactions handed to the log writer, and when they
+//! are durable, published and announced in the order of their tids.
 
 use std::sync::atomic::Ordering::Relaxed;
 

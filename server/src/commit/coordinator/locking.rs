@@ -1,5 +1,5 @@
-//! Votes: locks asked for, granted, and given back, by their owners or when
-//! their time has run out.
+//! Coordinator: votes. Locks are asked for, granted, and given back, by their owners or when their
+//! time has run out.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;

@@ -66,7 +66,31 @@ pub struct Parts {
     pub queue_size: usize,
 }
 
-/// The state of the loop.
+/// The order of one storage: who holds which objects, which tid comes next, who is told what.
+///
+/// Its methods by file:
+///
+/// | file | what |
+/// |---|---|
+/// | `mod.rs` | the loop, requests by kind, the stop |
+/// | `clients.rs` | who is served; posting to mailboxes and waking |
+/// | `locking.rs` | votes: locks and their deadlines |
+/// | `finishing.rs` | tids, the log writer, publication |
+///
+/// Invariants:
+///
+/// - `last_tid` is at least the tid of every transaction that was given out, and grows with each.
+///   The log writer gets transactions in the order of their tids, one of each client at a time.
+/// - What is announced has been published before, in the order of tids; so mailboxes hold tids in
+///   that order.
+/// - A client has a claim in `locks` just while its state is `Waiting`, `Locked` or `Finishing`, or
+///   while it is gone and `finishing` holds it. `Locked` and `Finishing` mean that the claim is
+///   granted, `Waiting` that it is not.
+/// - `finishing` holds whose transaction the log writer has: never more than
+///   `MAX_ORPHANS` beyond the clients.
+/// - `deadlines` is sorted by time. The one of a grant that holds is in it, if there is a timeout.
+/// - A client whose mailbox was full is forgotten at once: nothing is posted behind a gap.
+/// - Between two requests nobody waits unwoken: `settle` wakes all that something was posted to.
 pub struct Coordinator {
     parts: Parts,
     clients: HashMap<ClientId, Client>,
