@@ -10,7 +10,7 @@ pub mod open;
 mod runner;
 mod zeo;
 
-use zeo_storage::config::{StorageConfig, name_the_unnamed};
+use zeo_storage::config::{Openers, StorageConfig, name_the_unnamed};
 use zeo_storage::zconfig::reader::{self, Reader};
 use zeo_storage::zconfig::{ConfigError, Section};
 
@@ -38,13 +38,17 @@ impl Config {
     pub fn from_tree(root: &Section) -> Result<Config, ConfigError> {
         Reader::new(root)?.finish()?;
         let (mut zeo, mut eventlog, mut runner) = (None, None, None);
+        let openers = openers();
         let mut storages = Vec::new();
         for section in &root.sections {
             match section.kind.as_str() {
                 "zeo" => reader::only("zeo", &mut zeo, section)?,
                 "eventlog" => reader::only("eventlog", &mut eventlog, section)?,
                 "runner" => reader::only("runner", &mut runner, section)?,
-                _ => storages.push(StorageConfig::from_section(section, root)?),
+                kind if openers.knows(kind) => {
+                    storages.push(StorageConfig::from_section(section, root, &openers)?);
+                }
+                _ => return Err(unknown(section, root, &openers)),
             }
         }
         let missing = |what| ConfigError::MissingSection {
@@ -67,6 +71,28 @@ impl Config {
             eventlog,
         })
     }
+}
+
+/// The storages that a server can serve.
+fn openers() -> Openers {
+    Openers::default()
+}
+
+/// Refuses a section that has no place in a server's configuration.
+fn unknown(section: &Section, root: &Section, openers: &Openers) -> ConfigError {
+    let mut expected = vec!["zeo"];
+    expected.extend(openers.names());
+    expected.extend(["eventlog", "runner"]);
+    reader::unknown_section(section, &reader::described(root), expected)
+}
+
+/// The storages of a configuration, be it that of a server or not. What else stands there is not
+/// looked at.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is wrong with a storage, and when there is none.
+pub fn storages(root: &Section) -> Result<Vec<StorageConfig>, ConfigError> {
+    zeo_storage::config::storages(root, &openers(), &["zeo", "eventlog", "runner"])
 }
 
 #[cfg(test)]

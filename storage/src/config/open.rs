@@ -1,9 +1,9 @@
 //! Opens the storages that a configuration names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::StorageKind;
+use super::kind::StorageKind;
 use crate::file_storage::Options;
 use crate::log::Log;
 use crate::mapping_storage::MappingStorage;
@@ -11,7 +11,10 @@ use crate::{DemoStorage, FileStorage, Result, Storage, ZlibStorage};
 
 /// Opens a storage, with blobs if it stands in a `<blobstorage>` with this
 /// directory.
-pub fn open(kind: &StorageKind, blob_dir: Option<&PathBuf>, log: &Log) -> Result<Arc<dyn Storage>> {
+///
+/// # Errors
+/// What the storage can't be opened for; those in it that were opened before are closed again.
+pub fn open(kind: &StorageKind, blob_dir: Option<&Path>, log: &Log) -> Result<Arc<dyn Storage>> {
     Ok(match kind {
         StorageKind::FileStorage(file) => {
             let options = Options {
@@ -20,14 +23,14 @@ pub fn open(kind: &StorageKind, blob_dir: Option<&PathBuf>, log: &Log) -> Result
                 quota: file.quota,
                 pack_gc: file.pack_gc,
                 pack_keep_old: file.pack_keep_old,
-                blob_dir: file.blob_dir.as_ref().or(blob_dir).cloned(),
+                blob_dir: file.blob_dir.as_deref().or(blob_dir).map(PathBuf::from),
                 sync_every: file.sync_every,
                 log: log.clone(),
             };
             Arc::new(FileStorage::open(&file.path, options)?)
         }
         StorageKind::MappingStorage { name } => {
-            let storage = MappingStorage::with_blobs(name.clone(), blob_dir.cloned());
+            let storage = MappingStorage::with_blobs(name.clone(), blob_dir.map(PathBuf::from));
             Arc::new(storage?)
         }
         StorageKind::DemoStorage {
@@ -42,6 +45,7 @@ pub fn open(kind: &StorageKind, blob_dir: Option<&PathBuf>, log: &Log) -> Result
             Arc::new(ZlibStorage::new(open(base, blob_dir, log)?, *transform))
         }
         StorageKind::BlobStorage { blob_dir, base } => open(base, Some(blob_dir), log)?,
+        StorageKind::Other(other) => other.0.open(blob_dir, log)?,
     })
 }
 
@@ -51,7 +55,7 @@ fn demo_storage(
     name: Option<String>,
     base: Option<&StorageKind>,
     changes: Option<&StorageKind>,
-    blob_dir: Option<&PathBuf>,
+    blob_dir: Option<&Path>,
     log: &Log,
 ) -> Result<Arc<dyn Storage>> {
     let base: Arc<dyn Storage> = match base {

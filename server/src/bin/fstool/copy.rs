@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
+use zeo_server::config::storages;
 use zeo_storage::blob::is_blob;
 use zeo_storage::config::{self, FileStorageConfig, StorageKind};
 use zeo_storage::file_storage::format::MAGIC;
@@ -102,7 +103,7 @@ impl Arguments {
             (file.read_only, file.create) = (true, false);
             files.push((file.path.clone(), inode_of(&file.path)));
         }
-        let blobs = self.source_blobs.as_ref();
+        let blobs = self.source_blobs.as_deref();
         Ok((config::open(&kind, blobs, &context.log())?, files))
     }
 
@@ -111,7 +112,7 @@ impl Arguments {
         for file in kind.files_mut() {
             file.sync_every = SYNC_EVERY;
         }
-        let blobs = self.destination_blobs.as_ref();
+        let blobs = self.destination_blobs.as_deref();
         Ok(config::open(&kind, blobs, &context.log())?)
     }
 
@@ -300,7 +301,7 @@ fn storage_at(argument: &Path) -> Result<StorageKind> {
     let usage = |why: zconfig::ConfigError| Failure::Usage(why.to_string());
     let env = |name: &str| std::env::var(name).ok();
     let root = zconfig::load(path, &env).map_err(usage)?;
-    let mut found = config::storages(&root).map_err(usage)?;
+    let mut found = storages(&root).map_err(usage)?;
     if let Some(name) = name {
         found.retain(|storage| storage.name == name);
     }

@@ -1,0 +1,174 @@
+//! Storages as a configuration describes them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::log::Log;
+use crate::zconfig::Place;
+use crate::zlib_storage::Transform;
+use crate::{Result, Storage};
+
+/// A storage to serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageConfig {
+    /// The name that clients ask for.
+    pub name: String,
+    /// What it is.
+    pub kind: StorageKind,
+    /// Its section; `None` if the command line gave it.
+    pub place: Option<Place>,
+}
+
+/// The kinds of storages; some stand on others.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StorageKind {
+    /// A `Data.fs`.
+    FileStorage(FileStorageConfig),
+    /// A storage in memory.
+    MappingStorage {
+        /// What it calls itself to clients.
+        name: String,
+    },
+    /// A storage with changes to another one, that does not change by them.
+    DemoStorage {
+        /// What it calls itself to clients; by default, it tells of what it
+        /// is made.
+        name: Option<String>,
+        /// What is changed; an empty one in memory by default.
+        base: Option<Box<StorageKind>>,
+        /// What keeps the changes; one in memory by default.
+        changes: Option<Box<StorageKind>>,
+    },
+    /// A storage of compressed records (`zc.zlibstorage`).
+    ZlibStorage {
+        /// Who compresses and decompresses them.
+        transform: Transform,
+        /// The storage that keeps them.
+        base: Box<StorageKind>,
+    },
+    /// Blobs for a storage that has none.
+    BlobStorage {
+        /// The directory of their files.
+        blob_dir: PathBuf,
+        /// The storage that keeps the records.
+        base: Box<StorageKind>,
+    },
+    /// A storage of a crate above this one, which brings its own opener.
+    Other(Other),
+}
+
+/// A storage of a crate above this one, as its section describes it.
+pub trait Opener: fmt::Debug + Send + Sync {
+    /// The name of the kind, for the log: that of Python's class.
+    fn type_name(&self) -> &'static str;
+
+    /// Whether it has a directory for blobs.
+    fn has_blobs(&self) -> bool;
+
+    /// Opens it, with blobs if it stands in a `<blobstorage>` with this directory.
+    ///
+    /// # Errors
+    /// As [`open`](super::open).
+    fn open(&self, blob_dir: Option<&Path>, log: &Log) -> Result<Arc<dyn Storage>>;
+}
+
+/// An [`Opener`] in a [`StorageKind`].
+#[derive(Clone, Debug)]
+pub struct Other(pub Arc<dyn Opener>);
+
+impl PartialEq for Other {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A `Data.fs` and how to treat it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileStorageConfig {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether to empty the file if it is there.
+    pub create: bool,
+    /// Whether writing is refused.
+    pub read_only: bool,
+    /// The size in bytes that the file may not exceed.
+    pub quota: Option<u64>,
+    /// Whether packing drops objects that nothing refers to.
+    pub pack_gc: bool,
+    /// Whether packing leaves the file as it was in `.old`.
+    pub pack_keep_old: bool,
+    /// The Python function that packs, if one is named.
+    pub packer: Option<String>,
+    /// The directory of blob files, if there are to be blobs.
+    pub blob_dir: Option<PathBuf>,
+    /// How many bytes are written before a sync; no key, but what copies use.
+    pub sync_every: u64,
+}
+
+impl StorageKind {
+    /// The name of the kind, for the log: that of Python's class.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            StorageKind::FileStorage(_) => "FileStorage",
+            StorageKind::MappingStorage { .. } => "MappingStorage",
+            StorageKind::DemoStorage { .. } => "DemoStorage",
+            StorageKind::ZlibStorage { transform, .. } => match transform {
+                Transform {
+                    for_clients: true, ..
+                } => "ZlibStorage",
+                _ => "ServerZlibStorage",
+            },
+            StorageKind::BlobStorage { .. } => "BlobStorage",
+            StorageKind::Other(other) => other.0.type_name(),
+        }
+    }
+
+    /// All the files that the storage is made of, to change how they are
+    /// opened.
+    pub fn files_mut(&mut self) -> Vec<&mut FileStorageConfig> {
+        match self {
+            StorageKind::FileStorage(file) => vec![file],
+            StorageKind::MappingStorage { .. } | StorageKind::Other(_) => Vec::new(),
+            StorageKind::DemoStorage { base, changes, .. } => {
+                let parts = [base, changes].into_iter().flatten();
+                parts.flat_map(|part| part.files_mut()).collect()
+            }
+            StorageKind::ZlibStorage { base, .. } | StorageKind::BlobStorage { base, .. } => {
+                base.files_mut()
+            }
+        }
+    }
+
+    /// Whether there is a directory for blobs.
+    pub(super) fn has_blobs(&self) -> bool {
+        match self {
+            StorageKind::FileStorage(file) => file.blob_dir.is_some(),
+            StorageKind::MappingStorage { .. } => false,
+            StorageKind::DemoStorage { changes, .. } => match changes {
+                Some(changes) => changes.has_blobs(),
+                None => true,
+            },
+            StorageKind::ZlibStorage { base, .. } => base.has_blobs(),
+            StorageKind::BlobStorage { .. } => true,
+            StorageKind::Other(other) => other.0.has_blobs(),
+        }
+    }
+}
+
+impl FileStorageConfig {
+    /// The configuration of the file `path` of which nothing else is said.
+    pub fn new(path: PathBuf) -> FileStorageConfig {
+        FileStorageConfig {
+            path,
+            create: false,
+            read_only: false,
+            quota: None,
+            pack_gc: true,
+            pack_keep_old: true,
+            packer: None,
+            blob_dir: None,
+            sync_every: 0,
+        }
+    }
+}
