@@ -27,13 +27,13 @@ use crate::status::stats::Stats;
 use crate::storages::{ServedStorage, Storages};
 
 /// How long a stop waits for client threads before it goes on without them.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A storage that has grown by so many bytes gets its index saved: a scan
 /// of so much takes about a second.
-const MUCH: u64 = 256 << 20;
+const INDEX_SAVE_BYTES: u64 = 256 << 20;
 /// So does one that was not saved for so long.
-const LONG: Duration = Duration::from_secs(3600);
+const INDEX_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// A running server.
 pub struct Server {
@@ -120,7 +120,7 @@ impl Server {
     }
 
     fn close_clients(&self) {
-        let patience = Instant::now() + STOP_PATIENCE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         loop {
             let clients = self.clients();
             if clients.is_empty() {
@@ -129,7 +129,7 @@ impl Server {
             clients
                 .values()
                 .for_each(|mailbox| mailbox.close("the server stops"));
-            if Instant::now() > patience {
+            if Instant::now() > deadline {
                 warn!(self.log, "{} clients did not end in time", clients.len());
                 return;
             }
@@ -145,7 +145,9 @@ impl Server {
         for (name, served) in self.storages.iter() {
             let (size, now) = (served.storage.size(), Instant::now());
             let last = saved.entry(name.to_owned()).or_insert((size, now));
-            if size.abs_diff(last.0) < MUCH && now.duration_since(last.1) < LONG {
+            if size.abs_diff(last.0) < INDEX_SAVE_BYTES
+                && now.duration_since(last.1) < INDEX_SAVE_INTERVAL
+            {
                 continue;
             }
             *last = (size, now);

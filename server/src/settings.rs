@@ -15,9 +15,9 @@ pub struct Settings {
     pub max_message_size: usize,
     /// Conflicts go to the client instead of being resolved here.
     pub client_conflict_resolution: bool,
-    /// For how long a client may be away, in seconds, and still be told what
-    /// changed by reading the end of the storage.
-    pub invalidation_age: Option<f64>,
+    /// For how long a client may be away and still be told what changed, by
+    /// reading the end of the storage; `None`: not at all.
+    pub invalidation_age: Option<Duration>,
     /// How many transactions are kept for clients that come back.
     pub invalidation_queue_size: usize,
     /// How long a transaction may hold its locks before it finishes.

@@ -13,7 +13,7 @@ use crate::messages::request::{ClientId, Request};
 
 /// A transaction with its tid, on its way to the disk.
 #[derive(Debug)]
-pub struct Queued {
+pub struct PendingCommit {
     /// Whose it is.
     pub client: ClientId,
     /// The transaction.
@@ -24,7 +24,7 @@ pub struct Queued {
 #[derive(Debug)]
 pub enum Task {
     /// To append a transaction.
-    Append(Queued),
+    Append(PendingCommit),
     /// To drop one that is refused: its files go with it, and that takes the
     /// disk.
     Drop {
@@ -157,7 +157,7 @@ mod tests {
             let tid = Tid::new(number);
             let commit = Commit { tid, prepared };
             let client = number;
-            let queued = Queued { client, commit };
+            let queued = PendingCommit { client, commit };
             sender.send(Task::Append(queued)).unwrap();
         }
         let first = Task::Drop {

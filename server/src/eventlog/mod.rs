@@ -37,9 +37,9 @@ pub use template::{Style, Template};
 use logfile::LogFile;
 
 /// How many lines may wait for the disk.
-const QUEUE: usize = 10_000;
+const QUEUE_LINES: usize = 10_000;
 /// How long to wait for the disk, when asked to.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the log can't be started or reopened.
 #[derive(Debug, thiserror::Error)]
@@ -167,10 +167,10 @@ impl EventLog {
     }
 
     fn ask<T>(&self, event: Event, answered: &Receiver<T>) -> Result<T, EventLogError> {
-        let sent = self.queue.send_timeout(event, PATIENCE);
+        let sent = self.queue.send_timeout(event, FLUSH_TIMEOUT);
         sent.map_err(|_| EventLogError::Stuck)?;
         answered
-            .recv_timeout(PATIENCE)
+            .recv_timeout(FLUSH_TIMEOUT)
             .map_err(|_| EventLogError::Stuck)
     }
 }
@@ -178,8 +178,8 @@ impl EventLog {
 impl Drop for EventLog {
     fn drop(&mut self) {
         // A thread that is stuck in a disk is left to itself.
-        if self.queue.send_timeout(Event::Stop, PATIENCE).is_ok()
-            && self.ended.recv_timeout(PATIENCE)
+        if self.queue.send_timeout(Event::Stop, FLUSH_TIMEOUT).is_ok()
+            && self.ended.recv_timeout(FLUSH_TIMEOUT)
                 == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
             && let Some(thread) = self.thread.take()
         {
@@ -204,7 +204,7 @@ impl Drain for LogDrain {
         if self.is_enabled(record.level()) {
             let record = Box::new(LogRecord::new(record, values));
             // Not a bounded channel, which would take the memory for all of them at once.
-            let full = self.queue.len() >= QUEUE;
+            let full = self.queue.len() >= QUEUE_LINES;
             if full || self.queue.send(Event::Record(record)).is_err() {
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }

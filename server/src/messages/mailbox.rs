@@ -17,7 +17,7 @@ use crate::messages::event::Event;
 use crate::messages::rules;
 
 /// How many events may wait for a session that does not look at them.
-pub const CAPACITY: usize = 10_000;
+pub const CAPACITY_EVENTS: usize = 10_000;
 /// How many bytes, about, may wait for such a session before it counts as
 /// full. One event alone may be larger.
 const CAPACITY_BYTES: usize = 64 << 20;
@@ -81,7 +81,7 @@ impl Mailbox {
     #[must_use = "a client whose mailbox is full must be forgotten"]
     pub fn post_quietly(&self, event: Event) -> bool {
         let weight = self.wake.weight.load(Ordering::Relaxed);
-        if self.events.len() >= CAPACITY || weight >= CAPACITY_BYTES {
+        if self.events.len() >= CAPACITY_EVENTS || weight >= CAPACITY_BYTES {
             return rules::full_mailbox_closes(|| {
                 self.close("it does not read its invalidations");
             });

@@ -20,9 +20,11 @@ use zeo_storage::zconfig::datatypes::Address;
 use crate::server::Server;
 
 /// Connections that the system may keep before they are accepted.
-const BACKLOG: i32 = 1024;
+const BACKLOG_CONNECTIONS: i32 = 1024;
+/// How long to wait for an answer from an address that may be in use.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no descriptor or thread to give.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// True when somebody answers at the address already.
 pub fn is_in_use(address: &Address) -> bool {
@@ -37,9 +39,9 @@ pub fn is_in_use(address: &Address) -> bool {
             port: Some(port),
         } => {
             let host = host.as_deref().unwrap_or("localhost");
-            let addresses = (host, *port).to_socket_addrs().into_iter().flatten();
-            let patience = Duration::from_secs(5);
-            { addresses }.any(|address| TcpStream::connect_timeout(&address, patience).is_ok())
+            let mut addresses = (host, *port).to_socket_addrs().into_iter().flatten();
+            let answers = |address| TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok();
+            addresses.any(answers)
         }
     }
 }
@@ -161,7 +163,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG_CONNECTIONS)?;
     Ok(socket.into())
 }
 
@@ -226,7 +228,7 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
             && why != rustix::io::Errno::INTR
         {
             error!(server.log(), "the acceptor can't wait: {why}");
-            thread::sleep(PAUSE);
+            thread::sleep(ACCEPT_RETRY_INTERVAL);
         }
         if !fds[1].revents().is_empty() {
             return;
@@ -253,7 +255,7 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
                     error!(server.log(), "no connections are accepted: {why}");
                 }
                 failures += 1;
-                thread::sleep(PAUSE);
+                thread::sleep(ACCEPT_RETRY_INTERVAL);
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::server::{Server, StartError};
 use crate::settings::Settings;
 
 /// How often the server looks whether an index should be saved.
-const INDEX_INTERVAL: Duration = Duration::from_secs(20);
+const INDEX_CHECK_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +74,10 @@ pub fn run(options: Options) -> Result<i32, RunError> {
     signals::block_reopen().map_err(RunError::Signals)?;
     let events = EventLog::start(config)?;
     let name = o!("logger" => "ZEO.runzeo");
-    let log = match !is_configured && io::stderr().is_terminal() {
-        true => Logger::root(terminal().ignore_res(), name),
-        false => Logger::root(events.drain().fuse(), name),
+    let log = if !is_configured && io::stderr().is_terminal() {
+        Logger::root(terminal().ignore_res(), name)
+    } else {
+        Logger::root(events.drain().fuse(), name)
     };
     let result = serve(&options, &log, &events, is_configured);
     if let Err(why) = &result {
@@ -205,7 +206,7 @@ fn settings(options: &Options) -> Settings {
         read_only: zeo.read_only,
         max_message_size: options.max_message_size as usize,
         client_conflict_resolution: zeo.client_conflict_resolution,
-        invalidation_age: zeo.invalidation_age.map(|age| age.as_secs_f64()),
+        invalidation_age: zeo.invalidation_age,
         invalidation_queue_size: zeo.invalidation_queue_size,
         // Zero turns the limit off, which has a default here.
         transaction_timeout: Some(zeo.transaction_timeout).filter(|timeout| !timeout.is_zero()),
@@ -215,7 +216,7 @@ fn settings(options: &Options) -> Settings {
 /// Waits for the signal that ends the server; returns its exit code.
 fn wait(signals: &Receiver<Signal>, server: &Arc<Server>, reopen: impl Fn()) -> i32 {
     loop {
-        match signals.recv_timeout(INDEX_INTERVAL) {
+        match signals.recv_timeout(INDEX_CHECK_INTERVAL) {
             Ok(Signal::ReopenLogs) => reopen(),
             Ok(signal) => {
                 let (name, code) = (signal.name(), signal.exit_code());

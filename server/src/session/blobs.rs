@@ -19,9 +19,9 @@ use crate::errors::exception_from;
 use crate::storages::ServedStorage;
 
 /// How much of a blob is in one message, in bytes, as in Python.
-const CHUNK: usize = 59_000;
+const CHUNK_BYTES: usize = 59_000;
 /// How many blobs a client may have asked for; its next calls wait.
-const DOWNLOADS: usize = 1000;
+const MAX_DOWNLOADS: usize = 1000;
 
 impl Session {
     /// A blob follows. Python's server fails as well when one has begun
@@ -103,7 +103,7 @@ impl Session {
         oid: Oid,
         serial: Tid,
     ) -> Outcome {
-        if self.downloads.len() >= DOWNLOADS {
+        if self.downloads.len() >= MAX_DOWNLOADS {
             return Ok(Answer::Hold);
         }
         let found = storage.storage.load_blob(oid, serial);
@@ -127,7 +127,7 @@ impl Session {
     /// there is nothing.
     pub fn add_chunk(&mut self) -> bool {
         let had_any = self.has_chunks();
-        while self.output.len() < CHUNK
+        while self.output.len() < CHUNK_BYTES
             && let Some(mut download) = self.downloads.pop_front()
         {
             match self.continue_download(&mut download) {
@@ -151,8 +151,8 @@ impl Session {
             self.call_client("receiveBlobStart", head());
             return Ok(true);
         };
-        let mut chunk = Vec::with_capacity(CHUNK);
-        file.take(CHUNK as u64).read_to_end(&mut chunk)?;
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
         if chunk.is_empty() {
             self.call_client("receiveBlobStop", head());
             return Ok(false);

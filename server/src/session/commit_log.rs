@@ -15,15 +15,15 @@ use zeo_storage::{Error, Result};
 use crate::messages::request::Claim;
 
 /// How much of one transaction stays in memory.
-const MEMORY_LIMIT: usize = 4 << 20;
+const MEMORY_LIMIT_BYTES: usize = 4 << 20;
 
 /// With more objects than this, a transaction takes the whole storage instead
 /// of locking each, so that nobody waits while the coordinator enters
 /// millions.
-const MANY_OBJECTS: usize = 100_000;
+const MAX_CLAIM_OBJECTS: usize = 100_000;
 
 /// How much is read back at once.
-const REPLAY_BUFFER: usize = 64 << 10;
+const REPLAY_BUFFER_BYTES: usize = 64 << 10;
 
 const STORE: u8 = 1;
 const CHECK: u8 = 2;
@@ -55,7 +55,7 @@ impl CommitLog {
     /// An empty log. `whole`: the transaction needs the whole storage for
     /// another reason than its steps.
     pub fn new(whole: bool) -> Self {
-        let file = BufWriter::new(SpooledTempFile::new(MEMORY_LIMIT));
+        let file = BufWriter::new(SpooledTempFile::new(MEMORY_LIMIT_BYTES));
         let claim = Claim {
             whole,
             ..Claim::default()
@@ -151,7 +151,7 @@ impl CommitLog {
             return;
         }
         enter(&mut self.claim);
-        if self.claim.stored.len() + self.claim.checked.len() > MANY_OBJECTS {
+        if self.claim.stored.len() + self.claim.checked.len() > MAX_CLAIM_OBJECTS {
             self.claim = Claim {
                 whole: true,
                 ..Claim::default()
@@ -191,8 +191,8 @@ impl CommitLog {
         file.rewind().map_err(spool_error)?;
         let steps = self.steps;
         // No larger than the steps: it is filled with zeros first.
-        let buffer = usize::try_from(end).unwrap_or(REPLAY_BUFFER);
-        let mut reader = BufReader::with_capacity(buffer.min(REPLAY_BUFFER), file);
+        let buffer = usize::try_from(end).unwrap_or(REPLAY_BUFFER_BYTES);
+        let mut reader = BufReader::with_capacity(buffer.min(REPLAY_BUFFER_BYTES), file);
         let mut blobs = self.blobs.iter();
         let mut done = 0;
         Ok(std::iter::from_fn(move || {
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn replays_what_was_added_from_memory_and_from_disk_and_again() {
-        for size in [0, 1000, MEMORY_LIMIT + 1] {
+        for size in [0, 1000, MEMORY_LIMIT_BYTES + 1] {
             let mut log = CommitLog::new(false);
             let mut expected = fill(&mut log, size);
             let replayed: Vec<Op> = log.replay().unwrap().map(Result::unwrap).collect();
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn claims_the_whole_storage_rather_than_very_many_objects() {
         let mut log = CommitLog::new(false);
-        for number in 0..MANY_OBJECTS as u64 {
+        for number in 0..MAX_CLAIM_OBJECTS as u64 {
             log.check(Oid::new(number), Tid::ZERO).unwrap();
         }
         assert!(!log.claim().whole);
@@ -348,6 +348,6 @@ mod tests {
             assert!(log.claim().stored.is_empty());
         }
         let steps = log.replay().unwrap().map(Result::unwrap);
-        assert_eq!(steps.count(), MANY_OBJECTS + 2, "all are checked");
+        assert_eq!(steps.count(), MAX_CLAIM_OBJECTS + 2, "all are checked");
     }
 }

@@ -12,7 +12,7 @@ use crate::status::conflict_counts::{Ending, one_line};
 use crate::storages::ServedStorage;
 
 /// How much of a reason is logged, in characters.
-const MAX_REASON: usize = 500;
+const MAX_REASON_CHARS: usize = 500;
 
 impl Session {
     /// Counts conflicts that ended well, of these classes.
@@ -48,7 +48,7 @@ impl Session {
         let (class, oid) = (conflict.class_name(), conflict.oid);
         let why = match &conflict.reason {
             Some(reason) => {
-                let reason = one_line(reason, MAX_REASON);
+                let reason = one_line(reason, MAX_REASON_CHARS);
                 format!("the conflict of object {oid} was not resolved: {reason}")
             }
             None => format!("the conflict of object {oid} is the client's"),

@@ -20,12 +20,12 @@ use crate::storages::ServedStorage;
 /// How many helper threads one client may keep busy; its next calls wait.
 const MAX_JOBS: usize = 4;
 
-/// Whether anybody still waits for a helper's answer.
-pub(super) struct Wanted(Mailbox);
+/// Tells a helper whether anybody still waits for its answer.
+pub(super) struct ClientWatch(Mailbox);
 
-impl Wanted {
-    /// Whether the session still takes what comes into its mailbox.
-    pub(super) fn by(mailbox: Mailbox) -> Self {
+impl ClientWatch {
+    /// Watches the session of this mailbox.
+    pub(super) fn over(mailbox: Mailbox) -> Self {
         Self(mailbox)
     }
 
@@ -33,10 +33,10 @@ impl Wanted {
     /// at every step, so that clients that come, ask and go don't pile walks
     /// up.
     pub(super) fn check(&self) -> zeo_storage::Result<()> {
-        match self.0.is_closed() {
-            true => Err(Error::Transaction("the client has gone".to_owned())),
-            false => Ok(()),
+        if self.0.is_closed() {
+            return Err(Error::Transaction("the client has gone".to_owned()));
         }
+        Ok(())
     }
 }
 
@@ -95,7 +95,7 @@ impl Session {
         &mut self,
         storage: &Arc<ServedStorage>,
         id: &Value<'static>,
-        work: impl FnOnce(&ServedStorage, &Wanted) -> zeo_storage::Result<Value<'static>>
+        work: impl FnOnce(&ServedStorage, &ClientWatch) -> zeo_storage::Result<Value<'static>>
         + Send
         + 'static,
     ) -> Outcome {
@@ -103,9 +103,9 @@ impl Session {
             return Ok(Answer::Hold);
         }
         let (storage, id) = (Arc::clone(storage), id.clone());
-        let wanted = Wanted::by(self.mailbox.clone());
+        let client = ClientWatch::over(self.mailbox.clone());
         self.spawn(
-            move || work(&storage, &wanted),
+            move || work(&storage, &client),
             move |session, result| match result {
                 Ok(value) => session.reply(&id, &value),
                 Err(error) => session.reply_error(&id, &exception_from(&error)),

@@ -8,14 +8,14 @@ use slog::info;
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::Storage;
 
-use super::helper::Wanted;
+use super::helper::ClientWatch;
 use super::{Answer, Outcome, Session, Stage};
 use crate::messages::request::Request;
 use crate::storages::ServedStorage;
 
 /// How many changed objects a client may catch up with that was away; behind
 /// more, it is told nothing, so that it empties its cache.
-const MAX_CHANGED: usize = 1_000_000;
+const MAX_CHANGED_OBJECTS: usize = 1_000_000;
 
 impl Session {
     /// Asks the coordinator what has changed since a tid; [`Self::invalidations`] goes on.
@@ -62,15 +62,16 @@ impl Session {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let away = now.as_secs_f64() - since.unix_time();
-        if self.settings.invalidation_age.is_none_or(|age| age <= away) {
+        let age = self.settings.invalidation_age;
+        if age.is_none_or(|age| age.as_secs_f64() <= away) {
             info!(
                 self.log,
                 "tid {since} is too old for the invalidation queue"
             );
             return self.reply(&id, &Value::None);
         }
-        let walk = move |storage: &ServedStorage, wanted: &Wanted| {
-            changed_since(&*storage.storage, since, MAX_CHANGED, wanted)
+        let walk = move |storage: &ServedStorage, client: &ClientWatch| {
+            changed_since(&*storage.storage, since, MAX_CHANGED_OBJECTS, client)
         };
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
             self.reply_error(&id, &exception);
@@ -84,14 +85,14 @@ fn changed_since(
     storage: &dyn Storage,
     since: Tid,
     most: usize,
-    wanted: &Wanted,
+    client: &ClientWatch,
 ) -> zeo_storage::Result<Value<'static>> {
     let mut last = None;
     let mut oids = BTreeSet::new();
     let start = since.as_u64().checked_add(1).map(Tid::new);
     for transaction in storage.iterator(start, None)? {
         let transaction = transaction?;
-        wanted.check()?;
+        client.check()?;
         for record in (transaction.records)() {
             oids.insert(record?.oid);
             if oids.len() > most {
@@ -140,10 +141,10 @@ mod tests {
             storage.publish(&batch[0]);
         }
         let (mailbox, _inbox) = mailbox().unwrap();
-        let wanted = Wanted::by(mailbox);
+        let client = ClientWatch::over(mailbox);
         let changed = |since, most| {
             let since = Tid::new(since);
-            changed_since(&storage, since, most, &wanted).unwrap()
+            changed_since(&storage, since, most, &client).unwrap()
         };
         let oids = [2, 3].map(|oid| Oid::new(oid).into()).to_vec();
         let all = Value::Tuple(vec![Tid::new(3).into(), Value::List(oids)]);

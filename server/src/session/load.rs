@@ -11,7 +11,7 @@ use crate::errors::exception_from;
 use crate::storages::ServedStorage;
 
 /// A history of more revisions than this is walked on a helper thread.
-const SHORT_HISTORY: usize = 20;
+const SHORT_HISTORY_REVISIONS: usize = 20;
 
 impl Session {
     /// Finds the revision of an object that was current before a tid. Its data is copied once,
@@ -65,7 +65,7 @@ impl Session {
             let entries = storage.storage.history(oid, size)?;
             Ok(Value::List(entries.iter().map(history_value).collect()))
         };
-        if size <= SHORT_HISTORY {
+        if size <= SHORT_HISTORY_REVISIONS {
             return walk(storage)
                 .map(Answer::Value)
                 .map_err(|why| exception_from(&why));

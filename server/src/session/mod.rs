@@ -45,10 +45,10 @@ use crate::settings::Settings;
 use crate::storages::{ServedStorage, Storages};
 
 /// The longest frame before `register`: nobody has shown who they are.
-const FIRST_FRAMES: usize = 4096;
+const UNREGISTERED_FRAME_BYTES: usize = 4096;
 /// The most memory, in bytes, that the id of a call may take: ids are kept
 /// until calls are answered. Clients number their calls.
-const MAX_ID: usize = 1024;
+const MAX_ID_BYTES: usize = 1024;
 
 /// What to do after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Session {
     pub fn frame_limit(&self) -> usize {
         match self.stage {
             Stage::Open(..) => self.settings.max_message_size,
-            _ => FIRST_FRAMES,
+            _ => UNREGISTERED_FRAME_BYTES,
         }
     }
 
@@ -225,10 +225,10 @@ impl Session {
             return Flow::Close;
         };
         let weight = message.id.weight();
-        if weight > MAX_ID {
+        if weight > MAX_ID_BYTES {
             error!(
                 self.log,
-                "the id of a call takes {weight} bytes, over the limit of {MAX_ID}"
+                "the id of a call takes {weight} bytes, over the limit of {MAX_ID_BYTES}"
             );
             return Flow::Close;
         }

@@ -8,7 +8,7 @@ use zeo_storage::storage::{RecordIter, TransactionIter, TransactionRecord};
 
 /// How many iterators one client may have open. Python's client drops those
 /// that it no longer uses.
-const MAX_OPEN: usize = 10_000;
+const MAX_OPEN_ITERATORS: usize = 10_000;
 
 /// Open iterators by their ids.
 #[derive(Default)]
@@ -29,9 +29,9 @@ pub(super) enum Open {
 impl Iterators {
     /// Keeps an iterator; returns its id.
     pub(super) fn add(&mut self, iterator: Open) -> Result<Value<'static>, Exception> {
-        if self.open.len() >= MAX_OPEN {
+        if self.open.len() >= MAX_OPEN_ITERATORS {
             return Err(Exception::value_error(format!(
-                "{MAX_OPEN} iterators are open"
+                "{MAX_OPEN_ITERATORS} iterators are open"
             )));
         }
         let id = self.next_id;

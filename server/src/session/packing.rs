@@ -5,7 +5,7 @@ use std::sync::Arc;
 use slog::{Logger, info, warn};
 use zeo_proto::Value;
 
-use super::helper::Wanted;
+use super::helper::ClientWatch;
 use super::{Answer, Outcome, Session};
 use crate::messages::request::Request;
 use crate::storages::ServedStorage;
@@ -23,7 +23,7 @@ impl Session {
     ) -> Outcome {
         let log = self.log.clone();
         if wait {
-            let work = move |storage: &ServedStorage, _: &Wanted| pack(storage, time, &log);
+            let work = move |storage: &ServedStorage, _: &ClientWatch| pack(storage, time, &log);
             return self.answer_later(storage, id, work);
         }
         if self.is_busy() {

@@ -12,7 +12,7 @@ use zeo_storage::Error;
 use zeo_storage::blob::BlobFile;
 
 /// How much of an upload is given to the disk at a time, in bytes.
-const AHEAD: u64 = 1 << 20;
+const WRITE_BEHIND_BYTES: u64 = 1 << 20;
 
 /// A blob that the client is sending. What goes wrong with the file is told
 /// at the vote: the calls that send it have no answers.
@@ -48,7 +48,7 @@ impl Writing {
         self.file.write_all(chunk)?;
         self.written = self.written.saturating_add(chunk.len() as u64);
         let ready = NonZeroU64::new(self.written.saturating_sub(self.begun));
-        if ready.is_some_and(|ready| ready.get() >= AHEAD) {
+        if ready.is_some_and(|ready| ready.get() >= WRITE_BEHIND_BYTES) {
             // If it does not, the vote takes longer.
             let _ = fadvise(&self.file, self.begun, ready, Advice::DontNeed);
             self.begun = self.written;

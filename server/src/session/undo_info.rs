@@ -12,9 +12,9 @@ use zeo_storage::storage::UndoEntry;
 
 /// How long an answer may become, in bytes of the file: a million usual
 /// transactions. It takes several times that in memory.
-const MAX_ANSWER: usize = 1 << 28;
+const MAX_ANSWER_BYTES: usize = 1 << 28;
 /// What an entry takes besides its texts.
-const ENTRY: usize = 100;
+const ENTRY_BYTES: usize = 100;
 
 /// What is left of an answer that may not take all memory.
 pub(super) struct Room {
@@ -25,7 +25,7 @@ pub(super) struct Room {
 impl Room {
     /// Room for one answer, which leaves out the first `skip` entries.
     pub(super) fn behind(skip: usize) -> Self {
-        let left = MAX_ANSWER;
+        let left = MAX_ANSWER_BYTES;
         Self { skip, left }
     }
 
@@ -37,7 +37,7 @@ impl Room {
         }
         let meta = &entry.meta;
         let texts = [&meta.user, &meta.description, &meta.extension];
-        let length = texts.iter().fold(ENTRY, |sum, text| sum + text.len());
+        let length = texts.iter().fold(ENTRY_BYTES, |sum, text| sum + text.len());
         let left = self.left.checked_sub(length);
         self.left = left.ok_or_else(|| {
             let why =
@@ -174,7 +174,7 @@ mod tests {
             meta: TransactionMeta::default(),
         };
         entry.meta.user = vec![b'u'; 65_535];
-        let fit = MAX_ANSWER / (ENTRY + 65_535);
+        let fit = MAX_ANSWER_BYTES / (ENTRY_BYTES + 65_535);
         let mut room = Room::behind(3);
         assert!((0..3 + fit).all(|_| room.take(&entry).is_ok()));
         let why = room.take(&entry).unwrap_err().to_string();

@@ -32,9 +32,9 @@ impl Session {
         };
         let range = [first, last].map(|n| usize::try_from(n.max(0)).unwrap_or(usize::MAX));
         let mut room = Room::behind(range[0]);
-        self.answer_later(storage, id, move |storage, wanted| {
+        self.answer_later(storage, id, move |storage, client| {
             let mut admits = |entry: &UndoEntry| {
-                wanted.check()?;
+                client.check()?;
                 let specification = specification.as_ref();
                 let is_wanted =
                     specification.is_none_or(|wanted| wanted.admits(&undo_fields(entry)));

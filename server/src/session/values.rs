@@ -22,15 +22,16 @@ type Fields = Vec<(Value<'static>, Value<'static>)>;
 /// An entry of the history as Python's FileStorage has it, flat, or else as
 /// its MappingStorage.
 pub(super) fn history_value(entry: &HistoryEntry) -> Value<'static> {
-    let mut fields = match entry.is_flat {
-        true => extension_fields(&entry.meta.extension),
-        false => vec![
+    let mut fields = if entry.is_flat {
+        extension_fields(&entry.meta.extension)
+    } else {
+        vec![
             (Value::str("serial"), entry.tid.into()),
             (
                 Value::str("extension"),
                 extension_value(&entry.meta.extension),
             ),
-        ],
+        ]
     };
     for (name, value) in [
         ("time", Value::Float(entry.tid.unix_time())),

@@ -21,8 +21,8 @@ use crate::storages::ServedStorage;
 
 /// A transaction with more steps or bytes than this is checked on a helper
 /// thread, so that the session goes on with its mailbox.
-const SMALL_STEPS: u64 = 200;
-const SMALL_BYTES: u64 = 1 << 20;
+const SMALL_VOTE_STEPS: u64 = 200;
+const SMALL_VOTE_BYTES: u64 = 1 << 20;
 
 impl Session {
     /// Asks for the locks; [`Self::granted`] goes on.
@@ -65,9 +65,10 @@ impl Session {
             return;
         };
         let storage = Arc::clone(storage);
-        let on_conflict = match self.settings.client_conflict_resolution {
-            true => OnConflict::Report,
-            false => OnConflict::Resolve,
+        let on_conflict = if self.settings.client_conflict_resolution {
+            OnConflict::Report
+        } else {
+            OnConflict::Resolve
         };
         // A grant that an abort has crossed is for nobody: the abort has
         // released its locks.
@@ -80,8 +81,8 @@ impl Session {
         transaction.phase = Phase::Preparing(call_id.clone());
         let mut log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
         let meta = transaction.meta.clone();
-        let small = log.steps() <= SMALL_STEPS
-            && log.bytes() <= SMALL_BYTES
+        let small = log.steps() <= SMALL_VOTE_STEPS
+            && log.bytes() <= SMALL_VOTE_BYTES
             && !log.claim().whole
             && !log.has_blobs();
         let at_work = transaction.at_work.clone();

@@ -176,9 +176,10 @@ impl Client {
             }
             Doing::Voting(work) if !failed => {
                 let answer = result.as_items().unwrap();
-                match answer.iter().all(|item| !matches!(item, Value::Dict(_))) {
-                    true => self.doing = Doing::Voted(work),
-                    false => self.resolve(work, answer),
+                if answer.iter().any(|item| matches!(item, Value::Dict(_))) {
+                    self.resolve(work, answer);
+                } else {
+                    self.doing = Doing::Voted(work);
                 }
             }
             Doing::Voting(work) => {

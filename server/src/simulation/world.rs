@@ -252,7 +252,7 @@ impl World {
     /// More transactions than a mailbox holds, past a client that sleeps.
     fn flood(&self) {
         let coordinator = &mut *self.coordinator.borrow_mut();
-        for number in 0..2 * crate::messages::mailbox::CAPACITY as u64 {
+        for number in 0..2 * crate::messages::mailbox::CAPACITY_EVENTS as u64 {
             let tid = Tid::new(u64::MAX / 2 + number);
             coordinator.announce(0, tid, &[]);
         }

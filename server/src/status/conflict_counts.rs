@@ -10,7 +10,7 @@ use zeo_proto::Value;
 /// be any number; those that come later are counted together.
 const MAX_CLASSES: usize = 50;
 /// How much of a class's name is shown, in characters.
-const MAX_NAME: usize = 120;
+const MAX_NAME_CHARS: usize = 120;
 /// The name under which the rest is counted. No class has it.
 const OTHERS: &str = "(others)";
 /// The name for records that don't tell their class, and for deletions.
@@ -48,7 +48,7 @@ impl ConflictCounts {
     pub fn add(&self, class: Option<&str>, ending: Ending) -> Option<String> {
         let mut classes = self.classes();
         let mut name = match class {
-            Some(class) => one_line(class, MAX_NAME),
+            Some(class) => one_line(class, MAX_NAME_CHARS),
             None => UNKNOWN.to_owned(),
         };
         if classes.len() >= MAX_CLASSES && !classes.contains_key(&name) {
@@ -182,7 +182,7 @@ mod tests {
             let Value::Str(name) = name else {
                 panic!("{name:?}");
             };
-            assert!(name.len() <= MAX_NAME && name.chars().all(|c| matches!(c, ' '..='~')));
+            assert!(name.len() <= MAX_NAME_CHARS && name.chars().all(|c| matches!(c, ' '..='~')));
         }
         let others = count(&counts.status(), OTHERS, "unresolved");
         assert_eq!(others, 1000 - MAX_CLASSES as i128);

@@ -9,7 +9,7 @@ use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
 
 use super::{Coordinator, State};
-use crate::commit::log_writer::{Queued, Task};
+use crate::commit::log_writer::{PendingCommit, Task};
 use crate::errors::exception_from;
 use crate::messages::event::Event;
 use crate::messages::request::ClientId;
@@ -41,7 +41,7 @@ impl Coordinator {
         self.last_tid = tid;
         self.set_state(client, State::Finishing);
         self.finishing.insert(client);
-        let queued = Queued {
+        let queued = PendingCommit {
             client,
             commit: Commit { tid, prepared },
         };

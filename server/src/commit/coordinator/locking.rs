@@ -11,7 +11,7 @@ use crate::messages::event::Event;
 use crate::messages::request::{AtWork, Claim, ClientId};
 
 /// So many deadlines are kept without a look at whether they are old.
-const FEW_DEADLINES: usize = 1000;
+const SPARE_DEADLINES: usize = 1000;
 
 impl Coordinator {
     pub(super) fn lock(&mut self, client: ClientId, vote: u64, claim: &Claim, at_work: AtWork) {
@@ -67,10 +67,11 @@ impl Coordinator {
     /// own from being looked at, however long it may: those of transactions
     /// that have ended go before they are many.
     fn drop_old_deadlines(&mut self) {
-        if self.deadlines.len() > 2 * self.clients.len() + FEW_DEADLINES {
+        if self.deadlines.len() > 2 * self.clients.len() + SPARE_DEADLINES {
             let clients = &self.clients;
             self.deadlines.retain(|(_, client, grant)| {
-                { clients.get(client) }.is_some_and(|entry| entry.state == State::Locked(*grant))
+                let entry = clients.get(client);
+                entry.is_some_and(|entry| entry.state == State::Locked(*grant))
             });
         }
     }
@@ -226,12 +227,12 @@ mod tests {
         let (mut coordinator, _clock, _clients) = coordinator();
         coordinator.handle(lock(1, 1));
         let first = coordinator.deadlines[0];
-        for vote in 0..3 * FEW_DEADLINES as u64 {
+        for vote in 0..3 * SPARE_DEADLINES as u64 {
             coordinator.handle(lock(2, vote));
             coordinator.handle(Request::Release { client: 2 });
             coordinator.expire();
         }
-        assert!(coordinator.deadlines.len() <= FEW_DEADLINES + 10);
+        assert!(coordinator.deadlines.len() <= SPARE_DEADLINES + 10);
         assert_eq!(coordinator.deadlines[0], first);
     }
 

@@ -30,7 +30,7 @@ use crate::status::stats::Stats;
 
 /// How many requests are taken before sessions are woken: whoever is told
 /// something by several of them is woken once.
-const BATCH: usize = 64;
+const BATCH_REQUESTS: usize = 64;
 
 struct Client {
     mailbox: Mailbox,
@@ -140,7 +140,7 @@ impl Coordinator {
             match self.next_request(requests) {
                 Ok(request) => {
                     self.take(request);
-                    let others = std::iter::from_fn(|| requests.try_recv()).take(BATCH);
+                    let others = std::iter::from_fn(|| requests.try_recv()).take(BATCH_REQUESTS);
                     others.for_each(|request| self.take(request));
                     self.settle();
                 }

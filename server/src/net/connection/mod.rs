@@ -15,15 +15,15 @@ use crate::session::{Flow, Session};
 
 /// With so much waiting to be sent, nothing more is read or taken from the
 /// mailbox: the client is to read first.
-const OUTPUT_LIMIT: usize = 1 << 20;
+const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
 /// An output buffer larger than this is given back when it is empty.
-const OUTPUT_KEEP: usize = 64 * 1024;
+const OUTPUT_KEEP_BYTES: usize = 64 * 1024;
 /// How long a client that sends no more is waited for, and what it is owed,
 /// while it takes nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may take to register: those that say nothing are not
 /// to keep others out.
-const STRANGERS: Duration = Duration::from_secs(60);
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client's socket, and what has come by it or is to go.
 pub struct Connection {
@@ -84,7 +84,7 @@ impl Connection {
             stream,
             readable: false,
             ended: false,
-            until: Some(Instant::now() + STRANGERS),
+            until: Some(Instant::now() + REGISTER_TIMEOUT),
             finished: false,
             gone: false,
             input: FrameBuffer::new(session.frame_limit()),
@@ -120,9 +120,11 @@ impl Connection {
                 Turn::Ended(reason) => return Ok(reason),
             };
             if !self.wait(inbox, interest)? {
-                return Ok(match self.gone || self.ended {
-                    true => "the client has gone",
-                    false => "it does not register",
+                let has_gone = self.gone || self.ended;
+                return Ok(if has_gone {
+                    "the client has gone"
+                } else {
+                    "it does not register"
                 });
             }
         }
@@ -136,9 +138,10 @@ impl Connection {
         if !has_more && !self.gone {
             // With news in the mailbox this is only a look at the socket.
             let sleeps = !interest.busy && inbox.fall_asleep();
-            let timeout = match sleeps {
-                true => (self.until).map(|until| until.saturating_duration_since(Instant::now())),
-                false => Some(Duration::ZERO),
+            let timeout = if sleeps {
+                (self.until).map(|until| until.saturating_duration_since(Instant::now()))
+            } else {
+                Some(Duration::ZERO)
             };
             let ready = self.waiter.wait(timeout);
             inbox.wake_up();
@@ -157,7 +160,7 @@ impl Connection {
         self.gone |= ready.gone;
         if ready.ended && !self.ended {
             self.ended = true;
-            self.until = Some(Instant::now() + PATIENCE);
+            self.until = Some(Instant::now() + LINGER_TIMEOUT);
         }
     }
 
@@ -168,7 +171,7 @@ impl Connection {
             // Whoever closes has posted before what the client is still owed.
             let closed = inbox.closed();
             self.take_all(session, inbox);
-            let was_full = session.output.len() >= OUTPUT_LIMIT;
+            let was_full = session.output.len() >= OUTPUT_LIMIT_BYTES;
             let sent = self.send(session);
             if let Some(reason) = closed {
                 return Ok(Turn::Ended(reason));
@@ -179,7 +182,7 @@ impl Connection {
                 // not to keep its locks for that.
                 return Ok(Turn::Ended("closed"));
             }
-            let is_full = session.output.len() >= OUTPUT_LIMIT;
+            let is_full = session.output.len() >= OUTPUT_LIMIT_BYTES;
             if was_full && !is_full {
                 // Requests and events were left until there is room again.
                 continue;
@@ -228,7 +231,7 @@ impl Connection {
     /// was posted before goes out before: the client may know of it already,
     /// from the one that has caused it.
     fn answer_frames(&mut self, session: &mut Session, inbox: &Inbox) {
-        while self.state == State::Reading && session.output.len() < OUTPUT_LIMIT {
+        while self.state == State::Reading && session.output.len() < OUTPUT_LIMIT_BYTES {
             if self.take_mail(session, inbox) {
                 continue;
             }
@@ -264,13 +267,13 @@ impl Connection {
             inbox.take_note();
             self.mail = true;
         }
-        if !self.mail || session.output.len() >= OUTPUT_LIMIT {
+        if !self.mail || session.output.len() >= OUTPUT_LIMIT_BYTES {
             return false;
         }
         self.mail = false;
         while let Some(event) = inbox.next() {
             session.on_event(event);
-            if session.output.len() >= OUTPUT_LIMIT {
+            if session.output.len() >= OUTPUT_LIMIT_BYTES {
                 self.mail = true;
                 break;
             }
@@ -311,13 +314,13 @@ impl Connection {
                 None => break,
             }
             if self.ended {
-                self.until = Some(Instant::now() + PATIENCE);
+                self.until = Some(Instant::now() + LINGER_TIMEOUT);
             }
         }
         if self.sent == output.len() {
             output.clear();
             self.sent = 0;
-            if output.capacity() > OUTPUT_KEEP {
+            if output.capacity() > OUTPUT_KEEP_BYTES {
                 *output = Vec::new();
             }
         } else if self.sent > output.len() / 2 {

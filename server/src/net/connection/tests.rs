@@ -234,7 +234,7 @@ fn who_registers_may_stay_and_who_does_not_may_not() {
     assert!(connection.wait(&inbox, READ).unwrap());
     connection.turn(&mut session, &inbox).unwrap();
     let until = connection.until.take().unwrap();
-    assert!(until <= Instant::now() + STRANGERS);
+    assert!(until <= Instant::now() + REGISTER_TIMEOUT);
     connection.until = Some(Instant::now());
     assert!(!connection.wait(&inbox, READ).unwrap(), "its time is over");
     subscribed(&requests, &mailbox);

@@ -104,7 +104,7 @@ fn start(log: Logger) -> Option<Arc<Server>> {
         read_only: false,
         max_message_size: 1 << 16,
         client_conflict_resolution: false,
-        invalidation_age: Some(1e12),
+        invalidation_age: Some(Duration::MAX),
         invalidation_queue_size: 10,
         transaction_timeout: Some(Duration::from_secs(30)),
     };
