@@ -172,6 +172,7 @@ impl Server {
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The storage can't tell its last transactions.
     #[error("storage '{name}': {source}")]

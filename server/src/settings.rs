@@ -4,8 +4,22 @@ use std::time::Duration;
 
 use zeo_proto::marshal::Encoding;
 
+/// How long a transaction may take when nothing is configured. ZEO's manual names it; its code
+/// has no limit then.
+pub const DEFAULT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many transactions the invalidation queue holds when nothing is configured.
+pub const DEFAULT_QUEUE_SIZE: usize = 100;
+
+/// The longest message by default, in bytes: what a message's 4-byte length can say, which is
+/// the only limit that Python's server has.
+pub const DEFAULT_MAX_MESSAGE_SIZE: u32 = u32::MAX;
+
 /// How the server treats its clients.
+///
+/// The default is what a configuration file that says nothing gives.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Settings {
     /// The encoding that the server offers.
     pub encoding: Encoding,
@@ -22,4 +36,18 @@ pub struct Settings {
     pub invalidation_queue_size: usize,
     /// How long a transaction may hold its locks before it finishes.
     pub transaction_timeout: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            encoding: Encoding::Pickle,
+            read_only: false,
+            max_message_size: DEFAULT_MAX_MESSAGE_SIZE as usize,
+            client_conflict_resolution: false,
+            invalidation_age: None,
+            invalidation_queue_size: DEFAULT_QUEUE_SIZE,
+            transaction_timeout: Some(DEFAULT_TRANSACTION_TIMEOUT),
+        }
+    }
 }

@@ -7,8 +7,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use zeo_server::process::options::Options;
-use zeo_server::process::run;
+use zeo_server::Options;
 
 fn main() -> ExitCode {
     let env = |name: &str| std::env::var(name).ok();
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
             return exit_code(why.exit_code());
         }
     };
-    match run::run(options) {
+    match zeo_server::run(options) {
         Ok(code) => exit_code(code),
         Err(why) => {
             tell(&format!("Error: {why}\n"));

@@ -118,6 +118,7 @@ impl LockTable {
     }
 
     /// True when the client's claim is granted.
+    #[cfg(test)]
     pub fn holds(&self, client: ClientId) -> bool {
         self.claims
             .get(&client)

@@ -16,10 +16,11 @@ use zeo_storage::zconfig::{ConfigError, Section};
 
 use crate::eventlog::EventLogConfig;
 
-pub use zeo::{DEFAULT_TRANSACTION_TIMEOUT, ZeoConfig, seconds};
+pub use zeo::{ZeoConfig, seconds};
 
 /// A server's configuration.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// How to serve.
     pub zeo: ZeoConfig,

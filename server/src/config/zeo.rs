@@ -7,15 +7,11 @@ use zeo_storage::zconfig::datatypes::{self, Address};
 use zeo_storage::zconfig::reader::{self, Reader};
 use zeo_storage::zconfig::{ConfigError, Section};
 
-/// How long a transaction may take when nothing is configured. ZEO's manual names it; its code
-/// has no limit then.
-pub const DEFAULT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How many transactions the invalidation queue holds when nothing is configured.
-const DEFAULT_QUEUE_SIZE: usize = 100;
+use crate::settings::{DEFAULT_QUEUE_SIZE, DEFAULT_TRANSACTION_TIMEOUT};
 
 /// The parameters of a server but for its storages.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ZeoConfig {
     /// Where to listen.
     pub address: Address,

@@ -43,6 +43,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the log can't be started or reopened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EventLogError {
     /// A log file can't be opened.
     #[error("can't open log file {}: {source}", path.display())]

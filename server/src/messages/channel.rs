@@ -104,6 +104,7 @@ impl<T> Receiver<T> {
     }
 
     /// True when nothing waits.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

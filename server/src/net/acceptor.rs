@@ -58,6 +58,7 @@ pub struct Acceptors {
     threads: Vec<JoinHandle<()>>,
     stop: Arc<OwnedFd>,
     socket_file: Option<PathBuf>,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Acceptors {
@@ -73,11 +74,13 @@ impl Acceptors {
             threads: Vec::new(),
             stop,
             socket_file,
+            addresses: Vec::new(),
         };
         let mut labels = Vec::new();
         for listener in listeners {
             listener.set_nonblocking()?;
             labels.push(listener.label()?);
+            acceptors.addresses.extend(listener.socket_address()?);
             let (server, stop) = (Arc::clone(server), Arc::clone(&acceptors.stop));
             let run = move || accept_all(&listener, &server, stop.as_fd());
             acceptors
@@ -87,6 +90,11 @@ impl Acceptors {
         // One line, which scripts wait for: behind it, the start logs nothing.
         info!(server.log(), "listening on {}", labels.join(", "));
         Ok(acceptors)
+    }
+
+    /// The addresses that are listened at, with their ports; none for a Unix socket.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 }
 
@@ -172,6 +180,13 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => listener.set_nonblocking(true),
             Listener::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+
+    fn socket_address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Some),
+            Listener::Unix(_) => Ok(None),
         }
     }
 

@@ -25,6 +25,7 @@ const INDEX_CHECK_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// Somebody listens at the address already.
     #[error("address {0} already in use")]

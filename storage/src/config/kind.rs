@@ -11,6 +11,7 @@ use crate::{Result, Storage};
 
 /// A storage to serve.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct StorageConfig {
     /// The name that clients ask for.
     pub name: String,
@@ -22,6 +23,7 @@ pub struct StorageConfig {
 
 /// The kinds of storages; some stand on others.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum StorageKind {
     /// A `Data.fs`.
     FileStorage(FileStorageConfig),
@@ -85,6 +87,7 @@ impl PartialEq for Other {
 
 /// A `Data.fs` and how to treat it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FileStorageConfig {
     /// The file.
     pub path: PathBuf,
@@ -104,6 +107,17 @@ pub struct FileStorageConfig {
     pub blob_dir: Option<PathBuf>,
     /// How many bytes are written before a sync; no key, but what copies use.
     pub sync_every: u64,
+}
+
+impl StorageConfig {
+    /// A storage that stands in no file.
+    pub fn new(name: String, kind: StorageKind) -> StorageConfig {
+        StorageConfig {
+            name,
+            kind,
+            place: None,
+        }
+    }
 }
 
 impl StorageKind {

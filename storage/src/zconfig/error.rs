@@ -7,6 +7,7 @@ use super::Place;
 
 /// Why a configuration is refused. Each is one line and ends in the place, if there is one.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The configuration file itself can't be read.
     #[error("error opening file {}: {source}", path.display())]

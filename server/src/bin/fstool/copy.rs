@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
-use zeo_server::config::storages;
+use zeo_server::configured_storages;
 use zeo_storage::blob::is_blob;
 use zeo_storage::config::{self, FileStorageConfig, StorageKind};
 use zeo_storage::file_storage::format::MAGIC;
@@ -301,7 +301,7 @@ fn storage_at(argument: &Path) -> Result<StorageKind> {
     let usage = |why: zconfig::ConfigError| Failure::Usage(why.to_string());
     let env = |name: &str| std::env::var(name).ok();
     let root = zconfig::load(path, &env).map_err(usage)?;
-    let mut found = storages(&root).map_err(usage)?;
+    let mut found = configured_storages(&root).map_err(usage)?;
     if let Some(name) = name {
         found.retain(|storage| storage.name == name);
     }

@@ -4,16 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
-
 use zeo_storage::config::{FileStorageConfig, StorageConfig, StorageKind};
 use zeo_storage::zconfig::datatypes::{self, Address};
 use zeo_storage::zconfig::{self, ConfigError, Env};
 
 use crate::config::{Config, ZeoConfig, seconds};
-
-/// The longest message by default, in bytes: what a message's 4-byte length can say, which is
-/// the only limit that Python's server has.
-pub const DEFAULT_MAX_MESSAGE_SIZE: u32 = u32::MAX;
+use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 /// Serve ZODB storages to ZEO clients.
 ///
@@ -47,6 +43,7 @@ struct CommandLine {
 /// All that a server is told: by the command line, the configuration file and the environment,
 /// in this order.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Options {
     /// The configuration, with what the command line overrides.
     pub config: Config,
@@ -60,6 +57,7 @@ pub struct Options {
 
 /// Why there are no options.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionsError {
     /// Help or the version was asked for: the text to print, and no error.
     #[error("{0}")]
@@ -134,10 +132,9 @@ fn config(
     let missing = |what: &str| OptionsError::Usage(what.to_owned());
     let storages: Vec<StorageConfig> = (1..)
         .zip(filenames)
-        .map(|(number, path)| StorageConfig {
-            name: number.to_string(),
-            kind: StorageKind::FileStorage(FileStorageConfig::new(path)),
-            place: None,
+        .map(|(number, path)| {
+            let file = FileStorageConfig::new(path);
+            StorageConfig::new(number.to_string(), StorageKind::FileStorage(file))
         })
         .collect();
     let mut config = match file {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeo_proto::pickle::{self, Memo, Policy};
 use zeo_proto::{Oid, Tid, Value};
-use zeo_server::config::Config;
+use zeo_server::Config;
 use zeo_storage::backend::{Backend, MemoryBackend};
 use zeo_storage::file_storage::Options;
 use zeo_storage::storage::{Op, TransactionMeta};

@@ -12,8 +12,7 @@ use zeo_proto::framing::{FrameBuffer, write_frame};
 use zeo_proto::marshal::{Encoding, Flag, encode_message};
 use zeo_proto::stream::Stream;
 use zeo_proto::{Tid, Value};
-use zeo_server::server::Server;
-use zeo_server::settings::Settings;
+use zeo_server::{Server, Settings};
 use zeo_storage::storage::{Op, TransactionMeta};
 use zeo_storage::{FileStorage, Storage};
 
@@ -99,15 +98,10 @@ fn start(log: Logger) -> Option<Arc<Server>> {
         }],
         tid,
     );
-    let settings = Settings {
-        encoding: Encoding::Pickle,
-        read_only: false,
-        max_message_size: 1 << 16,
-        client_conflict_resolution: false,
-        invalidation_age: Some(Duration::MAX),
-        invalidation_queue_size: 10,
-        transaction_timeout: Some(Duration::from_secs(30)),
-    };
+    let mut settings = Settings::default();
+    settings.max_message_size = 1 << 16;
+    settings.invalidation_age = Some(Duration::MAX);
+    settings.invalidation_queue_size = 10;
     let storages: Vec<(String, Arc<dyn Storage>)> = vec![("1".to_owned(), Arc::new(storage))];
     let started = Server::start(settings, storages, log);
     started.inspect_err(|why| eprintln!("{why}")).ok()
