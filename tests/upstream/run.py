@@ -28,7 +28,7 @@ from support.server import REPOSITORY, binary  # noqa: E402
 from upstream.skips import LATER, NOT_APPLICABLE  # noqa: E402
 
 WORKER = os.path.join(TESTS, 'upstream', 'worker.py')
-TESTS_PER_JOB = 12
+TESTS_PER_JOB = 30
 # In memory where that can be: thousands of syncs, several at a time, can keep a slow disk busy for
 # longer than the tests wait, and what they judge is not the disk.
 PLACE = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
@@ -107,9 +107,15 @@ def plan(options):
                 else:
                     chosen[module, label.split('/')[0]].append(label)
             for (module, _group), labels in chosen.items():
+                # The longest ones are jobs of their own.
+                races = [label for label in labels if '_race_external_invalidate_vs_disc' in label]
+                labels = [label for label in labels if label not in races]
                 parts = -(-len(labels) // TESTS_PER_JOB)
                 # Neighbours tend to be slow together: deal them out like cards.
-                jobs += [Job(venv, encoding, module, labels[i::parts]) for i in range(parts)]
+                shares = [[race] for race in races] + [labels[i::parts] for i in range(parts)]
+                jobs += [Job(venv, encoding, module, share) for share in shares]
+    # The longest jobs begin first, so that none is left alone at the end.
+    jobs.sort(key=lambda job: len(job.labels) > 1)
     return jobs, skipped, sorted(unmatched or ())
 
 
