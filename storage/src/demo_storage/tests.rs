@@ -4,13 +4,13 @@ use std::io::Write;
 use super::*;
 use crate::FileStorage;
 use crate::record::class_name;
-use crate::testing::{commit, oid, store, tid, vote};
+use crate::testing::{commit_under, oid, store, tid, vote};
 
 /// A base with object 1 by transactions 10 and 20, and object 2 by 10.
 fn base() -> Arc<dyn Storage> {
     let base = FileStorage::in_memory().unwrap();
-    commit(&base, 10, &[store(1, 0, "one"), store(2, 0, "two")]).unwrap();
-    commit(&base, 20, &[store(1, 10, "uno")]).unwrap();
+    commit_under(&base, 10, &[store(1, 0, "one"), store(2, 0, "two")]).unwrap();
+    commit_under(&base, 20, &[store(1, 10, "uno")]).unwrap();
     Arc::new(base)
 }
 
@@ -42,8 +42,8 @@ fn revisions_of_both_stand_in_one_row() {
     let demo = over(base());
     assert_eq!(demo.last_tid(), tid(20));
     assert_eq!(before(&demo, 1, 99), found("uno", 20, None));
-    commit(&demo, 30, &[store(1, 20, "eins"), store(3, 0, "three")]).unwrap();
-    commit(&demo, 40, &[store(1, 30, "ein"), store(2, 10, "zwei")]).unwrap();
+    commit_under(&demo, 30, &[store(1, 20, "eins"), store(3, 0, "three")]).unwrap();
+    commit_under(&demo, 40, &[store(1, 30, "ein"), store(2, 10, "zwei")]).unwrap();
     for (time, expected) in [
         (99, found("ein", 40, None)),
         (40, found("eins", 30, Some(40))),
@@ -82,7 +82,7 @@ fn the_base_stays_as_it_is() {
     let base = base();
     let size = base.size();
     let demo = over(Arc::clone(&base));
-    commit(&demo, 30, &[store(1, 20, "eins")]).unwrap();
+    commit_under(&demo, 30, &[store(1, 20, "eins")]).unwrap();
     demo.pack(1e9, None).unwrap();
     assert_eq!((base.size(), base.last_tid()), (size, tid(20)));
     assert_eq!(before(&*base, 1, 99), found("uno", 20, None));
@@ -91,7 +91,7 @@ fn the_base_stays_as_it_is() {
 #[test]
 fn tids_and_serials_of_the_base_are_checked() {
     let demo = over(base());
-    let early = commit(&demo, 20, &[store(1, 20, "early")]);
+    let early = commit_under(&demo, 20, &[store(1, 20, "early")]);
     assert!(matches!(early, Err(Error::Value(_))), "{early:?}");
     let check = |serial| {
         [Op::Check {
@@ -99,13 +99,13 @@ fn tids_and_serials_of_the_base_are_checked() {
             serial: tid(serial),
         }]
     };
-    commit(&demo, 30, &check(20)).unwrap();
-    let stale = commit(&demo, 31, &check(10));
+    commit_under(&demo, 30, check(20)).unwrap();
+    let stale = commit_under(&demo, 31, check(10));
     assert!(
         matches!(stale, Err(Error::ReadConflict { committed, .. }) if committed == tid(20)),
         "{stale:?}"
     );
-    let stale = commit(&demo, 31, &[store(1, 10, "late")]);
+    let stale = commit_under(&demo, 31, &[store(1, 10, "late")]);
     match stale {
         Err(Error::Conflict(conflict)) => {
             assert_eq!((conflict.committed, conflict.read), (tid(20), tid(10)));
@@ -114,7 +114,7 @@ fn tids_and_serials_of_the_base_are_checked() {
         other => panic!("{other:?}"),
     }
     let ops = [store(1, 10, "late"), store(2, 0, "late"), store(1, 20, "x")];
-    match vote(&demo, 31, &ops, OnConflict::Report).unwrap() {
+    match vote(&demo, &ops, OnConflict::Report).unwrap() {
         Vote::Conflicts(conflicts) => {
             let oids: Vec<_> = conflicts.iter().map(|c| c.oid.as_u64()).collect();
             assert_eq!(oids, [2]);
@@ -127,17 +127,17 @@ fn tids_and_serials_of_the_base_are_checked() {
 fn conflicts_are_resolved_with_the_states_of_both() {
     for in_file in [true, false] {
         let base = Arc::new(FileStorage::in_memory().unwrap());
-        commit(&*base, 10, &[store(1, 0, length(1))]).unwrap();
-        commit(&*base, 20, &[store(1, 10, length(4))]).unwrap();
+        commit_under(&*base, 10, &[store(1, 0, length(1))]).unwrap();
+        commit_under(&*base, 20, &[store(1, 10, length(4))]).unwrap();
         let demo = match in_file {
             true => over(base),
             false => DemoStorage::in_memory(None, base).unwrap(),
         };
         // Against the base, against the changes, and with the old state in
         // the base.
-        let resolved = commit(&demo, 30, &[store(1, 10, length(3))]).unwrap();
+        let resolved = commit_under(&demo, 30, &[store(1, 10, length(3))]).unwrap();
         assert_eq!(resolved, [oid(1)]);
-        commit(&demo, 40, &[store(1, 20, length(9))]).unwrap();
+        commit_under(&demo, 40, &[store(1, 20, length(9))]).unwrap();
         let sum = demo.load_before(oid(1), tid(99)).unwrap().unwrap();
         assert!(sum.data.ends_with(b"K\x0b."), "{:x?}", &*sum.data);
         assert_eq!(class_name(&sum.data).unwrap(), "BTrees.Length.Length");
@@ -147,20 +147,20 @@ fn conflicts_are_resolved_with_the_states_of_both() {
 #[test]
 fn undo_brings_the_base_back() {
     let demo = over(base());
-    commit(&demo, 30, &[store(1, 20, "eins"), store(3, 0, "new")]).unwrap();
-    let undone = commit(&demo, 40, &[Op::Undo { tid: tid(30) }]).unwrap();
+    commit_under(&demo, 30, &[store(1, 20, "eins"), store(3, 0, "new")]).unwrap();
+    let undone = commit_under(&demo, 40, &[Op::Undo { tid: tid(30) }]).unwrap();
     assert_eq!(undone, [oid(1), oid(3)]);
     assert_eq!(before(&demo, 1, 99), found("uno", 20, None));
     assert_eq!(before(&demo, 1, 35), found("eins", 30, Some(40)));
     assert_eq!(before(&demo, 1, 25), found("uno", 20, Some(30)));
     assert!(matches!(demo.get_tid(oid(3)), Err(Error::NoObject(_))));
     // And it can be changed again.
-    commit(&demo, 50, &[store(1, 20, "un")]).unwrap();
+    commit_under(&demo, 50, &[store(1, 20, "un")]).unwrap();
     assert_eq!(before(&demo, 1, 99), found("un", 50, None));
-    let stale = commit(&demo, 60, &[store(1, 20, "late")]);
+    let stale = commit_under(&demo, 60, &[store(1, 20, "late")]);
     assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
     // What never was in the base stays gone.
-    let stale = commit(&demo, 60, &[store(3, 30, "late")]);
+    let stale = commit_under(&demo, 60, &[store(3, 30, "late")]);
     assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
 }
 
@@ -170,7 +170,7 @@ fn oids_are_those_of_neither() {
     let first = demo.new_oid().unwrap().as_u64();
     let second = demo.new_oid().unwrap().as_u64();
     assert_eq!(second, first + 1);
-    commit(&demo, 30, &[store(second + 1, 0, "taken")]).unwrap();
+    commit_under(&demo, 30, &[store(second + 1, 0, "taken")]).unwrap();
     let third = demo.new_oid().unwrap().as_u64();
     assert!(third != second + 1 && third != first && third != second);
 }
@@ -186,7 +186,7 @@ fn names_and_abilities() {
     let able = unnamed.capabilities();
     assert!(!able.undo && able.interfaces[0].1 == "IStorage");
     assert!(over(base()).capabilities().undo);
-    let refused = |op| commit(&unnamed, 10, &[op]);
+    let refused = |op| commit_under(&unnamed, 10, &[op]);
     let delete = Op::Delete {
         oid: oid(1),
         serial: tid(1),
@@ -201,9 +201,9 @@ fn names_and_abilities() {
 #[test]
 fn demos_stand_on_demos() {
     let middle = over(base());
-    commit(&middle, 30, &[store(1, 20, "eins")]).unwrap();
+    commit_under(&middle, 30, &[store(1, 20, "eins")]).unwrap();
     let top = DemoStorage::in_memory(None, Arc::new(middle)).unwrap();
-    commit(&top, 40, &[store(2, 10, "deux"), store(1, 30, "un")]).unwrap();
+    commit_under(&top, 40, &[store(2, 10, "deux"), store(1, 30, "un")]).unwrap();
     for (time, expected) in [
         (99, found("un", 40, None)),
         (40, found("eins", 30, Some(40))),
@@ -230,7 +230,7 @@ fn blobs_of_changes_in_memory_end_with_them() {
     let demo = DemoStorage::in_memory(None, base()).unwrap();
     let blob = b"\x80\x03cZODB.blob\nBlob\nq\x00.N.";
     let ops = [store(7, 0, *blob), upload(&demo, 7, "text")];
-    commit(&demo, 30, &ops).unwrap();
+    commit_under(&demo, 30, &ops).unwrap();
     let path = demo.load_blob(oid(7), tid(30)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "text");
     let none = demo.load_blob(oid(7), tid(31));
@@ -258,10 +258,10 @@ fn nobody_sees_where_the_base_ends() {
                     store(object, serial, format!("{object} at {time}"))
                 })
                 .collect();
-            commit(&whole, time, &ops).unwrap();
+            commit_under(&whole, time, &ops).unwrap();
             match time < begin {
-                true => commit(&*base, time, &ops).unwrap(),
-                false => commit(&demo, time, &ops).unwrap(),
+                true => commit_under(&*base, time, &ops).unwrap(),
+                false => commit_under(&demo, time, &ops).unwrap(),
             };
         }
         assert_eq!(

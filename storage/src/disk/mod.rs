@@ -5,8 +5,6 @@ pub mod backend;
 pub(crate) mod paths;
 #[cfg(test)]
 pub(crate) mod power;
-#[cfg(test)]
-pub(crate) mod testing;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -19,8 +19,6 @@ pub mod tools;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
 pub use self::commit::laid_out as prepared;

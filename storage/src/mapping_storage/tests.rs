@@ -1,12 +1,12 @@
 use super::*;
 use crate::error::Conflict;
-use crate::testing::{commit, store, vote};
+use crate::testing::{commit_under, store, vote};
 
 /// Objects 1 and 2 by transaction 10, object 1 again by 20.
 fn filled() -> MappingStorage {
     let storage = MappingStorage::new("here").unwrap();
-    commit(&storage, 10, &[store(1, 0, "one"), store(2, 0, "second")]).unwrap();
-    commit(&storage, 20, &[store(1, 10, "four")]).unwrap();
+    commit_under(&storage, 10, &[store(1, 0, "one"), store(2, 0, "second")]).unwrap();
+    commit_under(&storage, 20, &[store(1, 10, "four")]).unwrap();
     storage
 }
 
@@ -53,8 +53,8 @@ fn unknown_objects_are_missing() {
 fn packs() {
     let storage = MappingStorage::new("here").unwrap();
     let record = "\u{28}X\0\0\0\0t.N.";
-    commit(&storage, 10, &[store(0, 0, record), store(1, 0, record)]).unwrap();
-    commit(&storage, 20, &[store(0, 10, record)]).unwrap();
+    commit_under(&storage, 10, &[store(0, 0, record), store(1, 0, record)]).unwrap();
+    commit_under(&storage, 20, &[store(0, 10, record)]).unwrap();
     storage.pack(1e9, None).unwrap();
     assert_eq!(
         (storage.len(), storage.size()),
@@ -82,22 +82,17 @@ fn conflicts_are_errors_or_reported() {
         data: b"other".to_vec(),
     };
     let ops = [store(2, 10, "fine"), store(1, 10, "other")];
-    match vote(&storage, 30, &ops, OnConflict::Resolve) {
+    match vote(&storage, &ops, OnConflict::Resolve) {
         Err(Error::Conflict(conflict)) => assert_eq!(*conflict, expected),
         other => panic!("{other:?}"),
     }
     expected.reason = None;
-    match vote(&storage, 30, &ops, OnConflict::Report) {
+    match vote(&storage, &ops, OnConflict::Report) {
         Ok(Vote::Conflicts(conflicts)) => assert_eq!(conflicts, [expected]),
         other => panic!("{other:?}"),
     }
     let (oid, serial) = (Oid::new(1), Tid::new(10));
-    let stale = vote(
-        &storage,
-        30,
-        &[Op::Check { oid, serial }],
-        OnConflict::Resolve,
-    );
+    let stale = vote(&storage, &[Op::Check { oid, serial }], OnConflict::Resolve);
     assert!(
         matches!(stale, Err(Error::ReadConflict { .. })),
         "{stale:?}"
@@ -119,7 +114,7 @@ fn what_python_lacks_is_unsupported() {
         restore,
         Op::Undo { tid: serial },
     ] {
-        let refused = vote(&storage, 30, &[op], OnConflict::Resolve);
+        let refused = vote(&storage, &[op], OnConflict::Resolve);
         assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
     }
     assert!(matches!(
@@ -153,13 +148,13 @@ fn references_after_the_pack_time_count() {
     ];
     let second = Tid::from_time(std::time::UNIX_EPOCH + std::time::Duration::from_secs(2000));
     let later = second.as_u64() + (1 << 40);
-    commit(&storage, 10, &first).unwrap();
-    commit(&storage, 20, &[store(0, 10, referring(&[]))]).unwrap();
+    commit_under(&storage, 10, &first).unwrap();
+    commit_under(&storage, 20, &[store(0, 10, referring(&[]))]).unwrap();
     let last = [
         store(0, 20, referring(&[1, 5])),
         store(5, 0, referring(&[9])),
     ];
-    commit(&storage, later, &last).unwrap();
+    commit_under(&storage, later, &last).unwrap();
     storage.pack(2000.0, None).unwrap();
     assert_eq!(storage.len(), 4);
     for (oid, there) in [(0, true), (1, true), (2, true), (3, false), (5, true)] {

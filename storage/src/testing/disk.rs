@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Disk, FileSystem};
+use crate::disk::{Disk, FileSystem};
 
 /// Names each operation, before which it keeps a copy of everything below
 /// `root`, or fails once.

@@ -1,4 +1,4 @@
-//! What tests here share: files built in memory.
+//! Files of a FileStorage, built in memory.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeo_proto::{Oid, Tid};
 
-use super::commit::pending::Payload;
-use super::format::walk::{RecordHeaders, Txn};
-use super::format::{DataHeader, FIRST, MAGIC, Reader, TXN_HEADER_LEN, TxnHeader};
-use super::index::Index;
-use super::read::generation::Generation;
 use crate::disk::backend::{Backend, MemoryBackend};
+use crate::file_storage::commit::pending::Payload;
+use crate::file_storage::format::walk::{RecordHeaders, Txn};
+use crate::file_storage::format::{DataHeader, FIRST, MAGIC, Reader, TXN_HEADER_LEN, TxnHeader};
+use crate::file_storage::index::Index;
+use crate::file_storage::read::generation::Generation;
 
 /// A transaction of records (oid, previous position, payload) as it stands
 /// in the file at `tloc`.
-pub(crate) fn encode_txn(
+pub fn encode_txn(
     tloc: u64,
     tid: Tid,
     status: u8,
@@ -52,7 +52,7 @@ pub(crate) fn encode_txn(
 }
 
 /// A file under construction.
-pub(crate) struct Builder {
+pub struct Builder {
     pub bytes: Vec<u8>,
 }
 
@@ -82,8 +82,8 @@ impl Builder {
 }
 
 /// Counts the reads of a file in memory.
-pub(crate) struct Counting {
-    memory: MemoryBackend,
+pub struct Counting {
+    memory: Arc<MemoryBackend>,
     reads: AtomicU64,
 }
 
@@ -114,7 +114,7 @@ impl Backend for Counting {
 
 impl Counting {
     pub fn of(bytes: &[u8]) -> Self {
-        let memory = backend(bytes);
+        let memory = memory(bytes);
         let reads = AtomicU64::new(0);
         Self { memory, reads }
     }
@@ -126,7 +126,7 @@ impl Counting {
 
 /// One object with so many records in all, of which each leads back to the one
 /// before; and where they stand.
-pub(crate) fn chain(count: u64) -> (Builder, Vec<u64>) {
+pub fn chain(count: u64) -> (Builder, Vec<u64>) {
     let mut file = Builder::new();
     let mut records = vec![file.txn(1, b' ', &[(1, 0, data("x"))]) + TXN_HEADER_LEN];
     for tid in 2..=count {
@@ -138,16 +138,16 @@ pub(crate) fn chain(count: u64) -> (Builder, Vec<u64>) {
 }
 
 /// A payload of data.
-pub(crate) fn data(text: &str) -> Payload {
+pub fn data(text: &str) -> Payload {
     Payload::Data(text.into())
 }
 
 /// The file as it would be had its transactions been written without seals,
 /// and what became of its positions.
-pub(crate) fn without_seals(bytes: &[u8]) -> (Vec<u8>, HashMap<u64, u64>) {
-    let backend = backend(bytes);
+pub fn without_seals(bytes: &[u8]) -> (Vec<u8>, HashMap<u64, u64>) {
+    let backend = memory(bytes);
     let reader = Reader {
-        backend: &backend,
+        backend: &*backend,
         end: bytes.len() as u64,
     };
     let (mut out, mut moved) = (MAGIC.to_vec(), HashMap::from([(0, 0)]));
@@ -182,10 +182,10 @@ pub(crate) fn without_seals(bytes: &[u8]) -> (Vec<u8>, HashMap<u64, u64>) {
 
 /// The records of all objects with their positions, in the order of the
 /// file, without ignored transactions.
-pub(crate) fn positions(bytes: &[u8]) -> Vec<(Oid, u64)> {
-    let backend = backend(bytes);
+pub fn positions(bytes: &[u8]) -> Vec<(Oid, u64)> {
+    let backend = memory(bytes);
     let reader = Reader {
-        backend: &backend,
+        backend: &*backend,
         end: bytes.len() as u64,
     };
     let mut found = Vec::new();
@@ -204,18 +204,26 @@ pub(crate) fn positions(bytes: &[u8]) -> Vec<(Oid, u64)> {
 }
 
 /// A generation over these bytes, damaged or not, with this index.
-pub(crate) fn generation(bytes: &[u8], positions: &[(Oid, u64)]) -> Arc<Generation> {
+pub fn generation(bytes: &[u8], positions: &[(Oid, u64)]) -> Arc<Generation> {
     let index = Index::default();
     for &(oid, position) in positions {
         index.set(oid, position);
     }
-    let backend = Arc::new(backend(bytes));
+    let backend = memory(bytes);
     let end = bytes.len() as u64;
     Arc::new(Generation::new(backend, index, end, Tid::ZERO))
 }
 
-fn backend(bytes: &[u8]) -> MemoryBackend {
+/// These bytes in memory.
+pub fn memory(bytes: &[u8]) -> Arc<MemoryBackend> {
     let backend = MemoryBackend::default();
     backend.write_all_at(bytes, 0).unwrap();
-    backend
+    Arc::new(backend)
+}
+
+/// All bytes of a backend.
+pub fn content(backend: &dyn Backend) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(backend.len().unwrap()).unwrap()];
+    assert_eq!(backend.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
 }

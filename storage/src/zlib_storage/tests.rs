@@ -1,6 +1,6 @@
 use super::*;
 use crate::FileStorage;
-use crate::testing::{commit, store, vote};
+use crate::testing::{commit_under, store, vote};
 
 const ONE: Oid = Oid::new(1);
 const BOTH: Transform = transform(true, true);
@@ -30,7 +30,7 @@ fn records_are_kept_compressed_and_shown_plain() {
         prev_tid: None,
     };
     let short = store(3, 0, b"short");
-    commit(&zlib, 10, &[store(1, 0, long.clone()), restored, short]).unwrap();
+    commit_under(&zlib, 10, &[store(1, 0, long.clone()), restored, short]).unwrap();
     let (now, then) = (Tid::new(20), Tid::new(10));
     for oid in [ONE, Oid::new(2)] {
         let kept = base.load_before(oid, now).unwrap().unwrap().data;
@@ -51,12 +51,12 @@ fn records_are_kept_compressed_and_shown_plain() {
 fn conflicts_are_told_in_the_words_of_clients() {
     let (long, other) = (vec![b'x'; 1000], vec![b'y'; 1000]);
     let (_, zlib) = storages(BOTH);
-    commit(&zlib, 10, &[store(1, 0, long.clone())]).unwrap();
-    commit(&zlib, 20, &[store(1, 10, long.clone())]).unwrap();
+    commit_under(&zlib, 10, &[store(1, 0, long.clone())]).unwrap();
+    commit_under(&zlib, 20, &[store(1, 10, long.clone())]).unwrap();
     // Those that nobody can read included.
     for data in [other, b".zbroken".to_vec()] {
         let ops = [store(1, 10, data.clone())];
-        match vote(&zlib, 30, &ops, OnConflict::Report).unwrap() {
+        match vote(&zlib, &ops, OnConflict::Report).unwrap() {
             Vote::Conflicts(conflicts) => assert_eq!(conflicts[0].data, data),
             Vote::Ready(_) => panic!("no conflict"),
         }
@@ -76,9 +76,9 @@ fn merged_records_are_compressed_as_the_setting_says() {
         (transform(false, false), false),
     ] {
         let (base, zlib) = storages(transform);
-        commit(&zlib, 10, &[store(1, 0, compress(set("y")))]).unwrap();
-        commit(&zlib, 20, &[store(1, 10, set("y"))]).unwrap();
-        let resolved = commit(&zlib, 30, &[store(1, 10, set("z"))]).unwrap();
+        commit_under(&zlib, 10, &[store(1, 0, compress(set("y")))]).unwrap();
+        commit_under(&zlib, 20, &[store(1, 10, set("y"))]).unwrap();
+        let resolved = commit_under(&zlib, 30, &[store(1, 10, set("z"))]).unwrap();
         assert_eq!(resolved, [ONE]);
         let kept = base.load_serial(ONE, Tid::new(30)).unwrap();
         assert_eq!(is_compressed(&kept), zipped, "{transform:?}");
@@ -91,7 +91,7 @@ fn without_compression_records_come_as_they_are_and_go_plain() {
     let zipped = compress(long.clone());
     let (base, zlib) = storages(DECOMPRESS);
     let other = store(2, 0, long.clone());
-    commit(&zlib, 10, &[store(1, 0, zipped.clone()), other]).unwrap();
+    commit_under(&zlib, 10, &[store(1, 0, zipped.clone()), other]).unwrap();
     let ten = Tid::new(10);
     assert_eq!(*base.load_serial(ONE, ten).unwrap(), *zipped);
     assert_eq!(*base.load_serial(Oid::new(2), ten).unwrap(), *long);
@@ -107,7 +107,7 @@ fn without_compression_records_come_as_they_are_and_go_plain() {
 #[test]
 fn what_cannot_be_decompressed_is_an_error_that_names_it() {
     let (_, zlib) = storages(BOTH);
-    commit(&zlib, 10, &[store(1, 0, b".znot zipped")]).unwrap();
+    commit_under(&zlib, 10, &[store(1, 0, b".znot zipped")]).unwrap();
     let error = zlib.load_before(ONE, Tid::new(11)).unwrap_err();
     let (ten, text) = (Tid::new(10), error.to_string());
     let expected =

@@ -1,7 +1,7 @@
 //! Commits, undos and packs of blobs that are killed, or that fail, at every
 //! step in the blob directory.
 
-use crate::disk::testing::{Steps, copy_all};
+use crate::testing::disk::{Steps, copy_all};
 
 use super::*;
 

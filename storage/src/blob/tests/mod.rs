@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::Storage;
 use crate::file_storage::{FileStorage, Options};
-use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
+use crate::storage::{Commit, OnConflict, Op, Prepared};
+use crate::testing::{finish, prepare, tid, vote};
 
 const BLOB: &[u8] = b"\x80\x03cZODB.blob\nBlob\nq\x00.\x80\x03N.";
 const ROOT: Oid = Oid::ZERO;
@@ -76,23 +77,12 @@ impl Place {
     }
 
     fn vote(&self, ops: impl IntoIterator<Item = Op>) -> Result<Prepared> {
-        let meta = TransactionMeta {
-            status: b' ',
-            ..TransactionMeta::default()
-        };
-        let mut ops = ops.into_iter().map(Ok);
-        match self.storage.prepare(&meta, &mut ops, OnConflict::Resolve)? {
-            Vote::Ready(prepared) => Ok(prepared),
-            Vote::Conflicts(_) => panic!("conflicts are to be resolved"),
-        }
+        prepare(&self.storage, ops.into_iter().collect::<Vec<_>>())
     }
 
-    fn finish(&self, tid: u64, prepared: Prepared) -> Result<Tid> {
-        let tid = Tid::new(tid);
-        let mut batch = [Commit { tid, prepared }];
-        self.storage.append(&mut batch)?;
-        self.storage.publish(&batch[0]);
-        Ok(tid)
+    fn finish(&self, number: u64, prepared: Prepared) -> Result<Tid> {
+        finish(&self.storage, tid(number), prepared)?;
+        Ok(tid(number))
     }
 
     fn commit(&self, tid: u64, ops: impl IntoIterator<Item = Op>) -> Tid {
@@ -201,11 +191,7 @@ fn a_storage_without_blobs_refuses_them() {
     let place = Place::new();
     let ops = place.store(Tid::ZERO, "one");
     let without = FileStorage::in_memory().unwrap();
-    let meta = TransactionMeta {
-        status: b' ',
-        ..TransactionMeta::default()
-    };
-    let vote = without.prepare(&meta, &mut ops.into_iter().map(Ok), OnConflict::Resolve);
+    let vote = vote(&without, ops, OnConflict::Resolve);
     assert!(matches!(vote, Err(Error::Unsupported(_))));
 }
 

@@ -210,8 +210,8 @@ impl Run<'_> {
             }
             let mut txn = Txn::default();
             let ops = some.iter().flat_map(|oid| self.store(*oid, &mut txn));
-            let ops = ops.collect();
-            let prepared = vote(&self.storage, ops).unwrap();
+            let ops: Vec<_> = ops.collect();
+            let prepared = prepare(&self.storage, ops).unwrap();
             // Some are given up.
             if self.dice.u32(..6) > 0 {
                 batch.push((txn, prepared));
@@ -229,7 +229,7 @@ impl Run<'_> {
         let mut txn = Txn::default();
         let mut ops = self.store(oid, &mut txn);
         ops.push(self.root(oids, &mut txn));
-        let prepared = vote(&self.storage, ops).unwrap();
+        let prepared = prepare(&self.storage, ops).unwrap();
         self.commit(vec![(txn, prepared)]);
     }
 
@@ -240,7 +240,7 @@ impl Run<'_> {
             oids.remove(self.dice.usize(..oids.len()));
             let mut txn = Txn::default();
             let op = self.root(oids, &mut txn);
-            let prepared = vote(&self.storage, vec![op]).unwrap();
+            let prepared = prepare(&self.storage, vec![op]).unwrap();
             self.commit(vec![(txn, prepared)]);
         }
     }
@@ -253,7 +253,7 @@ impl Run<'_> {
         let before = |oid| Some((oid, self.model.revisions(oid).nth(1)?.1.to_owned()));
         let blobs: Option<Vec<_>> = last.blobs.iter().map(|(oid, _)| before(*oid)).collect();
         // What is packed can't be undone.
-        let undone = vote(&self.storage, vec![Op::Undo { tid: last.tid }]);
+        let undone = prepare(&self.storage, vec![Op::Undo { tid: last.tid }]);
         assert!(!matches!(undone, Err(Error::NoBlob { .. })), "{undone:?}");
         if let (Some(blobs), Ok(prepared)) = (blobs, undone) {
             let (tid, root) = (Tid::ZERO, None);
@@ -266,8 +266,8 @@ impl Run<'_> {
         let oids = self.model.referred().to_vec();
         let mut txn = Txn::default();
         let ops = oids.iter().flat_map(|oid| self.store(*oid, &mut txn));
-        let ops = ops.collect();
-        let prepared = vote(&self.storage, ops).unwrap();
+        let ops: Vec<_> = ops.collect();
+        let prepared = prepare(&self.storage, ops).unwrap();
         let tid = self.next_tid(self.model.last_tid());
         if let Some(name) = temporary(self.blobs().path()).first() {
             fs::remove_file(self.blobs().temporary().join(name)).unwrap();
@@ -353,17 +353,6 @@ impl Run<'_> {
         self.storage.append(&mut batch).unwrap();
         batch.iter().for_each(|commit| self.storage.publish(commit));
         self.model.acknowledged = self.model.given.len();
-    }
-}
-
-fn vote(storage: &FileStorage, ops: Vec<Op>) -> Result<Prepared> {
-    let meta = TransactionMeta {
-        status: b' ',
-        ..TransactionMeta::default()
-    };
-    match storage.prepare(&meta, &mut ops.into_iter().map(Ok), OnConflict::Resolve)? {
-        Vote::Ready(prepared) => Ok(prepared),
-        Vote::Conflicts(_) => panic!("conflicts are to be resolved"),
     }
 }
 

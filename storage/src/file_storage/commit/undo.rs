@@ -259,7 +259,7 @@ fn all_refused(failures: HashMap<Oid, (usize, Failure)>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file_storage::testing::{Builder, data, generation, positions};
+    use crate::testing::files::{Builder, data, generation, positions};
 
     fn undo(generation: &Generation, tid: Tid, pending: &Pending) -> Result<Vec<UndoRecord>> {
         super::undo(generation, tid, pending, OnConflict::Resolve)

@@ -217,7 +217,7 @@ pub(crate) fn find_txn(reader: Reader<'_>, tid: Tid) -> Result<Txn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file_storage::testing::{Builder, data};
+    use crate::testing::files::{Builder, data};
 
     /// Three transactions of one record each, at these positions.
     fn file() -> (Builder, [u64; 3]) {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn backwards(file: &Builder) -> Vec<Result<Txn>> {
-        let generation = crate::file_storage::testing::generation(&file.bytes, &[]);
+        let generation = crate::testing::files::generation(&file.bytes, &[]);
         Backwards::new(generation.reader()).collect()
     }
 
@@ -276,7 +276,7 @@ mod tests {
         let (mut broken, [first, _, third]) = file();
         put(&mut broken, third + 8, u64::MAX - 3);
         put(&mut broken, first + 8, 3);
-        let generation = crate::file_storage::testing::generation(&broken.bytes, &[]);
+        let generation = crate::testing::files::generation(&broken.bytes, &[]);
         let text = "a transaction is longer than the file";
         let read = |position| damage(Txn::read(&generation.reader(), position));
         assert_eq!(read(third), (third, text.to_owned()));
@@ -298,7 +298,7 @@ mod tests {
         ] {
             let (mut broken, [_, second, _]) = file();
             put(&mut broken, second + field, number);
-            let generation = crate::file_storage::testing::generation(&broken.bytes, &[]);
+            let generation = crate::testing::files::generation(&broken.bytes, &[]);
             let txn = Txn::read(&generation.reader(), second).unwrap();
             let found: Vec<_> = RecordHeaders::new(generation.reader(), &txn).collect();
             let expected = (second + TXN_HEADER_LEN, text.to_owned());

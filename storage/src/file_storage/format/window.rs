@@ -195,7 +195,7 @@ impl<'a> Window<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file_storage::testing::{Counting, chain};
+    use crate::testing::files::{Counting, chain};
 
     #[test]
     fn a_long_chain_of_back_pointers_is_not_gone_through_again_and_again() {

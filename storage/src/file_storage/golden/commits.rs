@@ -6,10 +6,11 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use super::{Case, cases, hex, list, some_tid, tid};
-use crate::disk::backend::{Backend, MemoryBackend};
+use crate::disk::backend::MemoryBackend;
 use crate::file_storage::Options;
-use crate::file_storage::testing::without_seals;
-use crate::storage::{Commit, OnConflict, Op, TransactionMeta, TransactionRecord, Vote};
+use crate::storage::{OnConflict, Op, TransactionMeta, TransactionRecord, Vote};
+use crate::testing::files::{content, memory, without_seals};
+use crate::testing::finish;
 use crate::{Error, FileStorage, Result, Storage};
 
 fn open(backend: &Arc<MemoryBackend>) -> FileStorage {
@@ -18,16 +19,8 @@ fn open(backend: &Arc<MemoryBackend>) -> FileStorage {
 
 impl Case {
     fn backend(&self) -> Arc<MemoryBackend> {
-        let backend = Arc::new(MemoryBackend::default());
-        backend.write_all_at(&self.bytes, 0).unwrap();
-        backend
+        memory(&self.bytes)
     }
-}
-
-fn content(backend: &MemoryBackend) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(backend.len().unwrap()).unwrap()];
-    backend.read_at(&mut bytes, 0).unwrap();
-    bytes
 }
 
 fn commit(storage: &FileStorage, meta: &TransactionMeta, ops: Vec<Op>) -> Result<()> {
@@ -35,11 +28,7 @@ fn commit(storage: &FileStorage, meta: &TransactionMeta, ops: Vec<Op>) -> Result
     let Vote::Ready(prepared) = storage.prepare(meta, &mut ops, OnConflict::Resolve)? else {
         panic!("conflicts are errors here");
     };
-    let tid = meta.tid.unwrap();
-    let mut batch = [Commit { tid, prepared }];
-    storage.append(&mut batch)?;
-    storage.publish(&batch[0]);
-    Ok(())
+    finish(storage, meta.tid.unwrap(), prepared)
 }
 
 #[test]
@@ -87,7 +76,7 @@ fn undo_leaves_the_file_that_python_leaves() {
             let tids = list(&expected["tids"]).iter().map(tid);
             let outcome = commit(&storage, &meta, tids.map(|tid| Op::Undo { tid }).collect());
             storage.close().unwrap();
-            let now = without_seals(&content(&backend)).0;
+            let now = without_seals(&content(&*backend)).0;
             let (before, added) = now.split_at(case.bytes.len());
             assert!(before == case.bytes, "{}", case.name);
             match outcome {
@@ -129,7 +118,7 @@ fn copies_are_the_same_byte_by_byte() {
         assert_eq!(copy.last_tid(), source.last_tid());
         assert_eq!(copy.len(), source.len());
         assert!(
-            without_seals(&content(&copied)).0 == case.bytes,
+            without_seals(&content(&*copied)).0 == case.bytes,
             "{}",
             case.name
         );

@@ -18,8 +18,8 @@ use crate::file_storage::read::generation::Generation;
 use crate::file_storage::read::history::{history, record_iternext};
 use crate::file_storage::read::iterator::transactions;
 use crate::file_storage::read::undo_log::{last_invalidations, undo_log};
-use crate::file_storage::testing::{encode_txn, generation, positions};
 use crate::storage::{OnConflict, TransactionMeta, TransactionRecord};
+use crate::testing::files::{encode_txn, generation, positions};
 use crate::{Error, Result};
 
 const NAMES: [&str; 6] = ["plain", "undone", "packed", "gone", "ignored", "empty"];

@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::disk::backend::MemoryBackend;
-    use crate::file_storage::testing::{Counting, chain};
+    use crate::testing::files::{Counting, chain};
 
     /// From the front to the back, or the other way.
     #[test]

@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::file_storage::index::Index;
-    use crate::file_storage::testing::{Builder, data, generation};
+    use crate::testing::files::{Builder, data, generation};
 
     fn tids(file: &Builder) -> Vec<Result<u64>> {
         let generation = generation(&file.bytes, &[]);

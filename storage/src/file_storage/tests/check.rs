@@ -1,12 +1,12 @@
 //! What a check finds, and that it goes on behind it.
 
-use super::seals::{file, memory};
-use super::support::oid;
+use super::seals::file;
 use crate::file_storage::DataFile;
 use crate::file_storage::commit::pending::Payload;
-use crate::file_storage::testing::{Builder, data, without_seals};
 use crate::file_storage::tools::check::{Checked, Event, check};
 use crate::file_storage::tools::transaction_reader::Problem;
+use crate::testing::files::{Builder, data, memory, without_seals};
+use crate::testing::oid;
 
 fn problems(bytes: &[u8]) -> (Checked, Vec<Problem>) {
     let file = DataFile::over(memory(bytes)).unwrap();

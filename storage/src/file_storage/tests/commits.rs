@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::Value;
 use zeo_proto::{Oid, Tid};
 
-use super::support::{golden, listening, read_only};
 use crate::disk::paths::beside;
 use crate::file_storage::index;
-use crate::file_storage::testing::without_seals;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
+use crate::testing::files::without_seals;
+use crate::testing::{listening, read_only};
 use crate::{Error, Storage};
 
 struct Script(Value);
@@ -123,6 +123,13 @@ impl Script {
         let texts = self.0["texts"].as_array().unwrap();
         texts.iter().position(|text| text == hex.as_str())
     }
+}
+
+/// A file that Python made: see `testdata/generate/make_commit_data.py`.
+pub(super) fn golden(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/commits")
+        .join(name)
 }
 
 fn or_key_error(found: Result<Value, Error>) -> Value {

@@ -2,25 +2,20 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::support::{commit, golden, listening, load, oid, prepare, read_only, store, tid};
-use crate::disk::backend::{Backend, MemoryBackend};
+use super::commits::golden;
+use crate::disk::backend::Backend;
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Commit;
+use crate::testing::files::memory;
+use crate::testing::{commit, listening, load, oid, prepare, read_only, store, tid};
 use crate::{Error, Result, Storage};
 
 fn bytes() -> Vec<u8> {
     fs::read(golden("Data.fs")).unwrap()
-}
-
-fn memory(bytes: &[u8]) -> Arc<MemoryBackend> {
-    let backend = MemoryBackend::default();
-    backend.write_all_at(bytes, 0).unwrap();
-    Arc::new(backend)
 }
 
 fn open_bytes(bytes: &[u8]) -> Result<FileStorage> {
@@ -300,7 +295,7 @@ fn a_saved_index_is_exact_while_commits_go_on() {
                 };
                 let ops = [tid % 7, tid % 300, tid + 300];
                 let ops = ops.map(|oid| store(oid, serial(oid).as_u64(), "data"));
-                commit(&storage, tid, ops.into()).unwrap();
+                commit(&storage, tid, ops).unwrap();
             }
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use zeo_proto::Tid;
 
-use super::support::{commit, load, oid, prepare, store, tid};
 use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, Op};
+use crate::testing::{commit, load, oid, prepare, store, tid};
 use crate::{Error, Storage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,7 +302,7 @@ fn large_transactions_wait_in_a_file() {
     let path = dir.path().join("Data.fs");
     let storage = FileStorage::open(&path, Options::default()).unwrap();
     let data = |oid: u64| format!("{oid} ").repeat(2 << 20);
-    let ops: Vec<Op> = (1..5).map(|oid| store(oid, 0, &data(oid))).collect();
+    let ops: Vec<Op> = (1..5).map(|oid| store(oid, 0, data(oid))).collect();
     commit(&storage, 1, ops).unwrap();
     commit(&storage, 2, vec![store(3, 1, "small")]).unwrap();
     storage.close().unwrap();

@@ -8,5 +8,4 @@ mod disk;
 mod faults;
 mod power_cuts;
 mod seals;
-mod support;
 mod votes;

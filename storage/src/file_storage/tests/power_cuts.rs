@@ -11,10 +11,10 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use super::disk::{Dice, Disk};
-use super::support::{oid, tid};
 use crate::file_storage::index;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, DataRecord, OnConflict, Op, Prepared, TransactionMeta, Vote};
+use crate::testing::{oid, tid};
 use crate::{Error, Result, Storage};
 
 /// Runs by default: what takes some seconds without optimization.

@@ -1,34 +1,19 @@
 //! Seals: what they find, and that nobody sees them.
 
 use std::fs;
-use std::sync::Arc;
 
-use super::support::{commit, load, meta, oid, prepare, store, tid};
-use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::format::seal::{self, SEAL_LEN, Sum};
 use crate::file_storage::format::verify::verify_seal;
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{META_MAX, Reader};
-use crate::file_storage::testing::{encode_txn, without_seals};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, TransactionMeta, Vote};
+use crate::testing::files::{content, encode_txn, memory, without_seals};
+use crate::testing::{commit, finish, load, meta, oid, prepare, store, tid};
 use crate::{Error, Result, Storage};
-
-pub(super) fn memory(bytes: &[u8]) -> Arc<MemoryBackend> {
-    let backend = MemoryBackend::default();
-    backend.write_all_at(bytes, 0).unwrap();
-    Arc::new(backend)
-}
 
 fn open(bytes: &[u8]) -> Result<FileStorage> {
     FileStorage::over(memory(bytes), "test", &Options::default())
-}
-
-pub(super) fn content(storage: &FileStorage) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(storage.size()).unwrap()];
-    let backend = &storage.generation().backend;
-    assert_eq!(backend.read_at(&mut bytes, 0).unwrap(), bytes.len());
-    bytes
 }
 
 /// Commits a transaction of these objects, with texts.
@@ -45,10 +30,7 @@ fn commit_texts(storage: &FileStorage, number: u64, oids: &[u64], extension: &[u
     let Ok(Vote::Ready(prepared)) = vote else {
         panic!("{vote:?}");
     };
-    let tid = tid(number);
-    let mut batch = [Commit { tid, prepared }];
-    storage.append(&mut batch).unwrap();
-    storage.publish(&batch[0]);
+    finish(storage, tid(number), prepared).unwrap();
 }
 
 /// A file of four transactions, the first and the last of one object, and
@@ -60,7 +42,7 @@ pub(super) fn file() -> (Vec<u8>, Vec<usize>) {
         commit_texts(&storage, number, oids, b"");
         borders.push(usize::try_from(storage.size()).unwrap());
     }
-    (content(&storage), borders)
+    (content(&*storage.backend()), borders)
 }
 
 #[test]
@@ -134,7 +116,7 @@ fn batch() -> (Vec<u8>, Vec<usize>) {
         storage.publish(commit);
         borders.push(usize::try_from(storage.size()).unwrap());
     }
-    (content(&storage), borders)
+    (content(&*storage.backend()), borders)
 }
 
 #[test]
@@ -202,7 +184,7 @@ fn readers_see_extensions_without_their_seals() {
             .eq(&expected)
     );
     // All three have one.
-    let (bytes, _) = without_seals(&content(&storage));
+    let (bytes, _) = without_seals(&content(&*storage.backend()));
     assert_eq!(storage.size() as usize - bytes.len(), 3 * SEAL_LEN + 4);
 }
 
@@ -246,9 +228,9 @@ fn a_seal_means_nothing_in_a_transaction_that_was_packed_in_place() {
 #[test]
 fn a_transaction_larger_than_the_buffer_is_sealed() {
     let storage = FileStorage::in_memory().unwrap();
-    commit(&storage, 1, vec![store(1, 0, &"x".repeat(9 << 20))]).unwrap();
+    commit(&storage, 1, vec![store(1, 0, "x".repeat(9 << 20))]).unwrap();
     commit(&storage, 2, vec![store(2, 0, "small")]).unwrap();
-    let mut bytes = content(&storage);
+    let mut bytes = content(&*storage.backend());
     assert_eq!(open(&bytes).unwrap().size(), bytes.len() as u64);
     bytes[5 << 20] ^= 1;
     let error = open(&bytes).map(|_| "opened").unwrap_err().to_string();
@@ -266,7 +248,7 @@ fn the_longest_extension_with_a_seal_and_those_without() {
         let extension = vec![b'.'; length];
         commit_texts(&storage, 1, &[1], &extension);
         commit_texts(&storage, 2, &[1], b"");
-        let bytes = content(&storage);
+        let bytes = content(&*storage.backend());
         let reader = Reader {
             backend: &*memory(&bytes),
             end: bytes.len() as u64,

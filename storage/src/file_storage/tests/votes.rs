@@ -2,10 +2,10 @@
 
 use zeo_proto::Tid;
 
-use super::support::{commit, load, meta, oid, prepare, read_only, store, tid, vote};
 use crate::file_storage::format::META_MAX;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
+use crate::testing::{commit, load, meta, oid, prepare, read_only, store, tid, vote};
 use crate::{Error, Storage};
 
 /// Objects 1 and 2 of transaction 10.

@@ -188,8 +188,8 @@ fn compare(saved: &Index, own: &Index, position: u64) -> Saved {
 mod tests {
     use super::*;
     use crate::file_storage::index::file::save;
-    use crate::file_storage::testing::{Builder, data};
     use crate::log::silent;
+    use crate::testing::files::{Builder, data};
 
     struct Files {
         _dir: tempfile::TempDir,

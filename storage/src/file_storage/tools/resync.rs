@@ -72,7 +72,7 @@ fn is_header(bytes: &[u8; HEADER], room: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file_storage::testing::{Builder, data, generation};
+    use crate::testing::files::{Builder, data, generation};
 
     /// Where the next transaction is found from each of these positions.
     fn found(file: &Builder, from: &[u64]) -> Vec<Option<u64>> {

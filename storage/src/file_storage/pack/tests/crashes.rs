@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::support::{check_whole, commit, record, store, text_of};
 use crate::Storage;
 use crate::disk::FileSystem;
-use crate::disk::testing::Steps;
 use crate::file_storage::{FileStorage, Options};
+use crate::testing::disk::Steps;
 
 /// What a pack does to the directory, in this order.
 const STEPS: [&str; 9] = [

@@ -5,7 +5,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::support::{bytes, check_whole, open_bytes, record, text_of};
 use crate::file_storage::commit::pending::Payload;
-use crate::file_storage::testing::Builder;
+use crate::testing::files::Builder;
 use crate::{Error, Storage};
 
 /// All earlier transactions are packed, and those from `LATER` on are not.

@@ -7,11 +7,11 @@ use std::thread;
 use zeo_proto::{Oid, Tid};
 
 use super::support::{
-    append, bytes, check_whole, commit, open_bytes, prepare, record, store, text_before, text_of,
-    tid,
+    append, bytes, check_whole, commit, open_bytes, record, store, text_before, text_of, tid,
 };
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
+use crate::testing::prepare;
 use crate::{Error, Result, Storage};
 
 fn filled() -> FileStorage {

@@ -1,21 +1,18 @@
 //! What the tests here share.
 
-use std::sync::Arc;
-
 use zeo_proto::{Oid, Tid};
 
-use crate::disk::backend::{Backend, MemoryBackend};
-use crate::file_storage::format::Reader;
+use crate::Storage;
 use crate::file_storage::format::verify::verify_seal;
-use crate::file_storage::{FileStorage, Options, testing};
-use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
-use crate::{Result, Storage};
+use crate::file_storage::format::walk::Backwards;
+use crate::file_storage::{FileStorage, Options};
+use crate::storage::{Commit, Op, Prepared};
+use crate::testing::files::{memory, positions};
+use crate::testing::{self, finish, prepare};
 
 /// A storage in memory with these bytes.
 pub fn open_bytes(bytes: &[u8]) -> FileStorage {
-    let backend = MemoryBackend::default();
-    backend.write_all_at(bytes, 0).unwrap();
-    FileStorage::over(Arc::new(backend), "memory", &Options::default()).unwrap()
+    FileStorage::over(memory(bytes), "memory", &Options::default()).unwrap()
 }
 
 /// The bytes of a storage's file.
@@ -47,32 +44,14 @@ pub fn store(storage: &FileStorage, oid: u64, data: Vec<u8>) -> Op {
     Op::Store { oid, serial, data }
 }
 
-pub fn prepare(storage: &FileStorage, ops: Vec<Op>) -> Result<Prepared> {
-    let meta = TransactionMeta {
-        status: b' ',
-        ..TransactionMeta::default()
-    };
-    match storage.prepare(&meta, &mut ops.into_iter().map(Ok), OnConflict::Resolve)? {
-        Vote::Ready(prepared) => Ok(prepared),
-        Vote::Conflicts(conflicts) => panic!("{conflicts:?}"),
-    }
+/// Appends under the tid of a second; not yet visible.
+pub fn append(storage: &FileStorage, second: u64, prepared: Prepared) -> Commit {
+    testing::append(storage, tid(second), prepared).unwrap()
 }
 
-/// Appends under the next tid of whole seconds; not yet visible.
-pub fn append(storage: &FileStorage, number: u64, prepared: Prepared) -> Commit {
-    let mut batch = [Commit {
-        tid: tid(number),
-        prepared,
-    }];
-    storage.append(&mut batch).unwrap();
-    let [commit] = batch;
-    commit
-}
-
-pub fn commit(storage: &FileStorage, number: u64, ops: Vec<Op>) {
+pub fn commit(storage: &FileStorage, second: u64, ops: Vec<Op>) {
     let prepared = prepare(storage, ops).unwrap();
-    let commit = append(storage, number, prepared);
-    storage.publish(&commit);
+    finish(storage, tid(second), prepared).unwrap();
 }
 
 /// The tid of a second.
@@ -103,18 +82,11 @@ fn text(data: &[u8]) -> Option<String> {
 pub fn check_whole(storage: &FileStorage) {
     let bytes = bytes(storage);
     let mut expected = std::collections::BTreeMap::new();
-    expected.extend(testing::positions(&bytes));
+    expected.extend(positions(&bytes));
     let index: Vec<_> = storage.generation().index.iter().collect();
     assert_eq!(index, expected.into_iter().collect::<Vec<_>>());
     let generation = storage.generation();
-    for txn in crate::file_storage::format::walk::Backwards::new(generation.reader()) {
+    for txn in Backwards::new(generation.reader()) {
         verify_seal(&generation.reader(), &txn.unwrap()).unwrap();
     }
-    let backend = MemoryBackend::default();
-    backend.write_all_at(&bytes, 0).unwrap();
-    let reader = Reader {
-        backend: &backend,
-        end: bytes.len() as u64,
-    };
-    assert_eq!(reader.end, storage.size());
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use fastrand::Rng;
 use zeo_proto::Tid;
 
-use crate::disk::backend::{Backend, MemoryBackend};
+use crate::Storage;
+use crate::disk::backend::MemoryBackend;
 use crate::file_storage::index;
-use crate::file_storage::tests::support::{oid, prepare, tid};
 use crate::file_storage::{FileStorage, Options};
-use crate::storage::{Commit, Op};
-use crate::{Result, Storage};
+use crate::storage::Op;
+use crate::testing::files::content;
+use crate::testing::{commit, oid, tid};
 
 pub const OBJECTS: u64 = 10;
 pub const TRANSACTIONS: u64 = 40;
@@ -57,7 +58,7 @@ impl History {
         })
         .unwrap();
         Self {
-            bytes: contents(&backend),
+            bytes: content(&*backend),
             borders,
             answers,
             sources: questions().map(|at| sources(&storage, at)).collect(),
@@ -114,15 +115,6 @@ pub fn changes(storage: &FileStorage, random: &mut Rng) -> Vec<Op> {
     numbers.into_iter().map(store).collect()
 }
 
-pub fn commit(storage: &FileStorage, number: u64, ops: Vec<Op>) -> Result<()> {
-    let prepared = prepare(storage, ops)?;
-    let tid = tid(number);
-    let mut batch = [Commit { tid, prepared }];
-    storage.append(&mut batch)?;
-    storage.publish(&batch[0]);
-    Ok(())
-}
-
 /// What is asked: each object before each transaction, and now.
 pub fn questions() -> impl Iterator<Item = (u64, Tid)> {
     let before = (1..=TRANSACTIONS).map(tid).chain([Tid::MAX]);
@@ -152,12 +144,6 @@ pub fn sources(storage: &FileStorage, (number, before): (u64, Tid)) -> Vec<Range
         position = if is_older { header.back } else { header.prev };
     }
     found
-}
-
-pub fn contents(backend: &MemoryBackend) -> Vec<u8> {
-    let mut bytes = vec![0; backend.len().unwrap() as usize];
-    backend.read_at(&mut bytes, 0).unwrap();
-    bytes
 }
 
 /// One or two accidents: changed bits, blocks of zeros, of anything, or in

@@ -15,15 +15,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use fastrand::Rng;
 use zeo_proto::Tid;
 
-use self::history::{
-    History, OBJECTS, TRANSACTIONS, all_answers, answer, commit, contents, damage, questions,
-};
+use self::history::{History, OBJECTS, TRANSACTIONS, all_answers, answer, damage, questions};
 use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::format::FIRST;
 use crate::file_storage::index;
-use crate::file_storage::tests::support::{listening, oid};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
+use crate::testing::files::{content, memory};
+use crate::testing::{commit, listening, oid};
 use crate::{Error, Storage};
 
 /// Cases of each kind, unless the environment says otherwise.
@@ -46,12 +45,6 @@ fn for_each_case(mut test: impl FnMut(&History, &mut Rng)) {
             &mut Rng::with_seed(seed.wrapping_mul(1 << 32) + case),
         );
     }
-}
-
-fn memory(bytes: &[u8]) -> Arc<MemoryBackend> {
-    let backend = MemoryBackend::default();
-    backend.write_all_at(bytes, 0).unwrap();
-    Arc::new(backend)
 }
 
 /// A file that is scanned is refused, or all that it serves is as it was; of
@@ -182,7 +175,7 @@ fn damage_to_an_open_file_stays_where_it_is() {
         };
         commit(&storage, TRANSACTIONS + 1, vec![store]).unwrap();
         assert!(storage.load_before(oid(NEW), Tid::MAX).unwrap().is_some());
-        let before = contents(&backend);
+        let before = content(&*backend);
         match storage.pack(1e9, None) {
             // The new file begins as it should.
             Ok(()) => assert!(
@@ -190,7 +183,7 @@ fn damage_to_an_open_file_stays_where_it_is() {
                 "packed"
             ),
             Err(Error::Corrupt { .. } | Error::Dangling { .. }) => {
-                assert!(contents(&backend) == before, "changed");
+                assert!(content(&*backend) == before, "changed");
                 check(&mut failed, &mut served);
             }
             Err(error) => panic!("{error}"),

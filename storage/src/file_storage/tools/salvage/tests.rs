@@ -7,9 +7,9 @@ use super::*;
 use crate::file_storage::commit::pending::Payload;
 use crate::file_storage::format::{DATA_HEADER_LEN, TXN_HEADER_LEN};
 use crate::file_storage::options::Options;
-use crate::file_storage::testing::Builder;
 use crate::file_storage::tools::check;
 use crate::file_storage::tools::holes::tests::Failing;
+use crate::testing::files::Builder;
 
 const PAGE: u64 = 4096;
 /// Records of a transaction: objects 1 to this.
