@@ -6,7 +6,7 @@
 mod blobs;
 mod calls;
 mod commit;
-pub mod commit_log;
+mod commit_log;
 mod conflict_report;
 mod extension;
 mod helper;
