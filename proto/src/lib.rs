@@ -42,6 +42,7 @@ pub mod marshal;
 pub mod message;
 pub mod msgpack;
 pub mod pickle;
+pub mod repr;
 pub mod stream;
 pub mod value;
 

@@ -1,7 +1,7 @@
 //! Values as Python's `repr` shows them, which ZODB's scripts print.
 
-use zeo_proto::Value;
-use zeo_proto::pickle::{self, Policy};
+use crate::Value;
+use crate::pickle::{self, Policy};
 
 /// `repr(bytes)`: `b'abc'`.
 pub fn bytes(bytes: &[u8]) -> String {
@@ -135,7 +135,7 @@ mod tests {
             module: "a.b".into(),
             name: name.into(),
         };
-        let object = zeo_proto::value::Object {
+        let object = crate::value::Object {
             callable: global("C"),
             args: Value::Tuple(vec![Value::Float(1.0), Value::str("é\u{85}\u{2028}'")]),
             new: true,

@@ -43,7 +43,11 @@ pub fn exception_from(error: &Error) -> Exception {
             error.to_string(),
         ),
         Error::Compressed { .. } => Exception::message("zlib.error", error.to_string()),
-        Error::Io { .. } | Error::Latched(_) => {
+        Error::Io { .. }
+        | Error::Latched(_)
+        | Error::Cancelled
+        | Error::InUse { .. }
+        | Error::Replaced { .. } => {
             Exception::message("ZODB.POSException.StorageSystemError", error.to_string())
         }
     }

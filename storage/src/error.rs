@@ -1,7 +1,7 @@
 //! What can go wrong in a storage, in the terms of ZODB's exceptions.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zeo_proto::{Oid, Tid};
 
@@ -123,6 +123,22 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// An [`Observer`](crate::observer::Observer) wanted the work to stop.
+    #[error("it was cancelled")]
+    Cancelled,
+    /// Packs have put other files in the place of one that was read, each time
+    /// that it was tried.
+    #[error("packs put other files in its place, again and again")]
+    Replaced {
+        /// The name that they have.
+        file: PathBuf,
+    },
+    /// A file that is to be replaced is that of a storage that is open.
+    #[error("{} is in use: stop its server first", .file.display())]
+    InUse {
+        /// The file.
+        file: PathBuf,
+    },
     /// An earlier write failed, so nothing is written any more.
     #[error("the storage stopped writing after an error: {0}")]
     Latched(String),
@@ -143,7 +159,59 @@ pub struct Conflict {
     pub reason: Option<String>,
 }
 
+/// What the system says of a read of a FileStorage's file that failed, and
+/// where that was.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}, at {position}{}", .oid.map(|oid| format!(" (object {oid})")).unwrap_or_default())]
+pub(crate) struct ReadFailed {
+    source: io::Error,
+    position: u64,
+    /// The object that could not be read.
+    oid: Option<Oid>,
+}
+
+impl ReadFailed {
+    /// The failure of a read at a position, as an error of its kind.
+    pub fn at(position: u64, source: io::Error) -> io::Error {
+        let (kind, oid) = (source.kind(), None);
+        io::Error::new(
+            kind,
+            Self {
+                source,
+                position,
+                oid,
+            },
+        )
+    }
+
+    /// The same, or another failure, of reading an object.
+    fn of_object(error: io::Error, oid: Oid) -> io::Error {
+        let kind = error.kind();
+        match error.downcast::<Self>() {
+            Ok(failed) => io::Error::new(
+                kind,
+                Self {
+                    oid: Some(oid),
+                    ..failed
+                },
+            ),
+            Err(error) => io::Error::new(kind, format!("{error} (object {oid})")),
+        }
+    }
+}
+
 impl Error {
+    /// The error about an operation on `path` that failed; `doing` says which,
+    /// as "reading" or "writing".
+    pub fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let file = path.to_owned();
+        move |source| Self::Io {
+            doing,
+            file: file.clone(),
+            source,
+        }
+    }
+
     /// The same error, which names the object that could not be read if it is
     /// about the file.
     pub(crate) fn of_object(self, oid: Oid) -> Self {
@@ -164,9 +232,19 @@ impl Error {
             } => Self::Io {
                 doing,
                 file,
-                source: io::Error::new(source.kind(), format!("{source} (object {oid})")),
+                source: ReadFailed::of_object(source, oid),
             },
             other => other,
+        }
+    }
+
+    /// True when the file of a FileStorage is damaged, or the disk can't read
+    /// all of it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { source, .. } => source.get_ref().is_some_and(|why| why.is::<ReadFailed>()),
+            _ => false,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Blobs beside the data files, in a way that Python's repozo does not see.
+//! The blobs of the transactions in a repository, in a way that Python's repozo does not see.
 //!
 //! ```text
 //! blobs/     the files of all blobs in the repository, as a blob directory
@@ -19,16 +19,15 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 use zeo_proto::{Oid, Tid};
-use zeo_storage::blob::BlobDirectory;
 
+use super::content::READ_CHUNK_BYTES;
+use super::error::{Error, Problem, Result};
 use super::repository::{Name, Repository};
-use crate::files::{failed, hex, remove, rename};
-use crate::outcome::{Failure, Result};
+use crate::blob::{BlobDirectory, serial_of};
+use crate::disk::paths::{directory_of, failed, hex, remove, rename};
 
 /// The extension of the list of blobs.
 const LIST: &str = "blobs";
-/// How much is read at a time.
-const PIECE: usize = 1 << 18;
 
 /// A blob in the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +36,9 @@ pub struct Entry {
     pub oid: Oid,
     /// The transaction that wrote it.
     pub tid: Tid,
-    /// The length of the file,
+    /// The length of the file.
     pub size: u64,
-    /// and its MD5 in hexadecimal digits.
+    /// Its MD5, in hexadecimal digits.
     pub sum: String,
 }
 
@@ -69,11 +68,10 @@ pub fn list(repository: &Repository, name: &Name) -> Result<Option<Vec<Entry>>> 
     let mut entries = Vec::new();
     for line in BufReader::new(file).lines() {
         let line = line.map_err(failed("reading", &path))?;
-        let entry = Entry::parse(&line).ok_or_else(|| {
-            let what = format!("{}: this is no line about a blob: {line}", path.display());
-            Failure::Other(what)
-        })?;
-        entries.push(entry);
+        match Entry::parse(&line) {
+            Some(entry) => entries.push(entry),
+            None => return Err(Error::BlobLine { file: path, line }),
+        }
     }
     Ok(Some(entries))
 }
@@ -102,7 +100,7 @@ pub fn save_list(repository: &Repository, name: &Name, entries: &[Entry]) -> Res
         out.into_inner()?.sync_all()
     };
     write().map_err(failed("writing", &temporary))?;
-    rename(&temporary, &path)
+    Ok(rename(&temporary, &path)?)
 }
 
 /// The blob files of a repository.
@@ -139,7 +137,7 @@ impl Pool {
         oid: Oid,
         tid: Tid,
         known: &Known,
-    ) -> Result<std::result::Result<Entry, String>> {
+    ) -> Result<std::result::Result<Entry, Problem>> {
         let target = self.path_of(oid, tid);
         let entry = |(size, sum)| Entry {
             oid,
@@ -154,7 +152,7 @@ impl Pool {
         }
         let (size, sum) = match read(file) {
             Ok(found) => found,
-            Err(why) => return Ok(Err(why.to_string())),
+            Err(why) => return Ok(Err(why)),
         };
         put(&self.directory, file, &target, Some((size, &sum)))?;
         Ok(Ok(entry((size, sum))))
@@ -167,27 +165,20 @@ impl Pool {
 
     /// What is wrong with a blob, if anything is: its checksum only if that
     /// is not `quick`.
-    pub fn problem(&self, entry: &Entry, quick: bool) -> Option<String> {
-        let path = self.path_of(entry.oid, entry.tid);
-        let found = match quick {
-            true => std::fs::metadata(&path)
-                .map_err(failed("reading", &path))
-                .map(|found| (found.len(), entry.sum.clone())),
-            false => read(&path),
+    pub fn problem(&self, entry: &Entry, quick: bool) -> Option<Problem> {
+        let file = self.path_of(entry.oid, entry.tid);
+        let found = if quick {
+            let found = std::fs::metadata(&file).map_err(failed("reading", &file));
+            found
+                .map(|found| (found.len(), None))
+                .map_err(Problem::from)
+        } else {
+            read(&file).map(|(size, sum)| (size, Some(sum)))
         };
-        let shown = path.display();
         match found {
-            Ok((size, _)) if size != entry.size => Some(format!(
-                "{shown} is {size} bytes, should be {} bytes",
-                entry.size
-            )),
-            Ok((_, sum)) if sum != entry.sum => Some(format!(
-                "{shown} has checksum {sum} instead of {}",
-                entry.sum
-            )),
-            Ok(_) => None,
-            Err(_) if !path.exists() => Some(format!("{shown} is missing")),
-            Err(why) => Some(why.to_string()),
+            Ok((size, sum)) => differs(&file, (entry.size, &entry.sum), size, sum),
+            Err(_) if !file.exists() => Some(Problem::Missing(file)),
+            Err(why) => Some(why),
         }
     }
 
@@ -206,7 +197,7 @@ impl Pool {
                     continue;
                 }
                 let name = entry.file_name();
-                let tid = name.to_str().and_then(zeo_storage::blob::serial_of);
+                let tid = name.to_str().and_then(serial_of);
                 if let (Some(oid), Some(tid)) = (oid, tid)
                     && !needed.contains_key(&(oid, tid))
                 {
@@ -242,10 +233,10 @@ pub fn put(
     if is_there(file, target, content)? {
         return Ok(());
     }
-    let parent = crate::files::directory_of(target);
+    let parent = directory_of(target);
     std::fs::create_dir_all(parent).map_err(failed("making the directory", parent))?;
     let copy = directory.copy_of(file)?;
-    std::fs::rename(copy.path(), target).map_err(failed("renaming to", target))
+    Ok(std::fs::rename(copy.path(), target).map_err(failed("renaming to", target))?)
 }
 
 fn is_there(file: &Path, target: &Path, content: Option<(u64, &str)>) -> Result<bool> {
@@ -269,18 +260,43 @@ fn is_there(file: &Path, target: &Path, content: Option<(u64, &str)>) -> Result<
 pub fn sync(directory: &BlobDirectory) -> Result<()> {
     let path = directory.path();
     let synced = File::open(path).and_then(|file| Ok(rustix::fs::syncfs(file)?));
-    synced.map_err(failed("syncing", path))
+    Ok(synced.map_err(failed("syncing", path))?)
+}
+
+/// What is wrong with a file, if anything is, given the size and perhaps the
+/// checksum of what it holds, and what these should be.
+pub fn differs(
+    file: &Path,
+    (expected, expected_sum): (u64, &str),
+    found: u64,
+    found_sum: Option<String>,
+) -> Option<Problem> {
+    let file = file.to_owned();
+    if found != expected {
+        return Some(Problem::Size {
+            file,
+            found,
+            expected,
+        });
+    }
+    let found = found_sum.filter(|sum| sum != expected_sum)?;
+    let expected = expected_sum.to_owned();
+    Some(Problem::Checksum {
+        file,
+        found,
+        expected,
+    })
 }
 
 /// Size and checksum of a file.
-fn read(path: &Path) -> Result<(u64, String)> {
+fn read(path: &Path) -> std::result::Result<(u64, String), Problem> {
     // Before it is opened, which could wait for ever.
     let found = std::fs::metadata(path).map_err(failed("opening", path))?;
     if !found.is_file() {
-        return Err(Failure::Other(format!("{} is no file", path.display())));
+        return Err(Problem::NoFile(path.to_owned()));
     }
     let file = File::open(path).map_err(failed("opening", path))?;
-    let mut input = BufReader::with_capacity(PIECE, file);
+    let mut input = BufReader::with_capacity(READ_CHUNK_BYTES, file);
     let mut hasher = Md5::new();
     let mut size = 0_u64;
     loop {

@@ -1,22 +1,50 @@
 //! Does the repository hold the beginning of the file, so that the rest
 //! suffices?
 
-use zeo_storage::backend::Backend;
-
 use super::content::{Content, Sum, read_exact, read_range};
+use super::error::{Error, Result};
 use super::repository::{Line, Name, Repository};
-use crate::outcome::Result;
-use crate::progress::Progress;
+use crate::disk::backend::Backend;
+use crate::observer::Observer;
 
 /// What a backup has to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Plan {
     /// A full backup, and why.
-    Full(String),
+    Full(Reason),
     /// Go on behind what is there.
     Incremental(Chain),
     /// Nothing is new.
     Nothing(Chain),
+}
+
+/// Why a backup has to be a full one.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// The caller wants that.
+    #[error("as demanded")]
+    Demanded,
+    /// There is no full backup yet.
+    #[error("there is none yet")]
+    First,
+    /// Nothing tells how far the backups go.
+    #[error("the .dat file is missing or empty")]
+    NoLines,
+    /// A data file with a line is not there.
+    #[error("{0} is missing")]
+    Missing(String),
+    /// A data file is longer or shorter than its line says.
+    #[error("{0} is not what its line says")]
+    OtherLength(Name),
+    /// The file holds something else than the backups.
+    #[error("the file changed, possibly because of a pack")]
+    Changed,
+    /// The file ends before the backups.
+    #[error("the file shrunk, possibly because of a pack")]
+    Shrunk,
+    /// A file of the repository can't be read.
+    #[error(transparent)]
+    Unreadable(Error),
 }
 
 /// A full backup and those since, which hold the file up to `end`.
@@ -45,25 +73,27 @@ pub fn plan(
     repository: &Repository,
     source: &Source<'_>,
     quick: bool,
-    progress: &mut Progress,
+    observer: &mut dyn Observer,
 ) -> Result<Plan> {
+    observer.begin("comparing", Some(source.end));
     let files = repository.chain(None)?;
     let Some(full) = files.first().filter(|name| name.is_full()) else {
-        return Ok(Plan::Full("there is none yet".to_owned()));
+        return Ok(Plan::Full(Reason::First));
     };
     let written = match repository.lines(full) {
         Ok(lines) => lines,
-        Err(why) => return Ok(Plan::Full(why.to_string())),
+        Err(why) => return Ok(Plan::Full(Reason::Unreadable(why))),
     };
     let mut comparison = Comparison {
         repository,
         source,
-        progress,
+        observer,
         lines: Vec::new(),
     };
-    let differs = match quick {
-        true => comparison.last(&files, &written)?,
-        false => comparison.all(&files, &written)?,
+    let differs = if quick {
+        comparison.last(&files, &written)?
+    } else {
+        comparison.all(&files, &written)?
     };
     let lines = comparison.lines;
     if let Some(why) = differs {
@@ -75,26 +105,24 @@ pub fn plan(
     let end = lines.last().map_or(0, |line| line.end);
     let full = full.clone();
     let chain = Chain { full, lines, end };
-    Ok(match end == source.end {
-        true => Plan::Nothing(chain),
-        false => Plan::Incremental(chain),
+    Ok(if end == source.end {
+        Plan::Nothing(chain)
+    } else {
+        Plan::Incremental(chain)
     })
 }
-
-const CHANGED: &str = "the file changed, possibly because of a pack";
-const SHRUNK: &str = "the file shrunk, possibly because of a pack";
 
 struct Comparison<'a> {
     repository: &'a Repository,
     source: &'a Source<'a>,
-    progress: &'a mut Progress,
+    observer: &'a mut dyn Observer,
     /// Those of the files that were compared.
     lines: Vec<Line>,
 }
 
 impl Comparison<'_> {
     /// Why the files do not hold the beginning of the source, if they don't.
-    fn all(&mut self, files: &[Name], written: &[Line]) -> Result<Option<String>> {
+    fn all(&mut self, files: &[Name], written: &[Line]) -> Result<Option<Reason>> {
         for name in files {
             let line = written.iter().find(|line| line.name() == name.as_str());
             if let Some(why) = self.data_file(name, line)? {
@@ -105,25 +133,24 @@ impl Comparison<'_> {
     }
 
     /// The same by the checksum of the last file that has one.
-    fn last(&mut self, files: &[Name], written: &[Line]) -> Result<Option<String>> {
+    fn last(&mut self, files: &[Name], written: &[Line]) -> Result<Option<Reason>> {
         let Some(last) = written.last() else {
-            return Ok(Some("the .dat file is missing or empty".to_owned()));
+            return Ok(Some(Reason::NoLines));
         };
         let place = files.iter().position(|name| name.as_str() == last.name());
         let Some(place) = place else {
-            return Ok(Some(format!("{} is missing", last.name())));
+            return Ok(Some(Reason::Missing(last.name().to_owned())));
         };
         if self.source.end < last.end {
-            return Ok(Some(SHRUNK.to_owned()));
+            return Ok(Some(Reason::Shrunk));
         }
         let mut sum = Sum::default();
         read_range(self.source.backend, last.start, last.end, &mut |piece| {
             sum.add(piece);
-            self.progress.set(last.start.saturating_add(sum.size));
-            Ok(())
+            Ok(self.observer.set(last.start.saturating_add(sum.size))?)
         })?;
         if sum.finish() != last.sum {
-            return Ok(Some(CHANGED.to_owned()));
+            return Ok(Some(Reason::Changed));
         }
         self.lines = written.to_vec();
         // What follows has no line.
@@ -137,38 +164,38 @@ impl Comparison<'_> {
 
     /// Compares the next file with what the source has there, and notes its
     /// line.
-    fn data_file(&mut self, name: &Name, line: Option<&Line>) -> Result<Option<String>> {
+    fn data_file(&mut self, name: &Name, line: Option<&Line>) -> Result<Option<Reason>> {
         let start = self.lines.last().map_or(0, |line| line.end);
         let (mut at, mut sum, mut found) = (start, Sum::default(), Vec::new());
         // Of damage to the repository a full backup makes good.
         let mut content = match Content::open(self.repository, name) {
             Ok(content) => content,
-            Err(why) => return Ok(Some(why.to_string())),
+            Err(why) => return Ok(Some(Reason::Unreadable(why))),
         };
         loop {
             let piece = match content.next() {
                 Ok([]) => break,
                 Ok(piece) => piece,
-                Err(why) => return Ok(Some(why.to_string())),
+                Err(why) => return Ok(Some(Reason::Unreadable(why))),
             };
             let end = at.saturating_add(piece.len() as u64);
             if end > self.source.end {
-                return Ok(Some(SHRUNK.to_owned()));
+                return Ok(Some(Reason::Shrunk));
             }
             found.resize(piece.len(), 0);
             read_exact(self.source.backend, &mut found, at)?;
             if piece != found {
-                return Ok(Some(CHANGED.to_owned()));
+                return Ok(Some(Reason::Changed));
             }
             if line.is_none() {
                 sum.add(piece);
             }
             at = end;
-            self.progress.set(at);
+            self.observer.set(at)?;
         }
         self.lines.push(match line {
             Some(line) if (line.start, line.end) != (start, at) => {
-                return Ok(Some(format!("{} is not what its line says", name.as_str())));
+                return Ok(Some(Reason::OtherLength(name.clone())));
             }
             Some(line) => line.clone(),
             None => Line {

@@ -11,14 +11,14 @@ use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use md5::{Digest, Md5};
-use zeo_storage::backend::Backend;
 
+use super::error::{Error, Result};
 use super::repository::{Name, Repository};
-use crate::files::{failed, hex};
-use crate::outcome::{Failure, Result};
+use crate::disk::backend::Backend;
+use crate::disk::paths::{failed, hex};
 
-/// How much is read at a time.
-const PIECE: usize = 1 << 18;
+/// How much is read at a time, of files in the repository and of others.
+pub(super) const READ_CHUNK_BYTES: usize = 1 << 18;
 
 /// An MD5 that is being computed, and how much went into it.
 #[derive(Default)]
@@ -73,11 +73,12 @@ impl Content {
             file,
             read: Rc::clone(&read),
         };
-        let input: Box<dyn Read> = match name.is_zipped() {
-            true => Box::new(MultiGzDecoder::new(file)),
-            false => Box::new(file),
+        let input: Box<dyn Read> = if name.is_zipped() {
+            Box::new(MultiGzDecoder::new(file))
+        } else {
+            Box::new(file)
         };
-        let piece = vec![0; PIECE];
+        let piece = vec![0; READ_CHUNK_BYTES];
         Ok(Self {
             input,
             path,
@@ -97,7 +98,7 @@ impl Content {
             match self.input.read(&mut self.piece) {
                 Ok(got) => return Ok(self.piece.get(..got).unwrap_or_default()),
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-                Err(why) => return Err(failed("reading", &self.path)(why)),
+                Err(why) => return Err(failed("reading", &self.path)(why).into()),
             }
         }
     }
@@ -111,11 +112,11 @@ pub fn read_range(
     end: u64,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ_CHUNK_BYTES];
     let mut at = start;
     while at < end {
-        let left = usize::try_from(end - at).unwrap_or(PIECE);
-        piece.truncate(left.min(PIECE));
+        let left = usize::try_from(end - at).unwrap_or(READ_CHUNK_BYTES);
+        piece.truncate(left.min(READ_CHUNK_BYTES));
         read_exact(backend, &mut piece, at)?;
         take(&piece)?;
         at = at.saturating_add(piece.len() as u64);
@@ -128,10 +129,7 @@ pub fn read_exact(backend: &dyn Backend, buffer: &mut [u8], position: u64) -> Re
     let got = backend.read_at(buffer, position);
     match got.map_err(failed("reading", backend.path()))? {
         got if got == buffer.len() => Ok(()),
-        _ => {
-            let what = format!("{} became shorter", backend.path().display());
-            Err(Failure::Other(what))
-        }
+        _ => Err(Error::Shrunk(backend.path().to_owned())),
     }
 }
 
@@ -147,10 +145,11 @@ impl Output {
     /// Creates the file at `path`, in place of an older one.
     pub fn create(path: &Path, is_zipped: bool) -> Result<Self> {
         let file = File::create(path).map_err(failed("creating", path))?;
-        let out = BufWriter::with_capacity(PIECE, file);
-        Ok(match is_zipped {
-            true => Self::Zipped(Box::new(GzEncoder::new(out, Compression::default()))),
-            false => Self::Plain(out),
+        let out = BufWriter::with_capacity(READ_CHUNK_BYTES, file);
+        Ok(if is_zipped {
+            Self::Zipped(Box::new(GzEncoder::new(out, Compression::default())))
+        } else {
+            Self::Plain(out)
         })
     }
 

@@ -1,86 +1,143 @@
-//! `repozo --backup`.
+//! Making a backup.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeo_proto::Tid;
-use zeo_storage::blob::is_blob;
-use zeo_storage::file_storage::format::Reader;
-use zeo_storage::file_storage::walk::Backwards;
-use zeo_storage::file_storage::{FileStorage, Options};
-use zeo_storage::{Error, Storage};
 
-use super::Arguments;
 use super::blobs::{self, Entry, Known, Pool};
-use super::chain::{Chain, Plan, Source, plan};
+use super::chain::{Chain, Plan, Reason, Source, plan};
 use super::content::{Output, Sum, read_range};
+use super::error::{Problem, Result};
 use super::repository::{Line, Name, Repository};
-use crate::context::Context;
-use crate::files::{failed, inode_of, rename};
-use crate::outcome::{Failure, Result, Verdict};
-use crate::unfinished::Unfinished;
+use crate::FileId;
+use crate::Storage;
+use crate::blob::is_blob;
+use crate::disk::paths::{failed, rename, unfinished};
+use crate::file_storage::format::Reader;
+use crate::file_storage::format::walk::Backwards;
+use crate::file_storage::{self, FileStorage};
+use crate::log::{Level, Log};
+use crate::observer::Observer;
 
 /// How often a backup begins again when packs remove blobs meanwhile.
 const TRIES: usize = 5;
 /// About how much a record takes besides its data.
 const OVERHEAD: u64 = 42;
 
-/// Backs up what is new in the file.
-pub fn backup(arguments: &Arguments, file: &Path, context: &mut Context) -> Result<Verdict> {
-    let repository = Repository::lock(&arguments.repository)?;
-    for _ in 0..TRIES {
-        repository.clean()?;
-        if let Some(missing) = try_to(arguments, &repository, file, context)? {
-            return Ok(Verdict::of(missing));
-        }
-        arguments.say("a pack has put another file in its place: beginning again");
-    }
-    let what = "packs put other files in its place, again and again";
-    Err(Failure::Other(what.to_owned()))
+/// How to make a backup.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Make a full backup in any case.
+    pub full: bool,
+    /// Compare only the last backup with the file, by its checksum, not all of
+    /// them byte by byte.
+    pub quick: bool,
+    /// Compress.
+    pub gzip: bool,
+    /// After a full backup, remove all older ones.
+    pub kill_old_on_full: bool,
+    /// The blob directory of the file, if blobs are to be backed up, too.
+    pub blobs: Option<PathBuf>,
 }
 
-/// Makes a backup, and tells how many blobs were missing; `None` when some
-/// were because the file was packed meanwhile.
+/// What a backup did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Created {
+    /// The new data file; `None` when nothing was new.
+    pub data_file: Option<PathBuf>,
+    /// How many blobs were left out, as their files are missing, or can't be
+    /// read.
+    pub missing_blobs: u64,
+}
+
+/// Backs up what is new in a FileStorage's file, also while a server writes to
+/// it: all transactions that were whole when this began. `log` hears of what is
+/// odd in the file.
+///
+/// Reads the file, with its index, its blobs, and the repository, a directory
+/// that must exist. Writes to the repository only; all is on the disk when this
+/// returns. `observer` is told each step, and each blob that is left out.
+///
+/// # Errors
+///
+/// When the file can't be read or is damaged, the repository can't be read or
+/// written, another process makes a backup to it, or packs remove blobs again
+/// and again. After these, and when `observer` cancels, the backups are those
+/// from before; what was begun is removed, but for files of blobs, which the
+/// next backup uses.
+pub fn create(
+    repository: &Path,
+    file: &Path,
+    options: &Options,
+    log: &Log,
+    observer: &mut dyn Observer,
+) -> Result<Created> {
+    let repository = Repository::lock(repository)?;
+    for _ in 0..TRIES {
+        repository.clean()?;
+        match try_to(options, &repository, file, log, observer) {
+            Ok(Some(created)) => return Ok(created),
+            Ok(None) => observer.say(
+                Level::Info,
+                "a pack has put another file in its place: beginning again",
+            ),
+            Err(error) => {
+                // What can't be removed now is by the next backup.
+                let _ = repository.clean();
+                return Err(error);
+            }
+        }
+    }
+    repository.clean()?;
+    let file = file.to_owned();
+    Err(crate::Error::Replaced { file }.into())
+}
+
+/// Makes a backup; `None` when blobs were missing because the file was packed
+/// meanwhile.
 fn try_to(
-    arguments: &Arguments,
+    options: &Options,
     repository: &Repository,
     file: &Path,
-    context: &Context,
-) -> Result<Option<u64>> {
-    let options = Options {
-        read_only: true,
-        blob_dir: arguments.blobs.clone(),
-        log: context.log(),
-        ..Options::default()
-    };
-    let inode = inode_of(file);
-    let is_replaced = || inode_of(file) != inode;
+    log: &Log,
+    observer: &mut dyn Observer,
+) -> Result<Option<Created>> {
+    let id = FileId::of(file);
+    let is_replaced = || FileId::of(file) != id;
     // All that follows is about this one file, up to this end, whatever a
     // server does meanwhile.
-    let storage = FileStorage::open(file, options)?;
+    let storage = FileStorage::open(
+        file,
+        file_storage::Options {
+            read_only: true,
+            blob_dir: options.blobs.clone(),
+            log: log.clone(),
+            ..file_storage::Options::default()
+        },
+    )?;
     let backend = storage.backend();
     let source = Source {
         backend: &*backend,
         end: storage.size(),
     };
-    let plan = match arguments.full {
-        true => Plan::Full("as demanded".to_owned()),
-        false => {
-            let mut progress = context.progress("comparing", source.end);
-            plan(repository, &source, arguments.quick, &mut progress)?
-        }
+    let plan = if options.full {
+        Plan::Full(Reason::Demanded)
+    } else {
+        plan(repository, &source, options.quick, observer)?
     };
     let backup = Backup {
-        arguments,
+        options,
         repository,
         storage: &storage,
         source: &source,
         is_replaced: &is_replaced,
     };
-    backup.make(plan, context)
+    backup.make(plan, observer)
 }
 
 struct Backup<'a> {
-    arguments: &'a Arguments,
+    options: &'a Options,
     repository: &'a Repository,
     storage: &'a FileStorage,
     source: &'a Source<'a>,
@@ -89,54 +146,62 @@ struct Backup<'a> {
 }
 
 impl Backup<'_> {
-    /// Does what was planned. Tells how many blobs were missing; `None` when
-    /// a pack may have removed them, and nothing was done.
-    fn make(&self, plan: Plan, context: &Context) -> Result<Option<u64>> {
-        let arguments = self.arguments;
+    /// Does what was planned; `None` when a pack may have removed blobs, and
+    /// nothing was done.
+    fn make(&self, plan: Plan, observer: &mut dyn Observer) -> Result<Option<Created>> {
         let chain = match plan {
             Plan::Nothing(chain) => {
-                let missing = self.older_blobs(&chain, context)?;
-                arguments.say("No changes, nothing to do");
-                return Ok(missing);
+                let missing = self.older_blobs(&chain, observer)?;
+                observer.say(Level::Info, "No changes, nothing to do");
+                return Ok(missing.map(|missing_blobs| Created {
+                    data_file: None,
+                    missing_blobs,
+                }));
             }
             Plan::Full(why) => {
-                arguments.say(&format!("doing a full backup: {why}"));
+                observer.say(Level::Info, &format!("doing a full backup: {why}"));
                 None
             }
             Plan::Incremental(chain) => {
-                arguments.say(&format!("doing incremental, starting at: {}", chain.end));
+                let what = format!("doing incremental, starting at: {}", chain.end);
+                observer.say(Level::Info, &what);
                 Some(chain)
             }
         };
         let older = match &chain {
-            Some(chain) => self.older_blobs(chain, context)?,
+            Some(chain) => self.older_blobs(chain, observer)?,
             None => Some(0),
         };
         let Some(older) = older else {
             return Ok(None);
         };
-        let missing = self.add(chain, context)?;
-        Ok(missing.map(|missing| missing + older))
+        let mut created = self.add(chain, observer)?;
+        if let Some(created) = &mut created {
+            created.missing_blobs += older;
+        }
+        Ok(created)
     }
 
     /// Makes an incremental backup behind `chain`, or a full one.
-    fn add(&self, chain: Option<Chain>, context: &Context) -> Result<Option<u64>> {
+    fn add(&self, chain: Option<Chain>, observer: &mut dyn Observer) -> Result<Option<Created>> {
         let repository = self.repository;
         let is_full = chain.is_none();
-        let name = Name::new(&repository.new_root()?, is_full, self.arguments.gzip);
+        let name = Name::new(&repository.new_root()?, is_full, self.options.gzip);
         self.storage
             .save_index_as(&repository.companion(&name, "index"))?;
         let (start, end) = (chain.as_ref().map_or(0, |chain| chain.end), self.source.end);
-        let known = match is_full && self.arguments.blobs.is_some() {
-            true => blobs::known(repository, &repository.data_files()?)?,
-            false => Known::new(),
+        let known = if is_full && self.options.blobs.is_some() {
+            blobs::known(repository, &repository.data_files()?)?
+        } else {
+            Known::new()
         };
-        let Some(missing) = self.blobs(&name, (start, end), &known, context)? else {
+        let Some(missing_blobs) = self.blobs(&name, (start, end), &known, observer)? else {
             return Ok(None);
         };
-        let sum = self.copy(start, context)?;
+        let temporary = unfinished(&repository.temporary())?;
+        let sum = self.copy(start, observer)?;
         let path = repository.path(name.as_str());
-        rename(&repository.temporary(), &path)?;
+        rename(&temporary, &path)?;
         let line = Line {
             file: repository.written_down(&name),
             start,
@@ -150,25 +215,28 @@ impl Backup<'_> {
             }
             None => {
                 repository.save_lines(&name, &[line])?;
-                self.remove_older(&name)?;
+                self.remove_older(&name, observer)?;
             }
         }
         let what = format!("wrote {} bytes to {}", end - start, path.display());
-        self.arguments.say(&what);
-        Ok(Some(missing))
+        observer.say(Level::Info, &what);
+        Ok(Some(Created {
+            data_file: Some(path),
+            missing_blobs,
+        }))
     }
 
     /// Adds the blobs of backups that were made without them, by Python for
     /// instance.
-    fn older_blobs(&self, chain: &Chain, context: &Context) -> Result<Option<u64>> {
+    fn older_blobs(&self, chain: &Chain, observer: &mut dyn Observer) -> Result<Option<u64>> {
         let mut missing = 0;
         for line in &chain.lines {
             if let Some(name) = Name::parse(line.name())
-                && self.arguments.blobs.is_some()
+                && self.options.blobs.is_some()
                 && blobs::list(self.repository, &name)?.is_none()
             {
                 let range = (line.start, line.end);
-                match self.blobs(&name, range, &Known::new(), context)? {
+                match self.blobs(&name, range, &Known::new(), observer)? {
                     Some(more) => missing += more,
                     None => return Ok(None),
                 }
@@ -184,13 +252,13 @@ impl Backup<'_> {
         name: &Name,
         (start, end): (u64, u64),
         known: &Known,
-        context: &Context,
+        observer: &mut dyn Observer,
     ) -> Result<Option<u64>> {
-        if self.arguments.blobs.is_none() {
+        if self.options.blobs.is_none() {
             return Ok(Some(0));
         }
         let pool = Pool::open(self.repository)?;
-        let mut progress = context.progress("backing up blobs", end.saturating_sub(start));
+        observer.begin("backing up blobs", Some(end.saturating_sub(start)));
         let (mut entries, mut missing, mut done) = (Vec::<Entry>::new(), 0, 0_u64);
         let first = Tid::new(self.tid_before(start)?.as_u64().saturating_add(1));
         let last = self.tid_before(end)?;
@@ -199,7 +267,7 @@ impl Backup<'_> {
                 let record = record?;
                 let length = record.data.as_ref().map_or(0, |data| data.len() as u64);
                 done = done.saturating_add(length).saturating_add(OVERHEAD);
-                progress.set(done);
+                observer.set(done)?;
                 if !record.data.as_deref().is_some_and(is_blob) {
                     continue;
                 }
@@ -212,18 +280,16 @@ impl Backup<'_> {
                 }
                 let added = match self.storage.load_blob(oid, tid) {
                     Ok(path) => pool.add(&path, oid, tid, known)?,
-                    Err(Error::NoBlob { path, .. }) => {
-                        Err(format!("{} is missing", path.display()))
-                    }
+                    Err(crate::Error::NoBlob { path, .. }) => Err(Problem::Missing(path)),
                     Err(error) => return Err(error.into()),
                 };
                 match added {
                     Ok(entry) => entries.push(entry),
                     // A pack removes blobs after that.
                     Err(_) if (self.is_replaced)() => return Ok(None),
-                    Err(what) => {
+                    Err(problem) => {
                         missing += 1;
-                        progress.say(&what);
+                        observer.say(Level::Warning, &problem.to_string());
                     }
                 }
             }
@@ -245,37 +311,36 @@ impl Backup<'_> {
 
     /// Copies the source from `start` on to the temporary file, synced.
     /// Gives the checksum of what was copied.
-    fn copy(&self, start: u64, context: &Context) -> Result<String> {
+    fn copy(&self, start: u64, observer: &mut dyn Observer) -> Result<String> {
         let (path, end) = (self.repository.temporary(), self.source.end);
-        let unfinished = Unfinished::new(vec![path.clone()]);
-        let mut out = Output::create(&path, self.arguments.gzip)?;
-        let mut progress = context.progress("backing up", end.saturating_sub(start));
+        let mut out = Output::create(&path, self.options.gzip)?;
+        observer.begin("backing up", Some(end.saturating_sub(start)));
         let mut sum = Sum::default();
         let writing = failed("writing", &path);
         read_range(self.source.backend, start, end, &mut |piece| {
             sum.add(piece);
-            progress.set(sum.size);
-            out.write(piece).map_err(&writing)
+            observer.set(sum.size)?;
+            Ok(out.write(piece).map_err(&writing)?)
         })?;
         out.finish().map_err(&writing)?;
-        unfinished.keep();
+        observer.set(sum.size)?;
         Ok(sum.finish())
     }
 
     /// Removes all that is older than a new full backup, if that is wanted.
-    fn remove_older(&self, full: &Name) -> Result<()> {
-        if !self.arguments.kill_old_on_full {
+    fn remove_older(&self, full: &Name, observer: &mut dyn Observer) -> Result<()> {
+        if !self.options.kill_old_on_full {
             return Ok(());
         }
         for name in self.repository.data_files()? {
             if name < *full {
                 let path = self.repository.path(name.as_str());
-                self.arguments
-                    .say(&format!("removing old backup {}", path.display()));
+                let what = format!("removing old backup {}", path.display());
+                observer.say(Level::Info, &what);
                 self.repository.remove(&name)?;
             }
         }
-        if self.arguments.blobs.is_none() {
+        if self.options.blobs.is_none() {
             return Ok(());
         }
         let needed = blobs::known(self.repository, &self.repository.data_files()?)?;

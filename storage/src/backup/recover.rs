@@ -1,107 +1,111 @@
-//! `repozo --recover`.
+//! Recovering the file as it was at a time.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use zeo_storage::blob::BlobDirectory;
-
-use super::Arguments;
-use super::blobs::{self, Pool};
+use super::blobs::{self, Pool, differs};
 use super::content::{Content, Sum};
-use super::repository::{Line, Name, Repository};
-use crate::context::Context;
-use crate::files::{beside, failed, remove, rename, replaceable};
-use crate::outcome::{Failure, Result, Verdict};
-use crate::progress::Progress;
-use crate::unfinished::Unfinished;
+use super::error::{Error, Problem, Result};
+use super::repository::{Line, Name, Repository, Time};
+use crate::blob::BlobDirectory;
+use crate::disk::paths::{beside, failed, remove, rename, unfinished};
+use crate::file_storage::DataFile;
+use crate::log::Level;
+use crate::observer::Observer;
+
+/// What to recover.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RecoverOptions {
+    /// The state of this time; by default, the last.
+    pub date: Option<Time>,
+    /// Check sizes and checksums while recovering.
+    pub verify: bool,
+    /// The blob directory to which blobs are restored, if they are to be.
+    pub blobs: Option<PathBuf>,
+}
+
+/// Where the recovered file goes.
+pub enum Output<'a> {
+    /// To this path, in place of a file that is there, with its index.
+    File(&'a Path),
+    /// Here.
+    Writer(&'a mut dyn Write),
+}
+
+/// What was recovered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// How long the file is.
+    pub bytes: u64,
+    /// How many blobs could not be restored.
+    pub missing_blobs: u64,
+}
 
 /// Puts the file together as it was at a time.
-pub fn recover(arguments: &Arguments, context: &mut Context) -> Result<Verdict> {
-    let repository = Repository::open(&arguments.repository)?;
-    let files = repository.chain(arguments.date.as_deref())?;
+///
+/// Reads the repository. First restores the blobs; what else is in their
+/// directory stays. Then writes the file beside its place, with `.part` at the
+/// end of the name, and puts it there, with its index, when it is whole: what
+/// was there stays until then. All is on the disk when this returns. `observer`
+/// is told each step, and each blob that can't be restored.
+///
+/// # Errors
+///
+/// When there is no backup, a file of it is missing or can't be read, or is not
+/// what was written (with [`RecoverOptions::verify`]; only then also for a
+/// blob); when a server has the output open, or that can't be written. After
+/// these, and when `observer` cancels, the old output is as it was, and blobs
+/// that were restored stay. A writer has got the beginning of the file.
+pub fn recover(
+    repository: &Path,
+    options: &RecoverOptions,
+    output: Output<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Recovered> {
+    let repository = Repository::open(repository)?;
+    let files = repository.chain(options.date.as_ref())?;
     let Some(full) = files.first() else {
-        return Err(no_files(arguments.date.as_deref()));
+        return Err(no_files(options.date.as_ref()));
     };
     if !full.is_full() {
-        let what = format!("there is no full backup before {}", full.as_str());
-        return Err(Failure::Other(what));
+        return Err(Error::NoFull(full.clone()));
     }
-    let lines = match arguments.with_verify {
-        true => Some(repository.lines(full)?),
-        false => None,
+    let lines = if options.verify {
+        Some(repository.lines(full)?)
+    } else {
+        None
     };
-    check_that_all_are_there(&files, lines.as_deref(), arguments.date.as_deref())?;
-    let missing = match &arguments.blobs {
-        Some(directory) => restore_blobs(arguments, &repository, &files, directory, context)?,
-        None => 0,
-    };
+    let date = options.date.as_ref().map(Time::as_str);
+    check_that_all_are_there(&files, lines.as_deref(), date)?;
     let mut recovery = Recovery {
-        arguments,
         repository: &repository,
         files: &files,
         lines,
         size: 0,
     };
-    let mut progress = context.progress("recovering", recovery.compressed_size()?);
-    match &arguments.output {
-        None => {
-            let writing = |why| Failure::Output(why);
-            recovery.write(&mut context.out, &mut progress, &writing)?;
-        }
-        Some(output) => recovery.write_file(output, &mut progress)?,
+    let missing_blobs = match &options.blobs {
+        Some(directory) => recovery.restore_blobs(directory, observer)?,
+        None => 0,
+    };
+    observer.begin("recovering", Some(recovery.compressed_size()?));
+    match output {
+        Output::Writer(out) => recovery.write(out, observer, &Error::Output)?,
+        Output::File(path) => recovery.write_file(path, observer)?,
     }
-    arguments.say(&format!("Recovered {} bytes", recovery.size));
-    Ok(Verdict::of(missing))
-}
-
-/// Restores the blobs of all data files, durably. Others that are in the
-/// directory stay. Tells of those that can't be, and how many they are; with
-/// `--with-verify`, fails.
-fn restore_blobs(
-    arguments: &Arguments,
-    repository: &Repository,
-    files: &[Name],
-    directory: &Path,
-    context: &Context,
-) -> Result<u64> {
-    let mut entries = Vec::new();
-    for name in files {
-        entries.extend(blobs::list(repository, name)?.ok_or_else(|| {
-            let name = name.as_str();
-            Failure::Other(format!("{name} was backed up without blobs"))
-        })?);
-    }
-    let pool = Pool::open_read_only(repository)?;
-    let target = BlobDirectory::open(directory)?;
-    let total = blobs::total(&entries);
-    let (mut progress, mut done) = (context.progress("restoring blobs", total), 0_u64);
-    let mut missing = 0;
-    for entry in &entries {
-        let path = pool.path_of(entry.oid, entry.tid);
-        match pool.problem(entry, !arguments.with_verify) {
-            Some(what) if arguments.with_verify => return Err(Failure::Other(what)),
-            Some(what) => {
-                missing += 1;
-                progress.say(&what);
-            }
-            None => blobs::put(&target, &path, &target.path_of(entry.oid, entry.tid), None)?,
-        }
-        done = done.saturating_add(entry.size);
-        progress.set(done);
-    }
-    blobs::sync(&target)?;
-    let restored = (entries.len() as u64).saturating_sub(missing);
-    arguments.say(&format!("Restored {restored} blobs"));
-    Ok(missing)
+    let bytes = recovery.size;
+    observer.say(Level::Info, &format!("Recovered {bytes} bytes"));
+    Ok(Recovered {
+        bytes,
+        missing_blobs,
+    })
 }
 
 /// The error that there is no backup.
-pub fn no_files(date: Option<&str>) -> Failure {
-    Failure::Other(match date {
-        Some(date) => format!("No files in repository before {date}"),
-        None => "No files in repository".to_owned(),
-    })
+fn no_files(date: Option<&Time>) -> Error {
+    let before = date.map(|date| date.as_str().to_owned());
+    Error::NoFiles { before }
 }
 
 /// Fails when there are lines of data files up to that date that are missing.
@@ -115,64 +119,94 @@ fn check_that_all_are_there(
     let missing = names.find(|name| {
         date.is_none_or(|date| name.root() <= date) && !files.iter().any(|file| file == name)
     });
-    match missing {
-        Some(name) => Err(Failure::Other(format!("{} is missing", name.as_str()))),
-        None => Ok(()),
-    }
+    missing.map_or(Ok(()), |name| Err(Error::Missing(name)))
 }
 
 struct Recovery<'a> {
-    arguments: &'a Arguments,
     repository: &'a Repository,
     files: &'a [Name],
-    /// With `--with-verify`.
+    /// What the files should be, when that is to be checked.
     lines: Option<Vec<Line>>,
     /// How much was written.
     size: u64,
 }
 
 impl Recovery<'_> {
+    /// Restores the blobs of all data files, durably. Others that are in the
+    /// directory stay. Gives how many can't be restored; fails for these when
+    /// files are to be checked.
+    fn restore_blobs(&self, directory: &Path, observer: &mut dyn Observer) -> Result<u64> {
+        let mut entries = Vec::new();
+        for name in self.files {
+            let list = blobs::list(self.repository, name)?;
+            entries.extend(list.ok_or_else(|| Error::NoBlobs(name.clone()))?);
+        }
+        let pool = Pool::open_read_only(self.repository)?;
+        let target = BlobDirectory::open(directory)?;
+        observer.begin("restoring blobs", Some(blobs::total(&entries)));
+        let (mut done, mut missing) = (0_u64, 0);
+        let verify = self.lines.is_some();
+        for entry in &entries {
+            let path = pool.path_of(entry.oid, entry.tid);
+            match pool.problem(entry, !verify) {
+                Some(problem) if verify => return Err(problem.into()),
+                Some(problem) => {
+                    missing += 1;
+                    observer.say(Level::Warning, &problem.to_string());
+                }
+                None => blobs::put(&target, &path, &target.path_of(entry.oid, entry.tid), None)?,
+            }
+            done = done.saturating_add(entry.size);
+            observer.set(done)?;
+        }
+        blobs::sync(&target)?;
+        let restored = (entries.len() as u64).saturating_sub(missing);
+        observer.say(Level::Info, &format!("Restored {restored} blobs"));
+        Ok(missing)
+    }
+
     /// Writes the file beside its place, then puts it there. What was there
     /// before stays until then.
-    fn write_file(&mut self, output: &Path, progress: &mut Progress) -> Result<()> {
-        let output = &replaceable(output)?;
-        let temporary = beside(output, ".part");
-        let _unfinished = Unfinished::new(vec![temporary.clone()]);
-        let file = File::create(&temporary).map_err(failed("creating", &temporary))?;
+    fn write_file(&mut self, output: &Path, observer: &mut dyn Observer) -> Result<()> {
+        let output = &DataFile::replaceable(output)?;
+        let part = unfinished(&beside(output, ".part"))?;
+        let file = File::create(&part).map_err(failed("creating", &part))?;
         let mut out = BufWriter::new(file);
-        let writing = failed("writing", &temporary);
-        self.write(&mut out, progress, &writing)?;
+        let writing = failed("writing", &part);
+        self.write(&mut out, observer, &|why| writing(why).into())?;
         let synced = out.into_inner().map_err(|why| why.into_error());
         synced.and_then(|file| file.sync_all()).map_err(&writing)?;
+        // The last time: a sync may take long.
+        observer.set(self.compressed_size()?)?;
         // So that no index ever stands beside a file that it is not of.
         let index = beside(output, ".index");
         remove(&index)?;
-        rename(&temporary, output)?;
-        self.restore_index(&index)
+        rename(&part, output)?;
+        self.restore_index(&index, observer)
     }
 
-    fn restore_index(&self, index: &Path) -> Result<()> {
+    fn restore_index(&self, index: &Path, observer: &mut dyn Observer) -> Result<()> {
         let Some(last) = self.files.last() else {
             return Ok(());
         };
         let source = self.repository.companion(last, "index");
         if !source.exists() {
-            self.arguments
-                .say(&format!("No index file to restore: {}", source.display()));
+            let what = format!("No index file to restore: {}", source.display());
+            observer.say(Level::Info, &what);
             return Ok(());
         }
         let temporary = beside(index, ".index_tmp");
         std::fs::copy(&source, &temporary).map_err(failed("copying", &source))?;
         let synced = File::open(&temporary).and_then(|file| file.sync_all());
         synced.map_err(failed("syncing", &temporary))?;
-        rename(&temporary, index)
+        Ok(rename(&temporary, index)?)
     }
 
     fn write(
         &mut self,
         out: &mut dyn Write,
-        progress: &mut Progress,
-        writing: &dyn Fn(std::io::Error) -> Failure,
+        observer: &mut dyn Observer,
+        writing: &dyn Fn(std::io::Error) -> Error,
     ) -> Result<()> {
         let mut done = 0_u64;
         for name in self.files {
@@ -188,7 +222,7 @@ impl Recovery<'_> {
                 }
                 self.size = self.size.saturating_add(piece.len() as u64);
                 out.write_all(piece).map_err(writing)?;
-                progress.set(done.saturating_add(content.read()));
+                observer.set(done.saturating_add(content.read()))?;
             }
             done = done.saturating_add(content.read());
             self.check(name, sum)?;
@@ -203,14 +237,11 @@ impl Recovery<'_> {
         };
         let path = self.repository.path(name.as_str());
         let line = lines.iter().find(|line| line.name() == name.as_str());
-        let what = match line {
-            None => Some(format!("{} has no line in its .dat file", path.display())),
-            Some(line) => super::verify::differs(&path, line, sum.size, Some(sum.finish())),
+        let problem = match line {
+            None => Some(Problem::NoLine(path)),
+            Some(line) => differs(&path, line.content(), sum.size, Some(sum.finish())),
         };
-        match what {
-            Some(what) => Err(Failure::Other(what)),
-            None => Ok(()),
-        }
+        problem.map_or(Ok(()), |problem| Err(problem.into()))
     }
 
     /// How large all data files are.

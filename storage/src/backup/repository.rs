@@ -1,23 +1,25 @@
 //! The directory with the backups: names, `.dat` files, what a killed backup
 //! left.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::files::{failed, remove, rename};
-use crate::outcome::{Failure, Result};
+use super::error::{Error, Result};
+use crate::disk::paths::{failed, remove, rename};
 
 /// How a time looks in names.
 const TIME: &str = "%Y-%m-%d-%H-%M-%S";
 const TIME_LEN: usize = 19;
-/// How long to wait for a second that has no backup yet.
-const PATIENCE: u32 = 15;
-const STEP: Duration = Duration::from_millis(100);
+/// How often, and how long, to wait for a second that has no backup yet.
+const CLOCK_TRIES: u32 = 15;
+const CLOCK_STEP: Duration = Duration::from_millis(100);
 
 /// A repository.
 pub struct Repository {
@@ -26,18 +28,53 @@ pub struct Repository {
     _lock: Option<File>,
 }
 
-/// The name of a data file.
+/// The name of a data file: the time of its backup, and an extension.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name(String);
+
+/// A time in UTC, or a beginning of one: `yyyy-mm-dd[-hh[-mm[-ss]]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Time(String);
+
+/// A text that is no [`Time`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not yyyy-mm-dd[-hh[-mm[-ss]]]")]
+pub struct NoTime;
+
+impl FromStr for Time {
+    type Err = NoTime;
+
+    fn from_str(text: &str) -> std::result::Result<Self, NoTime> {
+        let mut lengths = [10, 13, 16, TIME_LEN].into_iter();
+        if lengths.any(|length| is_time(text, length)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NoTime)
+        }
+    }
+}
+
+impl Time {
+    /// The time as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A line of a `.dat` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// The data file as it was written down, perhaps with a directory.
     pub file: String,
-    /// Where in the file its content begins,
+    /// Where in the file its content begins.
     pub start: u64,
-    /// and where it ends.
+    /// Where in the file its content ends.
     pub end: u64,
     /// The MD5 of the content, in hexadecimal digits.
     pub sum: String,
@@ -85,6 +122,11 @@ impl Line {
         self.file.rsplit('/').next().unwrap_or(&self.file)
     }
 
+    /// How much it holds, and the checksum of that.
+    pub fn content(&self) -> (u64, &str) {
+        (self.end.saturating_sub(self.start), &self.sum)
+    }
+
     fn parse(line: &str) -> Option<Self> {
         // Python can't read names with spaces. We can.
         let mut words = line.trim_end().rsplitn(4, ' ');
@@ -110,11 +152,8 @@ impl Repository {
                 directory: directory.to_owned(),
                 _lock: None,
             }),
-            Ok(_) => {
-                let what = format!("the repository {} is no directory", directory.display());
-                Err(Failure::Other(what))
-            }
-            Err(why) => Err(failed("opening the repository", directory)(why)),
+            Ok(_) => Err(Error::NoDirectory(directory.to_owned())),
+            Err(why) => Err(failed("opening the repository", directory)(why).into()),
         }
     }
 
@@ -125,10 +164,9 @@ impl Repository {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                let what = format!("another backup to {} goes on", directory.display());
-                return Err(Failure::Other(what));
+                return Err(Error::InProgress(directory.to_owned()));
             }
-            Err(why) => return Err(failed("locking", directory)(why.into())),
+            Err(why) => return Err(failed("locking", directory)(why.into()).into()),
         }
         repository._lock = Some(file);
         Ok(repository)
@@ -163,9 +201,9 @@ impl Repository {
     ///
     /// As in Python, times are compared as texts, so that a day means its
     /// begin.
-    pub fn chain(&self, when: Option<&str>) -> Result<Vec<Name>> {
+    pub fn chain(&self, when: Option<&Time>) -> Result<Vec<Name>> {
         let now = now();
-        let when = when.unwrap_or(&now);
+        let when = when.map_or(now.as_str(), Time::as_str);
         let mut chain = Vec::new();
         for name in self.data_files()?.into_iter().rev() {
             if name.root() > when {
@@ -190,9 +228,9 @@ impl Repository {
             text => text.map_err(failed("reading", &path))?,
         };
         let line = |line: &str| {
-            Line::parse(line).ok_or_else(|| {
-                let what = format!("{}: this is no line of a .dat file: {line}", path.display());
-                Failure::Other(what)
+            Line::parse(line).ok_or_else(|| Error::Line {
+                file: path.clone(),
+                line: line.to_owned(),
             })
         };
         text.lines().map(line).collect()
@@ -211,7 +249,7 @@ impl Repository {
             file.sync_all()
         };
         write().map_err(failed("writing", &temporary))?;
-        rename(&temporary, &path)
+        Ok(rename(&temporary, &path)?)
     }
 
     /// How a data file is written down in a line: as Python does, with the
@@ -227,15 +265,16 @@ impl Repository {
     pub fn new_root(&self) -> Result<String> {
         let all = self.data_files()?;
         let last = all.last().map_or("", Name::root);
-        for _ in 0..PATIENCE {
+        for _ in 0..CLOCK_TRIES {
             let now = now();
             if now.as_str() > last {
                 return Ok(now);
             }
-            std::thread::sleep(STEP);
+            std::thread::sleep(CLOCK_STEP);
         }
-        let what = format!("the last backup, {last}, lies in the future: check the clock");
-        Err(Failure::Other(what))
+        Err(Error::Clock {
+            last: last.to_owned(),
+        })
     }
 
     /// Removes what killed backups left: a data file at work, and what belongs
@@ -266,7 +305,7 @@ impl Repository {
         remove(&self.companion(name, "dat"))?;
         remove(&self.companion(name, "index"))?;
         remove(&self.companion(name, "blobs"))?;
-        remove(&self.path(name.as_str()))
+        Ok(remove(&self.path(name.as_str()))?)
     }
 
     fn file_names(&self) -> Result<Vec<String>> {
@@ -277,17 +316,6 @@ impl Repository {
             names.extend(entry.map_err(&reading)?.file_name().into_string().ok());
         }
         Ok(names)
-    }
-}
-
-/// Reads a time of the command line, or a beginning of one.
-pub fn date(text: &str) -> std::result::Result<String, String> {
-    match [10, 13, 16, TIME_LEN]
-        .iter()
-        .any(|&length| is_time(text, length))
-    {
-        true => Ok(text.to_owned()),
-        false => Err("this is not yyyy-mm-dd[-hh[-mm[-ss]]]".to_owned()),
     }
 }
 
@@ -332,7 +360,8 @@ mod tests {
         ];
         let (_directory, repository) = repository(&names);
         let chain = |when: Option<&str>| -> Vec<String> {
-            let chain = repository.chain(when).unwrap();
+            let when: Option<Time> = when.map(|when| when.parse().unwrap());
+            let chain = repository.chain(when.as_ref()).unwrap();
             chain.iter().map(|name| name.as_str().to_owned()).collect()
         };
         assert_eq!(chain(None), [names[2], names[4]]);
@@ -400,14 +429,14 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_the_command_line() {
+    fn times_and_beginnings_of_times() {
         for text in [
             "2020-01-01",
             "2020-01-01-10",
             "2020-01-01-10-59",
             "2020-01-01-10-59-59",
         ] {
-            assert_eq!(date(text).unwrap(), text);
+            assert_eq!(text.parse::<Time>().unwrap().as_str(), text);
         }
         for text in [
             "",
@@ -417,7 +446,7 @@ mod tests {
             "2020-01-01-1",
             "today",
         ] {
-            assert!(date(text).is_err(), "{text}");
+            assert_eq!(text.parse::<Time>(), Err(NoTime), "{text}");
         }
     }
 }

@@ -1,61 +1,63 @@
-//! `repozo --verify`.
+//! Verifying the last full backup and all since.
 
 use std::path::Path;
 
-use super::Arguments;
-use super::blobs::{self, Pool};
+use super::blobs::{self, Pool, differs};
 use super::content::{Content, Sum};
-use super::recover::no_files;
+use super::error::{Error, Problem, Result};
 use super::repository::{Line, Name, Repository};
-use crate::context::Context;
-use crate::files::failed;
-use crate::outcome::{Result, Verdict, tell};
-use crate::progress::Progress;
+use crate::disk::paths::failed;
+use crate::log::Level;
+use crate::observer::Observer;
 
-/// Compares the last full backup, and all since, with their lines. Tells of
-/// each that is not as it should be, on standard error.
-pub fn verify(arguments: &Arguments, context: &mut Context) -> Result<Verdict> {
-    let repository = Repository::open(&arguments.repository)?;
+/// Compares the last full backup, and all since, with what their lines say,
+/// and their blobs with their lists. With `quick`, sizes only. Gives what is
+/// not as it should be.
+///
+/// Reads the repository, and writes nothing.
+///
+/// # Errors
+///
+/// When there is no backup, or a `.dat` file or a list of blobs can't be read,
+/// and when `observer` cancels.
+pub fn verify(repository: &Path, quick: bool, observer: &mut dyn Observer) -> Result<Vec<Problem>> {
+    let repository = Repository::open(repository)?;
     let files = repository.chain(None)?;
     let Some(full) = files.first() else {
-        return Err(no_files(None));
+        return Err(Error::NoFiles { before: None });
     };
     let lines = repository.lines(full)?;
-    let total = lines.last().map_or(0, |line| line.end);
-    let mut progress = context.progress("verifying", total);
+    observer.begin("verifying", Some(lines.last().map_or(0, |line| line.end)));
     let mut problems = gaps(&files, &lines);
     for line in &lines {
         let Some(name) = Name::parse(line.name()) else {
-            problems.push(format!("{} is no name of a data file", line.file));
+            let file = line.file.clone();
+            problems.push(Problem::Name { file });
             continue;
         };
         let path = repository.path(name.as_str());
-        arguments.say(&format!("Verifying {}", path.display()));
-        let found = look_at(&repository, &name, line, arguments.quick, &mut progress);
-        match found {
-            Ok((size, sum)) => problems.extend(differs(&path, line, size, sum)),
-            Err(why) if !path.exists() => {
-                drop(why);
-                problems.push(format!("{} is missing", path.display()));
+        observer.say(Level::Info, &format!("Verifying {}", path.display()));
+        match look_at(&repository, &name, line, quick, observer) {
+            Ok((size, sum)) => problems.extend(differs(&path, line.content(), size, sum)),
+            Err(Error::Storage(crate::Error::Cancelled)) => {
+                return Err(crate::Error::Cancelled.into());
             }
-            Err(why) => problems.push(why.to_string()),
+            Err(_) if !path.exists() => problems.push(Problem::Missing(path)),
+            Err(Error::Storage(why)) => problems.push(why.into()),
+            Err(why) => return Err(why),
         }
     }
-    drop(progress);
-    problems.extend(wrong_blobs(arguments, &repository, &files, context)?);
-    for problem in &problems {
-        tell(problem);
-    }
-    Ok(Verdict::of(problems.len() as u64))
+    problems.extend(wrong_blobs(&repository, &files, quick, observer)?);
+    Ok(problems)
 }
 
 /// What is wrong with the blobs, if the full backup has some.
 fn wrong_blobs(
-    arguments: &Arguments,
     repository: &Repository,
     files: &[Name],
-    context: &Context,
-) -> Result<Vec<String>> {
+    quick: bool,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Problem>> {
     let (mut entries, mut problems) = (Vec::new(), Vec::new());
     let mut has_some = false;
     for name in files {
@@ -64,11 +66,7 @@ fn wrong_blobs(
                 has_some = true;
                 entries.extend(list);
             }
-            None if has_some => {
-                let name = name.as_str();
-                let what = "was backed up without blobs: the next backup with --blobs adds them";
-                problems.push(format!("{name} {what}"));
-            }
+            None if has_some => problems.push(Problem::NoBlobs(name.clone())),
             None => {}
         }
     }
@@ -76,27 +74,14 @@ fn wrong_blobs(
         return Ok(problems);
     }
     let pool = Pool::open_read_only(repository)?;
-    let total = blobs::total(&entries);
-    let (mut progress, mut done) = (context.progress("verifying blobs", total), 0_u64);
+    observer.begin("verifying blobs", Some(blobs::total(&entries)));
+    let mut done = 0_u64;
     for entry in &entries {
-        problems.extend(pool.problem(entry, arguments.quick));
+        problems.extend(pool.problem(entry, quick));
         done = done.saturating_add(entry.size);
-        progress.set(done);
+        observer.set(done)?;
     }
     Ok(problems)
-}
-
-/// What is wrong with the data file at `path`, given what it holds.
-pub fn differs(path: &Path, line: &Line, size: u64, sum: Option<String>) -> Option<String> {
-    let (path, expected) = (path.display(), line.end.saturating_sub(line.start));
-    if size != expected {
-        return Some(format!(
-            "{path} is {size} bytes, should be {expected} bytes"
-        ));
-    }
-    let sum = sum.filter(|sum| *sum != line.sum)?;
-    let expected = &line.sum;
-    Some(format!("{path} has checksum {sum} instead of {expected}"))
 }
 
 /// How much a data file holds, and its checksum, if that is not `quick`.
@@ -105,7 +90,7 @@ fn look_at(
     name: &Name,
     line: &Line,
     quick: bool,
-    progress: &mut Progress,
+    observer: &mut dyn Observer,
 ) -> Result<(u64, Option<String>)> {
     if quick && !name.is_zipped() {
         let path = repository.path(name.as_str());
@@ -120,30 +105,30 @@ fn look_at(
             break;
         }
         sum.add(piece);
-        progress.set(line.start.saturating_add(sum.size));
+        observer.set(line.start.saturating_add(sum.size))?;
     }
     Ok((sum.size, (!quick).then(|| sum.finish())))
 }
 
 /// What the lines do not tell of.
-fn gaps(files: &[Name], lines: &[Line]) -> Vec<String> {
+fn gaps(files: &[Name], lines: &[Line]) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(first) = files.first().filter(|name| !name.is_full()) {
-        return vec![format!("there is no full backup before {}", first.as_str())];
+        return vec![Problem::NoFull(first.clone())];
     }
     for name in files {
         if !lines.iter().any(|line| line.name() == name.as_str()) {
-            let name = name.as_str();
-            problems.push(format!(
-                "{name} has no line in the .dat file: was its backup killed? The next one adds it"
-            ));
+            problems.push(Problem::Unfinished(name.clone()));
         }
     }
     let mut end = 0;
     for line in lines {
         if line.start != end {
-            let (name, start) = (line.name(), line.start);
-            problems.push(format!("{name} begins at {start}, should begin at {end}"));
+            problems.push(Problem::Gap {
+                file: line.name().to_owned(),
+                start: line.start,
+                expected: end,
+            });
         }
         end = line.end;
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
-use zeo_proto::{Oid, Tid};
+use zeo_proto::{Oid, Tid, repr};
 
 use crate::blob::BlobDirectory;
 use crate::disk::paths::failed;
@@ -62,7 +62,7 @@ impl DemoStorage {
     /// name, it is called by the names of both.
     pub fn new(name: Option<String>, base: Arc<dyn Storage>, changes: Arc<dyn Storage>) -> Self {
         let name = name.unwrap_or_else(|| {
-            let [base, changes] = [&base, &changes].map(|storage| quoted(&storage.name()));
+            let [base, changes] = [&base, &changes].map(|storage| repr::text(&storage.name()));
             format!("DemoStorage({base}, {changes})")
         });
         Self {
@@ -90,14 +90,6 @@ impl DemoStorage {
             Err(Error::NoObject(_)) => Ok(Vec::new()),
             found => found,
         }
-    }
-}
-
-/// A text as Python's `repr` shows a name.
-fn quoted(name: &str) -> String {
-    match name.contains('\'') && !name.contains('"') {
-        true => format!("\"{}\"", name.replace('\\', "\\\\")),
-        false => format!("'{}'", name.replace('\\', "\\\\").replace('\'', "\\'")),
     }
 }
 

@@ -2,6 +2,7 @@
 //! a time, so that tests can stop or fail it at each, or cut the power.
 
 pub mod backend;
+pub(crate) mod file_id;
 pub(crate) mod paths;
 #[cfg(test)]
 pub(crate) mod power;

@@ -27,4 +27,3 @@ pub use self::options::Options;
 pub(crate) use self::pack::pack_stop;
 pub use self::storage::FileStorage;
 pub use self::tools::data_file::DataFile;
-pub use self::tools::{check, index as indexing, resync, salvage, transaction_reader as forwards};

@@ -1,6 +1,8 @@
 //! What the tests of this crate share: transactions in few words, here; files
-//! built in memory ([`files`]); and a disk that counts its steps ([`disk`]).
+//! built in memory ([`files`]); a disk that counts its steps ([`disk`]); and an
+//! observer that cancels ([`Cancelling`]).
 
+mod cancelling;
 pub mod disk;
 pub mod files;
 
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use zeo_proto::{Oid, Tid};
 
+pub use self::cancelling::Cancelling;
 use crate::file_storage::Options;
 use crate::log::{Level, Log};
 use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};

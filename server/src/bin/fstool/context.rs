@@ -1,7 +1,9 @@
 //! What a subcommand works with: where results and progress go.
 
 use std::io::{BufWriter, StdoutLock, Write};
+use std::path::PathBuf;
 
+use zeo_storage::file_storage::DataFile;
 use zeo_storage::log::{Level, Log};
 
 use crate::outcome::{Result, Verdict, tell};
@@ -12,6 +14,21 @@ pub struct Context {
     /// Standard output, for results only.
     pub out: BufWriter<StdoutLock<'static>>,
     quiet: bool,
+}
+
+/// The file that a subcommand is about.
+#[derive(Debug, clap::Args)]
+pub struct FileArguments {
+    /// The file, as Data.fs
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+}
+
+impl FileArguments {
+    /// Opens the file to read it.
+    pub fn open(&self) -> Result<DataFile> {
+        Ok(DataFile::open(&self.path)?)
+    }
 }
 
 /// A subcommand with its arguments.
@@ -29,9 +46,19 @@ impl Context {
         }
     }
 
-    /// Shows on standard error how much of `total` bytes is done.
-    pub fn progress(&self, doing: &'static str, total: u64) -> Progress {
-        Progress::new(doing, total, self.quiet)
+    /// Shows progress on standard error, and what could not be done.
+    pub fn progress(&self) -> Progress {
+        self.progress_in_steps(false)
+    }
+
+    /// The same, with `steps` also the steps that are taken.
+    pub fn progress_in_steps(&self, steps: bool) -> Progress {
+        Progress::new(self.quiet, steps)
+    }
+
+    /// Shows only what could not be done, for results that come at once.
+    pub fn no_progress(&self) -> Progress {
+        Progress::new(true, false)
     }
 
     /// A log for a storage: warnings and errors, on standard error.

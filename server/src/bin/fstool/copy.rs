@@ -1,41 +1,37 @@
 //! `fstool copy`: `copyTransactionsFrom` between any two storages.
 
-use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zeo_proto::{Oid, Tid};
 use zeo_server::configured_storages;
-use zeo_storage::blob::is_blob;
 use zeo_storage::config::{self, FileStorageConfig, StorageKind};
+use zeo_storage::copy::{Copied, CopyError, copy};
 use zeo_storage::file_storage::format::MAGIC;
-use zeo_storage::storage::{DataRecord, Op, TransactionMeta, TransactionRecord};
-use zeo_storage::{Error, Storage, bulk, zconfig};
+use zeo_storage::storage::TransactionRecord;
+use zeo_storage::{FileId, Storage, zconfig};
 
 use crate::context::{Context, Run};
-use crate::files::inode_of;
-use crate::outcome::{Failure, Result, Verdict, tell};
-use crate::progress::Progress;
+use crate::interrupt;
+use crate::outcome::{Failure, Result, Verdict, Written, tell};
 
 /// The new file is synced whenever so much was written.
 const SYNC_EVERY: u64 = 256 << 20;
-/// About how much a record takes besides its data.
-const OVERHEAD: u64 = 42;
 
 /// Copy all transactions from one storage to another, or convert it
 ///
-/// Each storage is a Data.fs, or a configuration file with a storage section (or several: say
+/// Each storage is a Data.fs, or a configuration file with a storage section (or several: write
 /// FILE#NAME), which may be that of a server. So a copy compresses when the destination is a
-/// `<zlibstorage>`, and moves blobs to another layout. Transactions keep their tids, texts, status
-/// and records, deletions and undone changes among them.
+/// `<zlibstorage>`, and moves blobs to another layout. Transactions keep their tids, texts, status and
+/// records, including deletions and undone changes.
 ///
-/// The source is only read, and may be in use by a server: all is copied that was there when this
-/// began. (But a pack in a server removes blobs, which are named then: copy again.) Blob files get a second name (hard link) where that can be, else they are copied. What
-/// is copied is on the disk when this ends; when it is interrupted, go on with --continue.
+/// The source is only read, and may be in use by a server: everything is copied that was there when
+/// the copy began. (But a pack in a server removes blobs, which are named then: copy again.) Blob
+/// files are hard-linked where possible, otherwise copied. What is copied is on the disk when this
+/// ends; after an interruption, continue with --continue.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Go on behind the last transaction of the destination, which must be one of the source
+    /// Continue after the last transaction of the destination, which must be one of the source
     #[arg(short, long = "continue")]
     go_on: bool,
     /// Show each transaction
@@ -47,9 +43,9 @@ pub struct Arguments {
     /// The blob directory of the destination; a new one gets the bushy layout
     #[arg(long, value_name = "DIR")]
     destination_blobs: Option<PathBuf>,
-    /// From where to copy
+    /// Source storage
     source: PathBuf,
-    /// To where
+    /// Destination storage
     destination: PathBuf,
 }
 
@@ -57,21 +53,39 @@ impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
         let (source, files) = self.open_source(context)?;
         let destination = self.open_destination(context)?;
-        let copied = self.copy(&*source, &*destination, context);
+        interrupt::cancels()?;
+        let mut progress = context.progress();
+        let (out, mut written) = (&mut context.out, Written::default());
+        let mut hear = |txn: &TransactionRecord| {
+            let (tid, time) = (txn.tid, txn.tid.time_stamp());
+            if !self.verbose {
+                return Ok(());
+            }
+            written.or_cancel(|| writeln!(out, "transaction {tid}, {time}"))
+        };
+        let copied = copy(
+            &*source,
+            &*destination,
+            self.go_on,
+            &mut hear,
+            &mut progress,
+        );
+        drop(progress);
         // What was copied until an error stays.
         let closed = destination.close();
-        let copied = copied?;
+        written.result()?;
+        let copied = copied.map_err(in_words)?;
         closed?;
         let Copied {
             transactions,
             records,
             blobs,
-            missing,
+            missing_blobs: missing,
             ..
         } = copied;
         let what = format!("{transactions} transactions, {records} records, {blobs} blobs");
         writeln!(context.out, "copied {what}")?;
-        if missing > 0 && files.iter().any(|(path, inode)| inode_of(path) != *inode) {
+        if missing > 0 && files.iter().any(|(path, id)| FileId::of(path) != *id) {
             tell(
                 "The source was packed meanwhile, which removes blobs. Copy again while no pack goes on.",
             );
@@ -81,18 +95,7 @@ impl Run for Arguments {
 }
 
 /// A file, and which one it was.
-type Named = (PathBuf, Option<(u64, u64)>);
-
-/// How much was copied.
-#[derive(Default)]
-struct Copied {
-    transactions: u64,
-    records: u64,
-    blobs: u64,
-    /// Blobs without a file that can be read.
-    missing: u64,
-    bytes: u64,
-}
+type Named = (PathBuf, Option<FileId>);
 
 impl Arguments {
     /// The source, and the files that it is read from.
@@ -101,7 +104,7 @@ impl Arguments {
         let mut files = Vec::new();
         for file in kind.files_mut() {
             (file.read_only, file.create) = (true, false);
-            files.push((file.path.clone(), inode_of(&file.path)));
+            files.push((file.path.clone(), FileId::of(&file.path)));
         }
         let blobs = self.source_blobs.as_deref();
         Ok((config::open(&kind, blobs, &context.log())?, files))
@@ -115,174 +118,20 @@ impl Arguments {
         let blobs = self.destination_blobs.as_deref();
         Ok(config::open(&kind, blobs, &context.log())?)
     }
-
-    fn copy(
-        &self,
-        source: &dyn Storage,
-        destination: &dyn Storage,
-        context: &mut Context,
-    ) -> Result<Copied> {
-        if source.blobs().is_some() && destination.blobs().is_none() {
-            let what = "the source has blobs, and the destination no directory for them: give it one \
-                        with --destination-blobs";
-            return Err(Failure::Other(what.to_owned()));
-        }
-        let start = self.start(source, destination)?;
-        let mut copy = Copy {
-            source,
-            destination,
-            progress: context.progress("copying", source.size()),
-            copied: Copied::default(),
-        };
-        for txn in source.iterator(start, None)? {
-            let txn = txn?;
-            copy.transaction(&txn)?;
-            if self.verbose {
-                writeln!(
-                    context.out,
-                    "transaction {}, {}",
-                    txn.tid,
-                    txn.tid.time_stamp()
-                )?;
-            }
-        }
-        Ok(copy.copied)
-    }
-
-    /// Where to begin: behind what the destination has.
-    fn start(&self, source: &dyn Storage, destination: &dyn Storage) -> Result<Option<Tid>> {
-        let last = destination.last_tid();
-        if last == Tid::ZERO {
-            return Ok(None);
-        }
-        let name = destination.name();
-        if !self.go_on {
-            let what =
-                format!("{name} is not empty; --continue goes on with a copy that was interrupted");
-            return Err(Failure::Other(what));
-        }
-        if !same_transaction(source, destination, last)? {
-            let what = format!(
-                "{name} can't be continued: its last transaction, {last}, is not the same in {}",
-                source.name()
-            );
-            return Err(Failure::Other(what));
-        }
-        Ok(Some(Tid::new(last.as_u64().saturating_add(1))))
-    }
 }
 
-/// Whether both have a transaction, with the same texts and records.
-fn same_transaction(one: &dyn Storage, other: &dyn Storage, tid: Tid) -> Result<bool> {
-    let find = |storage: &dyn Storage| -> Result<Option<TransactionRecord>> {
-        Ok(storage.iterator(Some(tid), Some(tid))?.next().transpose()?)
-    };
-    let (Some(one), Some(other)) = (find(one)?, find(other)?) else {
-        return Ok(false);
-    };
-    if (one.status, texts(&one.meta)) != (other.status, texts(&other.meta)) {
-        return Ok(false);
-    }
-    let (mut one, mut other) = ((one.records)(), (other.records)());
-    loop {
-        match (one.next().transpose()?, other.next().transpose()?) {
-            (None, None) => return Ok(true),
-            (Some(one), Some(other)) if (one.oid, &one.data) == (other.oid, &other.data) => {}
-            _ => return Ok(false),
+/// The words of the library, and what to do.
+fn in_words(error: CopyError) -> Failure {
+    match error {
+        CopyError::Storage(error) => error.into(),
+        CopyError::NoBlobDirectory => {
+            Failure::Other(format!("{error}: give it one with --destination-blobs"))
         }
-    }
-}
-
-fn texts(meta: &TransactionMeta) -> [&[u8]; 3] {
-    [&meta.user, &meta.description, &meta.extension]
-}
-
-struct Copy<'a> {
-    source: &'a dyn Storage,
-    destination: &'a dyn Storage,
-    progress: Progress,
-    copied: Copied,
-}
-
-impl Copy<'_> {
-    fn transaction(&mut self, txn: &TransactionRecord) -> Result<()> {
-        let meta = TransactionMeta {
-            tid: Some(txn.tid),
-            status: txn.status,
-            ..txn.meta.clone()
-        };
-        let destination = self.destination;
-        let mut records = (txn.records)();
-        // The file of a blob follows its record, of which clients store two.
-        let (mut blob, mut with_files) = (None, HashSet::new());
-        let mut ops = std::iter::from_fn(|| {
-            if let Some(blob) = blob.take() {
-                return Some(Ok(blob));
-            }
-            let record = match records.next()? {
-                Ok(record) => record,
-                Err(error) => return Some(Err(error)),
-            };
-            match self.blob(&record, &mut with_files) {
-                Ok(found) => blob = found,
-                Err(error) => return Some(Err(error)),
-            }
-            self.count(&record);
-            Some(Ok(Op::Restore {
-                oid: record.oid,
-                serial: record.tid,
-                data: record.data.map(|data| data.to_vec()),
-                prev_tid: record.data_txn,
-            }))
-        });
-        bulk::commit(destination, &meta, &mut ops)?;
-        self.copied.transactions += 1;
-        Ok(())
-    }
-
-    fn count(&mut self, record: &DataRecord) {
-        let length = record.data.as_ref().map_or(0, |data| data.len() as u64);
-        let bytes = self.copied.bytes.saturating_add(length);
-        self.copied.records += 1;
-        self.copied.bytes = bytes.saturating_add(OVERHEAD);
-        self.progress.set(self.copied.bytes);
-    }
-
-    /// The file of the record's blob, if it has one that is not done yet.
-    fn blob(
-        &mut self,
-        record: &DataRecord,
-        done: &mut HashSet<Oid>,
-    ) -> zeo_storage::Result<Option<Op>> {
-        let data = record.data.as_deref().filter(|data| is_blob(data));
-        let (Some(_), Some(_), Some(blobs)) = (data, self.source.blobs(), self.destination.blobs())
-        else {
-            return Ok(None);
-        };
-        if !done.insert(record.oid) {
-            return Ok(None);
+        CopyError::NotEmpty { .. } => {
+            let what = "--continue goes on with a copy that was interrupted";
+            Failure::Other(format!("{error}; {what}"))
         }
-        let copied = match self.source.load_blob(record.oid, record.tid) {
-            Ok(path) => blobs.copy_if_readable(&path)?.map_err(|why| (path, why)),
-            Err(Error::NoBlob { path, .. }) => Err((path, io::ErrorKind::NotFound.into())),
-            Err(error) => return Err(error),
-        };
-        let file = match copied {
-            Ok(file) => Arc::new(file),
-            Err((path, why)) => {
-                self.copied.missing += 1;
-                let (oid, path) = (record.oid, path.display());
-                let what = format!("Object {oid}: its blob {path} is missing: {why}");
-                self.progress.say(&what);
-                return Ok(None);
-            }
-        };
-        self.copied.blobs += 1;
-        Ok(Some(Op::Blob {
-            oid: record.oid,
-            serial: Some(record.tid),
-            file,
-        }))
+        error => Failure::Other(error.to_string()),
     }
 }
 

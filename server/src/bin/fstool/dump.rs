@@ -1,16 +1,14 @@
 //! `fstool dump`: ZODB's `fsdump`.
 
 use std::io::Write;
-use std::path::PathBuf;
 
-use zeo_storage::file_storage::DataFile;
+use zeo_proto::repr;
 use zeo_storage::file_storage::format::DataHeader;
+use zeo_storage::file_storage::tools::reading::Reading;
 use zeo_storage::file_storage::walk::Txn;
 
-use crate::context::{Context, Run};
+use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict};
-use crate::python;
-use crate::reading::Reading;
 
 /// Show all transactions and records (fsdump)
 ///
@@ -27,33 +25,35 @@ pub struct Arguments {
     /// Show all fields of the format
     #[arg(short, long)]
     verbose: bool,
-    /// The file, as Data.fs
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArguments,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let file = DataFile::open(&self.file)?;
-        let mut reading = Reading::new(&file, None)?;
+        let file = self.file.open()?;
+        let mut progress = context.no_progress();
+        let mut reading = Reading::new(&file, &mut progress)?;
         let out = &mut context.out;
         if self.verbose {
             writeln!(out, "{}\nfile identifier: b'FS30'", "*".repeat(60))?;
         }
         let mut number = 0;
         while let Some(txn) = reading.txn()? {
-            match self.verbose {
-                true => show_all(out, &mut reading, &txn)?,
-                false => show(out, &mut reading, &txn, number)?,
+            if self.verbose {
+                show_all(out, &mut reading, &txn)?;
+            } else {
+                show(out, &mut reading, &txn, number)?;
             }
             number += u64::from(txn.header.status != b'u');
         }
-        Ok(reading.verdict())
+        Ok(Verdict::of(reading.problems()))
     }
 }
 
 /// The lines of fsdump.
 fn show(out: &mut impl Write, reading: &mut Reading<'_>, txn: &Txn, number: u64) -> Result<()> {
-    let meta = reading.forwards.meta(txn)?;
+    let meta = reading.transactions.meta(txn)?;
     let header = &txn.header;
     let number = match header.status {
         b'u' => "-----".to_owned(),
@@ -65,18 +65,18 @@ fn show(out: &mut impl Write, reading: &mut Reading<'_>, txn: &Txn, number: u64)
         out,
         "Trans #{number} tid={tid} size={size} time={time} offset={offset}"
     )?;
-    let status = python::text(&char::from(header.status).to_string());
-    let (user, description) = (python::bytes(&meta.user), python::bytes(&meta.description));
+    let status = repr::text(&char::from(header.status).to_string());
+    let (user, description) = (repr::bytes(&meta.user), repr::bytes(&meta.description));
     write!(
         out,
         "    status={status} user={user} description={description}"
     )?;
     if !meta.extension.is_empty() {
-        write!(out, " extension={}", python::pickled(&meta.extension))?;
+        write!(out, " extension={}", repr::pickled(&meta.extension))?;
     }
     writeln!(out)?;
     let mut records = 0;
-    while let Some((position, header)) = reading.forwards.record()? {
+    while let Some((position, header)) = reading.transactions.record()? {
         write!(out, "  data #{records:05} oid={:016x}", header.oid.as_u64())?;
         writeln!(out, "{}", described(reading, position, &header)?)?;
         records += 1;
@@ -99,25 +99,25 @@ fn described(reading: &mut Reading<'_>, position: u64, header: &DataHeader) -> R
 
 /// All fields, as by the Dumper of fsdump.
 fn show_all(out: &mut impl Write, reading: &mut Reading<'_>, txn: &Txn) -> Result<()> {
-    let meta = reading.forwards.meta(txn)?;
+    let meta = reading.transactions.meta(txn)?;
     let header = &txn.header;
     let text = |text: &[u8]| match text {
         [] => "''".to_owned(),
-        text => python::bytes(text),
+        text => repr::bytes(text),
     };
     writeln!(out, "{}", "=".repeat(60))?;
     writeln!(out, "offset: {}", txn.position)?;
     writeln!(out, "end pos: {}", txn.records_end())?;
     writeln!(out, "transaction id: {}", header.tid)?;
     writeln!(out, "trec len: {}", header.length)?;
-    writeln!(out, "status: {}", python::bytes(&[header.status]))?;
+    writeln!(out, "status: {}", repr::bytes(&[header.status]))?;
     writeln!(out, "user: {}", text(&meta.user))?;
     writeln!(out, "description: {}", text(&meta.description))?;
     writeln!(out, "len(extra): {}", header.meta_lens[2])?;
     if !meta.extension.is_empty() {
-        writeln!(out, "extension: {}", python::pickled(&meta.extension))?;
+        writeln!(out, "extension: {}", repr::pickled(&meta.extension))?;
     }
-    while let Some((position, header)) = reading.forwards.record()? {
+    while let Some((position, header)) = reading.transactions.record()? {
         writeln!(out, "{}", "-".repeat(60))?;
         writeln!(out, "offset: {position}")?;
         writeln!(out, "oid: {:016x}", header.oid.as_u64())?;

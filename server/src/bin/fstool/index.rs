@@ -1,30 +1,24 @@
 //! `fstool index`: the `.index` beside a file.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use serde_json::json;
-use zeo_storage::file_storage::DataFile;
-use zeo_storage::file_storage::indexing::{Difference, Saved, rebuild_index};
+use zeo_storage::file_storage::tools::index::{Difference, Saved, check_index, rebuild_index};
 
-use crate::context::{Context, Run};
-use crate::files::inode_of;
-use crate::outcome::{Failure, Result, Verdict};
+use crate::context::{Context, FileArguments, Run};
+use crate::outcome::{Result, Verdict};
 use crate::table::{Align, Table};
-
-/// How often it begins again when a pack puts another file in its place.
-const TRIES: usize = 5;
 
 /// Rebuild and save the index of a file, or check it
 ///
-/// Scans the whole file and saves Data.fs.index, in place of one that is there. Needs the lock, so
-/// no server may have the file open. A server that finds no index, or one that does not belong to
-/// the file, does the same when it opens the file; this is for an index that is wrong without
-/// showing it, and for a start without delay. A damaged file gets no index.
+/// Scans the whole file and saves Data.fs.index, replacing an existing one. Needs the lock, so no
+/// server may have the file open. A server that finds no index, or one that does not belong to the
+/// file, does the same when it opens the file; use this for an index that is wrong unnoticed, or to
+/// start a server without delay. A damaged file gets no index.
 ///
-/// With --check nothing is written, and no lock is needed: the index is compared with the file,
-/// object by object. Exit code 1 says that it is wrong, or, unless a server has the file open (which
-/// saves it now and then, and when it ends), that it is missing or of no use.
+/// With --check nothing is written, and no lock is needed: the index is compared with the file, object
+/// by object. Exit code 1 means that it is wrong, or, unless a server has the file open (which saves
+/// it now and then, and when it ends), that it is missing or unusable.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Only compare the index with the file
@@ -33,24 +27,24 @@ pub struct Arguments {
     /// Print JSON: the objects of which a checked index is wrong
     #[arg(long, requires = "check")]
     json: bool,
-    /// The file, as Data.fs
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArguments,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        match self.check {
-            true => self.check(context),
-            false => self.rebuild(context),
+        if self.check {
+            self.check(context)
+        } else {
+            self.rebuild(context)
         }
     }
 }
 
 impl Arguments {
     fn rebuild(&self, context: &mut Context) -> Result<Verdict> {
-        let size = DataFile::open(&self.file)?.size();
-        let mut progress = context.progress("scanning", size);
-        let found = rebuild_index(&self.file, &context.log(), &mut |at, _| progress.set(at))?;
+        let mut progress = context.progress();
+        let found = rebuild_index(&self.file.path, &context.log(), &mut progress)?;
         drop(progress);
         let (objects, end) = (found.index.len(), found.end);
         writeln!(
@@ -68,7 +62,9 @@ impl Arguments {
     }
 
     fn check(&self, context: &mut Context) -> Result<Verdict> {
-        let (file, saved) = self.compare(context)?;
+        let mut progress = context.progress();
+        let (file, saved) = check_index(&self.file.path, &context.log(), &mut progress)?;
+        drop(progress);
         let differences = match &saved {
             Saved::Wrong { first, .. } => table(first),
             _ => table(&[]),
@@ -87,22 +83,6 @@ impl Arguments {
             Saved::Missing | Saved::Useless(_) if file.is_in_use() => Verdict::Fine,
             _ => Verdict::Problems,
         })
-    }
-
-    /// What the index is worth. A pack may put another file, and its index, in
-    /// the place of the one that is read: then all is done again.
-    fn compare(&self, context: &Context) -> Result<(DataFile, Saved)> {
-        for _ in 0..TRIES {
-            let inode = inode_of(&self.file);
-            let file = DataFile::open(&self.file)?;
-            let mut progress = context.progress("scanning", file.size());
-            let saved = file.check_index(&context.log(), &mut |at, _| progress.set(at));
-            if matches!(saved, Ok(Saved::Good { .. })) || inode_of(&self.file) == inode {
-                return Ok((file, saved?));
-            }
-        }
-        let what = "packs put other files in its place, again and again";
-        Err(Failure::Other(what.to_owned()))
     }
 }
 

@@ -1,69 +1,64 @@
-//! Files that must not be left behind by what is not finished: because of an
-//! error, Ctrl-C, or a signal that asks to end.
+//! Ctrl-C and other signals that ask the program to end, for what has files to
+//! remove first.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::thread;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::flag;
 use signal_hook::low_level::emulate_default_handler;
+use zeo_storage::Error;
 
-use crate::files::remove;
+use crate::outcome::{Failure, Result};
 
-/// All of them.
-static FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-static CATCH: Once = Once::new();
+/// The signal that came; 0 as long as there was none.
+static CAME: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
-/// Files that are removed, if they are there, when this is dropped, and when
-/// the program is interrupted.
-pub struct Unfinished(Vec<PathBuf>);
-
-impl Unfinished {
-    /// Those at these paths, whether they are there yet or not.
-    pub fn new(paths: Vec<PathBuf>) -> Self {
-        // Without, an interrupt leaves them.
-        CATCH.call_once(|| drop(catch()));
-        files().extend(paths.iter().cloned());
-        Self(paths)
-    }
-
-    /// They are finished, and stay.
-    pub fn keep(mut self) {
-        files().retain(|path| !self.0.contains(path));
-        self.0.clear();
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        files().retain(|path| !self.0.contains(path));
-        for path in &self.0 {
-            // What can't be removed is in nobody's way.
-            let _ = remove(path);
-        }
-    }
-}
-
-fn files() -> MutexGuard<'static, Vec<PathBuf>> {
-    FILES.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Lets signals that end the program remove the files first.
-fn catch() -> io::Result<()> {
+/// From now on, a signal that ends the program cancels what it does; a second
+/// one ends it at once.
+pub fn cancels() -> Result<()> {
     let ignored = ignored();
-    let signals = [SIGINT, SIGTERM, SIGHUP].into_iter();
-    let mut signals = Signals::new(signals.filter(|signal| ignored & (1 << (signal - 1)) == 0))?;
-    let wait = move || {
-        for signal in signals.forever() {
-            for path in files().iter() {
-                let _ = remove(path);
-            }
-            let _ = emulate_default_handler(signal);
+    let is_second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if ignored & (1 << (signal - 1)) == 0 {
+            register(signal, &is_second).map_err(Failure::Signals)?;
         }
-    };
-    thread::Builder::new().spawn(wait).map(|_| ())
+    }
+    Ok(())
+}
+
+fn register(signal: i32, is_second: &Arc<AtomicBool>) -> io::Result<()> {
+    // In this order: the first signal passes it, and arms it.
+    flag::register_conditional_default(signal, Arc::clone(is_second))?;
+    flag::register(signal, Arc::clone(is_second))?;
+    let number = usize::try_from(signal).unwrap_or_default();
+    flag::register_usize(signal, Arc::clone(&CAME), number)?;
+    Ok(())
+}
+
+/// Whether a signal came.
+pub fn came() -> bool {
+    CAME.load(Ordering::Relaxed) != 0
+}
+
+/// Fails when a signal came.
+pub fn check() -> Result<()> {
+    if came() {
+        return Err(Failure::Storage(Error::Cancelled));
+    }
+    Ok(())
+}
+
+/// Ends the program as the signal that came does by itself. Returns only when
+/// there was none, with the exit code for that.
+pub fn end() -> ExitCode {
+    if let Ok(signal @ 1..) = i32::try_from(CAME.load(Ordering::Relaxed)) {
+        // It does not return.
+        let _ = emulate_default_handler(signal);
+    }
+    ExitCode::from(2)
 }
 
 /// The signals that who started this wants to be ignored (`nohup`), a bit

@@ -5,9 +5,10 @@
 //! 1. A module beside this one, named like the subcommand, with a struct
 //!    `Arguments` that derives `clap::Args`. Its doc comment is the help: the
 //!    first line for the list, the rest, man-like, for `fstool NAME --help`.
-//! 2. `impl Run for Arguments`: it writes its results to `context.out`, shows
-//!    how far it is by `context.progress(..)`, and tells whether it found
-//!    problems in the file ([`Verdict`]) or failed ([`Failure`]).
+//! 2. `impl Run for Arguments`: it calls the library, with an observer from
+//!    `context.progress()`, writes the results to `context.out`, and tells
+//!    whether it found problems in the file ([`Verdict`]) or failed
+//!    ([`Failure`]).
 //! 3. A variant in [`Command`], and a line in [`Command::arguments`].
 //!
 //! What reads or writes the format belongs into `zeo-storage`: [`DataFile`]
@@ -24,13 +25,11 @@ mod blobs;
 mod context;
 mod copy;
 mod dump;
-mod files;
 mod index;
+mod interrupt;
 mod oids;
 mod outcome;
 mod progress;
-mod python;
-mod reading;
 mod recover;
 mod refs;
 mod repozo;
@@ -38,7 +37,6 @@ mod size;
 mod table;
 mod tail;
 mod test;
-mod unfinished;
 
 use std::process::ExitCode;
 
@@ -55,14 +53,14 @@ use context::{Context, Run};
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
-    /// Don't show how far it is
+    /// Don't show progress
     #[arg(short, long, global = true)]
     quiet: bool,
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all is well; 1 something is wrong with what was read; 2 it could not be done, or wrong \
-usage (standard error tells why).";
+Exit codes: 0 all is well; 1 something is wrong with what was read; 2 failed, or wrong usage (standard \
+error tells why).";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use zeo_proto::{Oid, Tid};
-use zeo_storage::file_storage::DataFile;
+use zeo_proto::{Oid, Tid, repr};
 use zeo_storage::file_storage::format::DataHeader;
+use zeo_storage::file_storage::tools::reading::{NO_CLASS, Reading};
 use zeo_storage::file_storage::walk::Txn;
 use zeo_storage::references::references_with_classes;
 
-use crate::context::{Context, Run};
+use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Failure, Result, Verdict};
-use crate::python;
-use crate::reading::{NO_CLASS, Reading};
 
 /// Trace objects through the file (fsoids)
 ///
@@ -21,11 +19,11 @@ use crate::reading::{NO_CLASS, Reading};
 /// objects that refer to it; by transactions, oldest first. Reads every record of the file.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A file with one oid a line
+    /// A file with one oid per line
     #[arg(short = 'f', value_name = "OID_FILE")]
     oid_file: Option<PathBuf>,
-    /// The file, as Data.fs
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArguments,
     /// Oids as numbers: 0x2a or 42
     #[arg(value_name = "OID", value_parser = parse_oid)]
     oids: Vec<Oid>,
@@ -40,14 +38,15 @@ impl Run for Arguments {
         if oids.is_empty() {
             return Err(Failure::Usage("no oids specified".to_owned()));
         }
-        let file = DataFile::open(&self.file)?;
-        let mut reading = Reading::new(&file, Some(context))?;
+        let file = self.file.open()?;
+        let mut progress = context.progress();
+        let mut reading = Reading::new(&file, &mut progress)?;
         let mut tracer = Tracer::new(oids);
         while let Some(txn) = reading.txn()? {
             tracer.transaction(&mut reading, &txn)?;
         }
-        let verdict = reading.verdict();
-        drop(reading);
+        let verdict = Verdict::of(reading.problems());
+        drop(progress);
         tracer.report(&mut context.out)?;
         Ok(verdict)
     }
@@ -112,7 +111,7 @@ impl Tracer {
         let mut records = HashMap::new();
         let mut told = false;
         let mut order = Vec::new();
-        while let Some((position, header)) = reading.forwards.record()? {
+        while let Some((position, header)) = reading.transactions.record()? {
             let Some(source) = reading.source(position, &header)? else {
                 continue;
             };
@@ -171,7 +170,7 @@ impl Tracer {
         data: (u64, u64),
     ) -> Result<bool> {
         let is_traced = self.oids.contains_key(&oid);
-        let found = match references_with_classes(reading.forwards.data(data, None)?) {
+        let found = match references_with_classes(reading.transactions.data(data, None)?) {
             Ok(found) => found,
             Err(why) => {
                 reading.tell(position, format!("object {oid} can't be read: {why}"));
@@ -188,7 +187,7 @@ impl Tracer {
             }
             if is_traced {
                 let class = match (reference.class, records.get(&reference.oid)) {
-                    (Some(class), _) => python::printable(&class),
+                    (Some(class), _) => repr::printable(&class),
                     (None, Some(&data)) => self.class_of(reading, reference.oid, data)?,
                     (None, None) => {
                         let known = self.classes.get(&reference.oid);
@@ -251,15 +250,15 @@ impl Tracer {
 
 /// The lines about a transaction.
 fn about(reading: &Reading<'_>, txn: &Txn) -> Result<Vec<String>> {
-    let meta = reading.forwards.meta(txn)?;
+    let meta = reading.transactions.meta(txn)?;
     let tid = txn.header.tid;
     let shown = Oid::new(tid.as_u64());
     Ok(vec![
         format!("tid {shown} offset={} {}", txn.position, tid.time_stamp()),
-        format!("    tid user={}", python::bytes(&shorten(&meta.user))),
+        format!("    tid user={}", repr::bytes(&shorten(&meta.user))),
         format!(
             "    tid description={}",
-            python::bytes(&shorten(&meta.description))
+            repr::bytes(&shorten(&meta.description))
         ),
     ])
 }

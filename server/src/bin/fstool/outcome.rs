@@ -4,7 +4,10 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use zeo_storage::Error;
+use zeo_storage::observer::Cancelled;
+use zeo_storage::{Error, backup};
+
+use crate::interrupt;
 
 /// The result of what a subcommand does.
 pub type Result<T> = std::result::Result<T, Failure>;
@@ -28,12 +31,29 @@ pub enum Failure {
     /// reads it any more. (Errors of other files come as `Storage`.)
     #[error("writing to standard output: {0}")]
     Output(#[from] io::Error),
+    /// Signals can't be caught: exit code 2.
+    #[error("catching signals: {0}")]
+    Signals(io::Error),
+    /// A repository of backups, or a backup, is not as it should be: exit
+    /// code 2.
+    #[error(transparent)]
+    Backup(backup::Error),
     /// It was asked for what makes no sense: exit code 2.
     #[error("{0}")]
     Usage(String),
     /// Anything else, told in a sentence: exit code 2.
     #[error("{0}")]
     Other(String),
+}
+
+impl From<backup::Error> for Failure {
+    fn from(error: backup::Error) -> Self {
+        match error {
+            backup::Error::Storage(error) => Failure::Storage(error),
+            backup::Error::Output(error) => Failure::Output(error),
+            error => Failure::Backup(error),
+        }
+    }
 }
 
 impl Verdict {
@@ -46,23 +66,33 @@ impl Verdict {
     }
 }
 
+/// How writing results went while the library works: the first failure
+/// cancels that.
+#[derive(Debug, Default)]
+pub struct Written(Option<io::Error>);
+
+impl Written {
+    /// Writes something more.
+    pub fn or_cancel(
+        &mut self,
+        write: impl FnOnce() -> io::Result<()>,
+    ) -> std::result::Result<(), Cancelled> {
+        write().map_err(|why| {
+            self.0 = Some(why);
+            Cancelled
+        })
+    }
+
+    /// Fails when writing did.
+    pub fn result(self) -> Result<()> {
+        self.0.map_or(Ok(()), |why| Err(Failure::Output(why)))
+    }
+}
+
 /// Writes a line to standard error. Nobody may read that any more, or it is a
 /// full disk's: no reason to stop.
 pub fn tell(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Whether the file is damaged, or the disk can't read it.
-fn is_damage(error: &Error) -> bool {
-    match error {
-        Error::Corrupt { .. } => true,
-        // Of a Reader, which adds the position to what the system says.
-        Error::Io { doing, source, .. } => {
-            let is_own = source.raw_os_error().is_none();
-            *doing == "reading" && is_own && source.to_string().contains("(os error ")
-        }
-        _ => false,
-    }
 }
 
 /// The exit code of a program that SIGPIPE ended, as shells show it.
@@ -76,10 +106,11 @@ pub fn exit_code(outcome: Result<Verdict>) -> ExitCode {
         Err(failure) => failure,
     };
     match &failure {
+        Failure::Storage(Error::Cancelled) => return interrupt::end(),
         Failure::Output(why) if why.kind() == io::ErrorKind::BrokenPipe => {
             return ExitCode::from(BROKEN_PIPE);
         }
-        Failure::Storage(error) if is_damage(error) => {
+        Failure::Storage(error) if error.is_damage() => {
             tell(format_args!(
                 "Error: {failure}\n`fstool test` shows all damage, `fstool recover` copies what is whole"
             ));

@@ -1,28 +1,14 @@
 //! `fstool refs`: ZODB's `fsrefs`.
 
-mod graph;
-mod objects;
-mod path;
-mod referrers;
-
-use std::collections::{HashMap, HashSet};
 use std::io::Write;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use zeo_proto::Oid;
-use zeo_storage::Error;
-use zeo_storage::file_storage::DataFile;
-use zeo_storage::file_storage::format::Reader;
-use zeo_storage::file_storage::index::Index;
+use zeo_proto::{Oid, repr};
+use zeo_storage::file_storage::tools::reading::NO_CLASS;
+use zeo_storage::file_storage::tools::refs::{Referrer, Refs, check_refs};
 
-use self::graph::Graph;
-use self::path::{Way, ways};
-use self::referrers::{Referrer, Wrong, check};
-use crate::context::{Context, Run};
+use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict};
-use crate::python;
-use crate::reading::{NO_CLASS, Reading};
 
 /// How many objects with dangling references are shown, unless all are asked
 /// for.
@@ -30,14 +16,14 @@ const SHOWN: usize = 1000;
 
 /// Check for dangling references (fsrefs)
 ///
-/// Reads the current record of every object, and shows the objects that can't be read, and those
-/// that refer to an object that is missing, was undone or deleted, or can't be read; with the way
-/// to them from the root, and when they were written. Weak references and those to other databases
-/// don't count. Nothing in a record is ever run, so no class needs to be there.
+/// Reads the current record of every object, and shows the objects that can't be read, and those that
+/// refer to an object that is missing, was undone or deleted, or can't be read; with the path to them
+/// from the root, and when they were written. Weak references and references to other databases don't
+/// count. Nothing in a record is ever executed, so the classes need not be installed.
 ///
 /// Takes the objects from Data.fs.index, as a server does, so a wrong index shows as objects that
 /// can't be read (`fstool index --check` tells more). In a damaged file, the objects are taken from
-/// the transactions that are whole. Takes at most 20 bytes of memory an object, and as much again if
+/// the transactions that are whole. Needs at most 20 bytes of memory per object, and as much again if
 /// something is wrong.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -47,100 +33,56 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The file, as Data.fs
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArguments,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let file = DataFile::open(&self.file)?;
-        let (index, end, reading) = index(&file, context)?;
-        let reader = Reader {
-            end,
-            ..file.reader()
-        };
-        let mut graph = Graph::new(reader, index);
+        let file = self.file.open()?;
         let most = if self.all { usize::MAX } else { SHOWN };
-        let mut progress = context.progress("reading objects", end);
-        let wrong = check(&mut graph, most, &mut |at| progress.set(at))?;
+        let mut progress = context.progress();
+        let report = Report(check_refs(&file, most, &context.log(), &mut progress)?);
         drop(progress);
-        let unreadable = wrong.unreadable.iter().map(|(oid, _)| *oid);
-        let targets: HashSet<Oid> = unreadable
-            .chain(wrong.referrers.iter().map(|from| from.oid))
-            .collect();
-        let ways = match targets.is_empty() {
-            true => HashMap::new(),
-            false => ways(&graph, &targets)?,
-        };
-        let report = Report {
-            objects: graph.len(),
-            is_damaged: reading != Verdict::Fine,
-            wrong,
-            ways,
-        };
-        match self.json {
-            true => writeln!(context.out, "{:#}", report.to_json())?,
-            false => report.write(&mut context.out)?,
+        if self.json {
+            writeln!(context.out, "{:#}", report.to_json())?;
+        } else {
+            report.write(&mut context.out)?;
         }
-        Ok(reading.max(Verdict::of(report.problems())))
+        Ok(Verdict::of(
+            report.0.damages.saturating_add(report.problems()),
+        ))
     }
 }
 
-/// Where current records stand, and where the file ends. From a damaged file,
-/// what can be read.
-fn index(file: &DataFile, context: &Context) -> Result<(Index, u64, Verdict)> {
-    let mut progress = context.progress("scanning", file.size());
-    match file.index(&context.log(), &mut |at, _| progress.set(at)) {
-        Ok(found) => return Ok((found.index, found.end, Verdict::Fine)),
-        Err(Error::Corrupt { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    drop(progress);
-    let mut reading = Reading::new(file, Some(context))?;
-    let index = Index::default();
-    while reading.txn()?.is_some() {
-        while let Some((position, header)) = reading.forwards.record()? {
-            index.set(header.oid, position);
-        }
-    }
-    Ok((index, file.size(), reading.verdict()))
-}
-
-struct Report {
-    objects: u64,
-    /// Not all of the file could be read.
-    is_damaged: bool,
-    wrong: Wrong,
-    ways: HashMap<Oid, Way>,
-}
+struct Report(Refs);
 
 impl Report {
     fn problems(&self) -> u64 {
-        let shown = self.wrong.unreadable.len() + self.wrong.referrers.len();
-        self.wrong.hidden.saturating_add(shown as u64)
+        let shown = self.0.wrong.unreadable.len() + self.0.wrong.referrers.len();
+        self.0.wrong.hidden.saturating_add(shown as u64)
     }
 
     fn write(&self, out: &mut impl Write) -> Result<()> {
-        for (oid, why) in &self.wrong.unreadable {
+        for (oid, why) in &self.0.wrong.unreadable {
             writeln!(out, "oid {:#x}", oid.as_u64())?;
             writeln!(out, "failed to load: {why}")?;
             writeln!(out, "{}\n", self.path_in_words(*oid))?;
         }
-        for from in &self.wrong.referrers {
+        for from in &self.0.wrong.referrers {
             self.write_referrer(out, from)?;
         }
-        if self.wrong.hidden > 0 {
-            writeln!(out, "and {} more; --all shows them", self.wrong.hidden)?;
+        if self.0.wrong.hidden > 0 {
+            writeln!(out, "and {} more; --all shows them", self.0.wrong.hidden)?;
         }
         match self.problems() {
-            0 => write!(out, "no errors detected in {} objects", self.objects)?,
-            count => write!(out, "{count} of {} objects have errors", self.objects)?,
+            0 => write!(out, "no errors detected in {} objects", self.0.objects)?,
+            count => write!(out, "{count} of {} objects have errors", self.0.objects)?,
         }
-        match self.is_damaged {
-            true => writeln!(out, "; the file is damaged, and others may be lost")?,
-            false => writeln!(out)?,
+        if self.0.damages > 0 {
+            write!(out, "; the file is damaged, and others may be lost")?;
         }
-        Ok(())
+        Ok(writeln!(out)?)
     }
 
     /// The lines of fsrefs, and the path.
@@ -152,7 +94,7 @@ impl Report {
         writeln!(out, "last updated: {time}, tid={tid:#x}")?;
         writeln!(out, "refers to invalid object{plural}:")?;
         for (oid, (class, invalid)) in &from.to {
-            let class = python::text(class.as_deref().unwrap_or(NO_CLASS));
+            let class = repr::text(class.as_deref().unwrap_or(NO_CLASS));
             writeln!(out, "\toid {oid} {}: {class}", invalid.words())?;
         }
         writeln!(out, "{}\n", self.path_in_words(from.oid))?;
@@ -160,7 +102,7 @@ impl Report {
     }
 
     fn path_in_words(&self, oid: Oid) -> String {
-        let Some(way) = self.ways.get(&oid) else {
+        let Some(way) = self.0.ways.get(&oid) else {
             return "not reachable from the root: the next pack removes it".to_owned();
         };
         let words = |(oid, class): &(Oid, String)| format!("{oid} {class}");
@@ -174,7 +116,7 @@ impl Report {
 
     /// The path as a list of objects; those left out are one null.
     fn path_as_json(&self, oid: Oid) -> Option<Value> {
-        let way = self.ways.get(&oid)?;
+        let way = self.0.ways.get(&oid)?;
         let place = |(oid, class): &(Oid, String)| json!({"oid": oid.to_string(), "class": class});
         let left_out = (way.left_out > 0).then_some(Value::Null);
         let begin = way.begin.iter().map(place).chain(left_out);
@@ -184,11 +126,12 @@ impl Report {
     fn to_json(&self) -> Value {
         let path = |oid| self.path_as_json(oid);
         let unreadable = self
+            .0
             .wrong
             .unreadable
             .iter()
             .map(|(oid, why)| json!({"oid": oid.to_string(), "why": why, "path": path(*oid)}));
-        let referrers = self.wrong.referrers.iter().map(|from| {
+        let referrers = self.0.wrong.referrers.iter().map(|from| {
             let to = from.to.iter().map(|(oid, (class, invalid))| {
                 json!({"oid": oid.to_string(), "class": class, "why": invalid.words()})
             });
@@ -203,10 +146,10 @@ impl Report {
             })
         });
         json!({
-            "objects": self.objects,
+            "objects": self.0.objects,
             "errors": self.problems(),
-            "hidden": self.wrong.hidden,
-            "damaged": self.is_damaged,
+            "hidden": self.0.wrong.hidden,
+            "damaged": self.0.damages > 0,
             "unreadable": unreadable.collect::<Value>(),
             "dangling": referrers.collect::<Value>(),
         })

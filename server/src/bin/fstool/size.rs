@@ -2,42 +2,41 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use zeo_proto::Oid;
-use zeo_storage::file_storage::DataFile;
 use zeo_storage::file_storage::index::{Index, POSITION_END};
+use zeo_storage::file_storage::tools::reading::{NO_CLASS, Reading};
 
-use crate::context::{Context, Run};
+use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict};
-use crate::reading::{NO_CLASS, Reading};
 use crate::table::{Align, Table};
 
-/// Show how much the objects of each class take (analyze, space)
+/// Show how much space the objects of each class take (analyze, space)
 ///
-/// For each class: how many records there are, their bytes (of the pickles, as they are stored),
-/// the percentage of all bytes, and the average; then how many of the records are current, and
-/// their bytes. What is not current goes with the next pack, and with it what nothing refers to.
-/// Classes with the most bytes come first. A record that points back to older data counts with
-/// these data. Takes 4 to 8 bytes of memory an object.
+/// For each class: the number of records, their bytes (of the pickles as they are stored), the
+/// percentage of all bytes, and the average; then how many of the records are current, and their
+/// bytes. The next pack removes what is not current, and what nothing refers to. Classes with the most
+/// bytes come first. A record that points back to older data counts with these data. Needs 4 to 8
+/// bytes of memory per object.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The file, as Data.fs
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArguments,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let file = DataFile::open(&self.file)?;
-        let mut reading = Reading::new(&file, Some(context))?;
+        let file = self.file.open()?;
+        let mut progress = context.progress();
+        let mut reading = Reading::new(&file, &mut progress)?;
         let mut sizes = Sizes::default();
         while let Some(txn) = reading.txn()? {
             sizes.transactions += u64::from(txn.header.status != b'u');
-            while let Some((position, header)) = reading.forwards.record()? {
+            while let Some((position, header)) = reading.transactions.record()? {
                 let Some(source) = reading.source(position, &header)? else {
                     continue;
                 };
@@ -48,11 +47,12 @@ impl Run for Arguments {
                 sizes.record(header.oid, record);
             }
         }
-        let verdict = reading.verdict();
-        drop(reading);
-        match self.json {
-            true => writeln!(context.out, "{:#}", sizes.to_json())?,
-            false => sizes.write(&mut context.out)?,
+        let verdict = Verdict::of(reading.problems());
+        drop(progress);
+        if self.json {
+            writeln!(context.out, "{:#}", sizes.to_json())?;
+        } else {
+            sizes.write(&mut context.out)?;
         }
         Ok(verdict)
     }

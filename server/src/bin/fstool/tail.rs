@@ -1,19 +1,18 @@
 //! `fstool tail`: ZODB's `fstail`.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use sha1::{Digest, Sha1};
+use zeo_proto::repr;
 use zeo_storage::file_storage::DataFile;
 use zeo_storage::file_storage::format::Reader;
 use zeo_storage::file_storage::walk::{Backwards, Txn};
 
-use crate::context::{Context, Run};
+use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict, tell};
-use crate::python;
 
 /// How much is read at a time.
-const PIECE: u64 = 1 << 20;
+const READ_CHUNK_BYTES: u64 = 1 << 20;
 
 /// Show the last transactions, newest first (fstail)
 ///
@@ -23,16 +22,16 @@ const PIECE: u64 = 1 << 20;
 /// end, or a crash has left there, is not shown.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// How many transactions
+    /// Number of transactions
     #[arg(short = 'n', value_name = "COUNT", default_value_t = 10)]
     count: usize,
-    /// The file, as Data.fs
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArguments,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let file = DataFile::open(&self.file)?;
+        let file = self.file.open()?;
         file.check_magic()?;
         let (end, verdict) = whole_end(&file, context)?;
         let reader = Reader {
@@ -52,8 +51,8 @@ fn whole_end(file: &DataFile, context: &Context) -> Result<(u64, Verdict)> {
     if file.ends_whole()? {
         return Ok((file.size(), Verdict::Fine));
     }
-    let mut progress = context.progress("scanning", file.size());
-    let found = file.index(&context.log(), &mut |at, _| progress.set(at))?;
+    let mut progress = context.progress();
+    let found = file.index(&context.log(), &mut progress)?;
     drop(progress);
     match found.torn {
         Some(why) if !file.is_in_use() => {
@@ -71,7 +70,7 @@ fn show(out: &mut impl Write, reader: &Reader<'_>, txn: &Txn) -> Result<()> {
     let meta = reader.txn_meta(txn.position, &txn.header)?;
     let text = |text: &[u8]| match text {
         [] => "''".to_owned(),
-        text => python::bytes(text),
+        text => repr::bytes(text),
     };
     writeln!(
         out,
@@ -89,7 +88,7 @@ fn show(out: &mut impl Write, reader: &Reader<'_>, txn: &Txn) -> Result<()> {
         txn.header.header_len()
     )?;
     if !meta.extension.is_empty() {
-        write!(out, " extension={}", python::pickled(&meta.extension))?;
+        write!(out, " extension={}", repr::pickled(&meta.extension))?;
     }
     writeln!(out, "\n")?;
     Ok(())
@@ -101,7 +100,7 @@ fn hash(reader: &Reader<'_>, txn: &Txn) -> Result<String> {
     let (mut at, end) = (txn.records_start(), txn.records_end());
     let mut piece = Vec::new();
     while at < end {
-        let length = PIECE.min(end - at);
+        let length = READ_CHUNK_BYTES.min(end - at);
         piece.resize(usize::try_from(length).unwrap_or(0), 0);
         reader.read_exact(&mut piece, at)?;
         hasher.update(&piece);

@@ -1,30 +1,28 @@
 //! `fstool test`: ZODB's `fstest`, with checksums, and going on behind damage.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use zeo_storage::file_storage::DataFile;
-use zeo_storage::file_storage::check::{Checked, Event, check};
-use zeo_storage::file_storage::forwards::Problem;
+use zeo_storage::file_storage::tools::check::{Checked, Event, check};
+use zeo_storage::file_storage::tools::transaction_reader::Problem;
 
-use crate::context::{Context, Run};
-use crate::outcome::{Result, Verdict};
+use crate::context::{Context, FileArguments, Run};
+use crate::outcome::{Result, Verdict, Written};
 
 /// How many problems are shown, unless all are asked for.
 const SHOWN: usize = 100;
 
 /// Check the structure of a file (fstest)
 ///
-/// Reads the whole file from front to back. Checked are the lengths of transactions and records,
-/// that tids grow, statuses, that records lead to older records of their objects, and the
-/// checksums that this server writes (storage/FORMAT.md), which tell of changed bytes everywhere,
-/// also within data. Transactions that Python wrote have no checksum: `fstool refs` reads their
-/// data.
+/// Reads the whole file from beginning to end. Checks the lengths of transactions and records, that
+/// tids increase, statuses, that records point to older records of their objects, and the checksums
+/// that this server writes (storage/FORMAT.md), which reveal changed bytes everywhere, also within
+/// data. Transactions written by Python have no checksum: `fstool refs` reads their data.
 ///
-/// Behind damage the check goes on with the next whole transaction, and behind what the disk can't
-/// read. An unfinished transaction at
-/// the end counts as a problem, unless a server has the file open.
+/// After damage, and after what the disk can't read, the check continues with the next whole
+/// transaction. An unfinished transaction at the end counts as a problem, unless a server has the
+/// file open.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Show each transaction; twice: and each object before it
@@ -36,20 +34,20 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
-    /// The file, as Data.fs
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArguments,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let file = DataFile::open_failing(&self.file)?;
-        let mut progress = context.progress("testing", file.size());
-        let mut report = Report::new(self, &mut context.out);
-        let found = check(&file, &mut |event| match event {
-            Event::Progress(position) => progress.set(position),
-            event => report.hear(event),
-        })?;
+        let file = DataFile::open_failing(&self.file.path)?;
+        let mut progress = context.progress();
+        let (mut report, mut written) = (Report::new(self, &mut context.out), Written::default());
+        let mut hear = |event: Event<'_>| written.or_cancel(|| report.show(event));
+        let found = check(&file, &mut hear, &mut progress);
         drop(progress);
+        written.result()?;
+        let found = found?;
         report.end(&file, &found)?;
         Ok(Verdict::of(found.problems))
     }
@@ -63,8 +61,6 @@ struct Report<'a, W> {
     shown: usize,
     transactions: u64,
     objects: u64,
-    /// The first failure to write, which ends all writing.
-    failed: Option<io::Error>,
 }
 
 impl<'a, W: Write> Report<'a, W> {
@@ -76,13 +72,6 @@ impl<'a, W: Write> Report<'a, W> {
             shown: 0,
             transactions: 0,
             objects: 0,
-            failed: None,
-        }
-    }
-
-    fn hear(&mut self, event: Event<'_>) {
-        if self.failed.is_none() {
-            self.failed = self.show(event).err();
         }
     }
 
@@ -104,11 +93,11 @@ impl<'a, W: Write> Report<'a, W> {
             }
             Event::Problem(problem) if self.shown < SHOWN || self.arguments.all => {
                 self.shown += 1;
-                match self.arguments.json {
-                    true => self.problems.push(problem_as_json(&problem)),
-                    false => self.show_problem(&problem)?,
+                if self.arguments.json {
+                    self.problems.push(problem_as_json(&problem));
+                    return Ok(());
                 }
-                Ok(())
+                self.show_problem(&problem)
             }
             _ => Ok(()),
         }
@@ -125,9 +114,6 @@ impl<'a, W: Write> Report<'a, W> {
     }
 
     fn end(self, file: &DataFile, found: &Checked) -> Result<()> {
-        if let Some(failed) = self.failed {
-            return Err(failed.into());
-        }
         if self.arguments.json {
             let problems = Value::Array(self.problems);
             let summary = as_json(file, found, problems);

@@ -1,13 +1,12 @@
 //! Reading one structure of a file, with every length checked.
 
-use std::io;
-
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Oid;
 
 use super::seal::unsealed;
 use super::{DATA_HEADER_LEN, DataHeader, END_MAX, TXN_HEADER_LEN, TxnHeader};
 use crate::disk::backend::Backend;
+use crate::error::ReadFailed;
 use crate::storage::{Data, TransactionMeta};
 use crate::{Error, Result};
 
@@ -179,7 +178,7 @@ impl Reader<'_> {
             .map_err(|source| Error::Io {
                 doing: "reading",
                 file: self.backend.path().to_owned(),
-                source: io::Error::new(source.kind(), format!("{source}, at {position}")),
+                source: ReadFailed::at(position, source),
             })
     }
 

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use zeo_proto::Tid;
 
-use self::scan::{Scanned, scan, tell_progress};
+use self::scan::{LoggedProgress, Scanned, scan};
 use crate::blob::{BlobDirectory, Layout};
 use crate::disk::backend::{Backend, MemoryBackend};
 use crate::disk::paths::{beside, failed};
@@ -160,7 +160,7 @@ impl FileStorage {
             backend: &*backend,
             end,
         };
-        let mut progress = tell_progress(log, backend.path().to_owned());
+        let mut progress = LoggedProgress::new(log, backend.path().to_owned(), reader.end);
         let found = scan(reader, &index, from, last_tid, durable, log, &mut progress)?;
         if !options.read_only {
             match (&found.torn, &files) {

@@ -13,6 +13,7 @@ use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, Reader};
 use crate::file_storage::index::Index;
 use crate::log::{Level, Log};
+use crate::observer::{Cancelled, Observer};
 use crate::{Error, Result};
 
 /// The file is read in pieces of this.
@@ -36,7 +37,7 @@ pub(crate) struct Scanned {
 
 /// Adds all records that `reader` sees from `start` on (where a transaction
 /// begins) to the index. All before `durable` was synced, if what is known of
-/// that is right. `progress` hears of each position and the end.
+/// that is right. `observer` hears of each position.
 ///
 /// Fails with the position on damage before the end of the file; by then,
 /// nothing has been changed.
@@ -47,7 +48,7 @@ pub(crate) fn scan(
     last_tid: Tid,
     durable: u64,
     log: &Log,
-    progress: &mut dyn FnMut(u64, u64),
+    observer: &mut dyn Observer,
 ) -> Result<Scanned> {
     reader.check_end()?;
     let mut scan = Scan {
@@ -69,27 +70,54 @@ pub(crate) fn scan(
     while found.end < reader.end && found.torn.is_none() {
         scan.records.clear();
         scan.transaction(&mut found)?;
-        progress(found.end, reader.end);
+        observer.set(found.end)?;
     }
     scan.oddities.tell_the_rest();
     Ok(found)
 }
 
 /// Progress for the log: a line now and then.
-pub(crate) fn tell_progress(log: &Log, path: PathBuf) -> impl FnMut(u64, u64) {
-    let (mut told_at, mut looked_at) = (Instant::now(), 0_u64);
-    move |position, size| {
-        if position.saturating_sub(looked_at) < PIECE as u64 {
-            return;
+pub(crate) struct LoggedProgress<'a> {
+    log: &'a Log,
+    path: PathBuf,
+    size: u64,
+    told_at: Instant,
+    looked_at: u64,
+}
+
+impl<'a> LoggedProgress<'a> {
+    /// Of a scan of so many bytes.
+    pub fn new(log: &'a Log, path: PathBuf, size: u64) -> Self {
+        Self {
+            log,
+            path,
+            size,
+            told_at: Instant::now(),
+            looked_at: 0,
         }
-        looked_at = position;
-        if told_at.elapsed() >= PROGRESS {
-            told_at = Instant::now();
-            let percent = u128::from(position) * 100 / u128::from(size.max(1));
-            let (path, megabytes) = (path.display(), size / 1_000_000);
+    }
+}
+
+impl Observer for LoggedProgress<'_> {
+    fn begin(&mut self, _doing: &'static str, _total: Option<u64>) {}
+
+    fn set(&mut self, done: u64) -> std::result::Result<(), Cancelled> {
+        if done.saturating_sub(self.looked_at) < PIECE as u64 {
+            return Ok(());
+        }
+        self.looked_at = done;
+        if self.told_at.elapsed() >= PROGRESS {
+            self.told_at = Instant::now();
+            let percent = u128::from(done) * 100 / u128::from(self.size.max(1));
+            let (path, megabytes) = (self.path.display(), self.size / 1_000_000);
             let what = format!("{path}: scanned {percent} % of {megabytes} MB");
-            log(Level::Info, &what);
+            (self.log)(Level::Info, &what);
         }
+        Ok(())
+    }
+
+    fn say(&mut self, level: Level, line: &str) {
+        (self.log)(level, line);
     }
 }
 
@@ -215,15 +243,7 @@ mod tests {
                 end,
             };
             let (index, log) = (Index::default(), silent());
-            scan(
-                reader,
-                &index,
-                END_MAX,
-                Tid::ZERO,
-                END_MAX,
-                &log,
-                &mut |_, _| {},
-            )
+            scan(reader, &index, END_MAX, Tid::ZERO, END_MAX, &log, &mut ())
         };
         assert_eq!(scan(END_MAX).unwrap().end, END_MAX);
         let error = scan(END_MAX + 1).unwrap_err();

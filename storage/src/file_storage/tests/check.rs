@@ -1,21 +1,26 @@
 //! What a check finds, and that it goes on behind it.
 
 use super::seals::file;
+use crate::Error;
 use crate::file_storage::DataFile;
 use crate::file_storage::commit::pending::Payload;
 use crate::file_storage::tools::check::{Checked, Event, check};
 use crate::file_storage::tools::transaction_reader::Problem;
+use crate::observer::Cancelled;
+use crate::testing::Cancelling;
 use crate::testing::files::{Builder, data, memory, without_seals};
 use crate::testing::oid;
 
 fn problems(bytes: &[u8]) -> (Checked, Vec<Problem>) {
     let file = DataFile::over(memory(bytes)).unwrap();
     let mut problems = Vec::new();
-    let found = check(&file, &mut |event| {
+    let mut hear = |event: Event<'_>| {
         if let Event::Problem(problem) = event {
             problems.push(problem);
         }
-    });
+        Ok(())
+    };
+    let found = check(&file, &mut hear, &mut ());
     (found.unwrap(), problems)
 }
 
@@ -118,4 +123,23 @@ fn what_leads_nowhere() {
     }
     assert!(told.iter().all(|problem| problem.lost.is_none()));
     assert_eq!((found.transactions, found.objects), (3, 4));
+}
+
+#[test]
+fn each_call_can_cancel() {
+    let (bytes, _) = file();
+    let file = DataFile::over(memory(&bytes)).unwrap();
+    for calls in 0..4 {
+        let mut observer = Cancelling::after(calls);
+        let found = check(&file, &mut |_| Ok(()), &mut observer);
+        assert!(matches!(found, Err(Error::Cancelled)), "{calls}");
+    }
+    let mut left = 3;
+    let mut hear = |_: Event<'_>| {
+        left -= 1;
+        if left == 0 { Err(Cancelled) } else { Ok(()) }
+    };
+    let found = check(&file, &mut hear, &mut ());
+    assert!(matches!(found, Err(Error::Cancelled)));
+    assert_eq!(left, 0);
 }

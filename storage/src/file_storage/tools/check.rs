@@ -11,6 +11,7 @@ use crate::Result;
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{DataHeader, FIRST};
 use crate::file_storage::index::Index;
+use crate::observer::{Cancelled, Observer};
 
 /// What a check meets, in the order of the file.
 #[derive(Debug)]
@@ -21,9 +22,10 @@ pub enum Event<'a> {
     Transaction(&'a Txn),
     /// Something is wrong.
     Problem(Problem),
-    /// All up to here was read.
-    Progress(u64),
 }
+
+/// Hears of what a check meets, and may cancel it.
+pub type Hear<'a> = &'a mut dyn FnMut(Event<'_>) -> std::result::Result<(), Cancelled>;
 
 /// What there is in a file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,8 +46,8 @@ pub struct Checked {
     pub is_growing: bool,
 }
 
-/// Checks the file; `watch` hears of all that is met. Takes 4 to 12
-/// bytes of memory an object.
+/// Checks the file; `hear` hears of all that is met. Reads the file only. Takes
+/// 4 to 12 bytes of memory an object.
 ///
 /// A file without problems opens under Python and here. Wrong are, in the
 /// order of severity: transactions that are not whole, or not what their
@@ -53,8 +55,11 @@ pub struct Checked {
 /// previous record or back-pointer is no record of the object. Records that
 /// don't lead to a previous one count for nothing: a pack leaves them.
 ///
-/// Fails when the file can't be read.
-pub fn check(file: &DataFile, watch: &mut dyn FnMut(Event<'_>)) -> Result<Checked> {
+/// # Errors
+///
+/// `Io` when the file can't be read, and `Cancelled`.
+pub fn check(file: &DataFile, hear: Hear<'_>, observer: &mut dyn Observer) -> Result<Checked> {
+    observer.begin("testing", Some(file.size()));
     let mut check = Check {
         forwards: Forwards::new(file),
         index: Index::default(),
@@ -66,22 +71,22 @@ pub fn check(file: &DataFile, watch: &mut dyn FnMut(Event<'_>)) -> Result<Checke
             end: FIRST.min(file.size()),
             ..Checked::default()
         },
-        watch,
+        hear,
     };
     if let Err(error) = file.check_magic() {
-        check.tell(Problem::from(error)?);
+        check.tell(Problem::from(error)?)?;
     }
     loop {
         match check.forwards.step()? {
             Step::Whole { txn, sealed } => check.transaction(&txn, sealed)?,
-            Step::Damaged(problem) => check.damage(problem),
+            Step::Damaged(problem) => check.damage(problem)?,
             Step::End { is_growing } => {
                 check.found.is_growing = is_growing;
                 check.found.objects = check.index.len();
                 return Ok(check.found);
             }
         }
-        (check.watch)(Event::Progress(check.forwards.position()));
+        observer.set(check.forwards.position())?;
     }
 }
 
@@ -97,13 +102,13 @@ struct Check<'a, 'w> {
     problems: Vec<Problem>,
     last: Tid,
     found: Checked,
-    watch: &'w mut dyn FnMut(Event<'_>),
+    hear: Hear<'w>,
 }
 
 impl Check<'_, '_> {
     fn transaction(&mut self, txn: &Txn, sealed: bool) -> Result<()> {
         while let Some((position, header)) = self.forwards.record()? {
-            (self.watch)(Event::Record(position, &header));
+            (self.hear)(Event::Record(position, &header))?;
             self.look_at_record(position, &header)?;
             self.records.push((header.oid, position));
         }
@@ -116,15 +121,15 @@ impl Check<'_, '_> {
             self.index.set(oid, position);
         }
         for problem in std::mem::take(&mut self.problems) {
-            self.tell(problem);
+            self.tell(problem)?;
         }
-        (self.watch)(Event::Transaction(txn));
+        (self.hear)(Event::Transaction(txn))?;
         Ok(())
     }
 
-    fn damage(&mut self, problem: Problem) {
+    fn damage(&mut self, problem: Problem) -> Result<()> {
         self.lost.extend(problem.lost.clone());
-        self.tell(problem);
+        self.tell(problem)
     }
 
     fn look_at_txn(&mut self, txn: &Txn) {
@@ -179,8 +184,8 @@ impl Check<'_, '_> {
         Ok(Some(format!("the back-pointer leads to {back}: {what}")))
     }
 
-    fn tell(&mut self, problem: Problem) {
+    fn tell(&mut self, problem: Problem) -> Result<()> {
         self.found.problems += 1;
-        (self.watch)(Event::Problem(problem));
+        Ok((self.hear)(Event::Problem(problem))?)
     }
 }

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::holes::Holes;
-use crate::Result;
 use crate::disk::backend::{Backend, FileBackend, open_file};
 use crate::disk::paths::{beside, failed};
 use crate::file_storage::format::verify::{sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, Txn};
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
+use crate::{Error, Result};
 
 /// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
 ///
@@ -166,6 +166,23 @@ impl DataFile {
             return Ok(false);
         };
         Ok(sound(verify_seal(&reader, &last))?.is_some())
+    }
+
+    /// Where the file really is that is to be replaced, or made, at `path`: a
+    /// symbolic link stays, and leads to the new file.
+    ///
+    /// # Errors
+    ///
+    /// `InUse` when a server has the file open, and `Io`.
+    pub fn replaceable(path: &Path) -> Result<PathBuf> {
+        if !path.exists() {
+            return Ok(path.to_owned());
+        }
+        let file = path.canonicalize().map_err(failed("opening", path))?;
+        if Self::open(&file)?.is_in_use() {
+            return Err(Error::InUse { file });
+        }
+        Ok(file)
     }
 
     /// True when a process holds the lock of this storage, or did when the

@@ -5,7 +5,6 @@ use std::path::Path;
 use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
-use crate::Result;
 use crate::disk::paths::beside;
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index::file::Loaded;
@@ -14,6 +13,8 @@ use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::open::saved_index::{self, Start};
 use crate::file_storage::open::scan::scan;
 use crate::log::Log;
+use crate::observer::Observer;
+use crate::{Error, FileId, Result};
 
 /// Where the current record of each object in a file stands.
 pub struct Indexed {
@@ -28,36 +29,41 @@ pub struct Indexed {
     pub torn: Option<String>,
 }
 
-/// Takes note of a position that was reached, and of the end.
-pub type Watch<'a> = &'a mut dyn FnMut(u64, u64);
-
 impl DataFile {
     /// Indexes the file as a server does that opens it: by its `.index`, where
-    /// that is good, and by a scan of the rest. Fails with the position on
-    /// damage. Nothing is written.
-    pub fn index(&self, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+    /// that is good, and by a scan of the rest. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` with the position on damage, `Io`, and `Cancelled`.
+    pub fn index(&self, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
         self.check_magic()?;
         let path = beside(self.path(), ".index");
         let backend = self.reader().backend;
         let loaded = index::file::load(&path, backend);
         let loaded = loaded.map_err(|why| format!("{}: {why}", path.display()));
         let start = saved_index::start(backend, loaded, log)?;
-        self.indexed(start, log, watch)
+        self.indexed(start, log, observer)
     }
 
-    /// Indexes the file by a scan of all of it.
-    pub fn scan(&self, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+    /// Indexes the file by a scan of all of it. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataFile::index`].
+    pub fn scan(&self, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
         self.check_magic()?;
-        self.indexed(Start::default(), log, watch)
+        self.indexed(Start::default(), log, observer)
     }
 
-    fn indexed(&self, start: Start, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+    fn indexed(&self, start: Start, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
         let backend = self.reader().backend;
         // A server may have saved the index after the file was opened.
         let end = self.size().max(start.from);
         let reader = Reader { backend, end };
         let (index, from, durable) = (start.index, start.from, start.durable);
-        let found = scan(reader, &index, from, start.last_tid, durable, log, watch)?;
+        observer.begin("scanning", Some(self.size()));
+        let found = scan(reader, &index, from, start.last_tid, durable, log, observer)?;
         Ok(Indexed {
             index,
             end: found.end,
@@ -68,15 +74,21 @@ impl DataFile {
 }
 
 /// Scans the file at `path` and saves its index, in place of one that is
-/// there. Fails when the file is damaged, and when a server has it open.
-pub fn rebuild_index(path: &Path, log: &Log, watch: Watch<'_>) -> Result<Indexed> {
+/// there. Takes the lock of the storage meanwhile.
+///
+/// # Errors
+///
+/// `Corrupt` when the file is damaged, `Io` when it can't be read, the index
+/// can't be written or a server has the file open, and `Cancelled`: the index
+/// that was there stays then.
+pub fn rebuild_index(path: &Path, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
     // Before the lock file is made, which a wrong name would leave behind.
     let file = DataFile::open(path)?;
     file.check_magic()?;
     let _lock = LockFile::acquire(beside(file.path(), ".lock"))?;
     // What was written until the lock was there.
     let file = DataFile::open(path)?;
-    let indexed = file.scan(log, watch)?;
+    let indexed = file.scan(log, observer)?;
     let entries = indexed.index.iter().map(Ok);
     index::file::save(file.path(), indexed.end, entries)?;
     Ok(indexed)
@@ -118,13 +130,19 @@ pub enum Saved {
     },
 }
 
+/// How often it begins again when a pack puts another file in its place.
+const TRIES: usize = 5;
 /// How many differences are gathered.
 const DIFFERENCES: usize = 100;
 
 impl DataFile {
-    /// Compares the `.index` with the file up to where it covers that. Fails
-    /// when that part is damaged.
-    pub fn check_index(&self, log: &Log, watch: Watch<'_>) -> Result<Saved> {
+    /// Compares the `.index` with the file up to where it covers that. Nothing
+    /// is written.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when that part is damaged, `Io`, and `Cancelled`.
+    fn check_index(&self, log: &Log, observer: &mut dyn Observer) -> Result<Saved> {
         self.check_magic()?;
         let backend = self.reader().backend;
         let loaded = index::file::load(&beside(self.path(), ".index"), backend);
@@ -141,7 +159,8 @@ impl DataFile {
             return Ok(Saved::Useless(why));
         }
         let own = Index::default();
-        let found = scan(reader, &own, FIRST, Tid::ZERO, FIRST, log, watch)?;
+        observer.begin("scanning", Some(self.size()));
+        let found = scan(reader, &own, FIRST, Tid::ZERO, FIRST, log, observer)?;
         if let Some(why) = found.torn {
             return Ok(Saved::Useless(format!(
                 "it ends within a transaction: {why}"
@@ -149,6 +168,32 @@ impl DataFile {
         }
         Ok(compare(&index, &own, position))
     }
+}
+
+/// Compares the `.index` of the file at `path` with the file, up to where it
+/// covers that; gives the file, too. A pack may put another file, and its
+/// index, in the place of the one that is read: then all is done again. Nothing
+/// is written.
+///
+/// # Errors
+///
+/// `Corrupt` when the part that the index covers is damaged, `Io`, `Cancelled`,
+/// and `Replaced`.
+pub fn check_index(
+    path: &Path,
+    log: &Log,
+    observer: &mut dyn Observer,
+) -> Result<(DataFile, Saved)> {
+    for _ in 0..TRIES {
+        let id = FileId::of(path);
+        let file = DataFile::open(path)?;
+        let saved = file.check_index(log, observer);
+        if matches!(saved, Ok(Saved::Good { .. })) || FileId::of(path) == id {
+            return Ok((file, saved?));
+        }
+    }
+    let file = path.to_owned();
+    Err(Error::Replaced { file })
 }
 
 fn compare(saved: &Index, own: &Index, position: u64) -> Saved {
@@ -189,6 +234,7 @@ mod tests {
     use super::*;
     use crate::file_storage::index::file::save;
     use crate::log::silent;
+    use crate::testing::Cancelling;
     use crate::testing::files::{Builder, data};
 
     struct Files {
@@ -213,14 +259,14 @@ mod tests {
 
     fn checked(path: &Path) -> Saved {
         let file = DataFile::open(path).unwrap();
-        file.check_index(&silent(), &mut |_, _| {}).unwrap()
+        file.check_index(&silent(), &mut ()).unwrap()
     }
 
     #[test]
     fn rebuilt_and_checked() {
         let (files, built) = files();
         assert_eq!(checked(&files.path), Saved::Missing);
-        let found = rebuild_index(&files.path, &silent(), &mut |_, _| {}).unwrap();
+        let found = rebuild_index(&files.path, &silent(), &mut ()).unwrap();
         let end = built.bytes.len() as u64;
         assert_eq!((found.index.len(), found.end), (3, end));
         let good = Saved::Good {
@@ -254,13 +300,27 @@ mod tests {
     }
 
     #[test]
+    fn cancelled_it_leaves_the_index_that_was_there() {
+        let (files, _) = files();
+        let index = beside(&files.path, ".index");
+        std::fs::write(&index, "old").unwrap();
+        for calls in 0..2 {
+            let mut observer = Cancelling::after(calls);
+            let done = rebuild_index(&files.path, &silent(), &mut observer);
+            assert!(matches!(done, Err(Error::Cancelled)), "{calls}");
+            assert_eq!(std::fs::read(&index).unwrap(), b"old");
+        }
+        rebuild_index(&files.path, &silent(), &mut Cancelling::after(2)).unwrap();
+    }
+
+    #[test]
     fn an_open_storage_is_left_alone() {
         let (files, _) = files();
         let storage = crate::FileStorage::open(&files.path, Default::default()).unwrap();
-        let refused = rebuild_index(&files.path, &silent(), &mut |_, _| {});
+        let refused = rebuild_index(&files.path, &silent(), &mut ());
         assert!(refused.is_err());
         let found = DataFile::open(&files.path).unwrap();
-        let found = found.index(&silent(), &mut |_, _| {}).unwrap();
+        let found = found.index(&silent(), &mut ()).unwrap();
         assert_eq!(found.index.len(), 3);
         drop(storage);
     }

@@ -1,49 +1,55 @@
-//! Reading a whole file for a subcommand: past damage, which is told on
-//! standard error, up to where a running server writes.
+//! Reading a whole file past damage, of which an observer is told, up to where
+//! a running server writes.
 
-use zeo_storage::file_storage::DataFile;
-use zeo_storage::file_storage::format::DataHeader;
-use zeo_storage::file_storage::forwards::{Forwards, Problem, Source, Step};
-use zeo_storage::file_storage::walk::Txn;
-use zeo_storage::{Error, record};
+use zeo_proto::repr;
 
-use crate::context::Context;
-use crate::outcome::{Result, Verdict, tell};
-use crate::progress::Progress;
-use crate::python;
+use super::data_file::DataFile;
+use super::transaction_reader::{Forwards, Problem, Source, Step};
+use crate::file_storage::format::DataHeader;
+use crate::file_storage::format::walk::Txn;
+use crate::log::Level;
+use crate::observer::Observer;
+use crate::{Error, Result, record};
 
 /// How much of a record is read to see its class, if that does.
-const CLASS_PREFIX: u64 = 1 << 12;
+const CLASS_PREFIX_BYTES: u64 = 1 << 12;
 /// What stands for a class that can't be told.
 pub const NO_CLASS: &str = "<unknown>";
 
-/// A file that is read transaction by transaction.
+/// A file that is read transaction by transaction, all that is whole of it.
 pub struct Reading<'a> {
     /// Where it stands.
-    pub forwards: Forwards<'a>,
-    progress: Option<Progress>,
+    pub transactions: Forwards<'a>,
+    observer: &'a mut dyn Observer,
     problems: u64,
 }
 
 impl<'a> Reading<'a> {
-    /// Begins to read. With `context`, it is shown how much was read. Fails
-    /// when this is no FileStorage.
-    pub fn new(file: &'a DataFile, context: Option<&Context>) -> Result<Self> {
+    /// Begins to read. The observer is told how much was read, and what is
+    /// damaged.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when this is no FileStorage.
+    pub fn new(file: &'a DataFile, observer: &'a mut dyn Observer) -> Result<Self> {
         file.check_magic()?;
+        observer.begin("reading", Some(file.size()));
         Ok(Self {
-            forwards: Forwards::new(file),
-            progress: context.map(|context| context.progress("reading", file.size())),
+            transactions: Forwards::new(file),
+            observer,
             problems: 0,
         })
     }
 
-    /// The next whole transaction.
+    /// The next whole transaction; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when the file can't be read, and `Cancelled`.
     pub fn txn(&mut self) -> Result<Option<Txn>> {
         loop {
-            let step = self.forwards.step()?;
-            if let Some(progress) = &mut self.progress {
-                progress.set(self.forwards.position());
-            }
+            let step = self.transactions.step()?;
+            self.observer.set(self.transactions.position())?;
             match step {
                 Step::Whole { txn, .. } => return Ok(Some(txn)),
                 Step::Damaged(problem) => self.tell_problem(&problem),
@@ -52,34 +58,44 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Where the data of a record are; `None` when they can't be read.
+    /// Where the data of a record are; `None` when they can't be read, of which
+    /// the observer is told.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when the file can't be read.
     pub fn source(&mut self, position: u64, header: &DataHeader) -> Result<Option<Source>> {
-        match self.forwards.source(position, header) {
+        match self.transactions.source(position, header) {
             Ok(source) => Ok(Some(source)),
             Err(Error::Corrupt { position, what, .. }) => {
                 self.tell(position, format!("object {}: {what}", header.oid));
                 Ok(None)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
-    /// The dotted class name of the record whose data are there.
+    /// The dotted class name of the record whose data are there (position and
+    /// length), or [`NO_CLASS`].
+    ///
+    /// # Errors
+    ///
+    /// `Io` when the file can't be read.
     pub fn class(&mut self, data: (u64, u64)) -> Result<String> {
-        let prefix = self.forwards.data(data, Some(CLASS_PREFIX))?;
+        let prefix = self.transactions.data(data, Some(CLASS_PREFIX_BYTES))?;
         let mut name = record::class_name(prefix);
-        if name.is_none() && data.1 > CLASS_PREFIX {
-            name = record::class_name(self.forwards.data(data, None)?);
+        if name.is_none() && data.1 > CLASS_PREFIX_BYTES {
+            name = record::class_name(self.transactions.data(data, None)?);
         }
-        Ok(name.map_or_else(|| NO_CLASS.to_owned(), |name| python::printable(&name)))
+        Ok(name.map_or_else(|| NO_CLASS.to_owned(), |name| repr::printable(&name)))
     }
 
-    /// The verdict at the end.
-    pub fn verdict(&self) -> Verdict {
-        Verdict::of(self.problems)
+    /// How often something was wrong so far.
+    pub fn problems(&self) -> u64 {
+        self.problems
     }
 
-    /// Tells of a problem, which counts for the verdict.
+    /// Tells of a problem, which counts.
     pub fn tell(&mut self, position: u64, what: String) {
         self.tell_problem(&Problem {
             position,
@@ -99,9 +115,6 @@ impl<'a> Reading<'a> {
             format!("; left out: {} to {}", lost.start, lost.end)
         });
         let line = format!("Damaged at {position}: {what}{lost}");
-        match &self.progress {
-            Some(progress) => progress.say(&line),
-            None => tell(line),
-        }
+        self.observer.say(Level::Warning, &line);
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zeo_storage::backend::{Backend, MemoryBackend};
-use zeo_storage::file_storage::check::check;
-use zeo_storage::file_storage::forwards::{Forwards, Step};
+use zeo_storage::file_storage::tools::check::check;
+use zeo_storage::file_storage::tools::transaction_reader::{Forwards, Step};
 use zeo_storage::file_storage::{DataFile, Options};
 use zeo_storage::references::references_with_classes;
 use zeo_storage::{FileStorage, Result, Storage};
@@ -29,7 +29,7 @@ fn care(input: &[u8]) -> std::result::Result<(), String> {
         .map_err(|why| why.to_string())?;
     let backend: Arc<dyn Backend> = Arc::new(backend);
     let file = DataFile::over(Arc::clone(&backend)).map_err(text)?;
-    let found = check(&file, &mut |_| {}).map_err(text)?;
+    let found = check(&file, &mut |_| Ok(()), &mut ()).map_err(text)?;
     let whole = read_all(&file).map_err(text)?;
     if whole != found.transactions {
         let counts = format!("{whole}, not {}", found.transactions);

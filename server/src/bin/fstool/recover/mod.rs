@@ -5,35 +5,37 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use zeo_storage::Storage;
 use zeo_storage::blob::BlobDirectory;
-use zeo_storage::file_storage::salvage::{Event, How, salvage};
+use zeo_storage::file_storage::tools::replacement::Replacement;
+use zeo_storage::file_storage::tools::resync::next_transaction;
+use zeo_storage::file_storage::tools::salvage::{Event, How, salvage};
 use zeo_storage::file_storage::{DataFile, FileStorage, Options};
+use zeo_storage::{Error, FileId, Storage};
 
 use self::report::Report;
 use crate::context::{Context, Run};
-use crate::files::{beside, failed, inode_of, remove, rename, replaceable};
+use crate::interrupt;
 use crate::outcome::{Failure, Result, Verdict};
-use crate::unfinished::Unfinished;
 
 /// The new file is synced whenever so much was written.
 const SYNC_EVERY: u64 = 256 << 20;
 
 /// Copy what is readable of a damaged file into a new one (fsrecover)
 ///
-/// Damage is told by lengths, record headers, and the checksums of this server. What can't be read
-/// is skipped, and shown: where it is, what is wrong, how much is lost of which objects. So is what
-/// a failing disk can't read, by pages of 4096 bytes. The input is never changed. A transaction is left out when a part of it is lost, unless -p is given. When
-/// its checksum tells that it is not what was written, but all its records are there and readable,
-/// it is copied: look at its objects.
+/// Damage is detected by lengths, record headers, and the checksums of this server. What can't be read
+/// is skipped, and shown: where it is, what is wrong, and how much of which objects is lost. This
+/// includes what a failing disk can't read, by pages of 4096 bytes. The input is never changed. A
+/// transaction is left out when a part of it is lost, unless -p is given. When its checksum shows that
+/// it is not what was written, but all its records are there and readable, it is copied: look at its
+/// objects.
 ///
-/// With --input-blobs and --output-blobs, the files of all blobs go with their records (by a second
-/// name, where that can be); those that are missing or can't be read are shown. A file that is cut
-/// is not known as such. What was left out stays where it was: `fstool blobs` of the new file and
-/// the old directory shows it.
+/// With --input-blobs and --output-blobs, the files of all blobs go with their records (hard-linked,
+/// where possible); those that are missing or can't be read are shown. A truncated blob file is not
+/// detected. What was left out stays where it was: `fstool blobs` of the new file and the old
+/// directory shows it.
 ///
-/// The new file has its name, and replaces an older one, when it is whole; it can be used at once.
-/// Exit code 1 says that something was wrong in the input.
+/// The new file gets its name, and replaces an older one, when it is whole; it can be used at once.
+/// Exit code 1 means that something was wrong in the input.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Overwrite the output file if it exists
@@ -42,7 +44,7 @@ pub struct Arguments {
     /// Copy the readable records of damaged transactions, and mark these as packed
     #[arg(short, long)]
     partial: bool,
-    /// Afterwards, pack the new file to so many seconds ago (with -p, say 0)
+    /// Afterwards, pack the new file to this many seconds ago (with -p, use 0)
     #[arg(short = 'P', long, value_name = "SECONDS")]
     pack: Option<f64>,
     /// Show more: 1 transactions, 2 and their records
@@ -79,44 +81,34 @@ impl Run for Arguments {
             ..Options::default()
         };
         if let Some(wrong) = &wrong
-            && zeo_storage::file_storage::resync::next_transaction(&input.reader(), 0)?.is_none()
+            && next_transaction(&input.reader(), 0)?.is_none()
         {
             return Err(Failure::Other(format!("nothing can be recovered: {wrong}")));
         }
-        let target = replaceable(&self.output)?;
-        let part = beside(&target, ".part");
-        let unfinished = Unfinished::new(all_beside(&part));
-        let output = match FileStorage::open(&part, options) {
-            Ok(output) => output,
-            Err(error) => {
-                // They may be those of another process that holds the lock.
-                unfinished.keep();
-                return Err(error.into());
-            }
-        };
+        interrupt::cancels()?;
+        let (replacement, output) = Replacement::create(&self.output, options)?;
         let mut report = Report::new(self);
         if let Some(wrong) = wrong {
             report.begin(context, &wrong)?;
         }
-        let mut progress = context.progress("recovering", input.size());
+        let mut progress = context.progress();
         let out = &mut context.out;
         let how = How {
             partial: self.partial,
             blobs: blobs.as_ref(),
         };
-        let done = salvage(&input, &output, how, &mut |event| match event {
-            Event::Progress(position) => {
-                progress.set(position);
-                Ok(())
-            }
-            event => report.hear(out, event),
-        })?;
+        let mut hear = |event: Event<'_>| {
+            // It goes on when nobody listens.
+            let _ = report.hear(out, event);
+            Ok(())
+        };
+        let done = salvage(&input, &output, how, &mut hear, &mut progress)?;
         drop(progress);
-        self.pack(&output, context)?;
+        self.pack(&output)?;
         report.end(context, &done, &input, &output)?;
         output.close()?;
-        put_in_place(&part, &target)?;
-        drop(unfinished);
+        interrupt::check()?;
+        replacement.put_in_place()?;
         Ok(report.verdict(&done))
     }
 }
@@ -125,7 +117,7 @@ impl Arguments {
     /// Fails when the output is there without `-f`, and when it is the input.
     fn check_output(&self) -> Result<()> {
         let (input, output) = (&self.input, &self.output);
-        if inode_of(input) == inode_of(output) {
+        if FileId::of(input) == FileId::of(output) {
             let what = "the output is the input".to_owned();
             return Err(Failure::Usage(what));
         }
@@ -149,7 +141,7 @@ impl Arguments {
         }
         if output.exists() {
             let is_empty = std::fs::read_dir(output).map(|mut entries| entries.next().is_none());
-            let is_empty = is_empty.map_err(failed("reading the directory", output))?;
+            let is_empty = is_empty.map_err(Error::io("reading the directory", output))?;
             if is_around(output, input)? || is_around(input, output)? {
                 let what = "the blob directories of input and output are the same";
                 return Err(Failure::Usage(what.to_owned()));
@@ -166,33 +158,13 @@ impl Arguments {
         Ok(Some(BlobDirectory::open_read_only(input)?))
     }
 
-    fn pack(&self, output: &FileStorage, context: &Context) -> Result<()> {
+    fn pack(&self, output: &FileStorage) -> Result<()> {
         let Some(seconds) = self.pack else {
             return Ok(());
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let progress = context.progress("packing", output.size());
         let packed = output.pack(now.unwrap_or_default().as_secs_f64() - seconds, None);
-        drop(progress);
         packed.map_err(|why| Failure::Other(format!("all was recovered, but not packed: {why}")))
-    }
-}
-
-/// A file of a storage, and what that may leave beside it.
-fn all_beside(file: &Path) -> Vec<PathBuf> {
-    let suffixes = ["", ".lock", ".index", ".index.index_tmp", ".pack"];
-    suffixes.map(|suffix| beside(file, suffix)).to_vec()
-}
-
-/// Gives the new file and its index their names. No index ever stands beside a
-/// file that it is not of.
-fn put_in_place(part: &Path, target: &Path) -> Result<()> {
-    let (index, old) = (beside(part, ".index"), beside(target, ".index"));
-    remove(&old)?;
-    rename(part, target)?;
-    match index.exists() {
-        true => rename(&index, &old),
-        false => Ok(()),
     }
 }
 
@@ -200,7 +172,7 @@ fn put_in_place(part: &Path, target: &Path) -> Result<()> {
 fn is_around(outer: &Path, inner: &Path) -> Result<bool> {
     let absolute = |path: &Path| {
         path.canonicalize()
-            .map_err(failed("opening the blob directory", path))
+            .map_err(Error::io("opening the blob directory", path))
     };
     Ok(absolute(inner)?.starts_with(absolute(outer)?))
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 use zeo_proto::{Oid, Tid};
-use zeo_storage::file_storage::salvage::{Copied, Damage, Event, LostBlob, Salvaged};
+use zeo_storage::file_storage::tools::salvage::{Copied, Damage, Event, LostBlob, Salvaged};
 use zeo_storage::file_storage::{DataFile, FileStorage};
 use zeo_storage::{Error, Storage};
 
@@ -50,16 +50,12 @@ impl<'a> Report<'a> {
     }
 
     /// Tells of what just happened.
-    pub fn hear(&mut self, out: &mut impl Write, event: Event<'_>) -> zeo_storage::Result<()> {
-        let written = match event {
+    pub fn hear(&mut self, out: &mut impl Write, event: Event<'_>) -> std::io::Result<()> {
+        match event {
             Event::Copied(copied) => self.show_copied(out, copied),
             Event::Damage(damage) => self.show_damage(out, damage),
             Event::NoBlob(lost) => self.show_blob(out, lost),
-            Event::Progress(_) => Ok(()),
-        };
-        // It goes on when nobody listens.
-        drop(written);
-        Ok(())
+        }
     }
 
     fn show_copied(&self, out: &mut impl Write, copied: &Copied) -> std::io::Result<()> {

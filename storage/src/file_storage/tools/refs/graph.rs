@@ -4,15 +4,14 @@
 //! positions, by which records are read in the order of the file.
 
 use zeo_proto::Oid;
-use zeo_storage::Error;
-use zeo_storage::file_storage::format::{END_MAX, Reader};
-use zeo_storage::file_storage::index::{Index, POSITION_END};
-use zeo_storage::file_storage::window::Window;
 
-use crate::outcome::Result;
+use crate::file_storage::format::window::Window;
+use crate::file_storage::format::{END_MAX, Reader};
+use crate::file_storage::index::{Index, POSITION_END};
+use crate::{Error, Result};
 
 /// How much of the file is read at once.
-const PIECE: usize = 1 << 15;
+const READ_CHUNK_BYTES: usize = 1 << 15;
 /// Marks of an object that is gone, or can't be read, above its position.
 const UNDONE: u64 = POSITION_END >> 1;
 const UNREADABLE: u64 = POSITION_END >> 2;
@@ -91,15 +90,15 @@ impl<'a> Graph<'a> {
 
     /// A window for records here and there.
     pub fn window(&self) -> Window<'a> {
-        Window::new(self.reader, PIECE)
+        Window::new(self.reader, READ_CHUNK_BYTES)
     }
 }
 
 /// Damage as a text of its own; other errors are passed on.
-pub fn damage<T>(result: zeo_storage::Result<T>) -> Result<std::result::Result<T, String>> {
+pub fn damage<T>(result: Result<T>) -> Result<std::result::Result<T, String>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(Error::Corrupt { position, what, .. }) => Ok(Err(format!("at {position}: {what}"))),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use zeo_proto::Oid;
-use zeo_storage::file_storage::format::DataHeader;
-use zeo_storage::file_storage::window::Window;
-use zeo_storage::references::references;
 
 use super::graph::{Graph, damage};
-use crate::outcome::Result;
+use crate::file_storage::format::DataHeader;
+use crate::file_storage::format::window::Window;
+use crate::observer::{Cancelled, Observer};
+use crate::references::references;
+use crate::{Error, Result};
 
 /// How many records a thread takes at once.
 const CHUNK: usize = 1 << 10;
@@ -40,12 +41,13 @@ enum State {
 impl Objects {
     /// Reads all, by as many threads as there are processors; `positions` are
     /// those of the graph, sorted. Gives the reasons for at least `most` of
-    /// those that can't be read. `progress` hears of positions.
+    /// those that can't be read. `observer` hears of positions, from this
+    /// thread.
     pub fn read(
         graph: &Graph<'_>,
         positions: &[u64],
         most: usize,
-        progress: &mut dyn FnMut(u64),
+        observer: &mut dyn Observer,
     ) -> Result<Self> {
         let pass = Pass {
             graph,
@@ -55,9 +57,9 @@ impl Objects {
         };
         let others = thread::available_parallelism().map_or(0, |count| count.get() - 1);
         let mut all = thread::scope(|scope| {
-            let read = || pass.read_some(&mut |_| {});
+            let read = || pass.read_some(&mut |_| Ok(()));
             let others: Vec<_> = (0..others).map(|_| scope.spawn(read)).collect();
-            let mut all = pass.read_some(progress)?;
+            let mut all = pass.read_some(&mut |at| observer.set(at))?;
             for other in others {
                 // A panic there is one here.
                 all.add(
@@ -66,7 +68,7 @@ impl Objects {
                         .unwrap_or_else(|why| std::panic::resume_unwind(why))?,
                 );
             }
-            Ok::<_, crate::outcome::Failure>(all)
+            Ok::<_, Error>(all)
         })?;
         all.resolve_strays(graph)?;
         Ok(all)
@@ -106,6 +108,9 @@ impl Objects {
     }
 }
 
+/// Takes note of a position.
+type Progress<'a> = &'a mut dyn FnMut(u64) -> std::result::Result<(), Cancelled>;
+
 /// What the threads share.
 struct Pass<'a> {
     graph: &'a Graph<'a>,
@@ -116,8 +121,17 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Reads chunks of records that nobody else reads.
-    fn read_some(&self, progress: &mut dyn FnMut(u64)) -> Result<Objects> {
+    /// Reads chunks of records that nobody else reads. When it fails, the
+    /// others stop, too.
+    fn read_some(&self, progress: Progress<'_>) -> Result<Objects> {
+        let found = self.read_chunks(progress);
+        if found.is_err() {
+            self.next.store(self.positions.len(), Ordering::Relaxed);
+        }
+        found
+    }
+
+    fn read_chunks(&self, progress: Progress<'_>) -> Result<Objects> {
         let mut window = self.graph.window();
         let mut found = Objects {
             most: self.most,
@@ -138,7 +152,7 @@ impl Pass<'_> {
                 }
                 before = Some(position);
             }
-            progress(before.copied().unwrap_or(0));
+            progress(before.copied().unwrap_or(0))?;
         }
     }
 

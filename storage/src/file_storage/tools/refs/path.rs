@@ -3,16 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use zeo_proto::Oid;
-use zeo_storage::file_storage::format::FIRST;
-use zeo_storage::file_storage::index::Index;
-use zeo_storage::file_storage::window::Window;
-use zeo_storage::record::class_name;
-use zeo_storage::references::references;
+use zeo_proto::repr::printable;
 
 use super::graph::Graph;
-use crate::outcome::Result;
-use crate::python::printable;
-use crate::reading::NO_CLASS;
+use crate::Result;
+use crate::file_storage::format::FIRST;
+use crate::file_storage::format::window::Window;
+use crate::file_storage::index::Index;
+use crate::file_storage::tools::reading::NO_CLASS;
+use crate::observer::Observer;
+use crate::record::class_name;
+use crate::references::references;
 
 /// How much of a long way is shown, at its begin and at its end.
 const BEGIN: usize = 10;
@@ -21,11 +22,11 @@ const END: usize = 10;
 /// A way from the root to an object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Way {
-    /// The objects from the root on, with their classes,
+    /// The objects from the root on, with their classes.
     pub begin: Vec<(Oid, String)>,
-    /// how many are left out,
+    /// How many objects are left out behind these.
     pub left_out: usize,
-    /// and those up to the object.
+    /// The objects up to the one that is looked for.
     pub end: Vec<(Oid, String)>,
 }
 
@@ -33,7 +34,11 @@ pub struct Way {
 ///
 /// Follows references in waves, each in the order of the file, until all are
 /// found. Takes 4 to 6 bytes for each object met, and 8 for each in a wave.
-pub fn ways(graph: &Graph<'_>, targets: &HashSet<Oid>) -> Result<HashMap<Oid, Way>> {
+pub fn ways(
+    graph: &Graph<'_>,
+    targets: &HashSet<Oid>,
+    observer: &mut dyn Observer,
+) -> Result<HashMap<Oid, Way>> {
     let mut search = Search {
         graph,
         targets,
@@ -47,6 +52,7 @@ pub fn ways(graph: &Graph<'_>, targets: &HashSet<Oid>) -> Result<HashMap<Oid, Wa
         wave.sort_unstable();
         let mut next = Vec::new();
         for position in wave {
+            observer.set(position)?;
             let header = window.header(position)?;
             let Some((at, length)) = window.data_of(position, &header)? else {
                 continue;

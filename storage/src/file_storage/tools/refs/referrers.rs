@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use zeo_proto::repr::printable;
 use zeo_proto::{Oid, Tid};
-use zeo_storage::record::class_name;
-use zeo_storage::references::references_with_classes;
 
 use super::graph::{Graph, Invalid, damage};
 use super::objects::Objects;
-use crate::outcome::Result;
-use crate::python::printable;
+use crate::Result;
+use crate::observer::Observer;
+use crate::record::class_name;
+use crate::references::references_with_classes;
 
 /// What all is wrong.
 pub struct Wrong {
@@ -37,11 +38,11 @@ pub struct Referrer {
 
 /// Reads all objects, and again if something is wrong, to see who refers to
 /// it. Objects that can't be used are marked in the graph. No more than `most`
-/// are given of each kind; `progress` hears of positions.
-pub fn check(graph: &mut Graph<'_>, most: usize, progress: &mut dyn FnMut(u64)) -> Result<Wrong> {
+/// are given of each kind; `observer` hears of positions.
+pub fn find(graph: &mut Graph<'_>, most: usize, observer: &mut dyn Observer) -> Result<Wrong> {
     let mut positions: Vec<u64> = graph.unmarked().map(|(_, position)| position).collect();
     positions.sort_unstable();
-    let mut found = Objects::read(graph, &positions, most, progress)?;
+    let mut found = Objects::read(graph, &positions, most, observer)?;
     for &oid in &found.undone {
         graph.mark_undone(oid);
     }
@@ -59,7 +60,7 @@ pub fn check(graph: &mut Graph<'_>, most: usize, progress: &mut dyn FnMut(u64)) 
     };
     if found.dangling || !found.undone.is_empty() || count > 0 {
         positions.dedup();
-        find_referrers(graph, &positions, most, &mut wrong, progress)?;
+        find_referrers(graph, &positions, most, &mut wrong, observer)?;
     }
     Ok(wrong)
 }
@@ -69,11 +70,11 @@ fn find_referrers(
     positions: &[u64],
     most: usize,
     wrong: &mut Wrong,
-    progress: &mut dyn FnMut(u64),
+    observer: &mut dyn Observer,
 ) -> Result<()> {
     let mut window = graph.window();
     for &position in positions {
-        progress(position);
+        observer.set(position)?;
         let Ok(header) = damage(window.header(position))? else {
             continue;
         };

@@ -25,7 +25,7 @@ use zeo_proto::Tid;
 
 use self::blobs::Blobs;
 use self::find::{Found, frame, search};
-pub use self::report::{Copied, Damage, Event, LostBlob, Salvaged};
+pub use self::report::{Copied, Damage, Event, Hear, LostBlob, Salvaged};
 use self::resolve::{Resolved, Resolver};
 use crate::blob::BlobDirectory;
 use crate::file_storage::format::verify::{Read, read_verified};
@@ -33,8 +33,9 @@ use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, FIRST};
 use crate::file_storage::storage::FileStorage;
 use crate::file_storage::tools::data_file::DataFile;
+use crate::observer::Observer;
 use crate::storage::{Op, TransactionMeta};
-use crate::{Error, Result, Storage, bulk};
+use crate::{Error, Result, Storage, copy};
 
 /// The file is read by pieces of this.
 const PIECE: usize = 1 << 20;
@@ -49,16 +50,22 @@ pub struct How<'a> {
 }
 
 /// Copies what is readable of `input` into `output`, which is empty, with its
-/// blobs, if both have some. Fails when the input can't be read at all, and when
-/// the output can't be written.
+/// blobs, if both have some. `hear` is told of what is copied, and of damage.
+/// Reads the input only, and takes 4 to 12 bytes of memory an object besides
+/// those of `output`.
 ///
-/// Takes 4 to 12 bytes of memory an object besides those of `output`.
+/// # Errors
+///
+/// When the input can't be read at all, the output can't be written, and when it
+/// is cancelled. What was copied by then is in the output, whole transactions.
 pub fn salvage(
     input: &DataFile,
     output: &FileStorage,
     how: How<'_>,
-    watch: &mut dyn FnMut(Event<'_>) -> Result<()>,
+    hear: Hear<'_>,
+    observer: &mut dyn Observer,
 ) -> Result<Salvaged> {
+    observer.begin("recovering", Some(input.size()));
     let mut salvage = Salvage {
         input,
         window: Window::new(input.reader(), PIECE),
@@ -68,11 +75,11 @@ pub fn salvage(
         position: FIRST,
         last: Tid::ZERO,
         done: Salvaged::default(),
-        watch,
+        hear,
     };
     while salvage.position < input.size() {
         salvage.step()?;
-        (salvage.watch)(Event::Progress(salvage.position))?;
+        observer.set(salvage.position)?;
     }
     Ok(salvage.done)
 }
@@ -88,7 +95,7 @@ struct Salvage<'a, 'w> {
     /// The last tid of the output.
     last: Tid,
     done: Salvaged,
-    watch: &'w mut dyn FnMut(Event<'_>) -> Result<()>,
+    hear: Hear<'w>,
 }
 
 impl Salvage<'_, '_> {
@@ -299,11 +306,11 @@ impl Salvage<'_, '_> {
                 prev_tid: record.data_txn,
             }))
         });
-        bulk::commit(self.output, meta, &mut ops)?;
+        copy::commit(self.output, meta, &mut ops)?;
         self.done.blobs += blobs.copied;
         self.done.lost_blobs += blobs.lost.len() as u64;
         for lost in &blobs.lost {
-            (self.watch)(Event::NoBlob(lost))?;
+            (self.hear)(Event::NoBlob(lost))?;
         }
         self.last = tid;
         self.resolver.copied(all);
@@ -312,12 +319,13 @@ impl Salvage<'_, '_> {
         let records = all
             .iter()
             .map(|record| (record.oid, record.data.map(|data| data.1)));
-        (self.watch)(Event::Copied(&Copied {
+        let copied = Copied {
             position,
             tid,
             status: meta.status,
             records: records.collect(),
-        }))
+        };
+        Ok((self.hear)(Event::Copied(&copied))?)
     }
 
     /// Leaves all of it out.
@@ -329,7 +337,7 @@ impl Salvage<'_, '_> {
     fn tell(&mut self, damage: Damage) -> Result<()> {
         self.done.damages += 1;
         self.done.lost = self.done.lost.saturating_add(damage.lost);
-        (self.watch)(Event::Damage(&damage))
+        Ok((self.hear)(Event::Damage(&damage))?)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use zeo_proto::{Oid, Tid};
 
 use super::resolve::Resolved;
+use crate::observer::Cancelled;
 
 /// What is told while the copy goes on.
 #[derive(Debug)]
@@ -16,9 +17,10 @@ pub enum Event<'a> {
     NoBlob(&'a LostBlob),
     /// Something was wrong.
     Damage(&'a Damage),
-    /// All up to here was read.
-    Progress(u64),
 }
+
+/// Hears of what is copied and damaged, and may cancel the salvage.
+pub type Hear<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), Cancelled>;
 
 /// A transaction in the new file.
 #[derive(Debug, PartialEq, Eq)]

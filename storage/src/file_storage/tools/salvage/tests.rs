@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::*;
+use crate::disk::backend::MemoryBackend;
 use crate::file_storage::commit::pending::Payload;
 use crate::file_storage::format::{DATA_HEADER_LEN, TXN_HEADER_LEN};
 use crate::file_storage::options::Options;
 use crate::file_storage::tools::check;
 use crate::file_storage::tools::holes::tests::Failing;
+use crate::testing::Cancelling;
 use crate::testing::files::Builder;
 
 const PAGE: u64 = 4096;
@@ -67,13 +69,13 @@ fn salvaged(bytes: &[u8], bad: Range<u64>, partial: bool) -> (Records, Vec<Damag
         partial,
         blobs: None,
     };
-    salvage(&input, &output, how, &mut |event| {
+    let mut hear = |event: Event<'_>| {
         if let Event::Damage(damage) = event {
             damages.push(damage.clone());
         }
         Ok(())
-    })
-    .unwrap();
+    };
+    salvage(&input, &output, how, &mut hear, &mut ()).unwrap();
     let mut found = Records::new();
     for txn in output.iterator(None, None).unwrap() {
         for record in (txn.unwrap().records)() {
@@ -126,11 +128,13 @@ fn a_check_goes_on_behind_what_cannot_be_read() {
     let bad = all[2].start + 3000..all[2].start + 3001;
     let input = DataFile::failing(Failing::new(&file.bytes, &[bad])).unwrap();
     let mut problems = Vec::new();
-    let found = check::check(&input, &mut |event| {
+    let mut hear = |event: check::Event<'_>| {
         if let check::Event::Problem(problem) = event {
             problems.push(problem);
         }
-    });
+        Ok(())
+    };
+    let found = check::check(&input, &mut hear, &mut ());
     let hole = &input.unreadable()[0];
     let touched = all
         .iter()
@@ -142,6 +146,37 @@ fn a_check_goes_on_behind_what_cannot_be_read() {
     );
     // Nothing else tries to guess.
     let plain = DataFile::over(Failing::new(&file.bytes, std::slice::from_ref(hole))).unwrap();
-    let error = check::check(&plain, &mut |_| {}).unwrap_err().to_string();
-    assert!(error.contains("(os error 5), at "), "{error}");
+    let error = check::check(&plain, &mut |_| Ok(()), &mut ()).unwrap_err();
+    assert!(error.is_damage());
+    let error = error.of_object(zeo_proto::Oid::new(7));
+    assert!(error.is_damage());
+    let error = error.to_string();
+    assert!(
+        error.contains("(os error 5), at ") && error.ends_with(" (object 0x07)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn cancelled_it_leaves_whole_transactions() {
+    let (file, _, all) = file();
+    let input = DataFile::over(Failing::new(&file.bytes, &[])).unwrap();
+    for calls in 0..all.len() {
+        let output = FileStorage::over(
+            std::sync::Arc::new(MemoryBackend::default()),
+            "output",
+            &Options::default(),
+        )
+        .unwrap();
+        let mut observer = Cancelling::after(calls);
+        let done = salvage(
+            &input,
+            &output,
+            How::default(),
+            &mut |_| Ok(()),
+            &mut observer,
+        );
+        assert!(matches!(done, Err(Error::Cancelled)), "{calls}");
+        assert_eq!(output.last_tid(), Tid::new(calls as u64 + 1));
+    }
 }
