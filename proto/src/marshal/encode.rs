@@ -84,25 +84,37 @@ impl<'o> Encoder<'o> {
         }
     }
 
-    /// Writes a dict.
+    /// Writes a dict whose keys are text.
     ///
     /// # Errors
     ///
-    /// The encoding can't hold one of the keys or values.
-    pub fn dict<K: Encode, V: Encode>(&mut self, pairs: &[(K, V)]) -> Result<(), EncodeError> {
+    /// The encoding can't hold one of the values.
+    pub fn dict(&mut self, fields: &[(&str, &dyn Encode)]) -> Result<(), EncodeError> {
         match self.encoding {
-            Encoding::Pickle => Pickler::fast(self.out).dict(pairs, |pickler, (key, value)| {
+            Encoding::Pickle => Pickler::fast(self.out).dict(fields, |pickler, (name, value)| {
                 let mut inside = Encoder::new(pickler.out, Encoding::Pickle);
-                key.encode(&mut inside)?;
+                name.encode(&mut inside)?;
                 value.encode(&mut inside)
             }),
             Encoding::Msgpack => {
-                msgpack::encode_map_length(pairs.len(), self.out)?;
-                pairs.iter().try_for_each(|(key, value)| {
-                    key.encode(self)?;
+                msgpack::encode_map_length(fields.len(), self.out)?;
+                fields.iter().try_for_each(|(name, value)| {
+                    name.encode(self)?;
                     value.encode(self)
                 })
             }
+        }
+    }
+
+    /// Writes a dict of any keys and values.
+    ///
+    /// # Errors
+    ///
+    /// The encoding can't hold one of them.
+    pub fn pairs(&mut self, pairs: &[(Value<'_>, Value<'_>)]) -> Result<(), EncodeError> {
+        match self.encoding {
+            Encoding::Pickle => Ok(Pickler::fast(self.out).dict(pairs, Pickler::save_pair)?),
+            Encoding::Msgpack => Ok(msgpack::encode_pairs(pairs, self.out)?),
         }
     }
 }

@@ -131,7 +131,7 @@ macro_rules! entry {
 
         impl Encode for $entry<'_> {
             fn encode(&self, to: &mut Encoder<'_>) -> Result<(), EncodeError> {
-                to.dict(&self.0)
+                to.pairs(&self.0)
             }
         }
 

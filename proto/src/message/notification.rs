@@ -152,16 +152,9 @@ impl Encode for Args<'_, '_> {
     }
 }
 
-impl Sizes {
-    /// The items of the dict that it is.
-    pub(super) fn items(&self) -> [(&'static str, u64); 2] {
-        [("length", self.length), ("size", self.size)]
-    }
-}
-
 impl Encode for Sizes {
     fn encode(&self, to: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        to.dict(&self.items())
+        to.dict(&[("length", &self.length), ("size", &self.size)])
     }
 }
 

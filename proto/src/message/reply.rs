@@ -143,16 +143,14 @@ pub struct StorageInfo<'a> {
 
 impl Encode for StorageInfo<'_> {
     fn encode(&self, to: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        let [length, size] = self.sizes.items();
-        let fields: [(&str, &dyn Encode); 6] = [
-            (length.0, &length.1),
-            (size.0, &size.1),
+        to.dict(&[
+            ("length", &self.sizes.length),
+            ("size", &self.sizes.size),
             ("name", &self.name),
             ("supportsUndo", &self.supports_undo),
             ("supports_record_iternext", &self.supports_record_iternext),
             ("interfaces", &Tuple(&self.interfaces)),
-        ];
-        to.dict(&fields)
+        ])
     }
 }
 
@@ -331,12 +329,11 @@ impl Encode for Voted<'_> {
             Self::Resolved(oid) => oid.encode(to),
             Self::Conflict(conflict) => {
                 let serials = (conflict.committed, conflict.read);
-                let fields: [(&str, &dyn Encode); 3] = [
+                to.dict(&[
                     ("oid", &conflict.oid),
                     ("serials", &serials),
                     ("data", &conflict.data),
-                ];
-                to.dict(&fields)
+                ])
             }
         }
     }

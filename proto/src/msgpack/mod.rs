@@ -85,6 +85,15 @@ pub fn encode(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(packed?)
 }
 
+/// Appends a dict of these pairs to `out`.
+pub(crate) fn encode_pairs(
+    pairs: &[(Value<'_>, Value<'_>)],
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let mut serializer = rmp_serde::Serializer::new(out);
+    Ok(PackedPairs(pairs).serialize(&mut serializer)?)
+}
+
 /// Appends what stands before the items of an array.
 pub(crate) fn encode_array_length(length: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let length = length_of_container(length)?;
@@ -304,14 +313,7 @@ impl Serialize for Packed<'_, '_> {
                 check_length::<S>(items.len())?;
                 to.collect_seq(items.iter().map(Packed))
             }
-            Value::Dict(pairs) => {
-                check_length::<S>(pairs.len())?;
-                to.collect_map(
-                    pairs
-                        .iter()
-                        .map(|(key, value)| (Packed(key), Packed(value))),
-                )
-            }
+            Value::Dict(pairs) => PackedPairs(pairs).serialize(to),
             Value::Global { module, name } => {
                 Err(S::Error::custom(format_args!("the global {module}.{name}")))
             }
@@ -321,6 +323,16 @@ impl Serialize for Packed<'_, '_> {
             Value::Object(_) => Err(S::Error::custom("an instance")),
             Value::Persistent(_) => Err(S::Error::custom("a persistent reference")),
         }
+    }
+}
+
+/// The pairs of a dict.
+struct PackedPairs<'v, 'a>(&'v [(Value<'a>, Value<'a>)]);
+
+impl Serialize for PackedPairs<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        check_length::<S>(self.0.len())?;
+        to.collect_map({ self.0.iter() }.map(|(key, value)| (Packed(key), Packed(value))))
     }
 }
 

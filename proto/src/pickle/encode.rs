@@ -348,7 +348,11 @@ impl<'o, 'v> Pickler<'o, 'v> {
         Ok(())
     }
 
-    fn save_pair(&mut self, (key, value): &'v (Value<'_>, Value<'_>)) -> Result<(), EncodeError> {
+    /// Writes a key and its value.
+    pub(crate) fn save_pair(
+        &mut self,
+        (key, value): &'v (Value<'_>, Value<'_>),
+    ) -> Result<(), EncodeError> {
         self.save(key)?;
         self.save(value)
     }

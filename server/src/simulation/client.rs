@@ -6,7 +6,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use zeo_proto::framing::FrameBuffer;
-use zeo_proto::marshal::{Encoding, Flag, Message, decode_message, encode_message};
+use zeo_proto::marshal::{Decode, Encoding, decode_message_within};
+use zeo_proto::message::{
+    Call, ClientConflict, Incoming, Notification, Reply, ReplyError, Revision, TpcBegin, Voted,
+};
+use zeo_proto::pickle::Policy;
 use zeo_proto::{Oid, Tid, Value};
 
 use super::checks::Checks;
@@ -127,104 +131,90 @@ impl Client {
                 self.greeted = true;
                 continue;
             }
-            let message = decode_message(&frame, self.encoding).map_err(|why| why.to_string())?;
-            self.take(message, history)?;
+            let message = decode_message_within(&frame, self.encoding, &Policy::REPLY);
+            let message = message.map_err(|why| why.to_string())?;
+            let incoming = Incoming::parse(message).map_err(|why| why.to_string())?;
+            self.take(incoming, history)?;
         }
     }
 
-    fn take(&mut self, message: Message<'_>, history: &mut History) -> Result<(), String> {
-        match (message.flag, &*message.name) {
-            (Flag::Async, "invalidateTransaction") => {
-                let [tid, oids] = message.args.as_items().unwrap() else {
-                    panic!()
-                };
-                let oids = oids
-                    .as_items()
-                    .unwrap()
-                    .iter()
-                    .map(|oid| oid.as_oid().unwrap());
-                let oids: Vec<_> = oids.collect();
-                let tid = tid.as_tid().unwrap();
+    fn take(&mut self, incoming: Incoming<'_>, history: &mut History) -> Result<(), String> {
+        match incoming {
+            Incoming::Notification(Notification::InvalidateTransaction { tid, oids }) => {
                 self.known.retain(|oid, _| !oids.contains(oid));
                 self.checks.transaction(tid, &oids)
             }
-            (Flag::Async, _) => Ok(()),
-            (flag, _) => {
+            Incoming::Reply(reply) => {
                 self.waiting = false;
-                self.answered(flag == Flag::Error, message.args, history)
+                self.answered(reply, history)
             }
+            _ => Ok(()),
         }
     }
 
-    fn answered(
-        &mut self,
-        failed: bool,
-        result: Value<'_>,
-        history: &mut History,
-    ) -> Result<(), String> {
+    fn answered(&mut self, reply: Reply<'_>, history: &mut History) -> Result<(), String> {
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Registering => self.checks.registered(result.as_tid().unwrap()),
-            Doing::Loading(oid) if !failed => {
-                let [_, serial, next] = result.as_items().unwrap() else {
-                    panic!()
-                };
-                let serial = serial.as_tid().unwrap();
-                if *next == Value::None {
-                    self.checks.current(oid, serial)?;
-                    self.known.insert(oid, serial);
-                }
+            Doing::Registering => {
+                let last: Option<Tid> = result("register", reply)?;
+                self.checks.registered(last.ok_or("register failed")?);
+                Ok(())
             }
-            Doing::Voting(work) if !failed => {
-                let answer = result.as_items().unwrap();
-                if answer.iter().any(|item| matches!(item, Value::Dict(_))) {
-                    self.resolve(work, answer);
-                } else {
-                    self.doing = Doing::Voted(work);
+            Doing::Loading(oid) => match result::<Revision<'_>>("loadBefore", reply)? {
+                Some(current) if current.next.is_none() => {
+                    self.checks.current(oid, current.serial)?;
+                    self.known.insert(oid, current.serial);
+                    Ok(())
                 }
-            }
+                _ => Ok(()),
+            },
             Doing::Voting(work) => {
-                // What it believed was wrong, or the storage is latched.
-                self.known.retain(|oid, _| !work.oids().contains(oid));
+                match result::<Vec<Voted<'_>>>("vote", reply)? {
+                    Some(answer) => self.voted(work, answer),
+                    // What it believed was wrong, or the storage is latched.
+                    None => self.known.retain(|oid, _| !work.oids().contains(oid)),
+                }
+                Ok(())
             }
-            Doing::Finishing(work) if !failed => {
-                let tid = result.as_tid().ok_or("a finish without a tid")?;
+            Doing::Finishing(work) => {
+                let Some(tid) = result("tpc_finish", reply)? else {
+                    return Ok(());
+                };
                 self.checks.transaction(tid, &work.oids())?;
                 self.known
                     .extend(work.oids().into_iter().map(|oid| (oid, tid)));
-                if history.finished.insert(tid, work).is_some() {
-                    return Err(format!("{tid} was given out twice"));
+                match history.finished.insert(tid, work) {
+                    Some(_) => Err(format!("{tid} was given out twice")),
+                    None => Ok(()),
                 }
             }
-            _ => {}
+            Doing::Nothing | Doing::Voted(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The vote has succeeded; or there are conflicts that the client is to
+    /// resolve.
+    fn voted(&mut self, work: Work, answer: Vec<Voted<'_>>) {
+        let conflict = |voted| match voted {
+            Voted::Conflict(conflict) => Some(conflict),
+            _ => None,
+        };
+        let conflicts: Vec<_> = answer.into_iter().filter_map(conflict).collect();
+        if conflicts.is_empty() {
+            self.doing = Doing::Voted(work);
+        } else {
+            self.resolve(work, &conflicts);
+        }
     }
 
     /// Stores again over what is committed, and votes again.
-    fn resolve(&mut self, mut work: Work, conflicts: &[Value<'_>]) {
+    fn resolve(&mut self, mut work: Work, conflicts: &[ClientConflict<'_>]) {
         for conflict in conflicts {
-            let Value::Dict(fields) = conflict else {
-                continue;
-            };
-            let field = |name| {
-                &fields
-                    .iter()
-                    .find(|(key, _)| key.as_str() == Some(name))
-                    .unwrap()
-                    .1
-            };
-            let oid = field("oid").as_oid().unwrap();
-            let committed = field("serials").as_items().unwrap()[0].as_tid().unwrap();
+            let (oid, committed) = (conflict.oid, conflict.committed);
             work.stores.retain(|&(other, _)| other != oid);
             work.stores.push((oid, committed));
-            self.call(
-                "storea",
-                Flag::Async,
-                store_args(oid, committed, self.number),
-            );
+            self.store(oid, committed);
         }
-        self.call("vote", Flag::Call, vec![Value::Int(self.number)]);
-        self.doing = Doing::Voting(work);
+        self.vote(work);
     }
 
     /// Begins something new, or goes on with a transaction.
@@ -239,8 +229,8 @@ impl Client {
             _ if random.one_in(60) => self.disconnect(history),
             _ if random.one_in(2) => {
                 let oid = Oid::new(random.below(OBJECTS));
-                let args = vec![oid.into(), Tid::new(u64::MAX >> 1).into()];
-                self.call("loadBefore", Flag::Call, args);
+                let before = Tid::new(u64::MAX >> 1);
+                self.call(&Call::LoadBefore { oid, before });
                 self.doing = Doing::Loading(oid);
             }
             _ => self.begin(random),
@@ -252,39 +242,57 @@ impl Client {
         let mut frame = Vec::new();
         zeo_proto::framing::write_frame(&mut frame, hello);
         self.send(&frame);
-        self.call(
-            "register",
-            Flag::Call,
-            vec![Value::str("1"), Value::Bool(false)],
-        );
+        self.call(&Call::Register {
+            storage: "1".into(),
+            read_only: false,
+        });
         self.doing = Doing::Registering;
     }
 
     fn begin(&mut self, random: &mut Random) {
         self.number += 1;
-        let empty = || Value::bytes(b"");
-        let begin = vec![
-            Value::Int(self.number),
-            empty(),
-            empty(),
-            Value::Dict(vec![]),
-        ];
-        self.call("tpc_begin", Flag::Async, begin);
+        let begin = TpcBegin {
+            id: self.id(),
+            user: b"".into(),
+            description: b"".into(),
+            extension: Value::Dict(vec![]),
+            tid: None,
+            status: b' ',
+        };
+        self.tell(&Call::TpcBegin(Box::new(begin)));
         let mut work = Work::default();
         for number in 0..OBJECTS {
             let oid = Oid::new(number);
             let read = self.known.get(&oid).copied().unwrap_or(Tid::ZERO);
             if random.one_in(3) {
                 work.stores.push((oid, read));
-                self.call("storea", Flag::Async, store_args(oid, read, self.number));
+                self.store(oid, read);
             } else if random.one_in(5) && read != Tid::ZERO {
                 work.checks.push((oid, read));
-                let args = vec![oid.into(), read.into(), Value::Int(self.number)];
-                self.call("checkCurrentSerialInTransaction", Flag::Async, args);
+                let (serial, id) = (read, self.id());
+                self.tell(&Call::CheckSerial { oid, serial, id });
             }
         }
-        self.call("vote", Flag::Call, vec![Value::Int(self.number)]);
+        self.vote(work);
+    }
+
+    fn store(&mut self, oid: Oid, serial: Tid) {
+        self.tell(&Call::Store {
+            oid,
+            serial,
+            data: b"record".into(),
+            id: self.id(),
+        });
+    }
+
+    fn vote(&mut self, work: Work) {
+        self.call(&Call::Vote { id: self.id() });
         self.doing = Doing::Voting(work);
+    }
+
+    /// The id of the transaction.
+    fn id(&self) -> Value<'static> {
+        Value::Int(self.number)
     }
 
     fn after_vote(&mut self, work: Work, random: &mut Random, plan: &Plan, history: &mut History) {
@@ -293,19 +301,25 @@ impl Client {
         } else if random.one_in(10) {
             self.disconnect(history);
         } else if random.one_in(8) {
-            self.call("tpc_abort", Flag::Call, vec![Value::Int(self.number)]);
+            self.call(&Call::TpcAbort { id: self.id() });
         } else {
-            self.call("tpc_finish", Flag::Call, vec![Value::Int(self.number)]);
+            self.call(&Call::TpcFinish { id: self.id() });
             self.doing = Doing::Finishing(work);
         }
     }
 
-    fn call(&mut self, name: &str, flag: Flag, args: Vec<Value<'static>>) {
+    /// Calls, and waits for the reply.
+    fn call(&mut self, call: &Call<'_>) {
         let mut frame = Vec::new();
-        let id = Value::Int(i128::from(flag == Flag::Call));
-        let args = Value::Tuple(args);
-        encode_message(&mut frame, self.encoding, &id, flag, name, &args).unwrap();
-        self.waiting |= flag == Flag::Call;
+        call.encode(&mut frame, self.encoding, &1_u64).unwrap();
+        self.waiting = true;
+        self.send(&frame);
+    }
+
+    /// Calls without a reply.
+    fn tell(&mut self, call: &Call<'_>) {
+        let mut frame = Vec::new();
+        call.encode_async(&mut frame, self.encoding).unwrap();
         self.send(&frame);
     }
 
@@ -318,11 +332,11 @@ impl Client {
     }
 }
 
-fn store_args(oid: Oid, serial: Tid, number: i128) -> Vec<Value<'static>> {
-    vec![
-        oid.into(),
-        serial.into(),
-        Value::bytes(b"record"),
-        Value::Int(number),
-    ]
+/// What a call has returned; none if it has raised.
+fn result<'a, T: Decode<'a>>(method: &str, reply: Reply<'a>) -> Result<Option<T>, String> {
+    match reply.result(method) {
+        Ok(result) => Ok(Some(result)),
+        Err(ReplyError::Raised(_)) => Ok(None),
+        Err(why) => Err(why.to_string()),
+    }
 }
