@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use zeo_proto::{Oid, Tid};
+use zeo_proto::{Exception, Oid, Tid};
 
 /// The result of a storage operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failed storage operation. The server maps each kind to the Python
-/// exception that clients expect.
+/// A failed storage operation. [`exceptions`](crate::exceptions) maps each kind
+/// to the exception of Python's storages, and back.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such object, or no revision that answers (`POSKeyError`).
@@ -113,6 +113,9 @@ pub enum Error {
         /// The position of a record that refers to it; `None` for the root.
         from: Option<u64>,
     },
+    /// What a server has raised that is none of these, as it is.
+    #[error("{0}")]
+    Raised(Box<Exception>),
     /// The disk failed or is full.
     #[error("{doing} {}: {source}", .file.display())]
     Io {

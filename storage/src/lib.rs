@@ -11,6 +11,7 @@ pub mod copy;
 pub mod demo_storage;
 mod disk;
 pub mod error;
+pub mod exceptions;
 pub mod file_storage;
 pub mod log;
 pub mod mapping_storage;

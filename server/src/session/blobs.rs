@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{crit, error};
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Flag, encode_message};
+use zeo_proto::message::Notification;
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::Error;
 use zeo_storage::blob::BlobDirectory;
@@ -145,30 +145,27 @@ impl Session {
 
     /// The next message of a download; false after the last one.
     fn continue_download(&mut self, download: &mut Download) -> io::Result<bool> {
-        let head = || vec![download.oid.into(), download.serial.into()];
+        let &mut Download { oid, serial, .. } = download;
         let Some(file) = &mut download.file else {
             download.file = Some(File::open(&download.path)?);
-            self.call_client("receiveBlobStart", head());
+            self.tell(&Notification::ReceiveBlobStart { oid, serial });
             return Ok(true);
         };
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
         if chunk.is_empty() {
-            self.call_client("receiveBlobStop", head());
+            self.tell(&Notification::ReceiveBlobStop { oid, serial });
             return Ok(false);
         }
-        let mut args = head();
-        args.push(Value::bytes(&chunk));
-        self.call_client("receiveBlobChunk", args);
+        let chunk = chunk.into();
+        self.tell(&Notification::ReceiveBlobChunk { oid, serial, chunk });
         Ok(true)
     }
 
-    /// Adds a call that has no answer.
-    fn call_client(&mut self, method: &str, args: Vec<Value<'_>>) {
+    fn tell(&mut self, notification: &Notification<'_>) {
         let encoding = self.encoding();
-        let (id, args) = (Value::Int(0), Value::Tuple(args));
         // Ids and bytes can be written in either encoding.
-        let _ = encode_message(&mut self.output, encoding, &id, Flag::Async, method, &args);
+        let _ = notification.encode(&mut self.output, encoding);
     }
 }
 

@@ -1,16 +1,15 @@
 //! Session: the calls of a registered client, by name.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use zeo_proto::Value;
 use zeo_proto::exception::Exception;
-use zeo_proto::message::Call;
+use zeo_proto::message::{Call, CurrentRecord, Sizes, StorageInfo};
+use zeo_proto::{Oid, Value};
 
 use super::undo_info::Specification;
-use super::values::current_record_value;
-use super::{Answer, Outcome, Session};
+use super::{Outcome, Session};
 use crate::errors::exception_from;
-use crate::messages::notice::size_info;
 use crate::storages::ServedStorage;
 
 /// How many oids one call gives at most (Python's limit).
@@ -27,14 +26,23 @@ impl Session {
         match call {
             Call::LoadBefore { oid, before } => self.load_before(storage, id, oid, before),
             Call::LoadSerial { oid, serial } => self.load_serial(storage, id, oid, serial),
-            Call::GetTid { oid } => value(storage.storage.get_tid(oid).map_err(raise)?.into()),
-            Call::LastTransaction => value(storage.storage.last_tid().into()),
-            Call::GetInfo => value(get_info(storage)),
+            Call::GetTid { oid } => {
+                let tid = storage.storage.get_tid(oid).map_err(raise)?;
+                self.answer(id, &tid)
+            }
+            Call::LastTransaction => self.answer(id, &storage.storage.last_tid()),
+            Call::GetInfo => self.answer(id, &storage_info(storage)),
             Call::GetInvalidations { since } => self.get_invalidations(storage, id, since),
             Call::History { oid, size } => self.history(storage, id, oid, size),
             Call::RecordIternext { from } => {
                 let record = storage.storage.record_iternext(from).map_err(raise)?;
-                value(current_record_value(&record))
+                let current = CurrentRecord {
+                    oid: record.oid,
+                    serial: record.serial,
+                    data: Cow::Borrowed(&record.data),
+                    next: record.next,
+                };
+                self.answer(id, &current)
             }
             Call::UndoLog { first, last } => self.undo_log(storage, id, first, last, None),
             Call::UndoInfo {
@@ -46,21 +54,29 @@ impl Session {
                 self.undo_log(storage, id, first, last, specification)
             }
             Call::IteratorStart { start, stop } => self.iterator_start(storage, id, start, stop),
-            Call::IteratorNext { id } => self.iterator_next(id),
-            Call::IteratorRecordStart { id, tid } => self.iterator_record_start(id, tid),
-            Call::IteratorRecordNext { id } => self.iterator_record_next(id),
+            Call::IteratorNext { id: iterator } => self.iterator_next(id, iterator),
+            Call::IteratorRecordStart { id: iterator, tid } => {
+                self.iterator_record_start(id, iterator, tid)
+            }
+            Call::IteratorRecordNext { id: iterator } => self.iterator_record_next(id, iterator),
             Call::IteratorGc { ids } => {
                 self.iterators.drop_all(&ids);
-                value(Value::None)
+                self.answer(id, &())
             }
-            Call::NewOid => value(self.new_oids(storage, 1)?.pop().unwrap_or(Value::None)),
-            Call::NewOids { count } => value(Value::List(self.new_oids(storage, count)?)),
-            Call::ServerStatus => value(storage.status()),
+            Call::NewOid => {
+                let oids = self.new_oids(storage, 1)?;
+                self.answer(id, &oids.first())
+            }
+            Call::NewOids { count } => {
+                let oids = self.new_oids(storage, count)?;
+                self.answer(id, &oids)
+            }
+            Call::ServerStatus => self.answer(id, &storage.status()),
             Call::SetClientLabel { label } => {
                 self.set_label(&label);
-                value(Value::None)
+                self.answer(id, &())
             }
-            Call::Ping => value(Value::None),
+            Call::Ping => self.answer(id, &()),
             Call::Pack { time, wait } => self.pack(storage, id, time, wait),
             Call::StoreBlobStart => self.store_blob_start(storage),
             Call::StoreBlobChunk { chunk } => self.store_blob_chunk(&chunk),
@@ -69,48 +85,32 @@ impl Session {
         }
     }
 
-    fn new_oids(
-        &self,
-        storage: &ServedStorage,
-        count: i64,
-    ) -> Result<Vec<Value<'static>>, Exception> {
+    fn new_oids(&self, storage: &ServedStorage, count: i64) -> Result<Vec<Oid>, Exception> {
         if self.read_only {
             return Err(Exception::read_only());
         }
         let oids = (0..count.clamp(1, MAX_NEW_OIDS)).map(|_| storage.storage.new_oid());
-        oids.map(|oid| oid.map(Value::from).map_err(raise))
-            .collect()
+        oids.map(|oid| oid.map_err(raise)).collect()
     }
-}
-
-fn value(value: Value<'static>) -> Outcome {
-    Ok(Answer::Value(value))
 }
 
 fn raise(error: zeo_storage::Error) -> Exception {
     exception_from(&error)
 }
 
-fn get_info(storage: &ServedStorage) -> Value<'static> {
+fn storage_info(storage: &ServedStorage) -> StorageInfo<'_> {
     let able = storage.storage.capabilities();
-    let names = able
-        .interfaces
-        .iter()
-        .map(|(module, name)| Value::Tuple(vec![Value::str(module), Value::str(name)]));
-    let Value::Dict(mut info) = size_info(storage.storage.len(), storage.storage.size()) else {
-        return Value::None;
-    };
-    info.extend([
-        (
-            Value::str("name"),
-            Value::Str(storage.storage.name().into()),
-        ),
-        (Value::str("supportsUndo"), Value::Bool(able.undo)),
-        (
-            Value::str("supports_record_iternext"),
-            Value::Bool(able.record_iternext),
-        ),
-        (Value::str("interfaces"), Value::Tuple(names.collect())),
-    ]);
-    Value::Dict(info)
+    let interfaces = able.interfaces.iter();
+    StorageInfo {
+        sizes: Sizes {
+            length: storage.storage.len(),
+            size: storage.storage.size(),
+        },
+        name: storage.storage.name().into(),
+        supports_undo: able.undo,
+        supports_record_iternext: able.record_iternext,
+        interfaces: interfaces
+            .map(|&(module, name)| (module.into(), name.into()))
+            .collect(),
+    }
 }

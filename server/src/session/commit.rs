@@ -189,7 +189,7 @@ impl Session {
         let notice = Notice::info(storage.storage.len(), storage.storage.size());
         if let Some(Phase::Finishing(call_id)) = self.drop_transaction() {
             self.notify(&notice);
-            self.reply(&call_id, &tid.into());
+            self.reply(&call_id, &tid);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Session: what is told of conflicts, to the client, to the counters, and to the log.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{debug, info};
-use zeo_proto::{Oid, Value};
+use zeo_proto::message::{ClientConflict, Voted};
 use zeo_storage::Error;
 use zeo_storage::error::Conflict;
 
@@ -62,20 +63,11 @@ impl Session {
 }
 
 /// A conflict for the client to resolve.
-pub(super) fn conflict_value(conflict: Conflict) -> Value<'static> {
-    let Conflict {
-        oid,
-        committed,
-        read,
-        data,
-        ..
-    } = conflict;
-    Value::Dict(vec![
-        (Value::str("oid"), Oid::into(oid)),
-        (
-            Value::str("serials"),
-            Value::Tuple(vec![committed.into(), read.into()]),
-        ),
-        (Value::str("data"), Value::Bytes(data.into())),
-    ])
+pub(super) fn for_client(conflict: &Conflict) -> Voted<'_> {
+    Voted::Conflict(ClientConflict {
+        oid: conflict.oid,
+        committed: conflict.committed,
+        read: conflict.read,
+        data: Cow::Borrowed(&conflict.data),
+    })
 }

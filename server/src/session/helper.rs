@@ -9,6 +9,7 @@ use crossbeam_channel::bounded;
 use slog::error;
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
+use zeo_proto::marshal::Encode;
 use zeo_storage::Error;
 
 use super::{Answer, Outcome, Session};
@@ -91,13 +92,11 @@ impl Session {
     }
 
     /// Answers the call `id` with what `work` finds.
-    pub(super) fn answer_later(
+    pub(super) fn answer_later<T: Encode + Send + 'static>(
         &mut self,
         storage: &Arc<ServedStorage>,
         id: &Value<'static>,
-        work: impl FnOnce(&ServedStorage, &ClientWatch) -> zeo_storage::Result<Value<'static>>
-        + Send
-        + 'static,
+        work: impl FnOnce(&ServedStorage, &ClientWatch) -> zeo_storage::Result<T> + Send + 'static,
     ) -> Outcome {
         if self.is_busy() {
             return Ok(Answer::Hold);
@@ -107,7 +106,7 @@ impl Session {
         self.spawn(
             move || work(&storage, &client),
             move |session, result| match result {
-                Ok(value) => session.reply(&id, &value),
+                Ok(result) => session.reply(&id, &result),
                 Err(error) => session.reply_error(&id, &exception_from(&error)),
             },
         )?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use slog::info;
+use zeo_proto::message::Invalidations;
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::Storage;
 
@@ -51,8 +52,7 @@ impl Session {
                 "Return {} invalidations up to tid {last}",
                 oids.len()
             );
-            let oids = oids.into_iter().map(Value::from).collect();
-            return self.reply(&id, &Value::Tuple(vec![last.into(), Value::List(oids)]));
+            return self.reply(&id, &Invalidations { last, oids });
         }
         let Stage::Open(_, storage) = &self.stage else {
             return;
@@ -68,7 +68,7 @@ impl Session {
                 self.log,
                 "tid {since} is too old for the invalidation queue"
             );
-            return self.reply(&id, &Value::None);
+            return self.reply(&id, &());
         }
         let walk = move |storage: &ServedStorage, client: &ClientWatch| {
             changed_since(&*storage.storage, since, MAX_CHANGED_OBJECTS, client)
@@ -86,7 +86,7 @@ fn changed_since(
     since: Tid,
     most: usize,
     client: &ClientWatch,
-) -> zeo_storage::Result<Value<'static>> {
+) -> zeo_storage::Result<Option<Invalidations>> {
     let mut last = None;
     let mut oids = BTreeSet::new();
     let start = since.as_u64().checked_add(1).map(Tid::new);
@@ -96,19 +96,15 @@ fn changed_since(
         for record in (transaction.records)() {
             oids.insert(record?.oid);
             if oids.len() > most {
-                return Ok(Value::None);
+                return Ok(None);
             }
         }
         last = Some(transaction.tid);
     }
-    let last = last.map_or(Value::None, Value::from);
-    Ok(match last {
-        Value::None => Value::None,
-        last => Value::Tuple(vec![
-            last,
-            Value::List(oids.into_iter().map(Value::from).collect()),
-        ]),
-    })
+    Ok(last.map(|last| Invalidations {
+        last,
+        oids: oids.into_iter().collect(),
+    }))
 }
 
 #[cfg(test)]
@@ -146,10 +142,12 @@ mod tests {
             let since = Tid::new(since);
             changed_since(&storage, since, most, &client).unwrap()
         };
-        let oids = [2, 3].map(|oid| Oid::new(oid).into()).to_vec();
-        let all = Value::Tuple(vec![Tid::new(3).into(), Value::List(oids)]);
-        assert_eq!(changed(1, 2), all);
-        assert_eq!(changed(1, 1), Value::None);
-        assert_eq!(changed(3, 1), Value::None, "nothing is new");
+        let all = Invalidations {
+            last: Tid::new(3),
+            oids: [2, 3].map(Oid::new).to_vec(),
+        };
+        assert_eq!(changed(1, 2), Some(all));
+        assert_eq!(changed(1, 1), None);
+        assert_eq!(changed(3, 1), None, "nothing is new");
     }
 }

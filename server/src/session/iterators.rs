@@ -1,14 +1,16 @@
 //! Session: the calls of iterators, over transactions, and over the records of the transaction
 //! that one of those has given last.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use zeo_proto::exception::Exception;
+use zeo_proto::message::{IteratedRecord, IteratedTransaction};
 use zeo_proto::{Tid, Value};
 use zeo_storage::storage::{DataRecord, TransactionRecord};
 
 use super::open_iterators::Open;
-use super::values::{extension_value, status_text};
+use super::values::extension_value;
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
 use crate::storages::ServedStorage;
@@ -45,25 +47,30 @@ impl Session {
         Ok(Answer::Later)
     }
 
-    pub(super) fn iterator_next(&mut self, id: u64) -> Outcome {
+    pub(super) fn iterator_next(&mut self, call_id: &Value<'static>, id: u64) -> Outcome {
         let Open::Transactions { iter, last } = self.iterators.get(id)? else {
             return Err(Exception::type_error("not an iterator over transactions"));
         };
         match iter.next() {
             Some(Ok(transaction)) => {
-                let value = transaction_value(&transaction);
+                let iterated = iterated_transaction(&transaction);
                 *last = Some(transaction);
-                Ok(Answer::Value(value))
+                self.answer(call_id, &iterated)
             }
             Some(Err(error)) => Err(exception_from(&error)),
             None => {
                 self.iterators.drop_all(&[id]);
-                Ok(Answer::Value(Value::None))
+                self.answer(call_id, &())
             }
         }
     }
 
-    pub(super) fn iterator_record_start(&mut self, id: u64, tid: Tid) -> Outcome {
+    pub(super) fn iterator_record_start(
+        &mut self,
+        call_id: &Value<'static>,
+        id: u64,
+        tid: Tid,
+    ) -> Outcome {
         let records = match self.iterators.get(id)? {
             Open::Transactions {
                 last: Some(last), ..
@@ -74,41 +81,41 @@ impl Session {
             }
             _ => return Err(Exception::key_error(id)),
         };
-        self.iterators
-            .add(Open::Records(records))
-            .map(Answer::Value)
+        let records = self.iterators.add(Open::Records(records))?;
+        self.answer(call_id, &records)
     }
 
-    pub(super) fn iterator_record_next(&mut self, id: u64) -> Outcome {
+    pub(super) fn iterator_record_next(&mut self, call_id: &Value<'static>, id: u64) -> Outcome {
         let Open::Records(records) = self.iterators.get(id)? else {
             return Err(Exception::type_error("not an iterator over records"));
         };
         match records.next() {
-            Some(Ok(record)) => Ok(Answer::Value(record_value(&record))),
+            Some(Ok(record)) => self.answer(call_id, &iterated_record(&record)),
             Some(Err(error)) => Err(exception_from(&error)),
             None => {
                 self.iterators.drop_all(&[id]);
-                Ok(Answer::Value(Value::None))
+                self.answer(call_id, &())
             }
         }
     }
 }
 
-fn transaction_value(transaction: &TransactionRecord) -> Value<'static> {
-    Value::Tuple(vec![
-        transaction.tid.into(),
-        status_text(transaction.status),
-        Value::Bytes(transaction.meta.user.clone().into()),
-        Value::Bytes(transaction.meta.description.clone().into()),
-        extension_value(&transaction.meta.extension),
-    ])
+fn iterated_transaction(transaction: &TransactionRecord) -> IteratedTransaction<'static> {
+    let meta = &transaction.meta;
+    IteratedTransaction {
+        tid: transaction.tid,
+        status: transaction.status,
+        user: meta.user.clone().into(),
+        description: meta.description.clone().into(),
+        extension: extension_value(&meta.extension),
+    }
 }
 
-fn record_value(record: &DataRecord) -> Value<'static> {
-    let data = match &record.data {
-        Some(data) => Value::Bytes(data.to_vec().into()),
-        None => Value::None,
-    };
-    let data_txn = record.data_txn.map_or(Value::None, Value::from);
-    Value::Tuple(vec![record.oid.into(), record.tid.into(), data, data_txn])
+fn iterated_record(record: &DataRecord) -> IteratedRecord<'_> {
+    IteratedRecord {
+        oid: record.oid,
+        tid: record.tid,
+        data: record.data.as_deref().map(Cow::Borrowed),
+        data_txn: record.data_txn,
+    }
 }

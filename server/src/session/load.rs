@@ -1,12 +1,14 @@
 //! Session: loads, and the history of an object.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use zeo_proto::message::Revision;
 use zeo_proto::{Oid, Tid, Value};
 
-use super::values::history_value;
-use super::{Answer, Outcome, Session};
+use super::values::history_entry;
+use super::{Outcome, Session};
 use crate::errors::exception_from;
 use crate::storages::ServedStorage;
 
@@ -29,12 +31,14 @@ impl Session {
             .load_before(oid, before)
             .map_err(|why| exception_from(&why))?
         else {
-            return Ok(Answer::Value(Value::None));
+            return self.answer(id, &());
         };
-        let next = found.next.map_or(Value::None, Value::from);
-        let revision = vec![Value::bytes(&found.data), found.serial.into(), next];
-        self.reply(id, &Value::Tuple(revision));
-        Ok(Answer::Written)
+        let revision = Revision {
+            data: Cow::Borrowed(&found.data),
+            serial: found.serial,
+            next: found.next,
+        };
+        self.answer(id, &revision)
     }
 
     /// Finds the revision of an object that a transaction has stored.
@@ -49,8 +53,7 @@ impl Session {
             .storage
             .load_serial(oid, serial)
             .map_err(|why| exception_from(&why))?;
-        self.reply(id, &Value::bytes(&data));
-        Ok(Answer::Written)
+        self.answer(id, &data.as_ref())
     }
 
     /// Lists the latest revisions of an object, at most `size`.
@@ -63,12 +66,11 @@ impl Session {
     ) -> Outcome {
         let walk = move |storage: &ServedStorage| {
             let entries = storage.storage.history(oid, size)?;
-            Ok(Value::List(entries.iter().map(history_value).collect()))
+            Ok(entries.iter().map(history_entry).collect::<Vec<_>>())
         };
         if size <= SHORT_HISTORY_REVISIONS {
-            return walk(storage)
-                .map(Answer::Value)
-                .map_err(|why| exception_from(&why));
+            let entries = walk(storage).map_err(|why| exception_from(&why))?;
+            return self.answer(id, &entries);
         }
         self.answer_later(storage, id, move |storage, _| walk(storage))
     }

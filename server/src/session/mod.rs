@@ -29,8 +29,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{Logger, error, info, o, warn};
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encoding, Flag, REPLY, decode_message, encode_message};
-use zeo_proto::message::{Call, CallError};
+use zeo_proto::marshal::{Encode, Encoding, Flag, decode_message};
+use zeo_proto::message::{Call, CallError, encode_error, encode_reply};
 use zeo_proto::{Tid, Value};
 
 use self::open_iterators::Iterators;
@@ -289,12 +289,18 @@ impl Session {
         Flow::Continue
     }
 
-    fn reply(&mut self, id: &Value<'_>, result: &Value<'_>) {
+    /// Replies to a call at once.
+    fn answer(&mut self, id: &Value<'_>, result: &dyn Encode) -> Outcome {
+        self.reply(id, result);
+        Ok(Answer::Written)
+    }
+
+    fn reply(&mut self, id: &Value<'_>, result: &dyn Encode) {
         if is_nobody(id) {
             return;
         }
         let encoding = self.encoding();
-        let wrote = encode_message(&mut self.output, encoding, id, Flag::Reply, REPLY, result);
+        let wrote = encode_reply(&mut self.output, encoding, id, result);
         if let Err(why) = wrote {
             error!(self.log, "a reply can't be sent: {why}");
             self.reply_error(id, &Exception::value_error("Couldn't pickle response"));
@@ -306,8 +312,7 @@ impl Session {
             return;
         }
         let encoding = self.encoding();
-        let reply = exception.to_reply(encoding);
-        let wrote = encode_message(&mut self.output, encoding, id, Flag::Error, REPLY, &reply);
+        let wrote = encode_error(&mut self.output, encoding, id, exception);
         if let Err(why) = wrote {
             error!(self.log, "an error can't be sent: {why}");
         }

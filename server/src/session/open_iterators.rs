@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use zeo_proto::Value;
 use zeo_proto::exception::Exception;
 use zeo_storage::storage::{RecordIter, TransactionIter, TransactionRecord};
 
@@ -28,7 +27,7 @@ pub(super) enum Open {
 
 impl Iterators {
     /// Keeps an iterator; returns its id.
-    pub(super) fn add(&mut self, iterator: Open) -> Result<Value<'static>, Exception> {
+    pub(super) fn add(&mut self, iterator: Open) -> Result<u64, Exception> {
         if self.open.len() >= MAX_OPEN_ITERATORS {
             return Err(Exception::value_error(format!(
                 "{MAX_OPEN_ITERATORS} iterators are open"
@@ -37,7 +36,7 @@ impl Iterators {
         let id = self.next_id;
         self.next_id += 1;
         self.open.insert(id, iterator);
-        Ok(Value::Int(i128::from(id)))
+        Ok(id)
     }
 
     /// The iterator of this id.

@@ -40,7 +40,7 @@ impl Session {
     }
 }
 
-fn pack(storage: &ServedStorage, time: f64, log: &Logger) -> zeo_storage::Result<Value<'static>> {
+fn pack(storage: &ServedStorage, time: f64, log: &Logger) -> zeo_storage::Result<()> {
     info!(log, "pack(time={time}) started...");
     storage.storage.pack(time, None)?;
     info!(log, "pack(time={time}) complete");
@@ -50,5 +50,5 @@ fn pack(storage: &ServedStorage, time: f64, log: &Logger) -> zeo_storage::Result
         // It fails only when the server stops.
         let _ = done.recv();
     }
-    Ok(Value::None)
+    Ok(())
 }

@@ -65,7 +65,7 @@ impl Session {
         if let Stage::Registering(encoding, storage, id) = &self.stage {
             let (encoding, storage, id) = (*encoding, Arc::clone(storage), id.clone());
             self.stage = Stage::Open(encoding, storage);
-            self.reply(&id, &last.into());
+            self.reply(&id, &last);
         }
     }
 

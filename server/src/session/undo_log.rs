@@ -6,7 +6,7 @@ use zeo_proto::Value;
 use zeo_storage::storage::UndoEntry;
 
 use super::undo_info::{Room, Specification};
-use super::values::undo_fields;
+use super::values::undo_entry;
 use super::{Answer, Outcome, Session};
 use crate::storages::ServedStorage;
 
@@ -37,19 +37,14 @@ impl Session {
                 client.check()?;
                 let specification = specification.as_ref();
                 let is_wanted =
-                    specification.is_none_or(|wanted| wanted.admits(&undo_fields(entry)));
+                    specification.is_none_or(|wanted| wanted.admits(undo_entry(entry).items()));
                 if is_wanted {
                     room.take(entry)?;
                 }
                 Ok(is_wanted)
             };
             let entries = storage.storage.undo_log(range[0], range[1], &mut admits)?;
-            Ok(Value::List(
-                entries
-                    .iter()
-                    .map(|entry| Value::Dict(undo_fields(entry)))
-                    .collect(),
-            ))
+            Ok(entries.iter().map(undo_entry).collect::<Vec<_>>())
         })
     }
 }

@@ -1,86 +1,38 @@
-//! What a storage tells, as values for clients.
+//! What a storage tells of transactions, as entries for clients.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use zeo_proto::Value;
+use zeo_proto::message::{HistoryEntry, Summary, UndoEntry};
 use zeo_proto::pickle::{self, Policy};
-use zeo_storage::storage::{CurrentRecord, HistoryEntry, UndoEntry};
-
-/// The answer of `record_iternext`.
-pub(super) fn current_record_value(record: &CurrentRecord) -> Value<'static> {
-    Value::Tuple(vec![
-        record.oid.into(),
-        record.serial.into(),
-        Value::Bytes(record.data.to_vec().into()),
-        record.next.map_or(Value::None, Value::from),
-    ])
-}
-
-/// The items of a dict.
-type Fields = Vec<(Value<'static>, Value<'static>)>;
+use zeo_proto::{Tid, Value};
+use zeo_storage::storage::{self, TransactionMeta};
 
 /// An entry of the history as Python's FileStorage has it, flat, or else as
 /// its MappingStorage.
-pub(super) fn history_value(entry: &HistoryEntry) -> Value<'static> {
-    let mut fields = if entry.is_flat {
-        extension_fields(&entry.meta.extension)
+pub(super) fn history_entry(entry: &storage::HistoryEntry) -> HistoryEntry<'static> {
+    let summary = summary(entry.tid, &entry.meta, entry.size);
+    if entry.is_flat {
+        HistoryEntry::flat(summary)
     } else {
-        vec![
-            (Value::str("serial"), entry.tid.into()),
-            (
-                Value::str("extension"),
-                extension_value(&entry.meta.extension),
-            ),
-        ]
-    };
-    for (name, value) in [
-        ("time", Value::Float(entry.tid.unix_time())),
-        ("user_name", Value::Bytes(entry.meta.user.clone().into())),
-        (
-            "description",
-            Value::Bytes(entry.meta.description.clone().into()),
-        ),
-        ("tid", entry.tid.into()),
-        ("size", Value::Int(i128::from(entry.size))),
-    ] {
-        set(&mut fields, Value::str(name), value);
+        HistoryEntry::nested(summary)
     }
-    Value::Dict(fields)
 }
 
-/// The undo log's entry; what the extension says comes before the rest.
-pub(super) fn undo_fields(entry: &UndoEntry) -> Fields {
+/// An entry of the undo log.
+pub(super) fn undo_entry(entry: &storage::UndoEntry) -> UndoEntry<'static> {
     let id = BASE64_STANDARD.encode(entry.tid.to_bytes());
-    let mut fields = vec![
-        (Value::str("id"), Value::Bytes(id.into_bytes().into())),
-        (Value::str("time"), Value::Float(entry.tid.unix_time())),
-        (
-            Value::str("user_name"),
-            Value::Bytes(entry.meta.user.clone().into()),
-        ),
-        (Value::str("size"), Value::Int(i128::from(entry.size))),
-        (
-            Value::str("description"),
-            Value::Bytes(entry.meta.description.clone().into()),
-        ),
-    ];
-    for (name, value) in extension_fields(&entry.meta.extension) {
-        set(&mut fields, name, value);
-    }
-    fields
+    let summary = summary(entry.tid, &entry.meta, entry.size);
+    UndoEntry::new(id.into_bytes().into(), summary)
 }
 
-fn set(fields: &mut Fields, name: Value<'static>, value: Value<'static>) {
-    match fields.iter_mut().find(|(other, _)| *other == name) {
-        Some(field) => field.1 = value,
-        None => fields.push((name, value)),
-    }
-}
-
-fn extension_fields(extension: &[u8]) -> Fields {
-    match extension_value(extension) {
-        Value::Dict(fields) => fields,
-        _ => Vec::new(),
+fn summary(tid: Tid, meta: &TransactionMeta, size: u64) -> Summary<'static> {
+    Summary {
+        tid,
+        time: tid.unix_time(),
+        user: meta.user.clone().into(),
+        description: meta.description.clone().into(),
+        size,
+        extension: extension_value(&meta.extension),
     }
 }
 
@@ -95,9 +47,4 @@ pub(super) fn extension_value(extension: &[u8]) -> Value<'static> {
         Ok(value @ Value::Dict(_)) => value.into_owned(),
         _ => Value::Bytes(extension.to_vec().into()),
     }
-}
-
-/// The status byte as text.
-pub(super) fn status_text(status: u8) -> Value<'static> {
-    Value::Str(char::from(status).to_string().into())
 }

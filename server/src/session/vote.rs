@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use slog::{debug, error};
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
+use zeo_proto::message::Voted;
 use zeo_storage::Error;
 use zeo_storage::storage::{OnConflict, Vote};
 
 use super::commit_log::CommitLog;
-use super::conflict_report::conflict_value;
+use super::conflict_report::for_client;
 use super::transaction::Phase;
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
@@ -118,11 +119,12 @@ impl Session {
         transaction.log = log;
         match vote {
             Ok(Vote::Ready(mut prepared)) => {
-                let resolved = prepared.resolved.iter().map(|&oid| oid.into()).collect();
+                let resolved = prepared.resolved.iter().map(|&oid| Voted::Resolved(oid));
+                let resolved: Vec<_> = resolved.collect();
                 let merged = std::mem::take(&mut prepared.merged);
                 transaction.phase = Phase::Voted(prepared);
                 self.count_resolved(&storage, &merged);
-                self.reply(&call_id, &Value::List(resolved));
+                self.reply(&call_id, &resolved);
             }
             Ok(Vote::Conflicts(conflicts)) => {
                 transaction.phase = Phase::Open;
@@ -130,8 +132,8 @@ impl Session {
                 for conflict in &conflicts {
                     self.count_conflict(&storage, conflict, Ending::LeftToClient);
                 }
-                let conflicts = conflicts.into_iter().map(conflict_value).collect();
-                self.reply(&call_id, &Value::List(conflicts));
+                let conflicts: Vec<_> = conflicts.iter().map(for_client).collect();
+                self.reply(&call_id, &conflicts);
             }
             Err(error) => {
                 if error.is_conflict() {
