@@ -18,7 +18,7 @@ RECOVER = ['recover', '-f', 'Data.fs', 'out.fs']
 BACK_UP = ['repozo', '-B', '-z', '-r', 'R', '-f', 'Data.fs']
 RESTORE = ['repozo', '-R', '-r', 'R', '-o', 'out.fs']
 # What each makes first.
-BEGUN = {'recover': 'out.fs.part', '-R': 'out.fs.part', '-B': 'R/tmp.tmp'}
+BEGUN = {'recover': 'out.fs.part', '-R': 'out.fs.part', '-B': 'R/tmp.tmp', 'copy': 'out.fs'}
 
 pytestmark = pytest.mark.skipif(version('ZODB').startswith('5'),
                                 reason='what Python does here does not depend on its version')
@@ -63,13 +63,17 @@ def heed_signals():
         signal.signal(number, signal.SIG_DFL)
 
 
-def begin(command, prepare=heed_signals):
-    """Starts it, and waits until it has something to leave behind."""
+def has(path, size):
+    return os.path.exists(path) and os.path.getsize(path) >= size
+
+
+def begin(command, prepare=heed_signals, size=0):
+    """Starts it, and waits until it has a file of that size to leave behind."""
     process = subprocess.Popen([fstool.path(), *command], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                preexec_fn=prepare)
     begun = next(path for word, path in BEGUN.items() if word in command)
-    while not os.path.exists(begun) and process.poll() is None:
+    while not has(begun, size) and process.poll() is None:
         time.sleep(.0005)
     return process
 
@@ -138,6 +142,23 @@ def test_a_copy_goes_on_when_there_is_room():
     code, _out, err = fstool.run('copy', 'Data.fs', 'out.fs', preexec_fn=full_disk,
                                  restore_signals=False)
     assert code == 2 and 'File too large' in err and 'out.fs' in err
+    fstool.check('copy', '--continue', 'Data.fs', 'out.fs')
+    assert b' 20 transactions' in fstool.check('test', 'out.fs')
+
+
+def test_a_copy_goes_on_after_a_signal():
+    """What was copied by then is whole."""
+    for _ in range(30):
+        os.remove('out.fs')
+        process = begin(['copy', 'Data.fs', 'out.fs'], size=1_000_000)
+        process.send_signal(signal.SIGTERM)
+        if process.wait() == 0:
+            continue   # it was faster
+        assert process.returncode == -signal.SIGTERM
+        assert b'no errors' in fstool.check('test', 'out.fs')
+        break
+    else:
+        raise AssertionError('it was always faster')
     fstool.check('copy', '--continue', 'Data.fs', 'out.fs')
     assert b' 20 transactions' in fstool.check('test', 'out.fs')
 

@@ -307,7 +307,7 @@ impl Storage for FileStorage {
     }
 
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
-        self.pack_to(time, gc)
+        self.pack_observed(time, gc, &mut ())
     }
 
     fn packing(&self) -> Option<String> {

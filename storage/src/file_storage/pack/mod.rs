@@ -55,6 +55,7 @@ use crate::file_storage::format::Reader;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
+use crate::observer::Observer;
 use crate::{Error, Result};
 
 /// The writer is held when no more than this is left to copy,
@@ -63,8 +64,19 @@ const LITTLE: u64 = 1 << 20;
 const ATTEMPTS: usize = 20;
 
 impl FileStorage {
-    /// `Storage::pack`.
-    pub(super) fn pack_to(&self, time: f64, gc: Option<bool>) -> Result<()> {
+    /// [`Storage::pack`], with an observer of the bytes that were read and
+    /// copied.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Storage::pack`]; and `Cancelled`, which leaves the file as it
+    /// was.
+    pub fn pack_observed(
+        &self,
+        time: f64,
+        gc: Option<bool>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
@@ -73,14 +85,23 @@ impl FileStorage {
             return Ok(());
         }
         let running = self.packing.begin()?;
-        let packed = self.pack_once(&running, stop, gc.unwrap_or(self.pack_gc));
+        let packed = self.pack_once(&running, stop, gc.unwrap_or(self.pack_gc), observer);
+        if let Err(Error::Cancelled) = packed {
+            return packed;
+        }
         packed.inspect_err(|error| {
             let what = format!("{}: the pack has failed: {error}", self.name);
             self.say(Level::Error, &what);
         })
     }
 
-    fn pack_once(&self, running: &Running, stop: Tid, gc: bool) -> Result<()> {
+    fn pack_once(
+        &self,
+        running: &Running,
+        stop: Tid,
+        gc: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         let begun = Instant::now();
         let check = || self.check_pack();
         check()?;
@@ -89,7 +110,7 @@ impl FileStorage {
         self.finish_blobs();
         running.wait_for_back_pointers(check)?;
         let old = self.generation();
-        let mut watch = Watch::new(&self.name, &self.log, &self.packing, &check);
+        let mut watch = Watch::new(&self.name, &self.log, &self.packing, &check, observer);
         watch.say(&format!("to {stop}, garbage collection {gc}"));
         let collect = match (gc, self.later_references) {
             (false, _) => Collect::Nothing,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::state::PackState;
 use crate::Result;
 use crate::log::{Level, Log};
+use crate::observer::Observer;
 
 /// How often the log hears of a long pack.
 const TELL: Duration = Duration::from_secs(10);
@@ -18,6 +19,9 @@ pub(super) struct Watch<'a> {
     packing: &'a PackState,
     /// Fails when the pack is to end.
     stop: &'a dyn Fn() -> Result<()>,
+    observer: &'a mut dyn Observer,
+    /// What the observer was told last.
+    doing: &'static str,
     told_at: Instant,
     noted: u64,
 }
@@ -28,12 +32,15 @@ impl<'a> Watch<'a> {
         log: &'a Log,
         packing: &'a PackState,
         stop: &'a dyn Fn() -> Result<()>,
+        observer: &'a mut dyn Observer,
     ) -> Self {
         Self {
             name,
             log,
             packing,
             stop,
+            observer,
+            doing: "",
             told_at: Instant::now(),
             noted: 0,
         }
@@ -44,8 +51,11 @@ impl<'a> Watch<'a> {
         (self.stop)()
     }
 
-    /// Takes note of `done` of `total` bytes, and fails like [`Self::check`].
-    pub fn bytes(&mut self, doing: &str, done: u64, total: u64) -> Result<()> {
+    /// Takes note of `done` of `total` bytes, and fails like [`Self::check`],
+    /// or when the observer cancels.
+    pub fn bytes(&mut self, doing: &'static str, done: u64, total: u64) -> Result<()> {
+        self.begin(doing, Some(total));
+        self.observer.set(done)?;
         if done.abs_diff(self.noted) < MEGABYTE {
             return Ok(());
         }
@@ -55,9 +65,18 @@ impl<'a> Watch<'a> {
         self.note(format!("{doing}: {percent} % of {megabytes} MB"))
     }
 
-    /// Takes note of so many objects, and fails like [`Self::check`].
-    pub fn objects(&mut self, doing: &str, count: u64) -> Result<()> {
+    /// Takes note of so many objects, and fails like [`Self::bytes`].
+    pub fn objects(&mut self, doing: &'static str, count: u64) -> Result<()> {
+        self.begin(doing, None);
+        self.observer.set(count)?;
         self.note(format!("{doing}: {count} objects"))
+    }
+
+    fn begin(&mut self, doing: &'static str, total: Option<u64>) {
+        if self.doing != doing {
+            self.doing = doing;
+            self.observer.begin(doing, total);
+        }
     }
 
     fn note(&mut self, progress: String) -> Result<()> {

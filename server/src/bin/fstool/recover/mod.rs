@@ -104,7 +104,7 @@ impl Run for Arguments {
         };
         let done = salvage(&input, &output, how, &mut hear, &mut progress)?;
         drop(progress);
-        self.pack(&output)?;
+        self.pack(&output, context)?;
         report.end(context, &done, &input, &output)?;
         output.close()?;
         interrupt::check()?;
@@ -158,13 +158,20 @@ impl Arguments {
         Ok(Some(BlobDirectory::open_read_only(input)?))
     }
 
-    fn pack(&self, output: &FileStorage) -> Result<()> {
+    fn pack(&self, output: &FileStorage, context: &Context) -> Result<()> {
         let Some(seconds) = self.pack else {
             return Ok(());
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let packed = output.pack(now.unwrap_or_default().as_secs_f64() - seconds, None);
-        packed.map_err(|why| Failure::Other(format!("all was recovered, but not packed: {why}")))
+        let time = now.unwrap_or_default().as_secs_f64() - seconds;
+        match output.pack_observed(time, None, &mut context.progress()) {
+            Ok(()) => Ok(()),
+            Err(Error::Cancelled) => Err(Error::Cancelled.into()),
+            Err(why) => {
+                let what = format!("everything was recovered, but not packed: {why}");
+                Err(Failure::Other(what))
+            }
+        }
     }
 }
 

@@ -5,8 +5,10 @@ use zeo_proto::{Oid, Tid};
 
 use super::support::{bytes, check_whole, open_bytes, record, text_of};
 use crate::file_storage::commit::pending::Payload;
+use crate::log::Level;
 use crate::testing::files::Builder;
-use crate::{Error, Storage};
+use crate::testing::{Cancelling, listening};
+use crate::{Error, FileStorage, Storage};
 
 /// All earlier transactions are packed, and those from `LATER` on are not.
 const TIME: f64 = 1e9;
@@ -78,4 +80,37 @@ fn one_tid_twice_behind_the_pack_time() {
     check_whole(&storage);
     assert_eq!(storage.iterator(None, None).unwrap().count(), 3);
     assert_eq!(text_of(&storage, 0).as_deref(), Some("last"));
+}
+
+#[test]
+fn a_cancelled_pack_leaves_the_file_as_it_was() {
+    let mut file = Builder::new();
+    let root = first(file.txn(1, b' ', &[(0, 0, data(&[1], "root"))]));
+    let one = first(file.txn(2, b' ', &[(1, 0, data(&[], "one"))]));
+    file.txn(
+        3,
+        b' ',
+        &[(0, root, data(&[1], "again")), (1, one, data(&[], "two"))],
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Data.fs");
+    std::fs::write(&path, &file.bytes).unwrap();
+    let (options, messages) = listening();
+    let storage = FileStorage::open(&path, options).unwrap();
+    let mut calls = 0;
+    loop {
+        match storage.pack_observed(TIME, None, &mut Cancelling::after(calls)) {
+            Ok(()) => break,
+            Err(error) => assert!(matches!(error, Error::Cancelled), "{error}"),
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), file.bytes, "{calls}");
+        let is_there = |suffix| crate::disk::paths::beside(&path, suffix).exists();
+        assert!(![".pack", ".old"].into_iter().any(is_there), "{calls}");
+        assert_eq!(text_of(&storage, 1).as_deref(), Some("two"));
+        calls += 1;
+    }
+    assert!(calls > 3, "{calls}");
+    check_whole(&storage);
+    let is_error = |(level, _): &(Level, String)| *level == Level::Error;
+    assert!(!messages.lock().unwrap().iter().any(is_error));
 }
