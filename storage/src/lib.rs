@@ -25,8 +25,8 @@ mod testing;
 pub mod zconfig;
 pub mod zlib_storage;
 
-pub use self::disk::backend;
 pub use self::disk::file_id::FileId;
+pub use self::disk::{backend, paths};
 pub use demo_storage::DemoStorage;
 pub use error::{Error, Result};
 pub use file_storage::FileStorage;

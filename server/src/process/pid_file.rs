@@ -5,25 +5,33 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use zeo_storage::paths::resolve;
+
 /// A pid file that was written.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
+    /// Where it really is, if its name is a symbolic link.
+    target: PathBuf,
 }
 
 impl PidFile {
     /// Writes this process's id and a newline to a new file at `path`; what is there is
-    /// replaced. A server that can't write it should say so and go on, as Python's does.
+    /// replaced. A symbolic link stays, and the file is where it leads to. A server that can't
+    /// write it should say so and go on, as Python's does.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn write(path: &Path) -> io::Result<PidFile> {
-        // Not through a link, and not into a file that others have open.
-        remove(path)?;
+        let target = resolve(path)?;
+        if target == path {
+            // Not into a file that others have open.
+            remove(path)?;
+        }
+        // A link is followed by the system, which refuses those that others planted.
         fs::write(path, format!("{}\n", process::id()))?;
-        Ok(PidFile {
-            path: path.to_owned(),
-        })
+        let path = path.to_owned();
+        Ok(PidFile { path, target })
     }
 
     /// Where it is.
@@ -36,7 +44,7 @@ impl PidFile {
     /// # Errors
     /// Those of the file system.
     pub fn remove(self) -> io::Result<()> {
-        remove(&self.path)
+        remove(&self.target)
     }
 }
 
@@ -67,5 +75,21 @@ mod tests {
         pid_file.remove().unwrap();
 
         assert!(PidFile::write(&directory.path().join("none/ZEO.pid")).is_err());
+    }
+    #[test]
+    fn a_link_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("pid"), directory.path().join("run"));
+        std::os::unix::fs::symlink("run", &path).unwrap();
+        for old in [None, Some("the file of a server that crashed")] {
+            if let Some(old) = old {
+                fs::write(&target, old).unwrap();
+            }
+            let pid_file = PidFile::write(&path).unwrap();
+            let text = fs::read_to_string(&target).unwrap();
+            assert_eq!(text, format!("{}\n", process::id()));
+            pid_file.remove().unwrap();
+            assert!(path.is_symlink() && !target.exists());
+        }
     }
 }

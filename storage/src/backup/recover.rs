@@ -9,8 +9,9 @@ use super::content::{Content, Sum};
 use super::error::{Error, Problem, Result};
 use super::repository::{Line, Name, Repository, Time};
 use crate::blob::BlobDirectory;
-use crate::disk::paths::{beside, failed, remove, rename, unfinished};
+use crate::disk::paths::{beside, failed, rename, unfinished};
 use crate::file_storage::DataFile;
+use crate::file_storage::tools::replacement::{install_index, remove_indexes};
 use crate::log::Level;
 use crate::observer::Observer;
 
@@ -168,8 +169,8 @@ impl Recovery<'_> {
     /// Writes the file beside its place, then puts it there. What was there
     /// before stays until then.
     fn write_file(&mut self, output: &Path, observer: &mut dyn Observer) -> Result<()> {
-        let output = &DataFile::replaceable(output)?;
-        let part = unfinished(&beside(output, ".part"))?;
+        let target = &DataFile::replaceable(output)?;
+        let part = unfinished(&beside(target, ".part"))?;
         let file = File::create(&part).map_err(failed("creating", &part))?;
         let mut out = BufWriter::new(file);
         let writing = failed("writing", &part);
@@ -178,14 +179,12 @@ impl Recovery<'_> {
         synced.and_then(|file| file.sync_all()).map_err(&writing)?;
         // The last time: a sync may take long.
         observer.set(self.compressed_size()?)?;
-        // So that no index ever stands beside a file that it is not of.
-        let index = beside(output, ".index");
-        remove(&index)?;
-        rename(&part, output)?;
-        self.restore_index(&index, observer)
+        remove_indexes(output, target)?;
+        rename(&part, target)?;
+        self.restore_index(output, observer)
     }
 
-    fn restore_index(&self, index: &Path, observer: &mut dyn Observer) -> Result<()> {
+    fn restore_index(&self, output: &Path, observer: &mut dyn Observer) -> Result<()> {
         let Some(last) = self.files.last() else {
             return Ok(());
         };
@@ -195,11 +194,7 @@ impl Recovery<'_> {
             observer.say(Level::Info, &what);
             return Ok(());
         }
-        let temporary = beside(index, ".index_tmp");
-        std::fs::copy(&source, &temporary).map_err(failed("copying", &source))?;
-        let synced = File::open(&temporary).and_then(|file| file.sync_all());
-        synced.map_err(failed("syncing", &temporary))?;
-        Ok(rename(&temporary, index)?)
+        Ok(install_index(&source, output)?)
     }
 
     fn write(

@@ -27,7 +27,7 @@ pub use self::layout::{Layout, SUFFIX, file_name, serial_of};
 pub(crate) use self::removal::{Removed, Revisions};
 pub(crate) use self::staged::Staged;
 pub use self::walk::{Found, Listed};
-use crate::disk::paths::failed;
+use crate::disk::paths::{failed, resolve};
 use crate::disk::{Disk, FileSystem};
 use crate::record::class_name;
 use crate::{Error, Result};
@@ -83,7 +83,8 @@ impl BlobDirectory {
 
     fn find(path: &Path) -> Result<Self> {
         let opening = failed("opening the blob directory", path);
-        let path = std::path::absolute(path).map_err(&opening)?;
+        let path = std::path::absolute(path).and_then(|path| resolve(&path));
+        let path = path.map_err(&opening)?;
         let layout = Layout::detect(&path).map_err(&opening)?;
         Ok(Self {
             path,

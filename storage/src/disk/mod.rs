@@ -3,7 +3,7 @@
 
 pub mod backend;
 pub(crate) mod file_id;
-pub(crate) mod paths;
+pub mod paths;
 #[cfg(test)]
 pub(crate) mod power;
 

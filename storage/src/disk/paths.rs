@@ -1,4 +1,10 @@
-//! Paths beside a file, and errors that name one.
+//! Paths beside a file, where symbolic links lead, and errors that name a
+//! path.
+//!
+//! The system follows a link when a file is opened or created, but not when
+//! one is renamed, removed, or given a second name. Those would leave a file in
+//! the place of the link, and so on another volume than the one that it leads
+//! to: they take what [`resolve`] gives.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,6 +13,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 use crate::{Error, Result};
+
+/// How many links may lead to each other, as on Linux.
+const MAX_LINKS: usize = 40;
 
 /// The path with something added to its end.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -77,4 +86,67 @@ pub fn unfinished(path: &Path) -> Result<TempPath> {
 #[cfg(feature = "backup")]
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the file at `path` is, or would be created: at the end of the chain of symbolic links
+/// that begins there. The file itself need not exist. A path that is no link is given back as it
+/// is; links among its directories are left to the system.
+///
+/// # Errors
+/// A directory on the way can't be searched, or the links lead in a circle.
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..=MAX_LINKS {
+        match fs::read_link(&path) {
+            // It is relative to the directory of the link, unless it is absolute.
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(why) => match why.kind() {
+                // No link, or nothing.
+                io::ErrorKind::InvalidInput | io::ErrorKind::NotFound => return Ok(path),
+                _ => return Err(why),
+            },
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_to_what_need_not_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        fs::create_dir(&here).unwrap();
+        fs::create_dir(&there).unwrap();
+        let path = here.join("Data.fs");
+        assert_eq!(resolve(&path).unwrap(), path);
+        symlink("../there/second", &path).unwrap();
+        symlink(there.join("Data.fs"), there.join("second")).unwrap();
+        for content in [None, Some("data")] {
+            if let Some(content) = content {
+                fs::write(&path, content).unwrap();
+            }
+            assert_eq!(resolve(&path).unwrap(), there.join("Data.fs"));
+        }
+        assert_eq!(fs::read(there.join("Data.fs")).unwrap(), b"data");
+        let nowhere = dir.path().join("no/such/directory");
+        assert_eq!(resolve(&nowhere).unwrap(), nowhere);
+        assert_eq!(
+            resolve(Path::new("no-such-file")).unwrap(),
+            Path::new("no-such-file")
+        );
+    }
+
+    #[test]
+    fn circles_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        symlink("two", &one).unwrap();
+        symlink("one", &two).unwrap();
+        assert!(resolve(&one).is_err());
+    }
 }

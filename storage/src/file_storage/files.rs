@@ -1,17 +1,36 @@
 //! The files beside the data, and how they are changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::lock_file::LockFile;
+use crate::Result;
 use crate::disk::FileSystem;
+use crate::disk::paths::{beside, failed, resolve};
+
+/// Where indexes of the file may be that is called `path` and is at `data`:
+/// beside both.
+pub(crate) fn indexes(path: &Path, data: &Path) -> Result<Vec<PathBuf>> {
+    let mut names = vec![beside(path, ".index")];
+    if data != path {
+        names.push(beside(data, ".index"));
+    }
+    let resolved = names
+        .iter()
+        .map(|name| resolve(name).map_err(failed("opening", name)));
+    resolved.collect()
+}
 
 /// What stands on disk around the data.
 pub(crate) struct Files {
-    /// Of `Data.fs`, absolute.
+    /// Of `Data.fs`, absolute. Index and lock stand beside it, where Python has
+    /// them.
     pub path: PathBuf,
+    /// The same if it is no symbolic link, else where that leads to. Packs
+    /// work there, so that the packed file is on the volume of the old one.
+    pub data: PathBuf,
     /// Held by writers until they close.
-    pub lock: Mutex<Option<LockFile>>,
+    pub locks: Mutex<Vec<LockFile>>,
     /// The position that the index on disk covers, once it is known.
     /// Whoever saves the index holds this.
     pub saved: Mutex<Option<u64>>,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fs2::FileExt;
 
 use crate::Result;
-use crate::disk::paths::failed;
+use crate::disk::paths::{beside, failed};
 
 /// A held lock; dropping it releases it. The file stays, as in Python.
 #[derive(Debug)]
@@ -17,6 +17,19 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
+    /// Takes the lock of the file at `path`, as Python does, and that of where
+    /// it really is, `data`: others may open it there.
+    ///
+    /// # Errors
+    /// Another process has one of them, or it can't be made.
+    pub fn acquire_all(path: &Path, data: &Path) -> Result<Vec<Self>> {
+        let mut locks = vec![Self::acquire(beside(path, ".lock"))?];
+        if data != path {
+            locks.push(Self::acquire(beside(data, ".lock"))?);
+        }
+        Ok(locks)
+    }
+
     /// Takes the lock, or fails at once if another process has it.
     pub fn acquire(path: PathBuf) -> Result<Self> {
         let mut options = OpenOptions::new();

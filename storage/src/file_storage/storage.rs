@@ -135,7 +135,7 @@ impl FileStorage {
 
     /// Where large transactions wait; `None` keeps them in memory.
     pub(super) fn spool_dir(&self) -> Option<&Path> {
-        self.files.as_ref()?.path.parent()
+        self.files.as_ref()?.data.parent()
     }
 
     /// Writes the index file; with `always`, even if nothing has changed.
@@ -329,8 +329,8 @@ impl Storage for FileStorage {
         self.packing.wait_for_end();
         let ended = self.end_files();
         if let Some(files) = &self.files {
-            let mut lock = files.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            *lock = None;
+            let mut locks = files.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.clear();
         }
         ended
     }

@@ -22,7 +22,7 @@ use zeo_proto::Oid;
 use super::Index;
 use super::pickle::{Item, Pickles, write_int, write_none, write_pair};
 use crate::disk::backend::{Backend, open_file};
-use crate::disk::paths::{beside, failed};
+use crate::disk::paths::{beside, failed, resolve};
 use crate::disk::sync_directory;
 use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
 use crate::{Error, Result};
@@ -190,8 +190,9 @@ pub(crate) fn save_as(
     position: u64,
     entries: impl Iterator<Item = Result<(Oid, u64)>>,
 ) -> Result<()> {
-    let temporary = beside(name, ".index_tmp");
     let failed = failed("saving the index", name);
+    let name = &resolve(name).map_err(&failed)?;
+    let temporary = beside(name, ".index_tmp");
     let file = File::create(&temporary).map_err(&failed)?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out, position, entries, &failed)?;

@@ -1,7 +1,7 @@
 //! FileStorage: opening, with locks, the saved index, the scan behind it, and
 //! what a crash has left.
 
-mod recovery;
+pub(crate) mod recovery;
 pub(crate) mod saved_index;
 pub(crate) mod scan;
 pub(crate) mod torn;
@@ -19,11 +19,11 @@ use zeo_proto::Tid;
 use self::scan::{LoggedProgress, Scanned, scan};
 use crate::blob::{BlobDirectory, Layout};
 use crate::disk::backend::{Backend, MemoryBackend};
-use crate::disk::paths::{beside, failed};
+use crate::disk::paths::{beside, failed, resolve};
 use crate::disk::{Disk, FileSystem, sync_directory};
 use crate::file_storage::commit::space::Space;
 use crate::file_storage::commit::writer::Writer;
-use crate::file_storage::files::Files;
+use crate::file_storage::files::{Files, indexes};
 use crate::file_storage::format::{MAGIC, MAGIC_PYTHON_2, Reader};
 use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
@@ -64,18 +64,20 @@ impl FileStorage {
         }
         let path = std::path::absolute(path).map_err(opening(path))?;
         check_directory(&path)?;
-        let lock = match options.read_only {
-            true => None,
-            false => Some(LockFile::acquire(beside(&path, ".lock"))?),
+        let data = resolve(&path).map_err(opening(&path))?;
+        check_directory(&data)?;
+        let locks = match options.read_only {
+            true => Vec::new(),
+            false => LockFile::acquire_all(&path, &data)?,
         };
-        if !options.read_only && !options.create && recovery::take_back(&*disk, &path)? {
+        if !options.read_only && !options.create && recovery::take_back(&*disk, &data)? {
             let what = format!(
                 "{name}: the file was missing, as a killed pack leaves it where there are no hard \
                  links; it was found as .old"
             );
             (options.log)(Level::Warning, &what);
         }
-        let file = open_file(&path, options)?;
+        let file = open_file(&path, &data, options)?;
         let backend = disk.backend(file, path.clone());
         check_magic(&*backend, options.read_only)?;
         let index = beside(&path, ".index");
@@ -83,7 +85,8 @@ impl FileStorage {
             .map_err(|why| format!("{}: {why}", index.display()));
         let files = Files {
             path,
-            lock: Mutex::new(lock),
+            data,
+            locks: Mutex::new(locks),
             saved: Mutex::new(None),
             disk: Arc::clone(&disk),
         };
@@ -248,7 +251,8 @@ fn open_blobs(options: &Options, disk: Arc<dyn FileSystem>) -> Result<Option<Arc
         return Ok(None);
     };
     if options.create && path.exists() {
-        std::fs::remove_dir_all(path).map_err(failed("emptying the blob directory", path))?;
+        let emptied = resolve(path).and_then(std::fs::remove_dir_all);
+        emptied.map_err(failed("emptying the blob directory", path))?;
     }
     let directory = match options.read_only {
         true => BlobDirectory::open_read_only(path),
@@ -275,25 +279,22 @@ fn check_directory(path: &Path) -> Result<()> {
     }
 }
 
-fn open_file(path: &Path, options: &Options) -> Result<File> {
+/// Opens the file that is called `path` and is at `data`, or makes it there.
+fn open_file(path: &Path, data: &Path, options: &Options) -> Result<File> {
     let mut how = OpenOptions::new();
     how.read(true).write(!options.read_only);
     if !options.create {
-        match how.open(path) {
+        match how.open(data) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && !options.read_only => {}
             result => return result.map_err(opening(path)),
         }
     }
-    // The index first: it must not stand beside another file.
-    for old in [&beside(path, ".index"), path] {
-        match std::fs::remove_file(old) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("removing", old)(e));
-            }
-            _ => {}
-        }
+    // The indexes first: none may stand beside another file.
+    for index in indexes(path, data)? {
+        Disk.remove(&index).map_err(failed("removing", &index))?;
     }
-    create_file(path, how.create_new(true)).map_err(failed("creating", path))
+    Disk.remove(data).map_err(failed("removing", data))?;
+    create_file(data, how.create_new(true)).map_err(failed("creating", data))
 }
 
 fn create_file(path: &Path, how: &OpenOptions) -> io::Result<File> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::disk::backend::Backend;
-use crate::disk::paths::{beside, failed, is_there};
+use crate::disk::paths::{beside, failed, is_there, resolve};
 use crate::disk::{FileSystem, sync_directory};
 use crate::log::{Level, Log};
 
@@ -47,13 +47,20 @@ pub(crate) fn truncate(backend: &dyn Backend, end: u64) -> Result<()> {
 /// (A pack removes the `.old` of the one before when it begins.) Python would
 /// begin an empty file. True when it was so.
 pub(crate) fn take_back(disk: &dyn FileSystem, path: &Path) -> Result<bool> {
-    let old = beside(path, ".old");
+    let old = old_of(path)?;
     if is_there(path) || !is_there(&old) || !is_there(&beside(path, ".pack")) {
         return Ok(false);
     }
     let renamed = disk.rename(&old, path).and_then(|()| disk.sync(path));
     renamed.map_err(failed("giving its name back to", &old))?;
     Ok(true)
+}
+
+/// The name that the file at `data`, which is no link, is kept under when a
+/// packed one takes its place.
+pub(crate) fn old_of(data: &Path) -> Result<PathBuf> {
+    let old = beside(data, ".old");
+    resolve(&old).map_err(failed("opening", &old))
 }
 
 fn create_copy(path: &Path) -> Result<(PathBuf, File)> {

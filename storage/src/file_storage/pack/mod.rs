@@ -126,7 +126,7 @@ impl FileStorage {
         };
         let size = old.end().saturating_sub(reach.pack_end);
         let size = size.saturating_add(reach.kept_bytes());
-        target::clear_old(files, blobs)?;
+        target::clear_old(files, blobs, self.pack_keep_old)?;
         let target = Target::new(files, self.pack_keep_old, &self.log, &old, size)?;
         let mut out = Output::new(target.backend()?);
         let mut removed = blobs.map(BlobDirectory::list_removed).transpose()?;

@@ -1,8 +1,10 @@
 //! Where the packed file is written, and how it takes the place of the old
 //! one.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +12,8 @@ use crate::blob::BlobDirectory;
 use crate::disk::backend::Backend;
 use crate::disk::paths::{beside, failed, is_there};
 use crate::disk::refuses_links;
-use crate::file_storage::files::Files;
+use crate::file_storage::files::{Files, indexes};
+use crate::file_storage::open::recovery::old_of;
 use crate::file_storage::read::generation::Generation;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
@@ -30,18 +33,30 @@ pub(super) struct PackFile<'a> {
     log: &'a Log,
     path: PathBuf,
     file: File,
+    /// Whether it is left when this is dropped, since the old file has lost its
+    /// name: the next start is to see that a pack did not come to its end.
+    is_left: Cell<bool>,
 }
 
 /// Removes what an earlier pack left when it was killed.
 pub(super) fn clear(files: &Files) -> Result<()> {
-    remove(files, &beside(&files.path, ".pack"))
+    remove(files, &beside(&files.data, ".pack"))
 }
 
 /// Removes the `.old` files of an earlier pack, as Python does: there may be no
 /// room for three.
-pub(super) fn clear_old(files: Option<&Files>, blobs: Option<&BlobDirectory>) -> Result<()> {
+/// With `keep_old`, fails unless there is going to be another one.
+pub(super) fn clear_old(
+    files: Option<&Files>,
+    blobs: Option<&BlobDirectory>,
+    keep_old: bool,
+) -> Result<()> {
     if let Some(files) = files {
-        remove(files, &beside(&files.path, ".old"))?;
+        let old = old_of(&files.data)?;
+        if keep_old {
+            check_volume(&files.data, &old)?;
+        }
+        remove(files, &old)?;
     }
     if let Some(blobs) = blobs {
         // No `.old` file may be there without its blobs.
@@ -53,7 +68,7 @@ pub(super) fn clear_old(files: Option<&Files>, blobs: Option<&BlobDirectory>) ->
 
 /// True when the last pack was killed before its file took the place.
 pub(super) fn is_unfinished(files: &Files) -> bool {
-    is_there(&beside(&files.path, ".pack"))
+    is_there(&beside(&files.data, ".pack"))
 }
 
 impl<'a> Target<'a> {
@@ -72,8 +87,8 @@ impl<'a> Target<'a> {
             })?;
             return Ok(Self::Memory(sibling));
         };
-        check_room(&files.path, size)?;
-        let path = beside(&files.path, ".pack");
+        check_room(&files.data, size)?;
+        let path = beside(&files.data, ".pack");
         let file = files.disk.create(&path);
         let file = file.map_err(failed("creating", &path))?;
         let pack = PackFile {
@@ -82,6 +97,7 @@ impl<'a> Target<'a> {
             log,
             path,
             file,
+            is_left: Cell::new(false),
         };
         pack.keep_permissions();
         Ok(Self::Disk(pack))
@@ -123,7 +139,7 @@ impl PackFile<'_> {
 
     /// Whoever may read the storage may still do so.
     fn keep_permissions(&self) {
-        let kept = std::fs::metadata(&self.files.path)
+        let kept = std::fs::metadata(&self.files.data)
             .and_then(|metadata| self.file.set_permissions(metadata.permissions()));
         if let Err(why) = kept {
             let what = format!("the packed file gets permissions of its own: {why}");
@@ -139,8 +155,13 @@ impl PackFile<'_> {
     /// leaves `.old` and `.pack`, and nothing under the name: then opening the
     /// storage gives it back (`take_back`).
     fn take(&self) -> Result<Option<Error>> {
-        let (path, old) = (&self.files.path, beside(&self.files.path, ".old"));
+        let (path, old) = (&self.files.data, old_of(&self.files.data)?);
         let disk = &self.files.disk;
+        if !is_there(path) {
+            let what = "it was moved away from its name; nothing is packed";
+            let gone = io::Error::new(io::ErrorKind::NotFound, what);
+            return Err(failed("packing", path)(gone));
+        }
         let mut has_moved = false;
         if self.keep_old {
             let kept = match disk.link(path, &old) {
@@ -165,20 +186,23 @@ impl PackFile<'_> {
             };
             return match back {
                 Ok(()) => Err(error),
-                Err(_) => Ok(Some(error)),
+                Err(_) => {
+                    self.is_left.set(true);
+                    Ok(Some(error))
+                }
             };
         }
-        let synced = disk.sync(path);
-        Ok(synced
-            .map_err(failed("syncing the directory of", path))
-            .err())
+        let mut done = synced(self.files, path);
+        if self.keep_old && old.parent() != path.parent() {
+            done = done.and_then(|()| synced(self.files, &old));
+        }
+        Ok(done.err())
     }
 }
 
 impl Drop for PackFile<'_> {
     fn drop(&mut self) {
-        if !is_there(&self.files.path) {
-            // The next start is to see that a pack did not come to its end.
+        if self.is_left.get() {
             return;
         }
         if let Err(error) = self.files.disk.remove(&self.path) {
@@ -191,13 +215,37 @@ impl Drop for PackFile<'_> {
 /// Removes the index, which belongs to the old file, for good. To be called
 /// with `Files::saved` held, so that nobody writes it again.
 pub(super) fn remove_index(files: &Files) -> Result<()> {
-    remove(files, &beside(&files.path, ".index"))?;
-    sync(files)
+    for index in indexes(&files.path, &files.data)? {
+        remove(files, &index)?;
+        synced(files, &index)?;
+    }
+    Ok(())
+}
+
+/// Fails if the old file can't be kept as `kept`, which is a link to another
+/// volume then.
+fn check_volume(data: &Path, kept: &Path) -> Result<()> {
+    let volume_of = |path: &Path| {
+        let found = std::fs::metadata(path.parent().unwrap_or(path));
+        let volume = found.map(|found| found.dev());
+        volume.map_err(failed("opening", path))
+    };
+    if volume_of(data)? == volume_of(kept)? {
+        return Ok(());
+    }
+    let what = "a pack can't keep the old file there, on another file system: remove the link, or \
+                set pack-keep-old to false";
+    let elsewhere = io::Error::other(what);
+    Err(failed("packing with .old a link to", kept)(elsewhere))
 }
 
 fn sync(files: &Files) -> Result<()> {
-    let synced = files.disk.sync(&files.path);
-    synced.map_err(failed("syncing the directory of", &files.path))
+    synced(files, &files.data)
+}
+
+fn synced(files: &Files, path: &Path) -> Result<()> {
+    let synced = files.disk.sync(path);
+    synced.map_err(failed("syncing the directory of", path))
 }
 
 fn remove(files: &Files, path: &Path) -> Result<()> {

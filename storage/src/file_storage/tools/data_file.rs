@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::holes::Holes;
 use crate::disk::backend::{Backend, FileBackend, open_file};
-use crate::disk::paths::{beside, failed};
+use crate::disk::paths::{beside, failed, resolve};
 use crate::file_storage::format::verify::{sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, Txn};
 use crate::file_storage::format::window::Window;
@@ -60,7 +60,7 @@ impl DataFile {
 
     /// The same for bytes that are anywhere.
     pub fn over(backend: Arc<dyn Backend>) -> Result<Self> {
-        let was_in_use = is_locked(&beside(backend.path(), ".lock"));
+        let was_in_use = is_locked(backend.path());
         let reading = |doing| failed(doing, backend.path());
         let size = backend.len().map_err(reading("reading the size of"))?;
         let mut magic = [0; 4];
@@ -175,11 +175,8 @@ impl DataFile {
     ///
     /// `InUse` when a server has the file open, and `Io`.
     pub fn replaceable(path: &Path) -> Result<PathBuf> {
-        if !path.exists() {
-            return Ok(path.to_owned());
-        }
-        let file = path.canonicalize().map_err(failed("opening", path))?;
-        if Self::open(&file)?.is_in_use() {
+        let file = resolve(path).map_err(failed("opening", path))?;
+        if file.exists() && Self::open(path)?.is_in_use() {
             return Err(Error::InUse { file });
         }
         Ok(file)
@@ -189,13 +186,22 @@ impl DataFile {
     /// file was opened, so that the end of the file may be half written. Takes
     /// no lock to find out. False also where that can't be told.
     pub fn is_in_use(&self) -> bool {
-        self.was_in_use || is_locked(&beside(self.path(), ".lock"))
+        self.was_in_use || is_locked(self.path())
     }
+}
+
+/// Whether a process holds the lock of the file at `path`, or that of what it
+/// leads to.
+fn is_locked(path: &Path) -> bool {
+    let data = resolve(path).unwrap_or_else(|_| path.to_owned());
+    [path, &data]
+        .iter()
+        .any(|path| is_held(&beside(path, ".lock")))
 }
 
 /// Whether the lock file is locked (`flock`) by the process that it names,
 /// by `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131086 0 EOF`.
-fn is_locked(path: &PathBuf) -> bool {
+fn is_held(path: &Path) -> bool {
     let Ok(inode) = std::fs::metadata(path).map(|found| found.ino().to_string()) else {
         return false;
     };

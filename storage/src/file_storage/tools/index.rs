@@ -5,7 +5,7 @@ use std::path::Path;
 use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
-use crate::disk::paths::beside;
+use crate::disk::paths::{beside, failed, resolve};
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
@@ -85,7 +85,8 @@ pub fn rebuild_index(path: &Path, log: &Log, observer: &mut dyn Observer) -> Res
     // Before the lock file is made, which a wrong name would leave behind.
     let file = DataFile::open(path)?;
     file.check_magic()?;
-    let _lock = LockFile::acquire(beside(file.path(), ".lock"))?;
+    let data = resolve(file.path()).map_err(failed("opening", file.path()))?;
+    let _locks = LockFile::acquire_all(file.path(), &data)?;
     // What was written until the lock was there.
     let file = DataFile::open(path)?;
     let indexed = file.scan(log, observer)?;

@@ -1,12 +1,14 @@
 //! A new file that takes the place of another one when it is whole.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
 use super::data_file::DataFile;
 use crate::Result;
-use crate::disk::paths::{beside, remove, rename, unfinished};
+use crate::disk::paths::{beside, failed, remove, rename, resolve, unfinished};
+use crate::file_storage::files::indexes;
 use crate::file_storage::{FileStorage, Options};
 
 /// What a storage may have beside its file, and the file itself.
@@ -17,6 +19,9 @@ const SUFFIXES: [&str; 5] = ["", ".lock", ".index", ".index.index_tmp", ".pack"]
 /// its blobs.
 pub struct Replacement {
     part: PathBuf,
+    /// The place, as it was named.
+    path: PathBuf,
+    /// Where that really is.
     target: PathBuf,
     unfinished: Vec<TempPath>,
 }
@@ -37,6 +42,7 @@ impl Replacement {
         let unfinished = SUFFIXES.map(|suffix| unfinished(&beside(&part, suffix)));
         let replacement = Self {
             part,
+            path: path.to_owned(),
             target,
             unfinished: unfinished.into_iter().collect::<Result<_>>()?,
         };
@@ -50,15 +56,34 @@ impl Replacement {
     ///
     /// `Io`; the new file has its place then, or is removed.
     pub fn put_in_place(self) -> Result<()> {
-        let (index, old) = (beside(&self.part, ".index"), beside(&self.target, ".index"));
-        remove(&old)?;
+        let index = beside(&self.part, ".index");
+        remove_indexes(&self.path, &self.target)?;
         rename(&self.part, &self.target)?;
         if index.exists() {
-            rename(&index, &old)?;
+            install_index(&index, &self.path)?;
         }
         drop(self.unfinished);
         Ok(())
     }
+}
+
+/// Removes the indexes of a file that is going to be replaced, and is called
+/// `path` and at `target`: no index ever stands beside a file that it is not of.
+pub(crate) fn remove_indexes(path: &Path, target: &Path) -> Result<()> {
+    indexes(path, target)?
+        .iter()
+        .try_for_each(|index| remove(index))
+}
+
+/// Copies an index to where a server looks for it that opens the file as `path`.
+pub(crate) fn install_index(source: &Path, path: &Path) -> Result<()> {
+    let index = beside(path, ".index");
+    let index = resolve(&index).map_err(failed("opening", &index))?;
+    let temporary = beside(&index, ".index_tmp");
+    std::fs::copy(source, &temporary).map_err(failed("copying", source))?;
+    let synced = File::open(&temporary).and_then(|file| file.sync_all());
+    synced.map_err(failed("syncing", &temporary))?;
+    rename(&temporary, &index)
 }
 
 #[cfg(test)]
