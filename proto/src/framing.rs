@@ -22,6 +22,9 @@ const CHUNK: usize = 8 * 1024;
 /// A buffer larger than this is given back when it is empty.
 const KEEP: usize = 64 * 1024;
 
+/// How a TLS connection begins: a record of type 22, and the major version 3.
+const TLS_HANDSHAKE: usize = 0x1603;
+
 /// A frame that is not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +37,9 @@ pub enum FrameError {
         /// The limit in force.
         limit: usize,
     },
+    /// What has come is no message: its first bytes are those of TLS.
+    #[error("a TLS ClientHello, and no TLS is spoken here: the client has <ssl> configured")]
+    Tls,
     /// No message of the protocol is empty.
     #[error("an empty message")]
     Empty,
@@ -64,6 +70,7 @@ impl FrameBuffer {
         let length = u32::from_be_bytes(*length) as usize;
         match length {
             0 => Err(FrameError::Empty),
+            _ if length > self.limit && length >> 16 == TLS_HANDSHAKE => Err(FrameError::Tls),
             _ if length > self.limit => Err(FrameError::TooLong {
                 length,
                 limit: self.limit,

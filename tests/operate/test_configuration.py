@@ -56,6 +56,17 @@ def test_wrong_line(name, tmp_path):
     assert os.listdir(tmp_path) == ['zeo.conf']
 
 
+@pytest.mark.ours_only('it calls the function')
+@pytest.mark.parametrize('packer', ['no.such.module:packer', 'zc.FileStorage:Packer(sleep=1)'])
+def test_packer(packer, tmp_path):
+    """To pack without it would take away what it keeps: objects that other databases refer to."""
+    code, output = run_with(GOOD.replace('x.fs', f'x.fs\n  packer {packer}'), tmp_path)
+    assert code == 2, output
+    assert output.startswith(f'Error: packer {packer}: this server runs no Python code; '), output
+    assert re.search(r'\(line 6, in \S*zeo\.conf\)', output), output
+    assert os.listdir(tmp_path) == ['zeo.conf']
+
+
 @pytest.mark.parametrize('name', WITHOUT_LINE)
 def test_wrong_whole(name, tmp_path):
     """What is missing, or there twice, has no line that Python would name."""

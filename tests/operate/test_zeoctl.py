@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 
 import pytest
 from exchange.writer import Writer, pickle_of
@@ -115,6 +116,34 @@ def test_start_status_logreopen_restart_stop(zeoctl):
     zeoctl('start')
     listening(1)
     assert length(zeoctl.port) == 1
+
+
+@pytest.mark.parametrize('rotation', ['max-size 10mb', 'when D'])
+def test_both_processes_rotate_the_log(rotation, zeoctl):
+    """zdaemon's manager, which has the same log file, and behind it the server: no line of
+    either is lost."""
+    here = os.getcwd()
+    configuration = CONFIGURATION.replace(
+        'zeo.log\n  </logfile>', f'zeo.log\n    {rotation}\n    old-files 1\n  </logfile>')
+    write('zeo.conf', configuration.format(directory=here, socket=zeoctl.socket, port=zeoctl.port))
+    write('runzeo', SCRIPT.format(directory=here, binary=binary()))
+    os.chmod('runzeo', 0o755)
+    zeoctl('start')
+    listening(1)
+
+    def lines():
+        found = []
+        for name in sorted(os.listdir('.')):
+            if name.startswith('zeo.log'):
+                with open(name) as f:
+                    found += f.read().splitlines()
+        return found
+
+    before = lines()
+    zeoctl('logreopen')
+    wait_until(lambda: any('Log files reopened' in line for line in lines()))
+    assert not Counter(before) - Counter(lines())
+    assert len([name for name in os.listdir('.') if name.startswith('zeo.log')]) == 2
 
 
 def test_the_sample_configuration(zeoctl):

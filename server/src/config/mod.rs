@@ -37,7 +37,7 @@ impl Config {
     /// [`ConfigError`] for the first thing that is unknown, missing, doubled, bad or not
     /// supported yet.
     pub fn from_tree(root: &Section) -> Result<Config, ConfigError> {
-        Reader::new(root)?.finish()?;
+        Reader::new(root, &[])?;
         let (mut zeo, mut eventlog, mut runner) = (None, None, None);
         let openers = openers();
         let mut storages = Vec::new();

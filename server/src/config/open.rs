@@ -1,11 +1,14 @@
 //! Opens the storages that the configuration names.
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use slog::{Logger, error, info, o, warn};
 use zeo_storage::Storage;
 use zeo_storage::config::{StorageConfig, open};
 use zeo_storage::log::{Level, Log};
+use zeo_storage::paths::resolve;
 
 /// A storage, and the name that clients ask for.
 pub type NamedStorage = (String, Arc<dyn Storage>);
@@ -18,6 +21,54 @@ pub struct OpenError {
     pub name: String,
     /// The cause.
     pub source: zeo_storage::Error,
+}
+
+/// A file that two storages would write to.
+#[derive(Debug, thiserror::Error)]
+#[error("the storages {} are on one file, {}: give each a file of its own",
+    .names.join(" and "), .path.display())]
+pub struct SharedFile {
+    /// The storages' names, in quotes.
+    names: Vec<String>,
+    /// The file.
+    path: PathBuf,
+}
+
+/// Checks that no file is written to by two storages. Their locks would say so, too, but as if
+/// another process were at fault.
+///
+/// # Errors
+/// The first such file.
+pub fn check_files(configs: &[StorageConfig]) -> Result<(), SharedFile> {
+    let mut owners = HashMap::new();
+    for config in configs {
+        for file in config.kind.files() {
+            let name = format!("'{}'", config.name);
+            if file.read_only {
+                continue;
+            }
+            if let Some(first) = owners.insert(identity(&file.path), name.clone()) {
+                let mut names = vec![first, name];
+                names.dedup();
+                let path = file.path.clone();
+                return Err(SharedFile { names, path });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The file that a path leads to, which need not be there.
+fn identity(path: &Path) -> PathBuf {
+    let target = std::path::absolute(path).and_then(|path| resolve(&path));
+    let target = target.unwrap_or_else(|_| path.to_owned());
+    let directory = target
+        .parent()
+        .and_then(|parent| parent.canonicalize().ok());
+    match (directory, target.file_name()) {
+        (Some(directory), Some(name)) => directory.join(name),
+        _ => target,
+    }
 }
 
 /// Opens all of them. If one fails, those opened before are closed again.

@@ -3,33 +3,45 @@
 use zeo_storage::zconfig::reader::{self, Reader};
 use zeo_storage::zconfig::{ConfigError, Section, datatypes};
 
+const BOOLEANS: [&str; 4] = ["daemon", "forever", "hang-around", "default-to-interactive"];
+const INTEGERS: [&str; 3] = ["backoff-limit", "start-timeout", "stop-timeout"];
+
+/// The keys of the section.
+const KEYS: [&str; 19] = [
+    "program",
+    "python",
+    "zdrun",
+    "socket-name",
+    "directory",
+    "start-test-program",
+    "user",
+    "logfile",
+    "transcript",
+    "prompt",
+    "daemon",
+    "forever",
+    "hang-around",
+    "default-to-interactive",
+    "backoff-limit",
+    "start-timeout",
+    "stop-timeout",
+    "exit-codes",
+    "umask",
+];
+
 /// Checks the keys and values of a runner section. Paths need not exist, since this server does
 /// not use them.
 pub fn check(section: &Section) -> Result<(), ConfigError> {
-    let mut reader = Reader::new(section)?;
+    let reader = Reader::new(section, &KEYS)?;
     reader.required("program", any)?;
-    for key in [
-        "python",
-        "zdrun",
-        "socket-name",
-        "directory",
-        "start-test-program",
-        "user",
-        "logfile",
-        "transcript",
-        "prompt",
-    ] {
-        reader.optional(key, any)?;
-    }
-    for key in ["daemon", "forever", "hang-around", "default-to-interactive"] {
+    for key in BOOLEANS {
         reader.optional(key, datatypes::boolean)?;
     }
-    for key in ["backoff-limit", "start-timeout", "stop-timeout"] {
+    for key in INTEGERS {
         reader.optional(key, datatypes::integer)?;
     }
     reader.optional("exit-codes", integers)?;
     reader.optional("umask", octal)?;
-    reader.finish()?;
     let mut log = None;
     for inner in &section.sections {
         match inner.kind.as_str() {

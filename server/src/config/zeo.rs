@@ -9,6 +9,18 @@ use zeo_storage::zconfig::{ConfigError, Section};
 
 use crate::settings::{DEFAULT_QUEUE_SIZE, DEFAULT_TRANSACTION_TIMEOUT};
 
+/// The keys of the section.
+const KEYS: [&str; 8] = [
+    "address",
+    "read-only",
+    "invalidation-queue-size",
+    "invalidation-age",
+    "transaction-timeout",
+    "pid-filename",
+    "client-conflict-resolution",
+    "msgpack",
+];
+
 /// The parameters of a server but for its storages.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -48,7 +60,7 @@ impl ZeoConfig {
     }
 
     pub(super) fn from_section(section: &Section) -> Result<ZeoConfig, ConfigError> {
-        let mut reader = Reader::new(section)?;
+        let reader = Reader::new(section, &KEYS)?;
         let address = reader.required("address", datatypes::socket_binding_address)?;
         let mut zeo = ZeoConfig::new(address);
         if let Some(read_only) = reader.optional("read-only", datatypes::boolean)? {
@@ -68,7 +80,6 @@ impl ZeoConfig {
         let resolution = reader.optional("client-conflict-resolution", datatypes::boolean)?;
         zeo.client_conflict_resolution = resolution.unwrap_or(false);
         zeo.msgpack = reader.optional("msgpack", datatypes::boolean)?;
-        reader.finish()?;
         match section.sections.first() {
             None => Ok(zeo),
             Some(ssl) if ssl.kind == "ssl" => Err(reader::section_not_supported(ssl)),

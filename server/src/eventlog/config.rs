@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{DateFormat, Style, Template};
+use super::{DateFormat, LogEncoding, Style, Template};
 
 /// The level of Python's INFO, which a log has by default.
 const INFO: u8 = 20;
@@ -46,6 +46,8 @@ pub enum LogTarget {
         path: PathBuf,
         /// Whether it is opened with the first line only.
         delay: bool,
+        /// How its text is encoded.
+        encoding: LogEncoding,
         /// When it is replaced by a new one, if ever.
         rotation: Option<Rotation>,
     },
@@ -56,14 +58,15 @@ pub enum LogTarget {
 pub struct Rotation {
     /// When.
     pub when: When,
-    /// How many are kept, at least 1.
-    pub old_files: usize,
+    /// How many are kept, at least 1; all, if `None`.
+    pub old_files: Option<usize>,
 }
 
 /// The moment at which a log file is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// When it would reach this size in bytes. Old files are called `.1`, `.2` ...
+    /// When it would reach this size in bytes. Old files are called `.1`, `.2` ..., so that a
+    /// number of them has to be kept.
     Size(u64),
     /// Every so many units. Old files have the date behind their name.
     Every(Unit, u32),

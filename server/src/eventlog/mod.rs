@@ -24,6 +24,7 @@ use crate::process::signals;
 
 mod config;
 mod dates;
+mod encoding;
 mod logfile;
 mod record;
 mod rotation;
@@ -31,6 +32,7 @@ mod template;
 
 pub use config::{DEFAULT_FORMAT, EventLogConfig, LogFileConfig, LogTarget, Rotation, Unit, When};
 pub use dates::DateFormat;
+pub use encoding::LogEncoding;
 pub use record::{LogRecord, level_number};
 pub use template::{Style, Template};
 

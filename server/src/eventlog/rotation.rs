@@ -32,14 +32,15 @@ pub fn due(when: When, from: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
 }
 
 /// Moves `path` away, to `path.1` or a name with the date of `due` in it, and deletes the oldest
-/// so that `old_files` are left.
+/// so that `old_files` are left. If there is a file of that date, `path` stays, as in Python 3.13
+/// (those before would delete the other one).
 ///
 /// # Errors
 /// Those of the file system; then `path` may still be there.
 pub fn rotate(
     path: &Path,
     when: When,
-    old_files: usize,
+    old_files: Option<usize>,
     due: Option<Timestamp>,
     zone: &TimeZone,
 ) -> io::Result<()> {
@@ -47,11 +48,15 @@ pub fn rotate(
         (When::Every(unit, _), Some(due)) => {
             let start = due.checked_sub(interval(when)).unwrap_or(due);
             let date = strftime(date_format(unit), &start.to_zoned_datetime(zone.clone()));
-            rename(path, &suffixed(path, &date))?;
-            delete_old(path, unit, old_files)
+            let dated = suffixed(path, &date);
+            if dated.symlink_metadata().is_ok() {
+                return Ok(());
+            }
+            rename(path, &dated)?;
+            old_files.map_or(Ok(()), |count| delete_old(path, unit, count))
         }
         _ => {
-            for number in (1..old_files).rev() {
+            for number in (1..old_files.unwrap_or(1)).rev() {
                 let from = suffixed(path, &number.to_string());
                 rename(
                     &from,

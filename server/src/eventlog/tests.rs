@@ -10,6 +10,7 @@ fn logfile(path: &Path, level: u8) -> LogFileConfig {
         target: LogTarget::File {
             path: path.to_owned(),
             delay: false,
+            encoding: LogEncoding::Utf8,
             rotation: None,
         },
         level,

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use slog::{debug, error, info};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,6 +21,8 @@ use zeo_storage::zconfig::datatypes::Address;
 
 use crate::server::Server;
 
+/// A host that stands for all addresses, as glibc's `getaddrinfo` has it, to which Python gives it.
+const ANY_HOST: &str = "*";
 /// Connections that the system may keep before they are accepted.
 const BACKLOG_CONNECTIONS: i32 = 1024;
 /// How long to wait for an answer from an address that may be in use.
@@ -38,7 +42,8 @@ pub fn is_in_use(address: &Address) -> bool {
             host,
             port: Some(port),
         } => {
-            let host = host.as_deref().unwrap_or("localhost");
+            let host = host.as_deref().filter(|host| *host != ANY_HOST);
+            let host = host.unwrap_or("localhost");
             let mut addresses = (host, *port).to_socket_addrs().into_iter().flatten();
             let answers = |address| TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok();
             addresses.any(answers)
@@ -119,12 +124,12 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     Ok(Listener::Unix(UnixListener::bind(path)?))
 }
 
-/// Sockets for every address of the host; without a host, for all of IPv4
+/// Sockets for every address of the host; without a host, or for `*`, for all of IPv4
 /// and all of IPv6. With port 0 the system's choice for the first one
 /// serves for all.
 fn bind_tcp(host: Option<&str>, port: u16) -> io::Result<Vec<Listener>> {
     let mut wanted: Vec<SocketAddr> = match host {
-        None | Some("") => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
+        None | Some("" | ANY_HOST) => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
         Some(host) => (host, port).to_socket_addrs()?.collect(),
     };
     wanted.dedup();
@@ -216,9 +221,20 @@ impl Listener {
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::unix(stream)?, self.label()?))
+                let peer = format!("{}{}", self.label()?, credentials(&stream));
+                Ok((Stream::unix(stream)?, peer))
             }
         }
+    }
+}
+
+/// Who has connected to a Unix socket, where the address is the same for all.
+fn credentials(stream: &UnixStream) -> String {
+    match getsockopt(stream, PeerCredentials) {
+        // One in a container that is not ours has no id here.
+        Ok(peer) if peer.pid() == 0 => format!(" user {}", peer.uid()),
+        Ok(peer) => format!(" pid {} user {}", peer.pid(), peer.uid()),
+        Err(_) => String::new(),
     }
 }
 

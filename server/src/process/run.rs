@@ -1,6 +1,7 @@
 //! The life of the server process: start, signals, stop.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use slog::{Drain, Logger, crit, error, info, o, warn};
 use zeo_proto::marshal::Encoding;
 use zeo_storage::zconfig::datatypes::Address;
 
-use crate::config::open::{OpenError, open_all};
-use crate::eventlog::{EventLog, EventLogConfig, EventLogError};
+use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
+use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogTarget};
 use crate::net::acceptor::{Acceptors, is_in_use};
 use crate::process::options::Options;
 use crate::process::pid_file::PidFile;
@@ -30,6 +31,12 @@ pub enum RunError {
     /// Somebody listens at the address already.
     #[error("address {0} already in use")]
     InUse(Address),
+    /// There is no directory for the socket.
+    #[error("can't listen at {}: there is no directory {}", .0.display(), .1.display())]
+    NoDirectory(PathBuf, PathBuf),
+    /// Two storages are on one file.
+    #[error(transparent)]
+    SharedFile(#[from] SharedFile),
     /// The log can't be written.
     #[error("eventlog: {0}")]
     Log(#[from] EventLogError),
@@ -59,19 +66,25 @@ impl RunError {
     /// The status to exit with: 2 for what is a matter of usage, else 1.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::InUse(_) => 2,
+            RunError::InUse(_) | RunError::NoDirectory(..) | RunError::SharedFile(_) => 2,
             _ => 1,
         }
     }
 }
 
-/// Runs the server until a signal stops it; returns the status to exit with.
+/// Runs the server until a signal stops it; returns the status to exit with. An error is in the
+/// log, unless that is on standard error: whoever called tells it there.
 pub fn run(options: Options) -> Result<i32, RunError> {
+    check(&options)?;
     let is_configured = options.config.eventlog.is_some();
     let config = match options.config.eventlog.clone() {
         Some(config) => config,
         None => EventLogConfig::standard().map_err(RunError::Format)?,
     };
+    let is_told = config
+        .logfiles
+        .iter()
+        .any(|to| to.target == LogTarget::Stderr);
     signals::block_reopen().map_err(RunError::Signals)?;
     let events = EventLog::start(config)?;
     let name = o!("logger" => "ZEO.runzeo");
@@ -81,10 +94,24 @@ pub fn run(options: Options) -> Result<i32, RunError> {
         Logger::root(events.drain().fuse(), name)
     };
     let result = serve(&options, &log, &events, is_configured);
-    if let Err(why) = &result {
+    if let Err(why) = &result
+        && !is_told
+    {
         crit!(log, "{why}");
     }
     result
+}
+
+/// Finds mistakes before any file is made.
+fn check(options: &Options) -> Result<(), RunError> {
+    if let Address::Unix(path) = &options.config.zeo.address
+        && let Some(directory) = path.parent()
+        && !directory.as_os_str().is_empty()
+        && !directory.is_dir()
+    {
+        return Err(RunError::NoDirectory(path.clone(), directory.to_owned()));
+    }
+    Ok(check_files(&options.config.storages)?)
 }
 
 /// The log for whoever starts the server by hand, in colours.
@@ -181,6 +208,12 @@ fn open_watchfully(
 fn open_and_listen(options: &Options, log: &Logger) -> Opened {
     let storages = open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
+    info!(
+        server_log,
+        "StorageServer created {} with storages: {}",
+        access(options.config.zeo.read_only),
+        shown(&storages)
+    );
     let server = Server::start(settings(options), storages, server_log)?;
     let address = &options.config.zeo.address;
     let acceptors = Acceptors::start(address, &server);
@@ -194,6 +227,19 @@ fn open_and_listen(options: &Options, log: &Logger) -> Opened {
             })
         }
     }
+}
+
+/// The storages as Python shows them: `1:RW:/path/Data.fs,2:RO:/path/Other.fs`.
+fn shown(storages: &[NamedStorage]) -> String {
+    let shown = storages.iter().map(|(name, storage)| {
+        let access = access(storage.is_read_only());
+        format!("{name}:{access}:{}", storage.name())
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+fn access(read_only: bool) -> &'static str {
+    if read_only { "RO" } else { "RW" }
 }
 
 fn settings(options: &Options) -> Settings {

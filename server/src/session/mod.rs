@@ -236,7 +236,7 @@ impl Session {
         // An asynchronous call has no answer, whatever it comes to.
         let id = if is_async { nobody() } else { id };
         match Call::parse(&message.name, args) {
-            Ok(call) if self.is_in_time(&call) => self.on_call(id, is_async, call),
+            Ok(call) if self.is_in_time(&call) => self.on_call(id, is_async, &message.name, call),
             Ok(_) => {
                 error!(self.log, "{} is not called in time", message.name);
                 Flow::Close
@@ -245,7 +245,7 @@ impl Session {
                 error!(self.log, "{why}");
                 Flow::Close
             }
-            Err(why) => self.fail(&id, is_async, &exception_from_call(&why)),
+            Err(why) => self.fail(&id, is_async, &message.name, &exception_from_call(&why)),
         }
     }
 
@@ -254,7 +254,13 @@ impl Session {
         self.is_registered() != matches!(call, Call::Register { .. })
     }
 
-    fn on_call(&mut self, id: Value<'static>, is_async: bool, call: Call<'_>) -> Flow {
+    fn on_call(
+        &mut self,
+        id: Value<'static>,
+        is_async: bool,
+        method: &str,
+        call: Call<'_>,
+    ) -> Flow {
         let outcome = match &self.stage {
             Stage::Open(_, storage) => {
                 let storage = Arc::clone(storage);
@@ -272,15 +278,21 @@ impl Session {
                 self.reply(&id, &value);
                 Flow::Continue
             }
-            Err(exception) => self.fail(&id, is_async, &exception),
+            Err(exception) => self.fail(&id, is_async, method, &exception),
         }
     }
 
     /// Sends an error; after an asynchronous call, which has no reply,
     /// closing is the only way to say so.
-    fn fail(&mut self, id: &Value<'static>, is_async: bool, exception: &Exception) -> Flow {
+    fn fail(
+        &mut self,
+        id: &Value<'static>,
+        is_async: bool,
+        method: &str,
+        exception: &Exception,
+    ) -> Flow {
         if !exception.is_ordinary() {
-            warn!(self.log, "a call failed: {exception}");
+            warn!(self.log, "{method} failed: {exception}");
         }
         if is_async {
             return Flow::Close;

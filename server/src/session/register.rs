@@ -45,7 +45,9 @@ impl Session {
             return Err(Exception::value_error("duplicate register() call"));
         };
         let Some(storage) = self.storages.get(name) else {
-            return Err(Exception::value_error(format!("unknown storage: {name}")));
+            let names: Vec<_> = self.storages.iter().map(|(name, _)| name).collect();
+            let what = format!("unknown storage: {name}; there are: {}", names.join(", "));
+            return Err(Exception::value_error(what));
         };
         if !read_only && (self.read_only || storage.storage.is_read_only()) {
             return Err(Exception::read_only());

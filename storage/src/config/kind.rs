@@ -101,8 +101,6 @@ pub struct FileStorageConfig {
     pub pack_gc: bool,
     /// Whether packing leaves the file as it was in `.old`.
     pub pack_keep_old: bool,
-    /// The Python function that packs, if one is named.
-    pub packer: Option<String>,
     /// The directory of blob files, if there are to be blobs.
     pub blob_dir: Option<PathBuf>,
     /// How many bytes are written before a sync; no key, but what copies use.
@@ -154,6 +152,21 @@ impl StorageKind {
         }
     }
 
+    /// All the files that the storage is made of.
+    pub fn files(&self) -> Vec<&FileStorageConfig> {
+        match self {
+            StorageKind::FileStorage(file) => vec![file],
+            StorageKind::MappingStorage { .. } | StorageKind::Other(_) => Vec::new(),
+            StorageKind::DemoStorage { base, changes, .. } => {
+                let parts = [base, changes].into_iter().flatten();
+                parts.flat_map(|part| part.files()).collect()
+            }
+            StorageKind::ZlibStorage { base, .. } | StorageKind::BlobStorage { base, .. } => {
+                base.files()
+            }
+        }
+    }
+
     /// Whether there is a directory for blobs.
     pub(super) fn has_blobs(&self) -> bool {
         match self {
@@ -180,7 +193,6 @@ impl FileStorageConfig {
             quota: None,
             pack_gc: true,
             pack_keep_old: true,
-            packer: None,
             blob_dir: None,
             sync_every: 0,
         }

@@ -12,6 +12,23 @@ const DEFAULT_NAME: &str = "1";
 /// The name of the section in a `<demostorage>` that is not its base.
 const CHANGES: &str = "changes";
 
+/// The keys of a `<filestorage>`.
+const FILE_STORAGE_KEYS: [&str; 8] = [
+    "path",
+    "blob-dir",
+    "create",
+    "read-only",
+    "quota",
+    "packer",
+    "pack-gc",
+    "pack-keep-old",
+];
+
+/// What to do without the packers of `zc.FileStorage`, which collect no garbage, as other databases
+/// may refer to the objects.
+const PACKER_ADVICE: &str = "leave the key out, with pack-gc false if the packer collects no \
+                             garbage";
+
 /// The storages of this crate.
 const OURS: [(&str, ReadSection); 6] = [
     ("filestorage", |section, _| file_storage(section)),
@@ -78,7 +95,7 @@ pub fn storages(
 }
 
 fn file_storage(section: &Section) -> Result<StorageKind, ConfigError> {
-    let mut reader = Reader::new(section)?;
+    let reader = Reader::new(section, &FILE_STORAGE_KEYS)?;
     let path = reader.required("path", |text| match text {
         "" => Err("expected the path of a file".to_owned()),
         text => datatypes::existing_dirpath(text),
@@ -93,21 +110,18 @@ fn file_storage(section: &Section) -> Result<StorageKind, ConfigError> {
     storage.read_only = read_only.unwrap_or(false);
     let quota = reader.optional("quota", datatypes::byte_size)?;
     storage.quota = quota.map(|bytes| bytes.try_into().unwrap_or(0));
-    let packer = reader.optional("packer", |text| Ok(text.to_owned()))?;
-    storage.packer = packer.filter(|packer| !packer.is_empty());
+    reader.python_code("packer", &[], PACKER_ADVICE)?;
     let pack_gc = reader.optional("pack-gc", datatypes::boolean)?;
     storage.pack_gc = pack_gc.unwrap_or(true);
     let keep_old = reader.optional("pack-keep-old", datatypes::boolean)?;
     storage.pack_keep_old = keep_old.unwrap_or(true);
-    reader.finish()?;
     reader::no_sections(section)?;
     Ok(StorageKind::FileStorage(storage))
 }
 
 fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
-    let mut reader = Reader::new(section)?;
+    let reader = Reader::new(section, &["name"])?;
     let name = reader.optional("name", |text| Ok(text.to_owned()))?;
-    reader.finish()?;
     reader::no_sections(section)?;
     Ok(StorageKind::MappingStorage {
         name: name.unwrap_or_else(|| "Mapping Storage".to_owned()),
@@ -115,7 +129,7 @@ fn mapping_storage(section: &Section) -> Result<StorageKind, ConfigError> {
 }
 
 fn demo_storage(section: &Section, openers: &Openers) -> Result<StorageKind, ConfigError> {
-    let mut reader = Reader::new(section)?;
+    let reader = Reader::new(section, &["name"])?;
     let name = reader.optional("name", |text| Ok(text.to_owned()))?;
     let (mut base, mut changes) = (None, None);
     for inner in &section.sections {
@@ -126,7 +140,6 @@ fn demo_storage(section: &Section, openers: &Openers) -> Result<StorageKind, Con
             return Err(reader.conflict("too many base storages are defined"));
         }
     }
-    reader.finish()?;
     Ok(StorageKind::DemoStorage {
         name,
         base,
@@ -139,10 +152,9 @@ fn zlib_storage(
     openers: &Openers,
     for_clients: bool,
 ) -> Result<StorageKind, ConfigError> {
-    let mut reader = Reader::new(section)?;
+    let reader = Reader::new(section, &["compress"])?;
     let compress = reader.optional("compress", datatypes::boolean)?;
     let base = only_storage(section, &reader, openers)?;
-    reader.finish()?;
     let transform = Transform {
         for_clients,
         compress: compress.unwrap_or(true),
@@ -152,7 +164,7 @@ fn zlib_storage(
 
 /// As in Python, only over a storage without blobs.
 fn blob_storage(section: &Section, openers: &Openers) -> Result<StorageKind, ConfigError> {
-    let mut reader = Reader::new(section)?;
+    let reader = Reader::new(section, &["blob-dir"])?;
     let blob_dir = reader.required("blob-dir", |text| match text {
         "" => Err("expected the path of a directory".to_owned()),
         text => datatypes::existing_dirpath(text),
@@ -161,7 +173,6 @@ fn blob_storage(section: &Section, openers: &Openers) -> Result<StorageKind, Con
     if base.has_blobs() {
         return Err(reader.conflict("the storage in it has blobs of its own"));
     }
-    reader.finish()?;
     Ok(StorageKind::BlobStorage { blob_dir, base })
 }
 

@@ -29,9 +29,8 @@ impl Opener for TestStorage {
 }
 
 fn test_storage(section: &Section, _: &Openers) -> std::result::Result<StorageKind, ConfigError> {
-    let mut reader = Reader::new(section)?;
+    let reader = Reader::new(section, &["label"])?;
     let label = reader.required("label", |text| Ok(text.to_owned()))?;
-    reader.finish()?;
     Ok(StorageKind::Other(Other(Arc::new(TestStorage { label }))))
 }
 

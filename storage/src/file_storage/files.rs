@@ -21,6 +21,13 @@ pub(crate) fn indexes(path: &Path, data: &Path) -> Result<Vec<PathBuf>> {
     resolved.collect()
 }
 
+/// The name that the file at `data`, which is no link, is kept under when a
+/// packed one takes its place.
+pub(crate) fn old_of(data: &Path) -> Result<PathBuf> {
+    let old = beside(data, ".old");
+    resolve(&old).map_err(failed("opening", &old))
+}
+
 /// What stands on disk around the data.
 pub(crate) struct Files {
     /// Of `Data.fs`, absolute. Index and lock stand beside it, where Python has

@@ -36,7 +36,7 @@ pub enum ConfigError {
         place: Place,
     },
     /// A section of a type that can't stand where it does.
-    #[error("unknown section <{kind}> in {parent}; expected {} {place}", Listed(.expected))]
+    #[error("unknown section <{kind}> in {parent}{} {place}", Listed(.expected, "sections"))]
     UnknownSection {
         /// The section's type.
         kind: String,
@@ -53,6 +53,18 @@ pub enum ConfigError {
         /// The section, or key and value.
         what: String,
         /// Its line.
+        place: Place,
+    },
+    /// A value that names Python code, which this server can't run.
+    #[error("{key} {value}: this server runs no Python code; {advice} {place}")]
+    PythonCode {
+        /// The key.
+        key: &'static str,
+        /// The code.
+        value: String,
+        /// What to do about it.
+        advice: &'static str,
+        /// The key's line.
         place: Place,
     },
     /// A second section where only one may stand.
@@ -92,7 +104,7 @@ pub enum ConfigError {
         file: PathBuf,
     },
     /// A key that its section does not have.
-    #[error("{key:?} is not a known key of {section}; expected {} {place}", Listed(.expected))]
+    #[error("{key:?} is not a known key of {section}{} {place}", Listed(.expected, "keys"))]
     UnknownKey {
         /// The key as written.
         key: String,
@@ -155,15 +167,15 @@ pub enum ConfigError {
     },
 }
 
-/// Shows words with commas between.
-struct Listed<'a>(&'a [&'static str]);
+/// Shows what was expected: these words, or nothing of this kind.
+struct Listed<'a>(&'a [&'static str], &'static str);
 
 impl std::fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            [] => write!(f, "none"),
-            [only] => write!(f, "{only}"),
-            [some @ .., last] => write!(f, "{} or {last}", some.join(", ")),
+            [] => write!(f, ", which has no {}", self.1),
+            [only] => write!(f, "; expected {only}"),
+            [some @ .., last] => write!(f, "; expected {} or {last}", some.join(", ")),
         }
     }
 }

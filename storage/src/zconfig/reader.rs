@@ -4,27 +4,38 @@ use std::collections::HashMap;
 
 use super::{ConfigError, Entry, Section, datatypes};
 
-/// A section whose keys are taken one by one. [`Reader::finish`] must end it: a key that was
-/// not taken is one that the section does not have.
+/// A section whose keys are taken one by one.
 pub struct Reader<'a> {
     section: &'a Section,
     /// By key in lower case.
     entries: HashMap<String, &'a Entry>,
-    asked: Vec<&'static str>,
+    /// All that it may have.
+    keys: &'static [&'static str],
 }
 
 impl<'a> Reader<'a> {
-    /// Begins to read `section`.
+    /// Begins to read `section`, which may have `keys`.
     ///
     /// # Errors
-    /// A key or the name of a section in it is malformed, or given twice.
-    pub fn new(section: &'a Section) -> Result<Reader<'a>, ConfigError> {
+    /// A key or the name of a section in it is malformed, or given twice; or a key is another one.
+    pub fn new(
+        section: &'a Section,
+        keys: &'static [&'static str],
+    ) -> Result<Reader<'a>, ConfigError> {
         let mut entries: HashMap<String, &Entry> = HashMap::new();
         for entry in &section.entries {
             let key = datatypes::basic_key(&entry.key).map_err(|problem| ConfigError::Syntax {
                 problem,
                 place: entry.place.clone(),
             })?;
+            if !keys.contains(&key.as_str()) {
+                return Err(ConfigError::UnknownKey {
+                    key: entry.key.clone(),
+                    section: described(section),
+                    expected: keys.to_vec(),
+                    place: entry.place.clone(),
+                });
+            }
             if let Some(first) = entries.get(&key) {
                 return Err(ConfigError::DuplicateKey {
                     key,
@@ -38,7 +49,7 @@ impl<'a> Reader<'a> {
         Ok(Reader {
             section,
             entries,
-            asked: Vec::new(),
+            keys,
         })
     }
 
@@ -47,11 +58,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The value is not of that type.
     pub fn optional<T>(
-        &mut self,
+        &self,
         key: &'static str,
         convert: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, ConfigError> {
-        self.asked.push(key);
+        debug_assert!(self.keys.contains(&key), "{key} is not listed");
         let Some(entry) = self.entries.get(key) else {
             return Ok(None);
         };
@@ -68,7 +79,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// There is none, or it is not of that type.
     pub fn required<T>(
-        &mut self,
+        &self,
         key: &'static str,
         convert: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<T, ConfigError> {
@@ -80,14 +91,29 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Refuses the value of `key`, which is good in itself, as not supported yet.
-    pub fn not_supported(&self, key: &'static str) -> ConfigError {
-        let entry = self.entries.get(key);
-        let place = entry.map_or(&self.section.place, |entry| &entry.place);
-        let value = entry.map_or("", |entry| &entry.value);
-        ConfigError::NotSupported {
-            what: format!("{key} {value}").trim().to_owned(),
-            place: place.clone(),
+    /// Takes the value of `key`, which names Python code, if there is one. An empty one is none,
+    /// and those of `known` do what this server does without them.
+    ///
+    /// # Errors
+    /// Any other, since ignoring it may change what is stored: [`ConfigError::PythonCode`] with
+    /// `advice`.
+    pub fn python_code(
+        &self,
+        key: &'static str,
+        known: &[&str],
+        advice: &'static str,
+    ) -> Result<(), ConfigError> {
+        debug_assert!(self.keys.contains(&key), "{key} is not listed");
+        match self.entries.get(key) {
+            Some(entry) if !entry.value.is_empty() && !known.contains(&entry.value.as_str()) => {
+                Err(ConfigError::PythonCode {
+                    key,
+                    value: entry.value.clone(),
+                    advice,
+                    place: entry.place.clone(),
+                })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -97,25 +123,6 @@ impl<'a> Reader<'a> {
             problem: format!("{}: {problem}", described(self.section)),
             place: self.section.place.clone(),
         }
-    }
-
-    /// Ends the reading.
-    ///
-    /// # Errors
-    /// A key was not asked for.
-    pub fn finish(self) -> Result<(), ConfigError> {
-        for entry in &self.section.entries {
-            let key = entry.key.to_ascii_lowercase();
-            if !self.asked.contains(&key.as_str()) {
-                return Err(ConfigError::UnknownKey {
-                    key: entry.key.clone(),
-                    section: described(self.section),
-                    expected: self.asked,
-                    place: entry.place.clone(),
-                });
-            }
-        }
-        Ok(())
     }
 }
 

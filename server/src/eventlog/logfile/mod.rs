@@ -2,10 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use zeo_storage::paths::resolve;
 
 use super::config::{LogFileConfig, LogTarget, Rotation, When};
 use super::{EventLogError, LogRecord, level_number, rotation};
@@ -59,7 +61,7 @@ impl LogFile {
             // Where the standard streams can't be written, there is nobody left to tell.
             LogTarget::Stdout => return drop(io::stdout().write_all(line.as_bytes())),
             LogTarget::Stderr => return to_stderr(&line),
-            LogTarget::File { .. } => self.write_file(&line),
+            LogTarget::File { encoding, .. } => self.write_file(&encoding.encode(&line)),
         };
         match written {
             Ok(()) => self.failing = false,
@@ -73,7 +75,8 @@ impl LogFile {
         }
     }
 
-    /// Closes the file and opens its path again; a file that rotates is rotated.
+    /// Closes the file and opens its path again; a file that rotates is rotated, unless somebody
+    /// else has done so: zdaemon's manager, which has the same configuration, or logrotate.
     ///
     /// # Errors
     /// The file can't be opened. It is tried again at every line.
@@ -92,17 +95,20 @@ impl LogFile {
         if delay { Ok(()) } else { self.open_file() }
     }
 
-    fn write_file(&mut self, line: &str) -> Result<(), EventLogError> {
-        if self.is_due(line) {
-            self.rotate();
-        }
+    fn write_file(&mut self, line: &[u8]) -> Result<(), EventLogError> {
         if self.file.is_none() {
             self.open_file()?;
+        }
+        if self.is_due(line) {
+            self.rotate();
+            if self.file.is_none() {
+                self.open_file()?;
+            }
         }
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        file.write_all(line.as_bytes())
+        file.write_all(line)
             .map_err(|source| EventLogError::Write {
                 path: self.path().to_owned(),
                 source,
@@ -125,7 +131,7 @@ impl LogFile {
         Ok(())
     }
 
-    fn is_due(&self, line: &str) -> bool {
+    fn is_due(&self, line: &[u8]) -> bool {
         match self.rotation().map(|rotation| rotation.when) {
             None => false,
             Some(When::Size(limit)) => {
@@ -135,25 +141,45 @@ impl LogFile {
         }
     }
 
-    /// Moves the file away, if it is a regular one, so that the next line opens a new one. When
-    /// that fails, lines go on into the old one until it is due again.
+    /// Moves the file away, if it is a regular one and still has its name, and closes it, so that
+    /// the next line opens a new one. When it can't be moved, lines go on into the old one until
+    /// it is due again.
     fn rotate(&mut self) {
-        let path = self.path();
-        if let Some(Rotation { when, old_files }) = self.rotation()
-            && path.is_file()
+        if self.has_its_name()
+            && let Err(error) = self.move_away()
         {
-            let zone = TimeZone::system();
-            let rotated = rotation::rotate(path, *when, *old_files, self.due, &zone);
-            let failure = rotated.map_err(|e| format!("can't rotate {}: {e}\n", path.display()));
+            to_stderr(&format!(
+                "can't rotate {}: {error}\n",
+                self.path().display()
+            ));
+            // Who writes next will say so, if it can't be opened either.
+            let _ = self.open_file();
+            self.length = 0;
+        } else {
             self.file = None;
-            if let Err(problem) = failure {
-                to_stderr(&problem);
-                // Who writes next will say so, if it can't be opened either.
-                let _ = self.open_file();
-                self.length = 0;
-            }
         }
         self.plan_rotation();
+    }
+
+    fn move_away(&self) -> io::Result<()> {
+        let Some(Rotation { when, old_files }) = self.rotation() else {
+            return Ok(());
+        };
+        // A link stays, and leads to the new file.
+        let path = resolve(self.path())?;
+        rotation::rotate(&path, *when, *old_files, self.due, &TimeZone::system())
+    }
+
+    /// Whether the path is that of the open file. If somebody else has moved that away, what has
+    /// the name now is theirs, and not to be moved over what they keep.
+    fn has_its_name(&self) -> bool {
+        let Some(Ok(open)) = self.file.as_ref().map(File::metadata) else {
+            return false;
+        };
+        let named = self.path().metadata();
+        named.is_ok_and(|named| {
+            named.is_file() && (named.dev(), named.ino()) == (open.dev(), open.ino())
+        })
     }
 
     /// Finds when the file is due: an interval after it was last written, or after now.

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::eventlog::{DateFormat, Style, Template, Unit};
+use crate::eventlog::{DateFormat, LogEncoding, Style, Template, Unit};
 
 fn record(message: &str) -> LogRecord {
     LogRecord {
@@ -24,6 +24,7 @@ fn open(path: PathBuf, delay: bool, rotation: Option<Rotation>) -> Result<LogFil
         target: LogTarget::File {
             path,
             delay,
+            encoding: LogEncoding::Utf8,
             rotation,
         },
         level: 20,
@@ -47,6 +48,19 @@ fn lines_of_the_level_are_appended() {
     debug.level = slog::Level::Debug;
     logfile.write(&debug);
     assert_eq!(read(directory.path(), "x.log"), "old\none\n");
+}
+
+#[test]
+fn lines_are_encoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut logfile = open(directory.path().join("x.log"), false, None).unwrap();
+    if let LogTarget::File { encoding, .. } = &mut logfile.config.target {
+        *encoding = LogEncoding::Latin1;
+    }
+    logfile.write(&record("Gr\u{fc}\u{df}e f\u{fc}r 3 \u{20ac}"));
+    let written = fs::read(directory.path().join("x.log")).unwrap();
+    assert_eq!(written, b"Gr\xfc\xdfe f\xfcr 3 \\u20ac\n");
+    assert_eq!(logfile.length, written.len() as u64);
 }
 
 #[test]
@@ -103,7 +117,7 @@ fn files_rotate_by_size() {
     let directory = tempfile::tempdir().unwrap();
     let rotation = Rotation {
         when: When::Size(10),
-        old_files: 2,
+        old_files: Some(2),
     };
     let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
     for message in ["a", "b", "c", "d", "e", "longer than the limit", "f"] {
@@ -132,7 +146,7 @@ fn files_rotate_by_time() {
     }
     let rotation = Rotation {
         when: When::Every(Unit::Day, 1),
-        old_files: 2,
+        old_files: Some(2),
     };
     let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
     logfile.write(&record("one"));
@@ -165,11 +179,121 @@ fn a_rotation_that_fails_loses_no_line() {
     fs::create_dir_all(directory.path().join("x.log.1/x")).unwrap();
     let rotation = Rotation {
         when: When::Size(4),
-        old_files: 1,
+        old_files: Some(1),
     };
     let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
     for message in ["a", "b", "c"] {
         logfile.write(&record(message));
     }
     assert_eq!(read(directory.path(), "x.log"), "a\nb\nc\n");
+}
+
+/// What is in all files of the directory, sorted.
+fn all_lines(directory: &Path) -> Vec<String> {
+    let files = fs::read_dir(directory).unwrap();
+    let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    let mut lines: Vec<_> = texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// zdaemon's manager rotates the same file, and before us.
+#[test]
+fn what_somebody_else_has_rotated_is_only_reopened() {
+    for when in [When::Size(1 << 20), When::Every(Unit::Day, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, old) = (
+            directory.path().join("x.log"),
+            directory.path().join("x.log.1"),
+        );
+        let rotation = Rotation {
+            when,
+            old_files: Some(1),
+        };
+        let mut logfile = open(path.clone(), false, Some(rotation)).unwrap();
+        logfile.write(&record("1 ours"));
+        fs::rename(&path, &old).unwrap();
+        fs::write(&path, "2 theirs\n").unwrap();
+        logfile.reopen().unwrap();
+        logfile.write(&record("3 ours"));
+        assert_eq!(read(directory.path(), "x.log.1"), "1 ours\n");
+        assert_eq!(read(directory.path(), "x.log"), "2 theirs\n3 ours\n");
+        // The same when nobody has the name, and when it is due.
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        logfile.reopen().unwrap();
+        assert_eq!(read(directory.path(), "x.log.1"), "1 ours\n");
+        fs::rename(&path, directory.path().join("moved again")).unwrap();
+        fs::write(&path, "4 theirs\n").unwrap();
+        logfile.due = logfile.due.map(|_| Timestamp::UNIX_EPOCH);
+        logfile.length = 1 << 20;
+        logfile.write(&record("5 ours"));
+        assert_eq!(
+            all_lines(directory.path()),
+            ["1 ours", "2 theirs", "3 ours", "4 theirs", "5 ours"]
+        );
+    }
+}
+
+#[test]
+fn a_second_rotation_in_a_period_loses_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let rotation = Rotation {
+        when: When::Every(Unit::Day, 1),
+        old_files: Some(3),
+    };
+    let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
+    let mut expected = Vec::new();
+    for number in 0..4 {
+        logfile.write(&record(&format!("line {number}")));
+        expected.push(format!("line {number}"));
+        logfile.reopen().unwrap();
+        assert_eq!(all_lines(directory.path()), expected);
+    }
+}
+
+#[test]
+fn a_link_to_a_log_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, target) = (
+        directory.path().join("x.log"),
+        directory.path().join("sub/y.log"),
+    );
+    fs::create_dir(directory.path().join("sub")).unwrap();
+    std::os::unix::fs::symlink("sub/y.log", &path).unwrap();
+    let rotation = Rotation {
+        when: When::Size(1 << 20),
+        old_files: Some(1),
+    };
+    let mut logfile = open(path.clone(), false, Some(rotation)).unwrap();
+    logfile.write(&record("one"));
+    logfile.reopen().unwrap();
+    logfile.write(&record("two"));
+    assert!(path.is_symlink());
+    assert_eq!(fs::read_to_string(&target).unwrap(), "two\n");
+    assert_eq!(read(directory.path(), "sub/y.log.1"), "one\n");
+}
+
+/// The lines go to standard error until it is back.
+#[test]
+fn a_directory_that_is_gone_is_survived() {
+    let directory = tempfile::tempdir().unwrap();
+    let sub = directory.path().join("sub");
+    for when in [When::Size(4), When::Every(Unit::Second, 1)] {
+        fs::create_dir(&sub).unwrap();
+        let rotation = Rotation {
+            when,
+            old_files: Some(2),
+        };
+        let mut logfile = open(sub.join("x.log"), false, Some(rotation)).unwrap();
+        logfile.write(&record("one"));
+        fs::remove_dir_all(&sub).unwrap();
+        assert!(logfile.reopen().is_err());
+        logfile.write(&record("lost to standard error"));
+        fs::create_dir(&sub).unwrap();
+        logfile.write(&record("back"));
+        assert_eq!(read(&sub, "x.log"), "back\n");
+        fs::remove_dir_all(&sub).unwrap();
+    }
 }

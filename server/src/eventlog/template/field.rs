@@ -24,14 +24,20 @@ pub enum Field {
     Process,
     ProcessName,
     Message,
+    /// What was put into the message; here it comes with all in place.
+    Arguments,
+    /// A traceback, a stack or a task of asyncio, which there are none of here.
+    Nothing,
 }
 
-/// What a field holds, in Python's three types.
+/// What a field holds, in Python's types.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Text(String),
     Integer(i64),
     Float(f64),
+    /// An object of Python that has no quotes around it.
+    Object(&'static str),
 }
 
 impl Field {
@@ -55,6 +61,8 @@ impl Field {
             "process" => Field::Process,
             "processName" => Field::ProcessName,
             "message" | "msg" => Field::Message,
+            "args" => Field::Arguments,
+            "exc_info" | "exc_text" | "stack_info" | "taskName" => Field::Nothing,
             _ => return None,
         })
     }
@@ -98,6 +106,8 @@ impl Field {
             Field::Process => Value::Integer(record.process().into()),
             Field::ProcessName => Value::Text("MainProcess".to_owned()),
             Field::Message => Value::Text(record.message.clone()),
+            Field::Arguments => Value::Object("()"),
+            Field::Nothing => Value::Object("None"),
         }
     }
 }

@@ -133,12 +133,12 @@ impl Spec {
             Value::Integer(number) => number,
             // Python cuts the fraction off, too.
             Value::Float(number) => number as i64,
-            Value::Text(_) => 0,
+            Value::Text(_) | Value::Object(_) => 0,
         };
         let float = match value {
             Value::Integer(number) => number as f64,
             Value::Float(number) => number,
-            Value::Text(_) => 0.0,
+            Value::Text(_) | Value::Object(_) => 0.0,
         };
         let digits = integer.unsigned_abs();
         let sign = if integer < 0 || float < 0.0 {
@@ -154,6 +154,9 @@ impl Spec {
         match (self.conversion, value) {
             (Conversion::Text, Value::Text(text)) => (String::new(), self.cut(text)),
             (Conversion::Quoted, Value::Text(text)) => (String::new(), self.cut(quoted(&text))),
+            (Conversion::Text | Conversion::Quoted, Value::Object(text)) => {
+                (String::new(), self.cut(text.to_owned()))
+            }
             (Conversion::Text | Conversion::Quoted, Value::Integer(_)) => {
                 (sign.to_owned(), self.cut(digits.to_string()))
             }

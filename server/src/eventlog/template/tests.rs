@@ -54,6 +54,10 @@ fn classic_formats() {
                 "WARNING   |   WARNING|WAR",
             ),
             (
+                "%(args)s|%(args)r|%(msg)s|%(exc_info)s|%(exc_text)6s|%(stack_info)r|%(taskName).2s",
+                "()|()|it's \"a\" message|None|  None|None|No",
+            ),
+            (
                 "%(thread)d %(threadName)s %(processName)s",
                 "4321 MainThread MainProcess",
             ),

@@ -86,6 +86,8 @@ pub enum Fault {
     CutHeader,
     /// It would end behind the file.
     TooLong,
+    /// There is nothing but zeros in its place: it was never written.
+    Zeros,
     /// Its status says so (`c`), or was never written (0).
     Unfinished,
     /// It would end within its own header.
@@ -99,6 +101,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::CutHeader => "the file ends within a transaction's header",
             Self::TooLong => "a transaction is longer than the file",
+            Self::Zeros => "there are zeros in the place of a transaction",
             Self::Unfinished => "a transaction is marked as unfinished",
             Self::TooShort => "a transaction is shorter than its header",
             Self::LengthsDiffer => "the transaction's length differs between its two ends",

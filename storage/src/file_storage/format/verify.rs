@@ -60,6 +60,9 @@ pub fn read_verified(
 /// it looks so.
 fn unfinished(txn: &Txn, size: u64) -> Option<Fault> {
     let fault = txn.header.check(txn.position, size).err();
+    if txn.header.encode().iter().all(|&byte| byte == 0) {
+        return Some(Fault::Zeros);
+    }
     // 0 where the status was never written.
     if fault != Some(Fault::TooLong) && matches!(txn.header.status, b'c' | 0) {
         return Some(Fault::Unfinished);

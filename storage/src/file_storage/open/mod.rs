@@ -1,7 +1,7 @@
 //! FileStorage: opening, with locks, the saved index, the scan behind it, and
 //! what a crash has left.
 
-pub(crate) mod recovery;
+mod recovery;
 pub(crate) mod saved_index;
 pub(crate) mod scan;
 pub(crate) mod torn;

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::disk::backend::Backend;
-use crate::disk::paths::{beside, failed, is_there, resolve};
+use crate::disk::paths::{beside, failed, is_there};
 use crate::disk::{FileSystem, sync_directory};
+use crate::file_storage::files::old_of;
 use crate::log::{Level, Log};
 
 /// How much is copied at a time.
@@ -54,13 +55,6 @@ pub(crate) fn take_back(disk: &dyn FileSystem, path: &Path) -> Result<bool> {
     let renamed = disk.rename(&old, path).and_then(|()| disk.sync(path));
     renamed.map_err(failed("giving its name back to", &old))?;
     Ok(true)
-}
-
-/// The name that the file at `data`, which is no link, is kept under when a
-/// packed one takes its place.
-pub(crate) fn old_of(data: &Path) -> Result<PathBuf> {
-    let old = beside(data, ".old");
-    resolve(&old).map_err(failed("opening", &old))
 }
 
 fn create_copy(path: &Path) -> Result<(PathBuf, File)> {

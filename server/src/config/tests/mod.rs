@@ -10,7 +10,8 @@ use zeo_storage::zconfig::{self, datatypes::Address};
 use zeo_storage::zlib_storage::Transform;
 
 use super::*;
-use crate::eventlog::{LogTarget, Rotation, Unit, When};
+
+mod logs;
 
 const ZEO: &str = "<zeo>\n address 8100\n</zeo>\n";
 const MAPPING: &str = "<mappingstorage/>\n";
@@ -117,11 +118,25 @@ fn file_storage_keys_are_read() {
     assert_eq!(file_storage("quota 10 MB").unwrap().quota, Some(10 << 20));
     assert!(!file_storage("pack-gc no").unwrap().pack_gc);
     assert!(!file_storage("pack-keep-old no").unwrap().pack_keep_old);
-    assert_eq!(
-        file_storage("packer a:b").unwrap().packer,
-        Some("a:b".to_owned())
+    assert!(file_storage("packer\nblob-dir").is_ok());
+}
+
+/// To ignore a packer loses objects that other databases refer to.
+#[test]
+fn python_code_is_refused() {
+    let packer = "zc.FileStorage:Packer(sleep=1)";
+    let refused = file_storage(&format!("packer {packer}")).unwrap_err();
+    let expected = format!(
+        "packer {packer}: this server runs no Python code; leave the key out, with pack-gc false \
+         if the packer collects no garbage (line "
     );
-    assert_eq!(file_storage("packer\nblob-dir").unwrap().packer, None);
+    assert!(refused.starts_with(&expected), "{refused}");
+    let refused = logfile("path x.log\nformatter no.such").unwrap_err();
+    let expected = "formatter no.such: this server runs no Python code; leave the key out (line ";
+    assert!(refused.starts_with(expected), "{refused}");
+    for formatter in super::eventlog::FORMATTERS {
+        assert!(logfile(&format!("path x.log\nformatter {formatter}")).is_ok());
+    }
 }
 
 #[test]
@@ -204,63 +219,6 @@ fn storages_stand_on_storages() {
 }
 
 #[test]
-fn log_files_are_read() {
-    let text = "<eventlog>\nlevel warn\n<logfile>\npath STDERR\nlevel error\n</logfile>\n\
-                <logfile>\npath x.log\nformat %(name)s\n</logfile>\n</eventlog>";
-    let log = config(&format!("{ZEO}{MAPPING}{text}"))
-        .unwrap()
-        .eventlog
-        .unwrap();
-    assert_eq!(log.level, 30);
-    assert_eq!(
-        (&log.logfiles[0].target, log.logfiles[0].level),
-        (&LogTarget::Stderr, 40)
-    );
-    assert_eq!((log.logfiles.len(), log.logfiles[1].level), (2, 0));
-
-    for (lines, expected) in [
-        ("", None),
-        ("max-size 1kb\nold-files 3", Some((When::Size(1024), 3))),
-        ("when d\nold-files 2", Some((When::Every(Unit::Day, 1), 2))),
-        (
-            "when W6\ninterval 3\nold-files 1",
-            Some((When::Every(Unit::Weekday(6), 3), 1)),
-        ),
-    ] {
-        let logfile = logfile(&format!("path x.log\ndelay yes\n{lines}")).unwrap();
-        let rotation = expected.map(|(when, old_files)| Rotation { when, old_files });
-        let expected = LogTarget::File {
-            path: PathBuf::from("x.log"),
-            delay: true,
-            rotation,
-        };
-        assert_eq!(logfile.target, expected, "{lines}");
-    }
-    for lines in [
-        "level info",
-        "path STDERR\nmax-size 1\nold-files 1",
-        "path STDOUT\ndelay true",
-        "path STDOUT\nencoding utf-8",
-        "path x.log\nmax-size 1kb",
-        "path x.log\nold-files 3",
-        "path x.log\ninterval 3",
-        "path x.log\ninterval 3\nold-files 1",
-        "path x.log\nwhen D\nmax-size 1\nold-files 1",
-        "path x.log\nwhen W7\nold-files 1",
-        "path x.log\nformat none",
-        "path x.log\nstyle format",
-        "path x.log\nstyle nope",
-        "path x.log\nlevel loud",
-        "path x.log\nformatter no.such",
-        "path x.log\nencoding nosuch",
-        "path x.log\nmode w",
-        "path x.log\n<logfile/>",
-    ] {
-        assert!(logfile(lines).is_err(), "{lines}");
-    }
-}
-
-#[test]
 fn the_runner_is_checked_and_ignored() {
     let good = "program a b\ndaemon on\nexit-codes 0, 2\numask 022\nsocket-name /no/such\n\
                 <logger>\nname a.b\n</logger>";
@@ -318,7 +276,7 @@ fn mistakes_are_named_by_line() {
         ),
         (
             "key value\n",
-            "\"key\" is not a known key of the configuration; expected none (line 1",
+            "\"key\" is not a known key of the configuration, which has no keys (line 1",
         ),
         (
             "<nostorage/>",
@@ -341,7 +299,12 @@ fn mistakes_are_named_by_line() {
         ),
         (
             "<mappingstorage>\n<zeo/>\n</mappingstorage>",
-            "unknown section <zeo> in <mapping",
+            "unknown section <zeo> in <mappingstorage>, which has no sections (line 2",
+        ),
+        (
+            "<filestorage>\npth Data.fs\n</filestorage>",
+            "\"pth\" is not a known key of <filestorage>; expected path, blob-dir, create, \
+             read-only, quota, packer, pack-gc or pack-keep-old (line 2, in zeo.conf)",
         ),
         (
             "<demostorage>\n<runner/>\n</demostorage>",
