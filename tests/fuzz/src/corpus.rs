@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use zeo_proto::marshal::{Encoding, Flag, encode_message};
+use zeo_proto::marshal::Encoding;
+use zeo_proto::message::{Call, TpcBegin};
 use zeo_proto::pickle::{self, Memo};
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::backend::{Backend, MemoryBackend};
@@ -13,6 +14,7 @@ use zeo_storage::{FileStorage, Storage};
 
 /// Values in both encodings, as Python wrote them: lines of kind, hex, value.
 const GOLDEN: &str = include_str!("../../../proto/tests/golden/codecs.txt");
+const MESSAGES: &str = include_str!("../../../proto/tests/golden/messages.txt");
 const CONF: &str = include_str!("../../../etc/zeo.conf");
 
 /// Golden pickles, or golden msgpack, or golden messages.
@@ -68,89 +70,146 @@ pub fn msgpacks() -> Vec<Vec<u8>> {
     found
 }
 
-/// Calls of every method, each in this encoding, without length.
+/// What peers of Python's sent to each other in this encoding, without length:
+/// lines of who, label, encoding, hex. `who` is `call`, `reply` or `notify`.
+pub fn messages(encoding: Encoding, who: &[&str]) -> Vec<Vec<u8>> {
+    let letter = match encoding {
+        Encoding::Pickle => "Z",
+        Encoding::Msgpack => "M",
+    };
+    let wanted = |line: &str| {
+        let mut fields = line.split('\t');
+        let is_wanted = who.contains(&fields.next()?) && fields.nth(1)? == letter;
+        let frame = is_wanted.then(|| fields.next().and_then(from_hex))??;
+        frame.get(4..).map(<[u8]>::to_vec)
+    };
+    MESSAGES.lines().filter_map(wanted).collect()
+}
+
+/// Calls that a session with one object takes, each in this encoding, without
+/// length.
 pub fn calls(encoding: Encoding) -> Vec<Vec<u8>> {
-    let id = || Value::bytes(b"\0\0\0\0\0\0\0\x01");
-    let tid = || Value::bytes(b"\x03\xe8\0\0\0\0\0\x01");
-    let data = || Value::bytes(b"\x80\x03cm\nC\n.\x80\x03}.");
-    let txn = || Value::Int(7);
-    let none = || Value::None;
-    let key = |name: &'static str| (Value::str(name), Value::Int(1));
-    let dict = || Value::Dict(vec![key("a"), key("b")]);
-    let calls: Vec<(&str, Vec<Value<'static>>)> = vec![
-        ("register", vec![Value::str("1"), Value::Bool(false)]),
-        ("get_info", vec![]),
-        ("lastTransaction", vec![]),
-        ("getInvalidations", vec![tid()]),
-        (
-            "loadBefore",
-            vec![id(), Value::bytes(b"\x7f\xff\xff\xff\xff\xff\xff\xff")],
-        ),
-        ("loadSerial", vec![id(), tid()]),
-        ("getTid", vec![id()]),
-        ("history", vec![id(), Value::Int(10)]),
-        ("record_iternext", vec![none()]),
-        ("record_iternext", vec![id()]),
-        ("undoLog", vec![Value::Int(0), Value::Int(-20)]),
-        ("undoInfo", vec![Value::Int(0), Value::Int(20), dict()]),
-        ("undoa", vec![Value::bytes(b"A+gAAAAAAAE="), txn()]),
-        ("iterator_start", vec![none(), tid()]),
-        ("iterator_next", vec![Value::Int(0)]),
-        ("iterator_record_start", vec![Value::Int(0), tid()]),
-        ("iterator_record_next", vec![Value::Int(1)]),
-        (
-            "iterator_gc",
-            vec![Value::List(vec![Value::Int(0), Value::Int(1)])],
-        ),
-        ("new_oid", vec![]),
-        ("new_oids", vec![Value::Int(100)]),
-        ("server_status", vec![]),
-        ("set_client_label", vec![Value::str("label")]),
-        ("ping", vec![]),
-        (
-            "tpc_begin",
-            vec![
-                txn(),
-                Value::bytes(b"u"),
-                Value::bytes(b"d"),
-                dict(),
-                none(),
-                Value::str(" "),
-            ],
-        ),
-        ("storea", vec![id(), tid(), data(), txn()]),
-        ("storea", vec![id(), Value::bytes(&[0; 8]), data(), txn()]),
-        ("restorea", vec![id(), tid(), data(), tid(), txn()]),
-        ("deleteObject", vec![id(), tid(), txn()]),
-        ("checkCurrentSerialInTransaction", vec![id(), tid(), txn()]),
-        ("vote", vec![txn()]),
-        ("tpc_finish", vec![txn()]),
-        ("tpc_abort", vec![txn()]),
-        ("pack", vec![Value::Float(0.0), Value::Bool(true)]),
-        ("sendBlob", vec![id(), tid()]),
-        ("storeBlobStart", vec![]),
-        ("storeBlobChunk", vec![data()]),
-    ];
-    let message = |(name, args): (&str, Vec<Value<'static>>)| {
+    let encoded = |call: Call<'_>| {
         let mut frame = Vec::new();
-        let is_async = name.ends_with('a');
-        let (number, flag) = match is_async {
-            true => (0, Flag::Async),
-            false => (1, Flag::Call),
-        };
-        let number = Value::Int(number);
         // What can't be encoded is not in the corpus.
-        let _ = encode_message(
-            &mut frame,
-            encoding,
-            &number,
-            flag,
-            name,
-            &Value::Tuple(args),
-        );
+        let _ = if call.is_answered() {
+            call.encode(&mut frame, encoding, &1_u64)
+        } else {
+            call.encode_async(&mut frame, encoding)
+        };
         frame.split_off(frame.len().min(4))
     };
-    calls.into_iter().map(message).collect()
+    let (reading, committing) = (calls_that_read(), calls_that_commit());
+    reading.into_iter().chain(committing).map(encoded).collect()
+}
+
+const OID: Oid = Oid::new(1);
+const TID: Tid = Tid::new(0x03e8_0000_0000_0001);
+
+fn dict() -> Value<'static> {
+    let pair = |name: &'static str| (Value::str(name), Value::Int(1));
+    Value::Dict(vec![pair("a"), pair("b")])
+}
+
+fn calls_that_read() -> Vec<Call<'static>> {
+    let (oid, tid, serial) = (OID, TID, TID);
+    let (before, since) = (Tid::new(u64::MAX >> 1), TID);
+    vec![
+        Call::Register {
+            storage: "1".into(),
+            read_only: false,
+        },
+        Call::GetInfo,
+        Call::LastTransaction,
+        Call::GetInvalidations { since },
+        Call::LoadBefore { oid, before },
+        Call::LoadSerial { oid, serial },
+        Call::GetTid { oid },
+        Call::History { oid, size: 10 },
+        Call::RecordIternext { from: None },
+        Call::RecordIternext { from: Some(oid) },
+        Call::UndoLog {
+            first: 0,
+            last: -20,
+        },
+        Call::UndoInfo {
+            first: 0,
+            last: 20,
+            specification: dict(),
+        },
+        Call::IteratorStart {
+            start: None,
+            stop: Some(tid),
+        },
+        Call::IteratorNext { id: 0 },
+        Call::IteratorRecordStart { id: 0, tid },
+        Call::IteratorRecordNext { id: 1 },
+        Call::IteratorGc { ids: vec![0, 1] },
+        Call::NewOid,
+        Call::NewOids { count: 100 },
+        Call::ServerStatus,
+        Call::SetClientLabel {
+            label: "label".into(),
+        },
+        Call::Ping,
+    ]
+}
+
+fn calls_that_commit() -> Vec<Call<'static>> {
+    let (oid, serial) = (OID, TID);
+    let id = || Value::Int(7);
+    let record = b"\x80\x03cm\nC\n.\x80\x03}.";
+    let store = |serial| Call::Store {
+        oid,
+        serial,
+        data: record.into(),
+        id: id(),
+    };
+    vec![
+        Call::TpcBegin(Box::new(TpcBegin {
+            id: id(),
+            user: b"u".into(),
+            description: b"d".into(),
+            extension: dict(),
+            tid: None,
+            status: b' ',
+        })),
+        store(serial),
+        store(Tid::ZERO),
+        Call::Restore {
+            oid,
+            serial,
+            data: Some(record.into()),
+            prev_tid: Some(TID),
+            id: id(),
+        },
+        Call::DeleteObject {
+            oid,
+            serial,
+            id: id(),
+        },
+        Call::CheckSerial {
+            oid,
+            serial,
+            id: id(),
+        },
+        Call::Undo {
+            undo_id: b"A+gAAAAAAAE=".into(),
+            id: id(),
+        },
+        Call::Vote { id: id() },
+        Call::TpcFinish { id: id() },
+        Call::TpcAbort { id: id() },
+        Call::Pack {
+            time: 0.0,
+            wait: true,
+        },
+        Call::SendBlob { oid, serial },
+        Call::StoreBlobStart,
+        Call::StoreBlobChunk {
+            chunk: record.into(),
+        },
+    ]
 }
 
 /// Configurations: the sample, and pieces with everything in them.

@@ -2,6 +2,7 @@
 
 mod care;
 mod files;
+mod messages;
 mod server;
 mod wire;
 
@@ -21,6 +22,9 @@ pub struct Target {
 }
 
 const MIB: usize = 1 << 20;
+/// Values of a tree take about 64 bytes each, and a pickle may share 1000 of
+/// them for nothing; a memo may be empty for the most part.
+const SLACK: usize = 16 * MIB;
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -28,8 +32,10 @@ pub const TARGETS: &[Target] = &[
     wire::HANDSHAKE,
     wire::PICKLE,
     wire::MSGPACK,
-    wire::PICKLED_CALL,
-    wire::MSGPACK_CALL,
+    messages::PICKLED_CALL,
+    messages::MSGPACK_CALL,
+    messages::PICKLED_REPLY,
+    messages::MSGPACK_REPLY,
     files::CLASS_NAME,
     files::EXTENSION,
     files::RESOLVE,

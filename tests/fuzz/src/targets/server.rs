@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use slog::{Drain, Logger, o};
+use zeo_proto::Tid;
 use zeo_proto::framing::{FrameBuffer, write_frame};
-use zeo_proto::marshal::{Encoding, Flag, encode_message};
+use zeo_proto::marshal::Encoding;
+use zeo_proto::message::Call;
 use zeo_proto::stream::Stream;
-use zeo_proto::{Tid, Value};
 use zeo_server::{Server, Settings};
 use zeo_storage::storage::{Op, TransactionMeta};
 use zeo_storage::{FileStorage, Storage};
@@ -114,17 +115,11 @@ fn converse(server: &Arc<Server>, input: &[u8]) -> std::io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
     server.serve(Stream::unix(theirs)?, "fuzz".to_owned())?;
     let mut hello = framed(b"Z5");
-    let args = Value::Tuple(vec![Value::str("1"), Value::Bool(false)]);
-    let id = Value::Int(1);
-    encode_message(
-        &mut hello,
-        Encoding::Pickle,
-        &id,
-        Flag::Call,
-        "register",
-        &args,
-    )
-    .map_err(std::io::Error::other)?;
+    let register = Call::Register {
+        storage: "1".into(),
+        read_only: false,
+    };
+    { register.encode(&mut hello, Encoding::Pickle, &1_u64) }.map_err(std::io::Error::other)?;
     let mut reading = ours.try_clone()?;
     let reader = std::thread::spawn(move || {
         let mut received = FrameBuffer::new(1 << 20);
@@ -144,16 +139,8 @@ fn converse(server: &Arc<Server>, input: &[u8]) -> std::io::Result<()> {
     let _ = writing.write_all(input);
     if input.is_empty() {
         let mut ping = Vec::new();
-        let nothing = Value::Tuple(Vec::new());
-        encode_message(
-            &mut ping,
-            Encoding::Pickle,
-            &id,
-            Flag::Call,
-            "ping",
-            &nothing,
-        )
-        .map_err(std::io::Error::other)?;
+        { Call::Ping.encode(&mut ping, Encoding::Pickle, &1_u64) }
+            .map_err(std::io::Error::other)?;
         writing.write_all(&ping)?;
     }
     greeted?;

@@ -2,18 +2,14 @@
 
 use zeo_proto::framing::FrameBuffer;
 use zeo_proto::handshake;
-use zeo_proto::marshal::{Encoding, decode_message_within};
-use zeo_proto::message::Call;
+use zeo_proto::marshal::Encoding;
 use zeo_proto::msgpack;
 use zeo_proto::pickle::{self, Memo, Policy, Unpickler};
 
-use super::{MIB, Subject, Target};
+use super::{MIB, SLACK, Target};
 use crate::corpus;
 
 const POLICIES: [&Policy; 3] = [&Policy::REQUEST, &Policy::REPLY, &Policy::FILE];
-/// Values of a tree take about 64 bytes each, and a pickle may share 1000 of
-/// them for nothing; a memo may be empty for the most part.
-const SLACK: usize = 16 * MIB;
 
 pub const FRAMES: Target = Target {
     name: "frames",
@@ -142,28 +138,3 @@ pub const MSGPACK: Target = Target {
     },
     slack: SLACK,
 };
-
-pub const PICKLED_CALL: Target = Target {
-    name: "pickled-call",
-    corpus: || corpus::calls(Encoding::Pickle),
-    prepare: || call(Encoding::Pickle),
-    slack: SLACK,
-};
-
-pub const MSGPACK_CALL: Target = Target {
-    name: "msgpack-call",
-    corpus: || corpus::calls(Encoding::Msgpack),
-    prepare: || call(Encoding::Msgpack),
-    slack: SLACK,
-};
-
-fn call(encoding: Encoding) -> Subject {
-    Box::new(move |input| {
-        if let Ok(message) = decode_message_within(input, encoding, &Policy::REQUEST)
-            && let Some(args) = message.args.as_items()
-        {
-            let _ = Call::parse(&message.name, args.to_vec());
-        }
-        Ok(())
-    })
-}
