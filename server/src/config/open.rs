@@ -16,6 +16,7 @@ pub type NamedStorage = (String, Arc<dyn Storage>);
 /// A storage that can't be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("can't open storage '{name}': {source}")]
+#[non_exhaustive]
 pub struct OpenError {
     /// Its name.
     pub name: String,

@@ -6,7 +6,7 @@ use super::Env;
 
 /// The longest text that a substitution may give, in bytes. Definitions that double each other
 /// would otherwise fill the memory.
-const MAX_LENGTH: usize = 1 << 20;
+const MAX_LENGTH_BYTES: usize = 1 << 20;
 
 /// Replaces the references in `text`: `$name` and `${name}` by definitions, whose names have no
 /// case, `$(VARIABLE)` by the environment's, `$$` by a dollar sign. What is put in is not looked
@@ -25,7 +25,7 @@ pub fn substitute(
         result.push_str(before);
         let (value, remainder) = reference(after, defines, env)?;
         result.push_str(&value);
-        if result.len() > MAX_LENGTH {
+        if result.len() > MAX_LENGTH_BYTES {
             return Err("the value is too long after substitution".to_owned());
         }
         rest = remainder;
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn growth_is_bounded() {
-        let defines = HashMap::from([("a".to_owned(), "x".repeat(MAX_LENGTH))]);
+        let defines = HashMap::from([("a".to_owned(), "x".repeat(MAX_LENGTH_BYTES))]);
         assert!(substitute("$a", &defines, &env).is_ok());
         assert!(substitute("$a$a", &defines, &env).is_err());
     }

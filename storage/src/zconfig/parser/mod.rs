@@ -26,7 +26,7 @@ const MAX_INCLUDE_DEPTH: usize = 50;
 /// How many files may be included in all.
 const MAX_INCLUDES: usize = 1000;
 /// The longest file that is read, in bytes.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Reads the configuration in `file`, a path or a `file:` URL, and all that it includes.
 ///
@@ -290,9 +290,9 @@ fn syntax(problem: &str, place: &Place) -> ConfigError {
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let file = File::open(path)?;
-    let length = file.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if length as u64 > MAX_FILE {
-        let problem = format!("longer than {MAX_FILE} bytes");
+    let length = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if length as u64 > MAX_FILE_BYTES {
+        let problem = format!("longer than {MAX_FILE_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
     Ok(text)
