@@ -1,4 +1,4 @@
-//! A client of the model: it talks to a real session through a real
+//! A client in the simulation: it talks to a real session through a real
 //! connection, does random work, and checks all that it gets.
 
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ impl Client {
         let gone = matches!(connection.receive(), Ok(Some(0)) | Err(_));
         let turn = connection.turn(session, inbox);
         if gone || !matches!(turn, Ok(Turn::Wait(_))) {
-            session.end("the model");
+            session.end("the simulation");
             self.server_side = None;
             self.unknown_outcome(history);
         }
@@ -101,7 +101,7 @@ impl Client {
     /// The client's own side vanishes.
     pub(super) fn disconnect(&mut self, history: &mut History) {
         if let Some((_, mut session, _)) = self.server_side.take() {
-            session.end("the model's client has gone");
+            session.end("the simulated client has gone");
         }
         self.unknown_outcome(history);
     }
@@ -327,7 +327,7 @@ impl Client {
         match self.socket.write_all(frame) {
             Ok(()) => {}
             Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {}
-            Err(why) => panic!("the model's client can't send: {why}"),
+            Err(why) => panic!("a simulated client can't send: {why}"),
         }
     }
 }

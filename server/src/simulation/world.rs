@@ -70,7 +70,7 @@ pub(super) fn interrupt() {
 impl World {
     pub(super) fn new(seed: u64, plan: &Plan) -> Rc<Self> {
         let storage = Arc::new(Interrupted {
-            inner: Arc::new(MappingStorage::new("model").unwrap()),
+            inner: Arc::new(MappingStorage::new("simulated").unwrap()),
             failing: false.into(),
         });
         let clock = Arc::new(StillClock::new());
@@ -133,7 +133,7 @@ impl World {
         *id += 1;
         let session = Session::new(
             *id,
-            "model".into(),
+            "simulated".into(),
             Arc::clone(&self.settings),
             Arc::clone(&self.storages),
             mailbox,
