@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use slog::{Logger, crit, info, o, warn};
 use zeo_proto::stream::Stream;
 use zeo_storage::Storage;
+use zeo_storage::storage::Wake;
 
 use crate::commit::clock::SystemClock;
 use crate::commit::coordinator::{Coordinator, Parts};
@@ -209,6 +210,13 @@ fn start_storage(
         timeout: settings.transaction_timeout,
         queue_size: settings.invalidation_queue_size,
     };
+    if let Some(outside) = storage.outside() {
+        let requests = requests.clone();
+        outside.watch(Wake::new(move || {
+            // It is gone when the server stops.
+            let _ = requests.send(Request::Poll { client: None });
+        }));
+    }
     let coordinator =
         Coordinator::new(parts, log_writer).map_err(|source| StartError::Storage {
             name: name.to_owned(),

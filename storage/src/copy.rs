@@ -255,10 +255,11 @@ pub(crate) fn commit(
     match storage.prepare(meta, ops, OnConflict::Resolve)? {
         Vote::Ready(prepared) => {
             let mut batch = [Commit { tid, prepared }];
-            storage.append(&mut batch)?;
-            for commit in &batch {
-                storage.publish(commit);
+            let appended = storage.append(&mut batch)?;
+            if let Some((_, why)) = appended.refused.into_iter().next() {
+                return Err(why);
             }
+            batch.iter().for_each(|commit| storage.publish(commit));
             Ok(())
         }
         Vote::Conflicts(_) => {

@@ -142,6 +142,14 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
+    /// What the storage keeps its data in can't be reached now, and may be
+    /// later (`ZEO.Exceptions.ClientDisconnected`).
+    #[error("{0}")]
+    Unavailable(String),
+    /// It is not known whether the transaction is committed. Nobody is told:
+    /// its client is closed.
+    #[error("it is not known whether the transaction is committed: {0}")]
+    Unsettled(String),
     /// An earlier write failed, so nothing is written any more.
     #[error("the storage stopped writing after an error: {0}")]
     Latched(String),

@@ -9,6 +9,7 @@ const FILE_STORAGE_ERROR: &str = "ZODB.FileStorage.FileStorage.FileStorageError"
 const QUOTA_ERROR: &str = "ZODB.FileStorage.FileStorage.FileStorageQuotaError";
 const CORRUPTED_ERROR: &str = "ZODB.FileStorage.FileStorage.CorruptedFileStorageError";
 const UNSUPPORTED: &str = "ZODB.POSException.Unsupported";
+const DISCONNECTED: &str = "ZEO.Exceptions.ClientDisconnected";
 const SYSTEM_ERROR: &str = "ZODB.POSException.StorageSystemError";
 
 /// The exception for a failed storage operation.
@@ -39,8 +40,10 @@ pub fn exception_from(error: &Error) -> Exception {
         Error::Quota { .. } => Exception::message(QUOTA_ERROR, error.to_string()),
         Error::Corrupt { .. } => Exception::message(CORRUPTED_ERROR, error.to_string()),
         Error::Compressed { .. } => Exception::message("zlib.error", error.to_string()),
+        Error::Unavailable(message) => Exception::message(DISCONNECTED, message.clone()),
         Error::Io { .. }
         | Error::Latched(_)
+        | Error::Unsettled(_)
         | Error::Cancelled
         | Error::InUse { .. }
         | Error::Replaced { .. } => Exception::message(SYSTEM_ERROR, error.to_string()),
@@ -70,6 +73,7 @@ pub fn error_from(exception: Exception) -> Error {
         "ZODB.POSException.StorageTransactionError" => message(&exception).map(Error::Transaction),
         "builtins.ValueError" => message(&exception).map(Error::Value),
         FILE_STORAGE_ERROR => message(&exception).map(Error::Pack),
+        DISCONNECTED => message(&exception).map(Error::Unavailable),
         UNSUPPORTED => message(&exception).map(Error::Unsupported),
         _ => None,
     };

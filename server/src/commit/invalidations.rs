@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
+use crate::messages::event::Missed;
+
 /// The last N transactions with the objects that they changed.
 #[derive(Debug)]
 pub struct Invalidations {
@@ -12,6 +14,8 @@ pub struct Invalidations {
     /// reaches: its objects are never asked for.
     recent: VecDeque<(Tid, Arc<[Oid]>)>,
     limit: usize,
+    /// Nobody knows what was changed before this transaction since any other.
+    unknown_before: Tid,
 }
 
 impl Invalidations {
@@ -30,6 +34,7 @@ impl Invalidations {
         Self {
             recent,
             limit: limit.max(1),
+            unknown_before: Tid::ZERO,
         }
     }
 
@@ -41,17 +46,27 @@ impl Invalidations {
         self.recent.push_back((tid, oids.into()));
     }
 
-    /// The last tid and all objects changed after `since`; `None` when the
-    /// queue does not reach back so far.
-    pub fn since(&self, since: Tid) -> Option<(Tid, Vec<Oid>)> {
-        let (oldest, _) = self.recent.front()?;
-        let (last, _) = self.recent.back()?;
+    /// Begins anew at a transaction: nobody knows what was changed before it.
+    pub fn lose_track(&mut self, at: Tid) {
+        self.recent = VecDeque::from([(at, Arc::from([]))]);
+        self.unknown_before = at;
+    }
+
+    /// The last tid and all objects changed after `since`, as far as the
+    /// queue reaches back.
+    pub fn since(&self, since: Tid) -> Missed {
+        if since < self.unknown_before {
+            return Missed::Unknown;
+        }
+        let (Some((oldest, _)), Some((last, _))) = (self.recent.front(), self.recent.back()) else {
+            return Missed::TooMuch;
+        };
         if *oldest > since {
-            return None;
+            return Missed::TooMuch;
         }
         let newer = self.recent.iter().rev().take_while(|(tid, _)| *tid > since);
         let oids: BTreeSet<Oid> = newer.flat_map(|(_, oids)| oids.iter().copied()).collect();
-        Some((*last, oids.into_iter().collect()))
+        Missed::Objects(*last, oids.into_iter().collect())
     }
 }
 
@@ -66,23 +81,26 @@ mod tests {
     #[test]
     fn reaches_back_as_far_as_its_limit() {
         let mut queue = Invalidations::new(3, Tid::new(10), None);
-        assert_eq!(queue.since(Tid::new(10)), Some((Tid::new(10), vec![])));
-        assert_eq!(queue.since(Tid::new(9)), None);
+        assert_eq!(
+            queue.since(Tid::new(10)),
+            Missed::Objects(Tid::new(10), vec![])
+        );
+        assert_eq!(queue.since(Tid::new(9)), Missed::TooMuch);
         queue.push(Tid::new(11), &oids(&[1, 2]));
         queue.push(Tid::new(12), &oids(&[2, 3]));
         assert_eq!(
             queue.since(Tid::new(10)),
-            Some((Tid::new(12), oids(&[1, 2, 3])))
+            Missed::Objects(Tid::new(12), oids(&[1, 2, 3]))
         );
         queue.push(Tid::new(13), &oids(&[4]));
-        assert_eq!(queue.since(Tid::new(10)), None, "the limit is 3");
+        assert_eq!(queue.since(Tid::new(10)), Missed::TooMuch, "the limit is 3");
         assert_eq!(
             queue.since(Tid::new(11)),
-            Some((Tid::new(13), oids(&[2, 3, 4])))
+            Missed::Objects(Tid::new(13), oids(&[2, 3, 4]))
         );
         assert_eq!(
             queue.since(Tid::new(99)),
-            Some((Tid::new(13), vec![])),
+            Missed::Objects(Tid::new(13), vec![]),
             "ahead of us"
         );
     }
@@ -91,9 +109,28 @@ mod tests {
     fn starts_with_what_the_storage_knows() {
         let known = vec![(Tid::new(5), oids(&[1])), (Tid::new(6), oids(&[2]))];
         let queue = Invalidations::new(100, Tid::new(6), Some(known));
-        assert_eq!(queue.since(Tid::new(5)), Some((Tid::new(6), oids(&[2]))));
-        assert_eq!(queue.since(Tid::new(4)), None);
+        assert_eq!(
+            queue.since(Tid::new(5)),
+            Missed::Objects(Tid::new(6), oids(&[2]))
+        );
+        assert_eq!(queue.since(Tid::new(4)), Missed::TooMuch);
         let empty = Invalidations::new(100, Tid::ZERO, Some(vec![]));
-        assert_eq!(empty.since(Tid::ZERO), Some((Tid::ZERO, vec![])));
+        assert_eq!(empty.since(Tid::ZERO), Missed::Objects(Tid::ZERO, vec![]));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_not_asked_from_the_storage() {
+        let known = vec![(Tid::new(5), oids(&[1])), (Tid::new(6), oids(&[2]))];
+        let mut queue = Invalidations::new(100, Tid::new(6), Some(known));
+        assert_eq!(queue.since(Tid::new(4)), Missed::TooMuch);
+        queue.lose_track(Tid::new(7));
+        queue.push(Tid::new(8), &oids(&[3]));
+        for since in [4, 5, 6] {
+            assert_eq!(queue.since(Tid::new(since)), Missed::Unknown);
+        }
+        assert_eq!(
+            queue.since(Tid::new(7)),
+            Missed::Objects(Tid::new(8), oids(&[3]))
+        );
     }
 }

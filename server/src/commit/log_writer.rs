@@ -1,12 +1,14 @@
 //! The thread at the end of the file: it appends what the coordinator hands
 //! over, in that order. All that wait are written together and synced once.
-//! It also drops what the coordinator refuses, which never waits for a disk.
+//! It also drops what the coordinator refuses, which never waits for a disk,
+//! and asks the storage what others have changed: between appends, so that its
+//! reports to the coordinator are in order.
 
 use std::sync::Arc;
 
 use zeo_proto::exception::Exception;
-use zeo_storage::Storage;
 use zeo_storage::storage::{Commit, Prepared};
+use zeo_storage::{Error, Storage};
 
 use crate::messages::channel::{Receiver, Sender};
 use crate::messages::request::{ClientId, Request};
@@ -35,6 +37,8 @@ pub enum Task {
         /// Why it is refused.
         why: Exception,
     },
+    /// To ask the storage what others have changed.
+    Poll,
 }
 
 /// Works until the coordinator is gone.
@@ -56,6 +60,7 @@ pub(crate) fn work(
     queue: &Receiver<Task>,
 ) -> Vec<Request> {
     let (mut clients, mut commits, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let mut poll = false;
     for task in std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv())) {
         match task {
             Task::Append(queued) => {
@@ -70,38 +75,72 @@ pub(crate) fn work(
                 drop(prepared);
                 refused.push(Request::Refused { client, why });
             }
+            Task::Poll => poll = true,
         }
     }
-    let appended = append(storage, clients, commits);
-    refused.into_iter().chain(appended).collect()
+    let mut done = refused;
+    done.extend(append(storage, clients, commits));
+    if poll {
+        let found = storage.outside().map(|outside| outside.poll());
+        let found = found.unwrap_or_else(|| Ok(Vec::new()));
+        done.push(Request::Polled { found });
+    }
+    done
 }
 
 /// Appends a batch. If that fails without consequences, for one transaction
 /// whose blob is not there any more, each is appended alone.
 fn append(
     storage: &Arc<dyn Storage>,
-    clients: Vec<ClientId>,
+    mut clients: Vec<ClientId>,
     mut commits: Vec<Commit>,
 ) -> Vec<Request> {
     if commits.is_empty() {
         return Vec::new();
     }
-    let result = storage.append(&mut commits);
-    if result.is_err() && commits.len() > 1 && storage.latched().is_none() {
-        let each = clients.into_iter().zip(commits);
-        return each
-            .flat_map(|(client, commit)| append(storage, vec![client], vec![commit]))
-            .collect();
+    match storage.append(&mut commits) {
+        Ok(appended) => {
+            let refused = take_refused(&mut clients, &mut commits, appended.refused);
+            vec![Request::Appended {
+                clients,
+                commits,
+                refused,
+                outside: appended.outside,
+            }]
+        }
+        Err(why) if commits.len() > 1 && may_be_tried_again(&**storage, &why) => {
+            let each = clients.into_iter().zip(commits);
+            each.flat_map(|(client, commit)| append(storage, vec![client], vec![commit]))
+                .collect()
+        }
+        Err(why) => {
+            // Here, as what is refused.
+            drop(commits);
+            vec![Request::NotAppended { clients, why }]
+        }
     }
-    if result.is_err() {
-        // Here, as what is refused.
-        commits.clear();
+}
+
+fn may_be_tried_again(storage: &dyn Storage, why: &Error) -> bool {
+    storage.latched().is_none() && !matches!(why, Error::Unsettled(_))
+}
+
+/// Drops the transactions that the storage refuses, here, as what the
+/// coordinator refuses; returns whose they were.
+fn take_refused(
+    clients: &mut Vec<ClientId>,
+    commits: &mut Vec<Commit>,
+    refused: Vec<(usize, Error)>,
+) -> Vec<(ClientId, Error)> {
+    let mut taken = Vec::new();
+    for (place, why) in refused.into_iter().rev() {
+        if place < commits.len() {
+            drop(commits.remove(place));
+            taken.push((clients.remove(place), why));
+        }
     }
-    vec![Request::Appended {
-        clients,
-        commits,
-        result,
-    }]
+    taken.reverse();
+    taken
 }
 
 #[cfg(test)]
@@ -172,13 +211,9 @@ mod tests {
         let told = done.iter().map(|request| match request {
             Request::Refused { client, .. } => (*client, "refused"),
             Request::Appended {
-                clients,
-                commits,
-                result,
-            } => match result {
-                Ok(()) => (clients[0], ["", "appended"][commits.len()]),
-                Err(_) => (clients[0], ["failed", ""][commits.len()]),
-            },
+                clients, commits, ..
+            } => (clients[0], ["", "appended"][commits.len()]),
+            Request::NotAppended { clients, .. } => (clients[0], "failed"),
             other => panic!("{other:?}"),
         });
         let expected = [

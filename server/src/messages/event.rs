@@ -19,11 +19,23 @@ pub enum Event {
     FinishFailed(Exception),
     /// A message to pass on: another client's invalidation, or new sizes.
     Notice(Arc<Notice>),
-    /// The answer to `getInvalidations`: the last tid and the objects
-    /// changed since; `None` when the queue does not reach back so far.
-    Invalidations(Option<(Tid, Vec<Oid>)>),
+    /// The answer to `getInvalidations`.
+    Invalidations(Missed),
+    /// What others had changed in the storage has been announced; or it could not be found out.
+    Polled(Result<(), Exception>),
     /// The helper thread with this job is done; the session has what is left to do.
     JobDone(u64),
+}
+
+/// What a client has missed since a tid.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The last tid and the objects changed since.
+    Objects(Tid, Vec<Oid>),
+    /// More than the queue holds; the storage may still tell.
+    TooMuch,
+    /// Nobody can tell: others have changed the storage, and it is not known what.
+    Unknown,
 }
 
 impl Event {
@@ -31,7 +43,7 @@ impl Event {
     pub(super) fn weight(&self) -> usize {
         match self {
             Event::Notice(notice) => notice.weight(),
-            Event::Invalidations(Some((_, oids))) => 64 + size_of_val(&**oids),
+            Event::Invalidations(Missed::Objects(_, oids)) => 64 + size_of_val(&**oids),
             _ => 64,
         }
     }

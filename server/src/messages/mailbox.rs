@@ -208,6 +208,7 @@ mod tests {
     use zeo_proto::{Oid, Tid};
 
     use super::*;
+    use crate::messages::event::Missed;
     use crate::messages::notice::Notice;
 
     #[test]
@@ -230,8 +231,11 @@ mod tests {
     fn one_event_may_be_larger_than_a_mailbox() {
         let (mailbox, inbox) = mailbox().unwrap();
         let oids = vec![Oid::ZERO; 1 << 22];
-        assert!(mailbox.post(Event::Invalidations(Some((Tid::ZERO, oids.clone())))));
-        assert!(mailbox.post(Event::Invalidations(Some((Tid::ZERO, oids)))));
+        assert!(mailbox.post(Event::Invalidations(Missed::Objects(
+            Tid::ZERO,
+            oids.clone()
+        ))));
+        assert!(mailbox.post(Event::Invalidations(Missed::Objects(Tid::ZERO, oids))));
         assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 2);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crossbeam_channel::Sender;
 use zeo_proto::exception::Exception;
 use zeo_proto::{Oid, Tid};
-use zeo_storage::storage::{Commit, Prepared};
+use zeo_storage::Error;
+use zeo_storage::storage::{Commit, OutsideChange, Prepared};
 
 use crate::messages::mailbox::Mailbox;
 
@@ -97,14 +98,34 @@ pub enum Request {
         /// Why.
         why: Exception,
     },
-    /// The log writer is done with a batch.
+    /// The log writer is done with a batch: it is durable.
     Appended {
         /// The clients, one a transaction.
         clients: Vec<ClientId>,
-        /// The transactions, in the order of their tids; none if it failed.
+        /// The transactions, in the order of their tids.
         commits: Vec<Commit>,
-        /// Whether they are durable.
-        result: zeo_storage::Result<()>,
+        /// Clients whose transactions the storage has refused, and why.
+        refused: Vec<(ClientId, Error)>,
+        /// What others have changed, in the order of tids.
+        outside: Vec<OutsideChange>,
+    },
+    /// The log writer could not append a batch.
+    NotAppended {
+        /// The clients, one a transaction.
+        clients: Vec<ClientId>,
+        /// Why.
+        why: Error,
+    },
+    /// Find out what others have changed in the storage up to now, and announce it; answered by
+    /// `Event::Polled`. Without a client: because the storage has asked for it.
+    Poll {
+        /// The client.
+        client: Option<ClientId>,
+    },
+    /// The log writer has polled.
+    Polled {
+        /// What others have changed, in the order of tids.
+        found: zeo_storage::Result<Vec<OutsideChange>>,
     },
     /// Tell all clients how many objects there are now, in how many bytes.
     TellSizes {

@@ -1,4 +1,4 @@
-//! The five rules of order on one connection (`THREADS.md`), each where a test can break it on
+//! The six rules of order on one connection (`THREADS.md`), each where a test can break it on
 //! purpose and see that somebody notices. Outside of tests, every function here does what its
 //! rule says and nothing else.
 
@@ -48,6 +48,15 @@ pub(crate) fn in_tid_order<T>(finished: impl DoubleEndedIterator<Item = T>) -> V
 #[cfg(not(test))]
 pub(crate) fn before_subscribing<S>(_session: &mut S, _storage: &dyn zeo_storage::Storage) {}
 
+/// Ask, then poll: whether a poll that has begun already counts for who asks now.
+pub(crate) fn polled_before_asking() -> bool {
+    #[cfg(test)]
+    if is_broken(Rule::AskThenPoll) {
+        return true;
+    }
+    false
+}
+
 /// A full mailbox closes its session. Whether the event counts as posted.
 pub(crate) fn full_mailbox_closes(close: impl FnOnce()) -> bool {
     #[cfg(test)]
@@ -74,6 +83,7 @@ mod sabotage {
         MailboxInTidOrder,
         SubscribeThenRead,
         FullMailboxCloses,
+        AskThenPoll,
     }
 
     thread_local! {

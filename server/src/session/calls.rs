@@ -7,6 +7,7 @@ use zeo_proto::exception::Exception;
 use zeo_proto::message::{Call, CurrentRecord, Sizes, StorageInfo};
 use zeo_proto::{Oid, Value};
 
+use super::interfaces::interfaces;
 use super::undo_info::Specification;
 use super::{Outcome, Session};
 use crate::errors::exception_from;
@@ -76,7 +77,7 @@ impl Session {
                 self.set_label(&label);
                 self.answer(id, &())
             }
-            Call::Ping => self.answer(id, &()),
+            Call::Ping => self.ping(storage, id),
             Call::Pack { time, wait } => self.pack(storage, id, time, wait),
             Call::StoreBlobStart => self.store_blob_start(storage),
             Call::StoreBlobChunk { chunk } => self.store_blob_chunk(&chunk),
@@ -100,7 +101,7 @@ fn raise(error: zeo_storage::Error) -> Exception {
 
 fn storage_info(storage: &ServedStorage) -> StorageInfo<'_> {
     let able = storage.storage.capabilities();
-    let interfaces = able.interfaces.iter();
+    let interfaces = interfaces(&*storage.storage).into_iter();
     StorageInfo {
         sizes: Sizes {
             length: storage.storage.len(),
@@ -110,7 +111,7 @@ fn storage_info(storage: &ServedStorage) -> StorageInfo<'_> {
         supports_undo: able.undo,
         supports_record_iternext: able.record_iternext,
         interfaces: interfaces
-            .map(|&(module, name)| (module.into(), name.into()))
+            .map(|(module, name)| (module.into(), name.into()))
             .collect(),
     }
 }

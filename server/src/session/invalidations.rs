@@ -6,11 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use slog::info;
 use zeo_proto::message::Invalidations;
-use zeo_proto::{Oid, Tid, Value};
+use zeo_proto::{Tid, Value};
 use zeo_storage::Storage;
 
 use super::helper::ClientWatch;
 use super::{Answer, Outcome, Session, Stage};
+use crate::messages::event::Missed;
 use crate::messages::request::Request;
 use crate::storages::ServedStorage;
 
@@ -42,17 +43,21 @@ impl Session {
 
     /// The coordinator's answer: from its queue, or else, for a client that
     /// was away not longer than the configured age, from the storage.
-    pub(super) fn invalidations(&mut self, answer: Option<(Tid, Vec<Oid>)>) {
+    pub(super) fn invalidations(&mut self, missed: Missed) {
         let Some((id, since)) = self.asked.pop_front() else {
             return;
         };
-        if let Some((last, oids)) = answer {
-            info!(
-                self.log,
-                "Return {} invalidations up to tid {last}",
-                oids.len()
-            );
-            return self.reply(&id, &Invalidations { last, oids });
+        match missed {
+            Missed::Objects(last, oids) => {
+                let count = oids.len();
+                info!(self.log, "Return {count} invalidations up to tid {last}");
+                return self.reply(&id, &Invalidations { last, oids });
+            }
+            Missed::Unknown => {
+                info!(self.log, "nobody knows what has changed since tid {since}");
+                return self.reply(&id, &None::<Invalidations>);
+            }
+            Missed::TooMuch => {}
         }
         let Stage::Open(_, storage) = &self.stage else {
             return;
@@ -109,6 +114,7 @@ fn changed_since(
 
 #[cfg(test)]
 mod tests {
+    use zeo_proto::Oid;
     use zeo_storage::MappingStorage;
     use zeo_storage::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
 

@@ -10,11 +10,13 @@ mod commit_log;
 mod conflict_report;
 mod extension;
 mod helper;
+mod interfaces;
 mod invalidations;
 mod iterators;
 mod load;
 mod open_iterators;
 mod packing;
+mod poll;
 mod register;
 mod transaction;
 mod transfers;
@@ -34,6 +36,7 @@ use zeo_proto::message::{Call, CallError, encode_error, encode_reply};
 use zeo_proto::{Tid, Value};
 
 use self::open_iterators::Iterators;
+use self::poll::AfterPoll;
 use self::transaction::Transaction;
 use self::transfers::{Downloads, Upload};
 use crate::errors::exception_from_call;
@@ -107,6 +110,7 @@ enum Stage {
 /// | `iterators.rs` | iterators over transactions and records |
 /// | `undo_log.rs` | `undoLog`, `undoInfo` |
 /// | `packing.rs` | `pack` |
+/// | `poll.rs` | answers behind changes by others |
 /// | `helper.rs` | work on helper threads |
 ///
 /// Invariants:
@@ -115,8 +119,8 @@ enum Stage {
 ///   complete there before the session is given its next event, so "current" data never comes
 ///   behind the invalidation that made it old.
 /// - A call with an id is answered exactly once: before [`Session::on_frame`] returns, or by
-///   whoever keeps the id, which is one of `stage`, the transaction's `phase`, `asked`, `jobs` and
-///   `downloads`. While any of them does, [`Session::is_owed`] is true.
+///   whoever keeps the id, which is one of `stage`, the transaction's `phase`, `asked`, `polling`,
+///   `jobs` and `downloads`. While any of them does, [`Session::is_owed`] is true.
 /// - `jobs` and `asked` together hold no more than the helpers that one client may have.
 /// - The coordinator knows the client from `Stage::Registering` until [`Session::end`]. It has
 ///   locks or a claim for it only while the transaction's phase is `Waiting`, `Preparing`,
@@ -145,6 +149,9 @@ pub struct Session {
     /// The ids of `getInvalidations` calls that are on their way, with the
     /// tids that they asked for.
     asked: VecDeque<(Value<'static>, Tid)>,
+    /// Answers that wait until the storage was asked what others have changed, in the order in
+    /// which that was asked for.
+    polling: VecDeque<(Value<'static>, AfterPoll)>,
     /// How often the client has voted.
     votes: u64,
     /// Bytes to be sent.
@@ -182,6 +189,7 @@ impl Session {
             jobs: HashMap::new(),
             next_job: 0,
             asked: VecDeque::new(),
+            polling: VecDeque::new(),
             votes: 0,
             output,
         }
@@ -354,6 +362,7 @@ impl Session {
         matches!(self.stage, Stage::Registering(..))
             || !self.jobs.is_empty()
             || !self.asked.is_empty()
+            || !self.polling.is_empty()
             || self.has_chunks()
             || (self.transaction.as_ref()).is_some_and(Transaction::is_busy)
     }
@@ -367,6 +376,7 @@ impl Session {
             Event::FinishFailed(exception) => self.finish_failed(&exception),
             Event::Notice(notice) => self.notify(&notice),
             Event::Invalidations(answer) => self.invalidations(answer),
+            Event::Polled(result) => self.polled(result),
             Event::JobDone(job) => self.job_done(job),
         }
     }

@@ -12,7 +12,7 @@ use zeo_storage::Error;
 use zeo_storage::storage::{OnConflict, Vote};
 
 use super::commit_log::CommitLog;
-use super::conflict_report::for_client;
+use super::poll::AfterPoll;
 use super::transaction::Phase;
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
@@ -100,7 +100,7 @@ impl Session {
             return self.prepared(outcome);
         }
         if let Err(exception) = self.spawn(work, Session::prepared) {
-            self.vote_failed(&exception);
+            self.vote_failed(exception);
         }
     }
 
@@ -132,8 +132,7 @@ impl Session {
                 for conflict in &conflicts {
                     self.count_conflict(&storage, conflict, Ending::LeftToClient);
                 }
-                let conflicts: Vec<_> = conflicts.iter().map(for_client).collect();
-                self.reply(&call_id, &conflicts);
+                self.answer_after_poll(&storage, &call_id, AfterPoll::Conflicts(conflicts));
             }
             Err(error) => {
                 if error.is_conflict() {
@@ -144,18 +143,21 @@ impl Session {
                 if matches!(error, Error::Io { .. } | Error::Corrupt { .. }) {
                     error!(self.log, "While voting: {error}");
                 }
-                self.vote_failed(&exception_from(&error));
+                self.vote_failed(exception_from(&error));
             }
         }
     }
 
     /// A vote that fails has aborted the transaction.
-    fn vote_failed(&mut self, exception: &Exception) {
-        if let Some(Phase::Preparing(call_id)) = self.drop_transaction() {
-            self.reply_error(&call_id, exception);
-        }
-        if let Stage::Open(_, storage) = &self.stage {
-            self.ask(storage, Request::Release { client: self.id });
+    fn vote_failed(&mut self, exception: Exception) {
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let storage = Arc::clone(storage);
+        let aborted = self.drop_transaction();
+        self.ask(&storage, Request::Release { client: self.id });
+        if let Some(Phase::Preparing(call_id)) = aborted {
+            self.answer_after_poll(&storage, &call_id, AfterPoll::Failed(exception));
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use zeo_proto::framing::FrameBuffer;
 use zeo_proto::marshal::{Decode, Encoding, decode_message_within};
@@ -16,12 +17,13 @@ use zeo_proto::{Oid, Tid, Value};
 use super::checks::Checks;
 use super::history::{History, Work};
 use super::plan::{Plan, Random};
+use super::shared::Database;
 use crate::messages::mailbox::Inbox;
 use crate::net::connection::{Connection, Turn};
 use crate::session::Session;
 
 /// The objects that all clients fight over.
-const OBJECTS: u64 = 5;
+pub(super) const OBJECTS: u64 = 5;
 
 pub(super) struct Client {
     socket: UnixStream,
@@ -38,12 +40,16 @@ pub(super) struct Client {
     asleep: bool,
     greeted: bool,
     number: i128,
+    /// What others change, too.
+    database: Option<Arc<Database>>,
 }
 
 enum Doing {
     Nothing,
     Registering,
     Loading(Oid),
+    /// With the last transaction of all when it was asked.
+    Pinging(Tid),
     Voting(Work),
     Voted(Work),
     Finishing(Work),
@@ -55,6 +61,7 @@ impl Client {
         server_side: (Connection, Session, Inbox),
         encoding: Encoding,
         asleep: bool,
+        database: Option<Arc<Database>>,
     ) -> Self {
         Self {
             socket,
@@ -68,6 +75,7 @@ impl Client {
             asleep,
             greeted: false,
             number: 0,
+            database,
         }
     }
 
@@ -159,6 +167,10 @@ impl Client {
                 self.checks.registered(last.ok_or("register failed")?);
                 Ok(())
             }
+            Doing::Pinging(committed) => match result::<()>("ping", reply)? {
+                Some(()) => self.checks.pong(committed),
+                None => Ok(()),
+            },
             Doing::Loading(oid) => match result::<Revision<'_>>("loadBefore", reply)? {
                 Some(current) if current.next.is_none() => {
                     self.checks.current(oid, current.serial)?;
@@ -169,7 +181,7 @@ impl Client {
             },
             Doing::Voting(work) => {
                 match result::<Vec<Voted<'_>>>("vote", reply)? {
-                    Some(answer) => self.voted(work, answer),
+                    Some(answer) => self.voted(work, answer)?,
                     // What it believed was wrong, or the storage is latched.
                     None => self.known.retain(|oid, _| !work.oids().contains(oid)),
                 }
@@ -193,7 +205,7 @@ impl Client {
 
     /// The vote has succeeded; or there are conflicts that the client is to
     /// resolve.
-    fn voted(&mut self, work: Work, answer: Vec<Voted<'_>>) {
+    fn voted(&mut self, work: Work, answer: Vec<Voted<'_>>) -> Result<(), String> {
         let conflict = |voted| match voted {
             Voted::Conflict(conflict) => Some(conflict),
             _ => None,
@@ -201,20 +213,23 @@ impl Client {
         let conflicts: Vec<_> = answer.into_iter().filter_map(conflict).collect();
         if conflicts.is_empty() {
             self.doing = Doing::Voted(work);
+            Ok(())
         } else {
-            self.resolve(work, &conflicts);
+            self.resolve(work, &conflicts)
         }
     }
 
     /// Stores again over what is committed, and votes again.
-    fn resolve(&mut self, mut work: Work, conflicts: &[ClientConflict<'_>]) {
+    fn resolve(&mut self, mut work: Work, conflicts: &[ClientConflict<'_>]) -> Result<(), String> {
         for conflict in conflicts {
             let (oid, committed) = (conflict.oid, conflict.committed);
+            self.checks.conflict(committed)?;
             work.stores.retain(|&(other, _)| other != oid);
             work.stores.push((oid, committed));
             self.store(oid, committed);
         }
         self.vote(work);
+        Ok(())
     }
 
     /// Begins something new, or goes on with a transaction.
@@ -227,6 +242,7 @@ impl Client {
             _ if self.checks.since().is_none() => self.register(),
             _ if self.asleep => {}
             _ if random.one_in(60) => self.disconnect(history),
+            _ if self.database.is_some() && random.one_in(4) => self.ping(),
             _ if random.one_in(2) => {
                 let oid = Oid::new(random.below(OBJECTS));
                 let before = Tid::new(u64::MAX >> 1);
@@ -247,6 +263,12 @@ impl Client {
             read_only: false,
         });
         self.doing = Doing::Registering;
+    }
+
+    fn ping(&mut self) {
+        let committed = self.database.as_ref().map_or(Tid::ZERO, |all| all.last());
+        self.call(&Call::Ping);
+        self.doing = Doing::Pinging(committed);
     }
 
     fn begin(&mut self, random: &mut Random) {

@@ -8,6 +8,9 @@ mod checks;
 mod client;
 mod history;
 mod plan;
+// The storage of the example, which knows the public interface only.
+#[path = "../../examples/shared/storage.rs"]
+mod shared;
 mod storage;
 mod world;
 
@@ -84,6 +87,73 @@ fn a_failing_disk_ends_commits_and_nothing_else() {
     for seed in 0..SEEDS {
         run(seed, &plan).unwrap();
     }
+}
+
+/// A storage that others change, too.
+fn others() -> Plan {
+    Plan {
+        others: true,
+        ..Plan::default()
+    }
+}
+
+#[test]
+fn changes_by_others_come_in_order() {
+    break_rule(None);
+    let resolving = Plan {
+        client_conflict_resolution: true,
+        ..others()
+    };
+    for seed in 0..SEEDS {
+        run(seed, &others()).unwrap();
+        run(seed, &resolving).unwrap();
+    }
+}
+
+#[test]
+fn what_nobody_knows_makes_every_client_verify() {
+    break_rule(None);
+    let plan = Plan {
+        loses_track: true,
+        ..others()
+    };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
+#[test]
+fn an_outcome_that_nobody_knows_is_not_answered() {
+    break_rule(None);
+    let plan = Plan {
+        breaks: true,
+        stalls: true,
+        ..others()
+    };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
+#[test]
+fn no_client_sees_the_wrong_order_of_a_storage_that_reports_too_late() {
+    break_rule(None);
+    let plan = Plan {
+        lies: true,
+        ..others()
+    };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
+#[test]
+fn rules_broken_over_changes_by_others_are_noticed() {
+    assert_noticed(Rule::PublishThenAnnounce, &others());
+    assert_noticed(Rule::AnswerThenDrain, &others());
+    assert_noticed(Rule::MailboxInTidOrder, &others());
+    assert_noticed(Rule::SubscribeThenRead, &others());
+    assert_noticed(Rule::AskThenPoll, &others());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::commit::clock::Clock;
 
 /// What happens in a world beside the usual.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Plan {
     /// Clients may never finish what they have voted for.
     pub(super) stalls: bool,
@@ -15,6 +15,15 @@ pub(super) struct Plan {
     /// At some time the disk fails.
     pub(super) disk_fails: bool,
     pub(super) client_conflict_resolution: bool,
+    /// Others change the storage, too; it gives the tids.
+    pub(super) others: bool,
+    /// The connection to what others change breaks: nobody knows whether the transaction that was
+    /// being appended is there.
+    pub(super) breaks: bool,
+    /// At times nobody knows what others have changed.
+    pub(super) loses_track: bool,
+    /// The storage reports changes by others too late.
+    pub(super) lies: bool,
 }
 
 /// Numbers that depend on nothing but the seed.

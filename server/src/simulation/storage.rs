@@ -1,18 +1,40 @@
 //! A storage in memory that lets the rest of the world go on in the middle
-//! of its calls, as it may when they run in threads of their own.
+//! of its calls, as it may when they run in threads of their own. And what
+//! goes wrong with one that others change, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use zeo_proto::{Oid, Tid};
 use zeo_storage::error::Conflict;
-use zeo_storage::storage::{
-    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
-    Revision, TransactionIter, TransactionMeta, UndoEntry, Vote,
-};
+use zeo_storage::storage::{Appended, Commit, OnConflict, Op, Revision, TransactionMeta, Vote};
 use zeo_storage::{Error, Result, Storage};
 
+use super::plan::Plan;
+use super::shared::Weather;
 use super::world;
+
+/// A database that others change, in a world.
+pub(super) struct Chance(pub(super) Plan);
+
+impl Weather for Chance {
+    fn now(&self) -> SystemTime {
+        world::now()
+    }
+
+    fn between(&self) {
+        world::interrupt();
+    }
+
+    fn breaks(&self) -> bool {
+        self.0.breaks && world::one_in(30)
+    }
+
+    fn withholds(&self) -> bool {
+        self.0.lies && world::one_in(4)
+    }
+}
 
 pub(super) struct Interrupted {
     pub(super) inner: Arc<dyn Storage>,
@@ -20,61 +42,15 @@ pub(super) struct Interrupted {
     pub(super) failing: AtomicBool,
 }
 
-impl Storage for Interrupted {
-    fn name(&self) -> String {
-        self.inner.name()
+impl zeo_storage::storage::Layer for Interrupted {
+    fn below(&self) -> &dyn Storage {
+        &*self.inner
     }
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-    fn size(&self) -> u64 {
-        self.inner.size()
-    }
-    fn last_tid(&self) -> Tid {
-        self.inner.last_tid()
-    }
-    fn is_read_only(&self) -> bool {
-        self.inner.is_read_only()
-    }
-    fn latched(&self) -> Option<String> {
-        self.inner.latched()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
+
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
         let found = self.inner.load_before(oid, before);
         world::interrupt();
         found
-    }
-    fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
-        self.inner.load_serial(oid, serial)
-    }
-    fn get_tid(&self, oid: Oid) -> Result<Tid> {
-        self.inner.get_tid(oid)
-    }
-    fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
-        self.inner.history(oid, size)
-    }
-    fn undo_log(
-        &self,
-        first: usize,
-        last: usize,
-        filter: &mut dyn FnMut(&UndoEntry) -> Result<bool>,
-    ) -> Result<Vec<UndoEntry>> {
-        self.inner.undo_log(first, last, filter)
-    }
-    fn record_iternext(&self, from: Option<Oid>) -> Result<CurrentRecord> {
-        self.inner.record_iternext(from)
-    }
-    fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter> {
-        self.inner.iterator(start, stop)
-    }
-    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>> {
-        self.inner.last_invalidations(count)
-    }
-    fn new_oid(&self) -> Result<Oid> {
-        self.inner.new_oid()
     }
 
     /// Also judges the outcome: a conflict must be one.
@@ -92,7 +68,7 @@ impl Storage for Interrupted {
         vote
     }
 
-    fn append(&self, batch: &mut [Commit]) -> Result<()> {
+    fn append(&self, batch: &mut [Commit]) -> Result<Appended> {
         if self.failing.load(Ordering::Relaxed) {
             return Err(Error::Latched("the disk of the test".into()));
         }
@@ -103,20 +79,14 @@ impl Storage for Interrupted {
         world::interrupt();
         self.inner.publish(commit);
     }
-    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
-        self.inner.pack(time, gc)
-    }
-    fn save_index(&self) -> Result<()> {
-        self.inner.save_index()
-    }
-    fn close(&self) -> Result<()> {
-        self.inner.close()
-    }
 }
 
 impl Interrupted {
     fn judge(&self, conflict: &Conflict) {
         assert_ne!(conflict.committed, conflict.read, "a conflict without one");
+        if self.inner.outside().is_some() {
+            return;
+        }
         assert_eq!(
             self.inner.get_tid(conflict.oid).unwrap(),
             conflict.committed,

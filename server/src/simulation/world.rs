@@ -1,24 +1,26 @@
 //! The scheduler of the simulation, and what must be true when all is quiet.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use slog::{Discard, Logger, o};
-use zeo_proto::Tid;
 use zeo_proto::marshal::Encoding;
 use zeo_proto::stream::Stream;
+use zeo_proto::{Oid, Tid};
 use zeo_storage::Storage;
 use zeo_storage::mapping_storage::MappingStorage;
+use zeo_storage::storage::Op;
 
-use super::client::Client;
-use super::history::History;
+use super::client::{Client, OBJECTS};
+use super::history::{History, Work};
 use super::plan::{Plan, Random, StillClock};
-use super::storage::Interrupted;
+use super::shared::{Database, View};
+use super::storage::{Chance, Interrupted};
 use crate::commit::clock::Clock;
 use crate::commit::coordinator::{Coordinator, Parts};
 use crate::commit::log_writer::{self, Task};
@@ -41,6 +43,14 @@ pub(super) struct World {
     plan: Plan,
     clock: Arc<StillClock>,
     storage: Arc<Interrupted>,
+    /// What others change, too.
+    database: Option<Arc<Database>>,
+    /// The log writer is at work.
+    appending: Cell<bool>,
+    /// Nobody begins anything new.
+    resting: Cell<bool>,
+    /// Where nobody knew what was changed.
+    lost: RefCell<Vec<Tid>>,
     stats: Arc<Stats>,
     storages: Arc<Storages>,
     settings: Arc<Settings>,
@@ -58,9 +68,23 @@ thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
 }
 
+/// The time in the world.
+pub(super) fn now() -> SystemTime {
+    let world = WORLD.with(|world| world.borrow().clone());
+    world.map_or(SystemTime::UNIX_EPOCH, |world| world.clock.now())
+}
+
+/// Whether something goes wrong that does so once in `n` times.
+pub(super) fn one_in(n: u64) -> bool {
+    let world = WORLD.with(|world| world.borrow().clone());
+    world.is_some_and(|world| !world.resting.get() && world.random.borrow_mut().one_in(n))
+}
+
 /// Lets others go on in the middle of a step.
 pub(super) fn interrupt() {
-    if let Some(world) = WORLD.with(|world| world.borrow().clone()) {
+    if let Some(world) = WORLD.with(|world| world.borrow().clone())
+        && !world.resting.get()
+    {
         let long = world.random.borrow_mut().one_in(4);
         let steps = world.random.borrow_mut().below(if long { 60 } else { 6 });
         (0..steps).for_each(|_| world.step());
@@ -69,8 +93,14 @@ pub(super) fn interrupt() {
 
 impl World {
     pub(super) fn new(seed: u64, plan: &Plan) -> Rc<Self> {
+        let database = plan
+            .others
+            .then(|| Database::new(Chance(plan.clone())).unwrap());
         let storage = Arc::new(Interrupted {
-            inner: Arc::new(MappingStorage::new("simulated").unwrap()),
+            inner: match &database {
+                Some(database) => Arc::new(View::new(database, 0)),
+                None => Arc::new(MappingStorage::new("simulated").unwrap()),
+            },
             failing: false.into(),
         });
         let clock = Arc::new(StillClock::new());
@@ -105,7 +135,11 @@ impl World {
         };
         let mut world = Self {
             random: RefCell::new(Random::new(seed)),
-            plan: Plan { ..*plan },
+            plan: plan.clone(),
+            database,
+            appending: Cell::new(false),
+            resting: Cell::new(false),
+            lost: RefCell::default(),
             clock,
             storage,
             stats,
@@ -146,6 +180,7 @@ impl World {
             (connection, session, inbox),
             self.settings.encoding,
             asleep,
+            self.database.clone().filter(|_| !self.plan.lies),
         )
     }
 
@@ -178,6 +213,12 @@ impl World {
     /// One step of whoever comes first; of nobody, if that one is busy
     /// further up.
     fn step(&self) {
+        if let Some(database) = &self.database
+            && !self.resting.get()
+            && self.random.borrow_mut().one_in(12)
+        {
+            self.step_others(database);
+        }
         let who = self.random.borrow_mut().below(3 * CLIENTS as u64 + 4);
         match who {
             0 | 1 => drop(self.coordinate()),
@@ -187,11 +228,36 @@ impl World {
         }
     }
 
+    /// Others commit, or lose track.
+    fn step_others(&self, database: &Database) {
+        let Ok(mut history) = self.history.try_borrow_mut() else {
+            return;
+        };
+        let mut random = self.random.borrow_mut();
+        if self.plan.loses_track && random.one_in(40) {
+            self.lost.borrow_mut().push(database.lose_track());
+            return;
+        }
+        let oids = (0..OBJECTS).map(Oid::new).filter(|_| random.one_in(3));
+        let stores: Vec<_> = oids.map(|oid| (oid, database.serial(oid))).collect();
+        let ops = stores.iter().map(|&(oid, serial)| Op::Store {
+            oid,
+            serial,
+            data: b"others'".to_vec(),
+        });
+        let tid = database.commit(&ops.collect::<Vec<_>>()).unwrap();
+        let checks = Vec::new();
+        history.finished.insert(tid, Work { stores, checks });
+    }
+
     fn coordinate(&self) -> bool {
         let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else {
             return false;
         };
         coordinator.expire();
+        if !self.resting.get() {
+            coordinator.poll_when_due();
+        }
         let Some(request) = self.requests.1.try_recv() else {
             return false;
         };
@@ -200,13 +266,18 @@ impl World {
     }
 
     fn append(&self) -> bool {
+        if self.appending.get() {
+            return false;
+        }
         let Some(first) = self.queue.try_recv() else {
             return false;
         };
         let storage = Arc::clone(&self.storage) as Arc<dyn Storage>;
+        self.appending.set(true);
         for done in log_writer::work(&storage, first, &self.queue) {
             let _ = self.requests.0.send(done);
         }
+        self.appending.set(false);
         true
     }
 
@@ -259,6 +330,8 @@ impl World {
     }
 
     fn come_to_rest(&self) -> Result<(), String> {
+        self.resting.set(true);
+        let mut polled = self.database.is_none();
         for _ in 0..2000 {
             let mut busy = self.coordinate() || self.append();
             for number in 0..CLIENTS {
@@ -276,7 +349,10 @@ impl World {
                 return Err(found);
             }
             if !busy && self.requests.1.is_empty() && self.queue.is_empty() {
-                return Ok(());
+                if std::mem::replace(&mut polled, true) {
+                    return Ok(());
+                }
+                let _ = self.requests.0.send(Request::Poll { client: None });
             }
             if self.plan.stalls {
                 self.clock.wind(Duration::from_secs(1));
@@ -298,6 +374,11 @@ impl World {
             if client.is_asleep() && self.plan.sleepers {
                 return Err("a client that reads nothing is still there".into());
             }
+            if let Some(lost) = self.lost.borrow().iter().find(|&&lost| lost > since) {
+                return Err(format!(
+                    "a client that registered at {since} was not closed at {lost}"
+                ));
+            }
             let seen: BTreeSet<Tid> = client.checks.seen.iter().copied().collect();
             let missed = history
                 .finished
@@ -307,6 +388,12 @@ impl World {
                 return Err(format!(
                     "a client that registered at {since} was not told of {tid}"
                 ));
+            }
+        }
+        if let Some(database) = &self.database {
+            let (published, last) = (self.storage.last_tid(), database.last());
+            if published != last && !self.plan.lies {
+                return Err(format!("{published} is published as the last, not {last}"));
             }
         }
         match self.stats.waiting.load(Ordering::Relaxed) {

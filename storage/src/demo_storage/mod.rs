@@ -15,12 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 use zeo_proto::{Oid, Tid, repr};
 
-use crate::blob::BlobDirectory;
 use crate::disk::paths::failed;
 use crate::mapping_storage::MappingStorage;
 use crate::storage::{
-    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
-    Revision, TransactionIter, TransactionMeta, UndoEntry, Vote,
+    Capabilities, CurrentRecord, Data, HistoryEntry, OnConflict, Op, Revision, TransactionIter,
+    TransactionMeta, Vote,
 };
 use crate::{Error, Result, Storage};
 use oids::Oids;
@@ -93,19 +92,13 @@ impl DemoStorage {
     }
 }
 
-impl Storage for DemoStorage {
+impl crate::storage::Layer for DemoStorage {
+    fn below(&self) -> &dyn Storage {
+        &*self.changes
+    }
+
     fn name(&self) -> String {
         self.name.clone()
-    }
-
-    /// As in Python, of the changes.
-    fn len(&self) -> u64 {
-        self.changes.len()
-    }
-
-    /// As in Python, of the changes.
-    fn size(&self) -> u64 {
-        self.changes.size()
     }
 
     fn last_tid(&self) -> Tid {
@@ -115,36 +108,11 @@ impl Storage for DemoStorage {
         }
     }
 
-    fn is_read_only(&self) -> bool {
-        self.changes.is_read_only()
-    }
-
-    fn latched(&self) -> Option<String> {
-        self.changes.latched()
-    }
-
     fn capabilities(&self) -> Capabilities {
-        let undo = self.changes.capabilities().undo;
-        let mut interfaces = vec![
-            ("ZODB.interfaces", "IStorage"),
-            ("ZODB.interfaces", "IStorageIteration"),
-            ("zope.interface", "Interface"),
-        ];
-        if undo {
-            interfaces.insert(0, ("ZODB.interfaces", "IStorageUndoable"));
-        }
-        if self.blobs().is_some() {
-            interfaces.insert(0, ("ZODB.interfaces", "IBlobStorage"));
-        }
         Capabilities {
-            undo,
-            record_iternext: false,
-            interfaces,
+            undo: self.changes.capabilities().undo,
+            ..Capabilities::default()
         }
-    }
-
-    fn blobs(&self) -> Option<&BlobDirectory> {
-        self.changes.blobs()
     }
 
     fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
@@ -199,15 +167,6 @@ impl Storage for DemoStorage {
         Ok(entries)
     }
 
-    fn undo_log(
-        &self,
-        first: usize,
-        last: usize,
-        filter: &mut dyn FnMut(&UndoEntry) -> Result<bool>,
-    ) -> Result<Vec<UndoEntry>> {
-        self.changes.undo_log(first, last, filter)
-    }
-
     fn record_iternext(&self, _from: Option<Oid>) -> Result<CurrentRecord> {
         Err(unsupported("record_iternext"))
     }
@@ -217,17 +176,14 @@ impl Storage for DemoStorage {
         Ok(Box::new(self.base.iterator(start, stop)?.chain(changes)))
     }
 
-    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>> {
-        self.changes.last_invalidations(count)
-    }
-
     /// As in Python, an oid somewhere in a large space, so that what is
     /// created over a copy of the base is unlikely to get the same ones.
     fn new_oid(&self) -> Result<Oid> {
-        self.oids.new_oid(|oid| match self.get_tid(oid) {
-            Err(Error::NoObject(_)) => Ok(true),
-            found => found.map(|_| false),
-        })
+        self.oids
+            .new_oid(|oid| match self.either(|storage| storage.get_tid(oid)) {
+                Err(Error::NoObject(_)) => Ok(true),
+                found => found.map(|_| false),
+            })
     }
 
     fn prepare(
@@ -237,14 +193,6 @@ impl Storage for DemoStorage {
         on_conflict: OnConflict,
     ) -> Result<Vote> {
         commit::prepare(self, meta, ops, on_conflict)
-    }
-
-    fn append(&self, batch: &mut [Commit]) -> Result<()> {
-        self.changes.append(batch)
-    }
-
-    fn publish(&self, commit: &Commit) {
-        self.changes.publish(commit);
     }
 
     /// Packs the changes. What only the base refers to can't be told from
@@ -261,14 +209,6 @@ impl Storage for DemoStorage {
             _ => Some(false),
         };
         self.changes.pack(time, gc)
-    }
-
-    fn packing(&self) -> Option<String> {
-        self.changes.packing()
-    }
-
-    fn save_index(&self) -> Result<()> {
-        self.changes.save_index()
     }
 
     fn close(&self) -> Result<()> {

@@ -182,9 +182,8 @@ fn names_and_abilities() {
     assert_eq!(unnamed.name(), "DemoStorage(\"it's\", 'b\\\\')");
     let named = DemoStorage::in_memory(Some("n".into()), name("b")).unwrap();
     assert_eq!(named.name(), "n");
-    assert_eq!(named.capabilities().interfaces[0].1, "IBlobStorage");
-    let able = unnamed.capabilities();
-    assert!(!able.undo && able.interfaces[0].1 == "IStorage");
+    assert!(named.blobs().is_some() && unnamed.blobs().is_none());
+    assert_eq!(unnamed.capabilities(), Capabilities::default());
     assert!(over(base()).capabilities().undo);
     let refused = |op| commit_under(&unnamed, 10, &[op]);
     let delete = Op::Delete {

@@ -21,8 +21,8 @@ use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
 use crate::log::{Level, Log};
 use crate::storage::{
-    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
-    Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote, no_blobs,
+    Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
+    Op, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote, no_blobs,
 };
 use crate::{Error, Result};
 
@@ -204,25 +204,13 @@ impl Storage for FileStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities {
+        Capabilities {
             undo: true,
             record_iternext: true,
-            interfaces: vec![
-                ("ZODB.interfaces", "IStorageRestoreable"),
-                ("ZODB.interfaces", "IStorageIteration"),
-                ("ZODB.interfaces", "IStorageUndoable"),
-                ("ZODB.interfaces", "IStorageCurrentRecordIteration"),
-                ("ZODB.interfaces", "IExternalGC"),
-                ("ZODB.interfaces", "IStorage"),
-                ("zope.interface", "Interface"),
-            ],
-        };
-        if self.blobs.is_some() {
-            let blobs = ["IBlobStorageRestoreable", "IBlobStorage"];
-            let blobs = blobs.map(|name| ("ZODB.interfaces", name));
-            capabilities.interfaces.splice(0..0, blobs);
+            restore: true,
+            delete: true,
+            transforms: false,
         }
-        capabilities
     }
 
     fn blobs(&self) -> Option<&BlobDirectory> {
@@ -298,8 +286,8 @@ impl Storage for FileStorage {
         self.prepare_ops(meta, ops, on_conflict)
     }
 
-    fn append(&self, batch: &mut [Commit]) -> Result<()> {
-        self.append_batch(batch)
+    fn append(&self, batch: &mut [Commit]) -> Result<Appended> {
+        self.append_batch(batch).map(|()| Appended::default())
     }
 
     fn publish(&self, commit: &Commit) {

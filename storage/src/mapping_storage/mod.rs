@@ -12,11 +12,11 @@ use std::sync::{Mutex, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
-use crate::blob::BlobDirectory;
+use crate::file_storage::commit::laid_out::LaidOut;
 use crate::file_storage::{FileStorage, pack_stop};
 use crate::storage::{
-    Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict, Op,
-    Revision, TransactionIter, TransactionMeta, UndoEntry, Vote,
+    Capabilities, Commit, CurrentRecord, HistoryEntry, Invalidation, OnConflict, Op,
+    TransactionMeta, UndoEntry, Vote,
 };
 use crate::{Error, Result, Storage};
 
@@ -65,13 +65,13 @@ impl MappingStorage {
     }
 }
 
-impl Storage for MappingStorage {
-    fn name(&self) -> String {
-        self.name.clone()
+impl crate::storage::Layer for MappingStorage {
+    fn below(&self) -> &dyn Storage {
+        &self.core
     }
 
-    fn len(&self) -> u64 {
-        self.core.len()
+    fn name(&self) -> String {
+        self.name.clone()
     }
 
     /// Python's estimate: 50 bytes an object, 100 a revision, and the data.
@@ -79,52 +79,8 @@ impl Storage for MappingStorage {
         self.size.load(Ordering::Acquire)
     }
 
-    fn last_tid(&self) -> Tid {
-        self.core.last_tid()
-    }
-
-    fn is_read_only(&self) -> bool {
-        false
-    }
-
-    fn latched(&self) -> Option<String> {
-        self.core.latched()
-    }
-
     fn capabilities(&self) -> Capabilities {
-        let mut interfaces = vec![
-            ("ZODB.interfaces", "IStorage"),
-            ("ZODB.interfaces", "IStorageIteration"),
-            ("zope.interface", "Interface"),
-        ];
-        if self.blobs().is_some() {
-            interfaces.insert(0, ("ZODB.interfaces", "IBlobStorage"));
-        }
-        Capabilities {
-            undo: false,
-            record_iternext: false,
-            interfaces,
-        }
-    }
-
-    fn blobs(&self) -> Option<&BlobDirectory> {
-        self.core.blobs()
-    }
-
-    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
-        self.core.load_blob(oid, serial)
-    }
-
-    fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
-        self.core.load_before(oid, before)
-    }
-
-    fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
-        self.core.load_serial(oid, serial)
-    }
-
-    fn get_tid(&self, oid: Oid) -> Result<Tid> {
-        self.core.get_tid(oid)
+        Capabilities::default()
     }
 
     fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
@@ -149,16 +105,8 @@ impl Storage for MappingStorage {
         Err(unsupported("record_iternext"))
     }
 
-    fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter> {
-        self.core.iterator(start, stop)
-    }
-
     fn last_invalidations(&self, _count: usize) -> Result<Option<Vec<Invalidation>>> {
         Ok(None)
-    }
-
-    fn new_oid(&self) -> Result<Oid> {
-        self.core.new_oid()
     }
 
     /// With `Resolve`, the first conflict is an error: no class can resolve
@@ -190,20 +138,14 @@ impl Storage for MappingStorage {
         }
     }
 
-    fn append(&self, batch: &mut [Commit]) -> Result<()> {
-        self.core.append(batch)
-    }
-
     fn publish(&self, commit: &Commit) {
-        let added: u64 = commit
-            .prepared
-            .records()
-            .map(|(is_new, length)| {
+        if let Ok(laid_out) = commit.prepared.work::<LaidOut>() {
+            let added = laid_out.records().map(|(is_new, length)| {
                 let object = if is_new { OBJECT_SIZE } else { 0 };
                 object + REVISION_SIZE + length
-            })
-            .sum();
-        self.size.fetch_add(added, Ordering::AcqRel);
+            });
+            self.size.fetch_add(added.sum(), Ordering::AcqRel);
+        }
         self.core.publish(commit);
     }
 
@@ -212,7 +154,7 @@ impl Storage for MappingStorage {
     /// somebody may be about to refer to them. (Python's removes them.) There
     /// is no going back behind an earlier pack.
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
-        if self.is_empty() {
+        if self.core.is_empty() {
             return Ok(());
         }
         let stop = pack_stop(time)?;
@@ -231,18 +173,6 @@ impl Storage for MappingStorage {
         let freed = before.saturating_sub(self.size_until(stop)?);
         self.size.fetch_sub(freed, Ordering::AcqRel);
         Ok(())
-    }
-
-    fn packing(&self) -> Option<String> {
-        self.core.packing()
-    }
-
-    fn save_index(&self) -> Result<()> {
-        self.core.save_index()
-    }
-
-    fn close(&self) -> Result<()> {
-        self.core.close()
     }
 }
 

@@ -6,16 +6,14 @@
 //! references, which storages here know without it.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
-use crate::blob::BlobDirectory;
 use crate::record::{PLAIN_MAX, compress, decompress, is_compressed};
 use crate::storage::{
-    Capabilities, Commit, CurrentRecord, Data, DataRecord, HistoryEntry, Invalidation, OnConflict,
-    Op, RecordIter, Revision, TransactionIter, TransactionMeta, UndoEntry, Vote,
+    Capabilities, CurrentRecord, Data, DataRecord, OnConflict, Op, RecordIter, Revision,
+    TransactionIter, TransactionMeta, Vote,
 };
 use crate::{Error, Result, Storage};
 
@@ -106,46 +104,17 @@ impl Transform {
     }
 }
 
-impl Storage for ZlibStorage {
-    fn name(&self) -> String {
-        self.base.name()
-    }
-
-    fn len(&self) -> u64 {
-        self.base.len()
-    }
-
-    fn size(&self) -> u64 {
-        self.base.size()
-    }
-
-    fn last_tid(&self) -> Tid {
-        self.base.last_tid()
-    }
-
-    fn is_read_only(&self) -> bool {
-        self.base.is_read_only()
-    }
-
-    fn latched(&self) -> Option<String> {
-        self.base.latched()
+impl crate::storage::Layer for ZlibStorage {
+    fn below(&self) -> &dyn Storage {
+        &*self.base
     }
 
     /// Those of the base, and one interface more.
     fn capabilities(&self) -> Capabilities {
-        let mut able = self.base.capabilities();
-        let end = able.interfaces.len().saturating_sub(1);
-        let wrapper = ("ZODB.interfaces", "IStorageWrapper");
-        able.interfaces.insert(end, wrapper);
-        able
-    }
-
-    fn blobs(&self) -> Option<&BlobDirectory> {
-        self.base.blobs()
-    }
-
-    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
-        self.base.load_blob(oid, serial)
+        Capabilities {
+            transforms: true,
+            ..self.base.capabilities()
+        }
     }
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
@@ -159,23 +128,6 @@ impl Storage for ZlibStorage {
     fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
         let data = self.base.load_serial(oid, serial)?;
         self.transform.shown(oid, serial, data)
-    }
-
-    fn get_tid(&self, oid: Oid) -> Result<Tid> {
-        self.base.get_tid(oid)
-    }
-
-    fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
-        self.base.history(oid, size)
-    }
-
-    fn undo_log(
-        &self,
-        first: usize,
-        last: usize,
-        filter: &mut dyn FnMut(&UndoEntry) -> Result<bool>,
-    ) -> Result<Vec<UndoEntry>> {
-        self.base.undo_log(first, last, filter)
     }
 
     fn record_iternext(&self, from: Option<Oid>) -> Result<CurrentRecord> {
@@ -197,14 +149,6 @@ impl Storage for ZlibStorage {
             });
             Ok(transaction)
         })))
-    }
-
-    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>> {
-        self.base.last_invalidations(count)
-    }
-
-    fn new_oid(&self) -> Result<Oid> {
-        self.base.new_oid()
     }
 
     /// Conflicts are reported with records as clients store them.
@@ -236,30 +180,6 @@ impl Storage for ZlibStorage {
             }
         }
         Ok(vote)
-    }
-
-    fn append(&self, batch: &mut [Commit]) -> Result<()> {
-        self.base.append(batch)
-    }
-
-    fn publish(&self, commit: &Commit) {
-        self.base.publish(commit);
-    }
-
-    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
-        self.base.pack(time, gc)
-    }
-
-    fn packing(&self) -> Option<String> {
-        self.base.packing()
-    }
-
-    fn save_index(&self) -> Result<()> {
-        self.base.save_index()
-    }
-
-    fn close(&self) -> Result<()> {
-        self.base.close()
     }
 }
 

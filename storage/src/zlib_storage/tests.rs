@@ -99,9 +99,7 @@ fn without_compression_records_come_as_they_are_and_go_plain() {
 
     let clients = ZlibStorage::new(base, NOTHING);
     assert_eq!(*clients.load_serial(ONE, ten).unwrap(), *zipped);
-    let interfaces = clients.capabilities().interfaces;
-    assert_eq!(interfaces[interfaces.len() - 2].1, "IStorageWrapper");
-    assert_eq!(interfaces[interfaces.len() - 1].1, "Interface");
+    assert!(clients.capabilities().transforms);
 }
 
 #[test]

@@ -51,6 +51,14 @@ impl Coordinator {
         }
     }
 
+    /// Closes a client's connection, for this reason: it comes back and verifies its cache.
+    pub(super) fn close(&mut self, client: ClientId, reason: &'static str) {
+        if let Some(entry) = self.clients.get(&client) {
+            entry.mailbox.close(reason);
+        }
+        self.forget(client);
+    }
+
     pub(super) fn state(&self, client: ClientId) -> Option<State> {
         self.clients.get(&client).map(|entry| entry.state)
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use slog::{crit, error};
 use zeo_proto::Tid;
 use zeo_proto::exception::Exception;
-use zeo_storage::storage::{Commit, Prepared};
+use zeo_storage::Error;
+use zeo_storage::storage::{Commit, OutsideChange, Prepared};
 
 use super::{Coordinator, State};
 use crate::commit::log_writer::{PendingCommit, Task};
@@ -15,30 +16,39 @@ use crate::messages::event::Event;
 use crate::messages::request::ClientId;
 use crate::messages::rules;
 
+/// A transaction that is to be published.
+pub(super) enum Publication<'a> {
+    /// One of a client of ours.
+    Own(ClientId, &'a Commit),
+    /// One of others.
+    Others(&'a OutsideChange),
+}
+
+impl Publication<'_> {
+    fn tid(&self) -> Tid {
+        match self {
+            Self::Own(_, commit) => commit.tid,
+            Self::Others(change) => change.tid(),
+        }
+    }
+}
+
 impl Coordinator {
-    /// Gives out the tid: after the clock and after the last one.
+    /// Gives a transaction to the log writer, with its tid.
     pub(super) fn finish(&mut self, client: ClientId, prepared: Prepared, tid: Option<Tid>) {
         if !matches!(self.state(client), Some(State::Locked(_))) {
             // Its time ran out, and its locks are somebody else's.
             self.refuse(client, prepared, "transaction aborted");
             return;
         }
-        let now = tid.unwrap_or_else(|| Tid::from_time(self.parts.clock.now()));
-        let given = if tid.is_some() && now <= self.last_tid {
-            None
-        } else {
-            Some(now)
+        let tid = match self.next_tid(tid) {
+            Ok(tid) => tid,
+            Err(why) => {
+                self.refuse(client, prepared, &why);
+                self.release(client);
+                return;
+            }
         };
-        let Some(tid) = given.and_then(|now| now.later_than(self.last_tid)) else {
-            let why = format!(
-                "transaction {now} is not later than the last one, {}",
-                self.last_tid
-            );
-            self.refuse(client, prepared, &why);
-            self.release(client);
-            return;
-        };
-        self.last_tid = tid;
         self.set_state(client, State::Finishing);
         self.finishing.insert(client);
         let queued = PendingCommit {
@@ -49,6 +59,22 @@ impl Coordinator {
             crit!(self.parts.log, "the log writer is gone");
             self.fail_finish(client, Exception::transaction("the server stops"));
         }
+    }
+
+    /// Gives out a tid: `wanted`, if the client insists on one, else that of the clock, but later
+    /// than the last one. None (zero) where the storage gives the tids.
+    fn next_tid(&mut self, wanted: Option<Tid>) -> Result<Tid, String> {
+        if self.parts.storage.outside().is_some() {
+            return Ok(Tid::ZERO);
+        }
+        let tid = wanted.unwrap_or_else(|| Tid::from_time(self.parts.clock.now()));
+        let is_late = wanted.is_none_or(|tid| tid > self.last_tid);
+        let next = tid.later_than(self.last_tid).filter(|_| is_late);
+        self.last_tid = next.ok_or_else(|| {
+            let last = self.last_tid;
+            format!("transaction {tid} is not later than the last one, {last}")
+        })?;
+        Ok(self.last_tid)
     }
 
     /// The client hears of it when its transaction is gone: so it has no other
@@ -65,27 +91,57 @@ impl Coordinator {
         }
     }
 
+    /// Publishes what is durable now, and what others have changed meanwhile, in the order of
+    /// tids; and then tells those whose transactions are refused.
     pub(super) fn appended(
         &mut self,
         clients: Vec<ClientId>,
-        commits: Vec<Commit>,
-        result: zeo_storage::Result<()>,
+        commits: &[Commit],
+        refused: Vec<(ClientId, Error)>,
+        outside: &[OutsideChange],
     ) {
-        match result {
-            Ok(()) => {
-                let finished = clients.into_iter().zip(&commits);
-                for (client, commit) in rules::in_tid_order(finished) {
-                    self.publish(client, commit);
-                }
+        let own = clients.into_iter().zip(commits);
+        let own = own.map(|(client, commit)| Publication::Own(client, commit));
+        let mut all: Vec<_> = own.chain(outside.iter().map(Publication::Others)).collect();
+        if !outside.is_empty() {
+            all.sort_by_key(Publication::tid);
+        }
+        self.publish_all(all.into_iter());
+        for (client, why) in refused {
+            if why.is_conflict() {
+                self.parts.stats.conflicts.fetch_add(1, Relaxed);
             }
-            Err(error) => {
-                match self.parts.storage.latched() {
-                    Some(_) => crit!(self.parts.log, "no more commits are taken: {error}"),
-                    None => error!(self.parts.log, "commits have failed: {error}"),
-                }
-                for client in clients {
-                    self.fail_finish(client, exception_from(&error));
-                }
+            self.fail_finish(client, exception_from(&why));
+        }
+        self.wait_for_next_poll();
+    }
+
+    /// Nothing of a batch is in the storage; or nobody knows.
+    pub(super) fn not_appended(&mut self, clients: Vec<ClientId>, why: &Error) {
+        match self.parts.storage.latched() {
+            Some(_) => crit!(self.parts.log, "no more commits are taken: {why}"),
+            None => error!(self.parts.log, "commits have failed: {why}"),
+        }
+        for client in clients {
+            if matches!(why, Error::Unsettled(_)) {
+                let next = self.end(client);
+                self.close(client, "nobody knows whether its transaction is committed");
+                self.grant_all(next);
+            } else {
+                self.fail_finish(client, exception_from(why));
+            }
+        }
+    }
+
+    /// Makes transactions visible and announces them, in this order.
+    pub(super) fn publish_all<'a>(
+        &mut self,
+        all: impl DoubleEndedIterator<Item = Publication<'a>>,
+    ) {
+        for publication in rules::in_tid_order(all) {
+            match publication {
+                Publication::Own(client, commit) => self.publish(client, commit),
+                Publication::Others(change) => self.publish_outside(change),
             }
         }
     }
@@ -99,6 +155,10 @@ impl Coordinator {
     /// Makes a transaction visible, and only then announces it.
     fn publish(&mut self, committer: ClientId, commit: &Commit) {
         let (tid, oids) = (commit.tid, &commit.prepared.oids);
+        if tid <= self.published {
+            return self.publish_too_late(committer, commit);
+        }
+        self.published = tid;
         let publish = |this: &mut Self| {
             this.parts.storage.publish(commit);
             this.parts.stats.commits.fetch_add(1, Relaxed);
@@ -110,6 +170,22 @@ impl Coordinator {
         let next = rules::publish_then_announce(self, publish, announce);
         // Behind the others: they may hear of it from the committer.
         self.post(committer, Event::Finished(tid));
+        self.grant_all(next);
+    }
+
+    /// A transaction to which the storage has given a tid that is not later than all before: its
+    /// client must not see it in that order, nor may anybody else.
+    fn publish_too_late(&mut self, committer: ClientId, commit: &Commit) {
+        crit!(
+            self.parts.log,
+            "the storage has given the tid {} after {}; all clients must verify their caches",
+            commit.tid,
+            self.published
+        );
+        self.parts.storage.publish(commit);
+        self.parts.stats.commits.fetch_add(1, Relaxed);
+        let next = self.end(committer);
+        self.lose_track(commit.tid);
         self.grant_all(next);
     }
 

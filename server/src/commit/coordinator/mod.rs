@@ -8,6 +8,7 @@
 mod clients;
 mod finishing;
 mod locking;
+mod outside;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use slog::Logger;
 use zeo_proto::Tid;
 use zeo_storage::Storage;
 
+use self::outside::Polls;
 use crate::commit::clock::Clock;
 use crate::commit::invalidations::Invalidations;
 use crate::commit::lock_table::LockTable;
@@ -76,11 +78,15 @@ pub struct Parts {
 /// | `clients.rs` | who is served; posting to mailboxes and waking |
 /// | `locking.rs` | votes: locks and their deadlines |
 /// | `finishing.rs` | tids, the log writer, publication |
+/// | `outside.rs` | changes by others, and the polls that find them |
 ///
 /// Invariants:
 ///
 /// - `last_tid` is at least the tid of every transaction that was given out, and grows with each.
 ///   The log writer gets transactions in the order of their tids, one of each client at a time.
+///   (A storage that others change gives the tids itself, when the log writer appends.)
+/// - `published` is the storage's last transaction and grows with each publication. What would not
+///   come after it is not announced: all clients are closed.
 /// - What is announced has been published before, in the order of tids; so mailboxes hold tids in
 ///   that order.
 /// - A client has a claim in `locks` just while its state is `Waiting`, `Locked` or `Finishing`, or
@@ -102,6 +108,9 @@ pub struct Coordinator {
     invalidations: Invalidations,
     /// The last tid given out.
     last_tid: Tid,
+    /// The last transaction published, of our clients or of others.
+    published: Tid,
+    polls: Polls,
     log_writer: Sender<Task>,
     /// Whose transactions the log writer has. A client may be gone by now:
     /// then its locks, which last until the end, are all that is left of it.
@@ -118,6 +127,8 @@ impl Coordinator {
     pub fn new(parts: Parts, log_writer: Sender<Task>) -> zeo_storage::Result<Self> {
         let last_tid = parts.storage.last_tid();
         let known = parts.storage.last_invalidations(parts.queue_size)?;
+        let shared = parts.storage.outside().is_some();
+        let polls = Polls::starting(shared.then(|| parts.clock.instant()));
         Ok(Self {
             clients: HashMap::new(),
             locks: LockTable::default(),
@@ -125,6 +136,8 @@ impl Coordinator {
             grants: 0,
             invalidations: Invalidations::new(parts.queue_size, last_tid, known),
             last_tid,
+            published: last_tid,
+            polls,
             log_writer,
             finishing: HashSet::new(),
             stopping: false,
@@ -148,6 +161,7 @@ impl Coordinator {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.expire();
+            self.poll_when_due();
         }
         for client in self.clients.values() {
             client.mailbox.close("the server stops");
@@ -155,7 +169,8 @@ impl Coordinator {
     }
 
     fn next_request(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
-        requests.recv(self.deadlines.front().map(|&(deadline, ..)| deadline))
+        let deadline = self.deadlines.front().map(|&(deadline, ..)| deadline);
+        requests.recv(deadline.into_iter().chain(self.polls.due()).min())
     }
 
     /// Does what one request asks for.
@@ -189,10 +204,12 @@ impl Coordinator {
             Request::Appended {
                 clients,
                 commits,
-                result,
-            } => {
-                self.appended(clients, commits, result);
-            }
+                refused,
+                outside,
+            } => self.appended(clients, &commits, refused, &outside),
+            Request::NotAppended { clients, why } => self.not_appended(clients, &why),
+            Request::Poll { client } => self.poll(client),
+            Request::Polled { found } => self.polled(found),
             Request::TellSizes { told } => {
                 let storage = &self.parts.storage;
                 let notice = Notice::info(storage.len(), storage.size());

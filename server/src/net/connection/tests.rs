@@ -12,7 +12,7 @@ use zeo_storage::mapping_storage::MappingStorage;
 
 use super::*;
 use crate::messages::channel::unbounded;
-use crate::messages::event::Event;
+use crate::messages::event::{Event, Missed};
 use crate::messages::mailbox::{Mailbox, mailbox};
 use crate::messages::notice::Notice;
 use crate::messages::request::Request;
@@ -198,7 +198,7 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
     let ids: Vec<_> = messages.by_ref().take(3).map(|(_, id)| id).collect();
     assert_eq!(ids, [1, 2, 4]);
     assert!(!server.is_finished(), "an answer is on its way");
-    assert!(mailbox.post(Event::Invalidations(Some((Tid::ZERO, vec![])))));
+    assert!(mailbox.post(Event::Invalidations(Missed::Objects(Tid::ZERO, vec![]))));
     assert_eq!(messages.map(|(_, id)| id).collect::<Vec<_>>(), [3]);
     server.join().unwrap();
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeo_proto::Tid;
 
-use super::laid_out::Span;
+use super::laid_out::{LaidOut, Span, laid_out_mut};
 use super::writer::{SYNCING, write_batch};
 use crate::Result;
 use crate::blob::Staged;
@@ -25,7 +25,8 @@ impl FileStorage {
         let backend = &*generation.backend;
         let start = writer.end;
         for commit in batch.iter_mut() {
-            commit.prepared.move_to(&generation);
+            let laid_out: &mut LaidOut = commit.prepared.work_mut()?;
+            laid_out.move_to(&generation);
         }
         // Nothing is written yet: what is wrong with the files of these blobs
         // (somebody has removed one, say) is no reason to stop.
@@ -38,18 +39,18 @@ impl FileStorage {
                 if let Some(last) = batch.last() {
                     writer.last_tid = last.tid;
                 }
-                for commit in batch {
-                    commit.prepared.reservation.written();
-                    commit.prepared.body.drop_data();
-                    commit.prepared.blobs.clear();
+                for (_, laid_out) in laid_out_mut(batch) {
+                    laid_out.reservation.written();
+                    laid_out.body.drop_data();
+                    laid_out.blobs.clear();
                 }
                 Ok(())
             }
             Err(error) => {
                 self.latch(&error);
                 take_back_blobs(batch);
-                for commit in batch {
-                    commit.prepared.written = None;
+                for (_, laid_out) in laid_out_mut(batch) {
+                    laid_out.written = None;
                 }
                 if let Err(error) = backend.truncate(start) {
                     let what = format!(
@@ -77,10 +78,13 @@ impl FileStorage {
 
     /// Makes a transaction visible that was appended.
     pub(crate) fn publish_commit(&self, commit: &Commit) {
-        let (_between_packs, span) = self.place_in(&commit.prepared);
+        let Ok(laid_out) = commit.prepared.work::<LaidOut>() else {
+            return;
+        };
+        let (_between_packs, span) = self.place_in(laid_out);
         // A transaction that is not in the file has nothing to show.
         if let Some(Span { records, end }) = span {
-            let positions = commit.prepared.body.positions(records);
+            let positions = laid_out.body.positions(records);
             self.generation().publish(end, commit.tid, positions);
         }
     }
@@ -102,8 +106,8 @@ fn take_back_blobs(batch: &[Commit]) {
 }
 
 fn blobs(batch: &[Commit]) -> impl Iterator<Item = (&Staged, Tid)> {
-    batch.iter().flat_map(|commit| {
-        let blobs = &commit.prepared.blobs;
-        blobs.iter().map(|blob| (blob, commit.tid))
-    })
+    let transactions = batch
+        .iter()
+        .filter_map(|commit| Some((commit.tid, commit.prepared.work::<LaidOut>().ok()?)));
+    transactions.flat_map(|(tid, laid_out)| laid_out.blobs.iter().map(move |blob| (blob, tid)))
 }

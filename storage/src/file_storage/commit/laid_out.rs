@@ -2,30 +2,23 @@
 
 use std::collections::HashSet;
 
-use zeo_proto::Oid;
+use zeo_proto::Tid;
 
 use super::body::Body;
 use super::space::Reservation;
 use crate::blob::Staged;
 use crate::file_storage::pack::state::BackPointers;
 use crate::file_storage::read::generation::Generation;
-use crate::storage::TransactionMeta;
+#[cfg(doc)]
+use crate::storage::Prepared;
+use crate::storage::{Commit, TransactionMeta};
 
-/// A transaction that is ready to be appended. Dropping it aborts it and
-/// gives its reserved space back.
+/// What a FileStorage has made of a transaction that is ready to be appended:
+/// its own part of a [`Prepared`]. Dropping it gives its reserved space back.
 #[derive(Debug)]
-pub struct Prepared {
-    /// The objects that the transaction changes, each once, for
-    /// invalidations.
-    pub oids: Vec<Oid>,
-    /// Objects that were undone, and then those whose conflicts were
-    /// resolved: what `vote` answers.
-    pub resolved: Vec<Oid>,
-    /// For each conflict that was resolved (also by undo), the dotted name
-    /// of the class, where that can be told.
-    pub merged: Vec<Option<String>>,
-    pub(crate) meta: Box<TransactionMeta>,
-    pub(crate) body: Box<Body>,
+pub(crate) struct LaidOut {
+    pub(crate) meta: TransactionMeta,
+    pub(crate) body: Body,
     pub(crate) reservation: Reservation,
     /// The files of blobs, to be given their names.
     pub(crate) blobs: Vec<Staged>,
@@ -47,7 +40,7 @@ pub(crate) struct Span {
     pub end: u64,
 }
 
-impl Prepared {
+impl LaidOut {
     /// Takes the positions of previous records from this generation, if a
     /// pack came between. The objects are locked: their current records are
     /// those that were current at the vote. (What the pack found unreachable
@@ -70,4 +63,11 @@ impl Prepared {
             .filter(move |record| seen.insert(record.oid))
             .map(|record| (record.prev == 0, record.plen))
     }
+}
+
+/// The transactions of a batch that a FileStorage has prepared, with their tids.
+pub(super) fn laid_out_mut(batch: &mut [Commit]) -> impl Iterator<Item = (Tid, &mut LaidOut)> {
+    batch
+        .iter_mut()
+        .filter_map(|commit| Some((commit.tid, commit.prepared.work_mut().ok()?)))
 }

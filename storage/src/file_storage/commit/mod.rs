@@ -3,7 +3,7 @@
 
 pub(crate) mod append;
 mod body;
-pub mod laid_out;
+pub(crate) mod laid_out;
 pub(crate) mod pending;
 mod prepare;
 pub(crate) mod restore;

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use zeo_proto::{Oid, Tid};
 
 use super::body::Body;
-use super::laid_out::Prepared;
+use super::laid_out::LaidOut;
 use super::pending::{Payload, Pending};
 use super::restore::find_data;
 use super::undo::undo;
@@ -23,7 +23,7 @@ use crate::file_storage::pack::state::BackPointers;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::read::load::{get_tid, load_serial};
 use crate::file_storage::storage::FileStorage;
-use crate::storage::{OnConflict, Op, TransactionMeta, Vote, no_blobs};
+use crate::storage::{OnConflict, Op, Prepared, TransactionMeta, Vote, no_blobs};
 use crate::{Error, Result};
 
 impl FileStorage {
@@ -337,20 +337,20 @@ impl Preparing<'_> {
         let mut seen = HashSet::new();
         let oids = self.body.records().iter().map(|record| record.oid);
         let oids = oids.filter(|&oid| seen.insert(oid)).collect();
-        let mut resolved = self.undone;
-        resolved.extend(self.conflicts.resolved);
-        Ok(Vote::Ready(Prepared {
-            oids,
-            resolved,
-            merged: self.conflicts.merged,
-            meta: Box::new(meta),
-            body: Box::new(self.body),
+        let laid_out = LaidOut {
+            meta,
+            body: self.body,
             reservation,
             blobs: self.blobs.into_values().collect(),
             written: None,
             generation: self.generation.number,
             back_pointers: self.back_pointers,
-        }))
+        };
+        let mut prepared = Prepared::new(oids, laid_out);
+        prepared.resolved = self.undone;
+        prepared.resolved.extend(self.conflicts.resolved);
+        prepared.merged = self.conflicts.merged;
+        Ok(Vote::Ready(prepared))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use zeo_proto::Tid;
 
-use super::laid_out::{Prepared, Span};
+use super::laid_out::{LaidOut, Span, laid_out_mut};
 use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
 use crate::file_storage::format::seal::{self, SEAL_LEN, Seal, Sum};
@@ -55,8 +55,8 @@ pub(super) fn write_batch(
         position: writer.end,
         buffer: std::mem::take(&mut writer.buffer),
     };
-    for commit in batch.iter_mut() {
-        write_transaction(&mut tail, commit)?;
+    for (tid, laid_out) in laid_out_mut(batch) {
+        write_transaction(&mut tail, laid_out, tid)?;
     }
     match tail.end().saturating_sub(tail.durable) < sync_every {
         true => tail.flush().map_err(tail.failed(WRITING))?,
@@ -67,12 +67,10 @@ pub(super) fn write_batch(
     Ok(tail.position)
 }
 
-fn write_transaction(tail: &mut Tail<'_>, commit: &mut Commit) -> Result<()> {
-    let (tid, prepared) = (commit.tid, &mut commit.prepared);
-    let extension = &prepared.meta.extension;
-    match seal::sealed_len(extension) {
-        Some(length) => write_sealed(tail, prepared, tid, length).map_err(tail.failed(WRITING)),
-        None => write_unsealed(tail, prepared, tid),
+fn write_transaction(tail: &mut Tail<'_>, laid_out: &mut LaidOut, tid: Tid) -> Result<()> {
+    match seal::sealed_len(&laid_out.meta.extension) {
+        Some(length) => write_sealed(tail, laid_out, tid, length).map_err(tail.failed(WRITING)),
+        None => write_unsealed(tail, laid_out, tid),
     }
 }
 
@@ -80,11 +78,11 @@ fn write_transaction(tail: &mut Tail<'_>, commit: &mut Commit) -> Result<()> {
 /// and sealed there; what is large is gone through twice.
 fn write_sealed(
     tail: &mut Tail<'_>,
-    prepared: &mut Prepared,
+    laid_out: &mut LaidOut,
     tid: Tid,
     extension_len: usize,
 ) -> io::Result<()> {
-    let length = prepared.reservation.length();
+    let length = laid_out.reservation.length();
     let small = usize::try_from(length).is_ok_and(|length| length <= PIECE);
     if small && length.saturating_add(tail.buffer.len() as u64) > PIECE as u64 {
         tail.flush()?;
@@ -93,16 +91,16 @@ fn write_sealed(
     let mut seal = Seal {
         position: tloc,
         length: length.saturating_sub(TRAILER_LEN),
-        status: prepared.meta.status,
+        status: laid_out.meta.status,
         durable: tail.durable,
         checksum: 0,
     };
-    let meta = &prepared.meta;
-    let header = header(prepared, tid, meta.status, extension_len);
+    let meta = &laid_out.meta;
+    let header = header(laid_out, tid, meta.status, extension_len);
     let mut sum = Sum::new(header.header_len());
     if small {
         let from = tail.buffer.len();
-        write_whole(&mut tail.buffer, prepared, &header, tloc, Some(&seal))?;
+        write_whole(&mut tail.buffer, laid_out, &header, tloc, Some(&seal))?;
         let written = tail.buffer.get_mut(from..).unwrap_or_default();
         sum.add(written);
         seal.checksum = sum.finish();
@@ -112,36 +110,36 @@ fn write_sealed(
             .ok_or_else(wrong_length)?
             .copy_from_slice(&seal.encode());
     } else {
-        write_whole(&mut sum, prepared, &header, tloc, Some(&seal))?;
+        write_whole(&mut sum, laid_out, &header, tloc, Some(&seal))?;
         seal.checksum = sum.finish();
-        write_whole(tail, prepared, &header, tloc, Some(&seal))?;
+        write_whole(tail, laid_out, &header, tloc, Some(&seal))?;
     }
-    set_written(tail, prepared, &header, tloc)
+    set_written(tail, laid_out, &header, tloc)
 }
 
 /// Adds a transaction whose extension leaves no room for a seal: first as an
 /// unfinished one, and when that is durable, its true status.
-fn write_unsealed(tail: &mut Tail<'_>, prepared: &mut Prepared, tid: Tid) -> Result<()> {
+fn write_unsealed(tail: &mut Tail<'_>, laid_out: &mut LaidOut, tid: Tid) -> Result<()> {
     tail.sync()?;
     let tloc = tail.end();
-    let extension_len = prepared.meta.extension.len();
-    let header = header(prepared, tid, b'c', extension_len);
-    write_whole(tail, prepared, &header, tloc, None).map_err(tail.failed(WRITING))?;
-    set_written(tail, prepared, &header, tloc).map_err(tail.failed(WRITING))?;
+    let extension_len = laid_out.meta.extension.len();
+    let header = header(laid_out, tid, b'c', extension_len);
+    write_whole(tail, laid_out, &header, tloc, None).map_err(tail.failed(WRITING))?;
+    set_written(tail, laid_out, &header, tloc).map_err(tail.failed(WRITING))?;
     tail.sync()?;
     let status_at = tloc.saturating_add(STATUS_AT);
     tail.backend
-        .write_all_at(&[prepared.meta.status], status_at)
+        .write_all_at(&[laid_out.meta.status], status_at)
         .map_err(tail.failed(WRITING))?;
     tail.backend.sync().map_err(tail.failed(SYNCING))
 }
 
-fn header(prepared: &Prepared, tid: Tid, status: u8, extension_len: usize) -> TxnHeader {
-    let meta = &prepared.meta;
+fn header(laid_out: &LaidOut, tid: Tid, status: u8, extension_len: usize) -> TxnHeader {
+    let meta = &laid_out.meta;
     let lens = [meta.user.len(), meta.description.len(), extension_len];
     TxnHeader {
         tid,
-        length: prepared.reservation.length().saturating_sub(TRAILER_LEN),
+        length: laid_out.reservation.length().saturating_sub(TRAILER_LEN),
         status,
         // The vote has checked that the lengths fit.
         meta_lens: lens.map(|len| u16::try_from(len).unwrap_or(u16::MAX)),
@@ -151,12 +149,12 @@ fn header(prepared: &Prepared, tid: Tid, status: u8, extension_len: usize) -> Tx
 /// Writes a transaction as it stands in the file at `tloc`.
 fn write_whole(
     out: &mut impl Write,
-    prepared: &mut Prepared,
+    laid_out: &mut LaidOut,
     header: &TxnHeader,
     tloc: u64,
     seal: Option<&Seal>,
 ) -> io::Result<()> {
-    let meta = &prepared.meta;
+    let meta = &laid_out.meta;
     out.write_all(&header.encode())?;
     out.write_all(&meta.user)?;
     out.write_all(&meta.description)?;
@@ -167,23 +165,23 @@ fn write_whole(
         }
         None => out.write_all(&meta.extension)?,
     }
-    prepared.body.write_to(out, header.tid, tloc)?;
+    laid_out.body.write_to(out, header.tid, tloc)?;
     out.write_all(&header.length.to_be_bytes())
 }
 
 /// Takes note of where the transaction stands.
 fn set_written(
     tail: &Tail<'_>,
-    prepared: &mut Prepared,
+    laid_out: &mut LaidOut,
     header: &TxnHeader,
     tloc: u64,
 ) -> io::Result<()> {
     let end = tail.end();
-    if end.checked_sub(tloc) != Some(prepared.reservation.length()) {
+    if end.checked_sub(tloc) != Some(laid_out.reservation.length()) {
         return Err(wrong_length());
     }
     let records = tloc.saturating_add(header.header_len());
-    prepared.written = Some(Span { records, end });
+    laid_out.written = Some(Span { records, end });
     Ok(())
 }
 

@@ -11,11 +11,11 @@
 //!    on in its file.
 //!
 //! Transactions that were voted before and are written after that have
-//! pointers to previous records from the old file: [`Prepared::move_to`]. The
+//! pointers to previous records from the old file: [`LaidOut::move_to`]. The
 //! same for those that are written and not yet visible:
 //! [`FileStorage::place_in`].
 //!
-//! [`Prepared::move_to`]: crate::file_storage::commit::laid_out::Prepared::move_to
+//! [`LaidOut::move_to`]: crate::file_storage::commit::laid_out::LaidOut::move_to
 
 mod blobs;
 mod copy;
@@ -50,7 +50,7 @@ pub(crate) use self::time::stop as pack_stop;
 use self::watch::Watch;
 use crate::blob::{BlobDirectory, Removed};
 use crate::disk::backend::Backend;
-use crate::file_storage::commit::laid_out::{Prepared, Span};
+use crate::file_storage::commit::laid_out::{LaidOut, Span};
 use crate::file_storage::format::Reader;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::storage::FileStorage;
@@ -226,13 +226,10 @@ impl FileStorage {
 
     /// Where a transaction that was appended to an older file stands in the
     /// file of today; with the lock under which to make it visible.
-    pub(super) fn place_in(
-        &self,
-        prepared: &Prepared,
-    ) -> (MutexGuard<'_, Vec<Move>>, Option<Span>) {
+    pub(super) fn place_in(&self, laid_out: &LaidOut) -> (MutexGuard<'_, Vec<Move>>, Option<Span>) {
         let moves = self.moves();
-        let since = moves.iter().skip(prepared.generation);
-        let span = prepared.written.map(|span| {
+        let since = moves.iter().skip(laid_out.generation);
+        let span = laid_out.written.map(|span| {
             since.fold(span, |span, moved| Span {
                 records: moved.apply(span.records),
                 end: moved.apply(span.end),

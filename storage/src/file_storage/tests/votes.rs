@@ -2,6 +2,7 @@
 
 use zeo_proto::Tid;
 
+use crate::file_storage::commit::laid_out::LaidOut;
 use crate::file_storage::format::META_MAX;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
@@ -250,7 +251,7 @@ fn aborted_and_unpublished_transactions_are_not_seen() {
     let size = storage.size();
     drop(prepare(&storage, vec![store(1, 10, "aborted")]).unwrap());
     let prepared = prepare(&storage, vec![store(1, 10, "a"), store(1, 10, "b")]).unwrap();
-    let changes: Vec<_> = prepared.records().collect();
+    let changes: Vec<_> = prepared.work::<LaidOut>().unwrap().records().collect();
     assert_eq!(changes, [(false, 1)]);
     let mut batch = [Commit {
         tid: tid(11),

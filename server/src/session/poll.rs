@@ -1,0 +1,81 @@
+//! Session: answers that wait until the client has been told what others have changed in the
+//! storage.
+
+use zeo_proto::Value;
+use zeo_proto::exception::Exception;
+use zeo_storage::error::Conflict;
+
+use super::conflict_report::for_client;
+use super::{Answer, Outcome, Session};
+use crate::messages::request::Request;
+use crate::storages::ServedStorage;
+
+/// How many pings may wait at a time; the next calls wait.
+const MAX_PINGS: usize = 4;
+
+/// An answer that waits for a poll.
+pub(super) enum AfterPoll {
+    /// To a ping, if the poll succeeds.
+    Pong,
+    /// The conflicts that a vote leaves to the client.
+    Conflicts(Vec<Conflict>),
+    /// The error of a vote.
+    Failed(Exception),
+}
+
+impl Session {
+    /// A client that pings wants to have been told of everything that was committed before: by
+    /// others, too.
+    pub(super) fn ping(&mut self, storage: &ServedStorage, id: &Value<'static>) -> Outcome {
+        if storage.storage.outside().is_none() {
+            return self.answer(id, &());
+        }
+        if self.polling.len() >= MAX_PINGS {
+            return Ok(Answer::Hold);
+        }
+        self.answer_after_poll(storage, id, AfterPoll::Pong);
+        Ok(Answer::Later)
+    }
+
+    /// Answers a call when the client has been told what others have committed so far: of a
+    /// conflict, say, so that it does not try again with the same old objects. At once, where
+    /// nobody else commits.
+    pub(super) fn answer_after_poll(
+        &mut self,
+        storage: &ServedStorage,
+        id: &Value<'static>,
+        answer: AfterPoll,
+    ) {
+        if storage.storage.outside().is_none() {
+            return self.answer_polled(id, answer, Ok(()));
+        }
+        self.polling.push_back((id.clone(), answer));
+        let client = Some(self.id);
+        self.ask(storage, Request::Poll { client });
+    }
+
+    /// The coordinator has announced what a poll has found.
+    pub(super) fn polled(&mut self, result: Result<(), Exception>) {
+        if let Some((id, answer)) = self.polling.pop_front() {
+            self.answer_polled(&id, answer, result);
+        }
+    }
+
+    fn answer_polled(
+        &mut self,
+        id: &Value<'static>,
+        answer: AfterPoll,
+        polled: Result<(), Exception>,
+    ) {
+        match (answer, polled) {
+            (AfterPoll::Pong, Ok(())) => self.reply(id, &()),
+            (AfterPoll::Conflicts(conflicts), _) => {
+                let conflicts: Vec<_> = conflicts.iter().map(for_client).collect();
+                self.reply(id, &conflicts);
+            }
+            (AfterPoll::Failed(why), _) | (AfterPoll::Pong, Err(why)) => {
+                self.reply_error(id, &why);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Changes that are made elsewhere: by other servers and processes on the same
+//! database, at an upstream server, by the primary of a replica.
+//!
+//! What arrives here must reach clients between the server's own transactions
+//! in the order of tids. The storage knows that order, and tells it in
+//! *reports*: the return values of [`Storage::append`] and [`Outside::poll`].
+//! Both are called by one thread, the log writer, one after the other. **The
+//! tids in a report, those of the appended batch included, are later than all
+//! in the reports before it, and whatever is not in it will be later still.**
+//! A database says so when tids become visible in rising order; an upstream
+//! server, when it sends invalidations and the answers to finishes in one
+//! stream. The storage may hear of changes in threads of its own: they keep
+//! them for the next report and call [`Wake::wake`].
+//!
+//! The coordinator takes the reports in the order in which they were made. It
+//! publishes and announces one transaction after the other, its own by
+//! [`Storage::publish`], others by [`Outside::publish_change`]. Until then
+//! nothing of them is the storage's [last transaction]. A report in which the
+//! order is broken is not repaired: every client is made to verify its cache,
+//! as after [`OutsideChange::Unknown`].
+//!
+//! [`Storage::append`]: super::Storage::append
+//! [`Storage::publish`]: super::Storage::publish
+//! [last transaction]: super::Storage::last_tid
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeo_proto::{Oid, Tid};
+
+use crate::Result;
+
+/// A change that was made elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutsideChange {
+    /// A transaction.
+    Transaction {
+        /// Its tid.
+        tid: Tid,
+        /// The objects that it has changed; all of them.
+        oids: Vec<Oid>,
+    },
+    /// Anything may have changed, and nobody knows what: the history of the
+    /// changes was lost, or the database is another one now. Clients are
+    /// closed, so that they come back and verify what they have in their
+    /// caches.
+    Unknown {
+        /// The last transaction from now on. It must be later than all
+        /// before, so that clients see that they have missed something: when
+        /// the database has no such transaction, it is the tid behind the
+        /// last one ([`Tid::later_than`]).
+        tid: Tid,
+    },
+}
+
+impl OutsideChange {
+    /// The last transaction, once this is published.
+    pub fn tid(&self) -> Tid {
+        match self {
+            Self::Transaction { tid, .. } | Self::Unknown { tid } => *tid,
+        }
+    }
+}
+
+/// What a storage offers that others change, too: see the module for the
+/// order of things.
+///
+/// Such a storage also gives the tids of its transactions: see
+/// [`Storage::append`](super::Storage::append).
+pub trait Outside: Send + Sync {
+    /// Takes the means to ask for a poll, for the threads of the storage.
+    /// Called once, by who serves the storage, before anything is appended or
+    /// polled. A storage that hears of nothing by itself forgets it.
+    fn watch(&self, wake: Wake);
+
+    /// How long to wait at most from one report to the next poll. It is also
+    /// how soon a poll that has failed is tried again.
+    fn poll_interval(&self) -> Duration;
+
+    /// What was changed elsewhere and was not reported yet, in the order of
+    /// tids: a report (see the module). At least everything that was
+    /// committed before the call. A storage that has more to tell than it
+    /// wants to hold in memory tells a part, and calls [`Wake::wake`] for the
+    /// rest before it returns.
+    ///
+    /// Called by the log writer, between appends: when the storage has asked
+    /// for it, when a client wants to be up to date (a ping), after a
+    /// conflict, and when [`Self::poll_interval`] is over. It may wait for a
+    /// database; appends wait with it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the others can't be asked now; any other error
+    /// likewise. Nothing is lost by it: what is not reported now is reported
+    /// later. Clients that wanted to be up to date get the error.
+    fn poll(&self) -> Result<Vec<OutsideChange>>;
+
+    /// Makes the change visible: reads that begin from now on see it, and
+    /// [`last_tid`](super::Storage::last_tid) is its tid. Called by the
+    /// coordinator for each change of a report, in order, between the
+    /// publications of the server's own transactions. Memory only, can't
+    /// fail.
+    fn publish_change(&self, change: &OutsideChange);
+}
+
+/// Asks for a poll, from any thread and at any time. Cheap; does nothing once
+/// the storage is not served any more.
+#[derive(Clone)]
+pub struct Wake(Arc<dyn Fn() + Send + Sync>);
+
+impl Wake {
+    /// One that calls `wake`.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// There is something to report. What is there when this is called is in
+    /// one of the next reports.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
+}
