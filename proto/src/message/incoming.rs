@@ -1,8 +1,9 @@
 //! What a client gets: replies to its calls, and notifications.
 
 use super::notification::Notification;
+use super::shape::ShapeError;
 use crate::exception::Exception;
-use crate::marshal::{Decode, Flag, Message, Mismatch};
+use crate::marshal::{Decode, Flag, Message};
 use crate::value::Value;
 
 /// A message from a server.
@@ -25,16 +26,6 @@ pub struct Reply<'a> {
     /// The result; or, in `Err`, what tells the exception that the call
     /// raised.
     pub outcome: Result<Value<'a>, Value<'a>>,
-}
-
-/// A message of another shape than its method has.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{method}(): {what}")]
-pub struct ShapeError {
-    /// The method that it is about.
-    pub method: String,
-    /// What is wrong, and where.
-    pub what: String,
 }
 
 /// Why a call has no result.
@@ -107,23 +98,6 @@ impl<'a> Reply<'a> {
                 Ok(exception) => Err(ReplyError::Raised(exception)),
                 Err(wrong) => Err(ShapeError::new(method, wrong.within("exception")).into()),
             },
-        }
-    }
-}
-
-impl ShapeError {
-    pub(super) fn new(method: &str, wrong: Mismatch) -> Self {
-        Self {
-            method: method.to_owned(),
-            what: wrong.to_string(),
-        }
-    }
-
-    /// A method that clients don't have.
-    pub(super) fn unknown(method: &str) -> Self {
-        Self {
-            method: method.chars().take(80).collect(),
-            what: "no such notification".to_owned(),
         }
     }
 }

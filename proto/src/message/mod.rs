@@ -13,12 +13,14 @@ mod incoming;
 mod notification;
 mod parse;
 mod reply;
+mod shape;
 
 pub use self::call::{Call, CallError, TpcBegin};
 pub use self::entry::{HistoryEntry, Summary, UndoEntry};
-pub use self::incoming::{Incoming, Reply, ReplyError, ShapeError};
+pub use self::incoming::{Incoming, Reply, ReplyError};
 pub use self::notification::{Notification, Sizes};
 pub use self::reply::{
     ClientConflict, CurrentRecord, Invalidations, IteratedRecord, IteratedTransaction, Revision,
     StorageInfo, Voted, encode_error, encode_keep_alive, encode_reply,
 };
+pub use self::shape::ShapeError;

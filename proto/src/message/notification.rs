@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::incoming::ShapeError;
+use super::shape::ShapeError;
 use crate::ids::{Oid, Tid};
 use crate::marshal::{
     Decode, Encode, EncodeError, Encoder, Encoding, Fields, Flag, Items, List, Mismatch,
