@@ -8,9 +8,7 @@
 //! To have the files opened again, set [`EventLog::reopen_flag`]: the thread looks at it before
 //! every line.
 
-use std::io;
 use std::mem;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -25,6 +23,7 @@ use crate::process::signals;
 mod config;
 mod dates;
 mod encoding;
+mod error;
 mod logfile;
 mod record;
 mod rotation;
@@ -33,6 +32,7 @@ mod template;
 pub use config::{DEFAULT_FORMAT, EventLogConfig, LogFileConfig, LogTarget, Rotation, Unit, When};
 pub use dates::DateFormat;
 pub use encoding::LogEncoding;
+pub use error::EventLogError;
 pub use record::{LogRecord, level_number};
 pub use template::{Style, Template};
 
@@ -42,34 +42,6 @@ use logfile::LogFile;
 const QUEUE_LINES: usize = 10_000;
 /// How long to wait for the disk, when asked to.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why the log can't be started or reopened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EventLogError {
-    /// A log file can't be opened.
-    #[error("can't open log file {}: {source}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A log file can't be written.
-    #[error("can't write log file {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The log's thread can't be started.
-    #[error("can't start the log's thread: {0}")]
-    Thread(#[source] io::Error),
-    /// The log's thread does not answer, so the disk does not, or it has ended.
-    #[error("the log does not answer; is a disk stuck?")]
-    Stuck,
-}
 
 /// What the log's thread is told, in order.
 enum Event {

@@ -22,7 +22,8 @@ use zeo_proto::{Oid, Tid};
 
 use super::content::READ_CHUNK_BYTES;
 use super::error::{Error, Problem, Result};
-use super::repository::{Name, Repository};
+use super::name::Name;
+use super::repository::Repository;
 use crate::blob::{BlobDirectory, serial_of};
 use crate::disk::paths::{directory_of, failed, hex, remove, rename};
 

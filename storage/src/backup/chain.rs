@@ -3,7 +3,8 @@
 
 use super::content::{Content, Sum, read_exact, read_range};
 use super::error::{Error, Result};
-use super::repository::{Line, Name, Repository};
+use super::name::Name;
+use super::repository::{Line, Repository};
 use crate::disk::backend::Backend;
 use crate::observer::Observer;
 

@@ -13,7 +13,8 @@ use flate2::write::GzEncoder;
 use md5::{Digest, Md5};
 
 use super::error::{Error, Result};
-use super::repository::{Name, Repository};
+use super::name::Name;
+use super::repository::Repository;
 use crate::disk::backend::Backend;
 use crate::disk::paths::{failed, hex};
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::repository::Name;
+use super::name::Name;
 use crate::observer::Cancelled;
 
 /// The result of work on a repository.

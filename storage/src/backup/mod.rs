@@ -26,6 +26,7 @@ mod chain;
 mod content;
 mod create;
 mod error;
+mod name;
 mod recover;
 mod repository;
 #[cfg(test)]
@@ -34,6 +35,6 @@ mod verify;
 
 pub use self::create::{Created, Options, create};
 pub use self::error::{Error, Problem, Result};
+pub use self::name::{Name, NoTime, Time};
 pub use self::recover::{Output, RecoverOptions, Recovered, recover};
-pub use self::repository::{Name, NoTime, Time};
 pub use self::verify::verify;

@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 use zeo_storage::paths::resolve;
 
 use super::config::{LogFileConfig, LogTarget, Rotation, When};
-use super::{EventLogError, LogRecord, level_number, rotation};
+use super::error::EventLogError;
+use super::record::{LogRecord, level_number};
+use super::rotation;
 
 /// A file or stream that lines are written to. While the file can't be written, its lines go to
 /// standard error, so that none is lost.
