@@ -103,7 +103,8 @@ impl FileStorage {
         let generation = self.generation();
         // Taken first: what is published meanwhile lies behind it.
         let position = generation.indexed();
-        index::file::save_as(path, position, generation.entries_at(position))
+        let entries = generation.entries_at(position);
+        index::file::save_as(path, position, entries, generation.state(false))
     }
 
     /// Fails if the storage takes no writes.
@@ -138,8 +139,13 @@ impl FileStorage {
         self.files.as_ref()?.data.parent()
     }
 
-    /// Writes the index file; with `always`, even if nothing has changed.
+    /// Writes the index file of a storage that goes on to write; with `always`,
+    /// even if nothing has changed.
     pub(super) fn write_index(&self, always: bool) -> Result<()> {
+        self.write_index_as(true, always)
+    }
+
+    fn write_index_as(&self, is_open: bool, always: bool) -> Result<()> {
         let Some(files) = self.files.as_ref().filter(|_| !self.read_only) else {
             return Ok(());
         };
@@ -148,17 +154,11 @@ impl FileStorage {
         // Taken first: what is published meanwhile lies behind it.
         let position = generation.indexed();
         if always || *saved != Some(position) {
-            index::file::save(&files.path, position, generation.entries_at(position))?;
+            let entries = generation.entries_at(position);
+            index::file::save(&files.path, position, entries, generation.state(is_open))?;
             *saved = Some(position);
         }
         Ok(())
-    }
-
-    /// Takes note that the index on disk covers this much.
-    pub(super) fn index_is_saved(&self, position: u64) {
-        if let Some(files) = &self.files {
-            *files.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
-        }
     }
 
     fn end_files(&self) -> Result<()> {
@@ -166,7 +166,7 @@ impl FileStorage {
             return Ok(());
         }
         self.sync_writer()?;
-        let saved = self.write_index(true);
+        let saved = self.write_index_as(false, true);
         if self.space.has_spare_room() {
             let generation = self.generation();
             let backend = &generation.backend;

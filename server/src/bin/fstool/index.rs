@@ -16,6 +16,12 @@ use crate::table::{Align, Table};
 /// file, does the same when it opens the file; use this for an index that is wrong unnoticed, or to
 /// start a server without delay. A damaged file gets no index.
 ///
+/// Nor does a file in which a checksum of this server does not hold, though all else fits together:
+/// either bytes have changed, or another tool has copied the checksums along (zodbconvert and
+/// back, say), or changed the file on purpose. If you know it to be the latter, --accept accepts all
+/// these transactions as they are; the next pack gives them checksums of their own. Don't use it
+/// after a crash of this server or of the machine: there it accepts what was written in part.
+///
 /// With --check nothing is written, and no lock is needed: the index is compared with the file, object
 /// by object. Exit code 1 means that it is wrong, or, unless a server has the file open (which saves
 /// it now and then, and when it ends), that it is missing or unusable.
@@ -24,6 +30,9 @@ pub struct Arguments {
     /// Only compare the index with the file
     #[arg(long)]
     check: bool,
+    /// Accept transactions that don't have their checksum, if all else in them fits together
+    #[arg(long, conflicts_with = "check")]
+    accept: bool,
     /// Print JSON: the objects of which a checked index is wrong
     #[arg(long, requires = "check")]
     json: bool,
@@ -44,13 +53,20 @@ impl Run for Arguments {
 impl Arguments {
     fn rebuild(&self, context: &mut Context) -> Result<Verdict> {
         let mut progress = context.progress();
-        let found = rebuild_index(&self.file.path, &context.log(), &mut progress)?;
+        let (path, log) = (&self.file.path, context.log());
+        let found = rebuild_index(path, self.accept, &log, &mut progress)?;
         drop(progress);
         let (objects, end) = (found.index.len(), found.end);
         writeln!(
             context.out,
             "saved the index: {objects} objects in {end} bytes"
         )?;
+        if let Some(first) = found.accepted {
+            writeln!(
+                context.out,
+                "accepted transactions whose checksums are of another file; the first at {first}"
+            )?;
+        }
         if let Some(why) = found.torn {
             writeln!(
                 context.out,

@@ -18,7 +18,9 @@ const SHOWN: usize = 100;
 /// Reads the whole file from beginning to end. Checks the lengths of transactions and records, that
 /// tids increase, statuses, that records point to older records of their objects, and the checksums
 /// that this server writes (storage/FORMAT.md), which reveal changed bytes everywhere, also within
-/// data. Transactions written by Python have no checksum: `fstool refs` reads their data.
+/// data. Transactions written by Python have no checksum: `fstool refs` reads their data. Where
+/// Data.fs.index tells that Python wrote a transaction, or that it was accepted (`fstool index
+/// --accept`), a checksum that does not hold is that of another file, and no problem.
 ///
 /// After damage, and after what the disk can't read, the check continues with the next whole
 /// transaction. An unfinished transaction at the end counts as a problem, unless a server has the
@@ -133,6 +135,13 @@ impl<'a, W: Write> Report<'a, W> {
             " in {} transactions ({} of them with checksums), {} records, {} objects",
             found.transactions, found.sealed, found.records, found.objects
         )?;
+        if found.foreign_seals > 0 {
+            writeln!(
+                self.out,
+                "{} transactions have a checksum of another file, which tells nothing here",
+                found.foreign_seals
+            )?;
+        }
         if found.is_growing {
             writeln!(
                 self.out,
@@ -161,6 +170,7 @@ fn as_json(file: &DataFile, found: &Checked, problems: Value) -> Value {
         "growing": found.is_growing,
         "transactions": found.transactions,
         "checksums": found.sealed,
+        "foreign_checksums": found.foreign_seals,
         "records": found.records,
         "objects": found.objects,
         "errors": found.problems,

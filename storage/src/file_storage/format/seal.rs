@@ -230,6 +230,21 @@ impl Write for Sum {
     }
 }
 
+/// Why a transaction with this status and checksum is not what was sealed;
+/// `None` when it is.
+pub(crate) fn compare(seal: &Seal, status: u8, sum: &Sum) -> Option<&'static str> {
+    if sum.finish() != seal.checksum {
+        Some("the transaction does not have its checksum")
+    } else if status != seal.status {
+        Some("the transaction does not have the status that it was written with")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with an extension that ends in half a seal.
+pub(crate) const BROKEN: &str = "the seal of the transaction is not whole";
+
 /// Length of a transaction header with its texts, once it is sealed.
 pub(crate) fn header_len(texts: [&[u8]; 2], extension: &[u8]) -> u64 {
     let extension = sealed_len(extension).unwrap_or(extension.len());

@@ -13,15 +13,27 @@ const READ_CHUNK_BYTES: u64 = 1 << 20;
 /// What stands where a transaction belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// A whole transaction, and whether a checksum says so.
+    /// A transaction all of which is there and fits together.
     Whole {
         /// The transaction.
         txn: Txn,
-        /// It has a seal of its own, which holds.
-        sealed: bool,
+        /// What its seal says of it.
+        sealed: Sealed,
     },
     /// One that was not written to its end, and why it looks so.
     Unfinished(Fault),
+}
+
+/// What a seal says of a transaction that fits together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealed {
+    /// There is none for this place.
+    No,
+    /// It is what was written.
+    Holds,
+    /// It is not what the seal was written for, and why. Bytes have changed or
+    /// were never written, or another tool has taken the seal from elsewhere.
+    Fails(&'static str),
 }
 
 /// Reads the transaction at `position` up to its end. Shows each record to
@@ -48,7 +60,7 @@ pub fn read_verified(
     // All of a small one is brought into the window at once.
     let length = txn.end().saturating_sub(position);
     window.bytes(position, length.min(window.piece()))?;
-    let sealed = check_seal(window, &txn)?.is_some();
+    let sealed = check_seal(window, &txn)?;
     if header.status != b'u' {
         read_records(window, &txn, visit)?;
     }
@@ -109,46 +121,36 @@ pub(crate) fn read_ending(
     Ok(Ending::of(bytes))
 }
 
-/// The seal of a transaction whose lengths add up, when it holds; `None` when
-/// the transaction has no seal of its own. Fails with `Corrupt` when the
-/// transaction is not what was sealed.
+/// Whether a transaction whose lengths add up has a seal of its own, which
+/// holds. Fails with `Corrupt` when it is not what was sealed.
 pub(crate) fn verify_seal(reader: &Reader<'_>, txn: &Txn) -> Result<Option<Seal>> {
     let ending = read_ending(reader, txn.position, &txn.header)?;
-    let Some(seal) = own_seal(reader, txn, ending)? else {
-        return Ok(None);
-    };
     let length = txn.end().saturating_sub(txn.position).min(READ_CHUNK_BYTES);
     let mut window = Window::new(*reader, usize::try_from(length).unwrap_or(0));
-    check_sum(&mut window, txn, &seal)?;
-    Ok(Some(seal))
-}
-
-/// The same, where transactions are read from front to back.
-pub(crate) fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<Option<Seal>> {
-    let Some((at, length)) = seal::tail(txn.position, &txn.header) else {
-        return Ok(None);
-    };
-    let ending = Ending::of(window.bytes(at, length as u64)?);
-    let Some(seal) = own_seal(&window.reader(), txn, ending)? else {
-        return Ok(None);
-    };
-    check_sum(window, txn, &seal)?;
-    Ok(Some(seal))
-}
-
-/// The seal of this transaction, if its extension ends in one.
-fn own_seal(reader: &Reader<'_>, txn: &Txn, ending: Ending) -> Result<Option<Seal>> {
-    match ending {
-        Ending::Sealed(seal) if seal.belongs_to(txn.position, &txn.header) => Ok(Some(seal)),
-        Ending::Broken => {
-            let what = "the seal of the transaction is not whole";
-            Err(reader.corrupt(txn.position, what))
-        }
-        Ending::Sealed(_) | Ending::Plain => Ok(None),
+    match (compare(&mut window, txn, ending)?, ending) {
+        (Sealed::Fails(why), _) => Err(reader.corrupt(txn.position, why)),
+        (Sealed::Holds, Ending::Sealed(seal)) => Ok(Some(seal)),
+        _ => Ok(None),
     }
 }
 
-fn check_sum(window: &mut Window<'_>, txn: &Txn, seal: &Seal) -> Result<()> {
+/// What the seal says, where transactions are read from front to back.
+pub(crate) fn check_seal(window: &mut Window<'_>, txn: &Txn) -> Result<Sealed> {
+    let Some((at, length)) = seal::tail(txn.position, &txn.header) else {
+        return Ok(Sealed::No);
+    };
+    let ending = Ending::of(window.bytes(at, length as u64)?);
+    compare(window, txn, ending)
+}
+
+/// Compares a transaction with the seal in which its extension ends, if it
+/// does.
+fn compare(window: &mut Window<'_>, txn: &Txn, ending: Ending) -> Result<Sealed> {
+    let seal = match ending {
+        Ending::Sealed(seal) if seal.belongs_to(txn.position, &txn.header) => seal,
+        Ending::Broken => return Ok(Sealed::Fails(seal::BROKEN)),
+        Ending::Sealed(_) | Ending::Plain => return Ok(Sealed::No),
+    };
     let mut sum = Sum::new(txn.header.header_len());
     let (mut at, piece) = (txn.position, window.piece());
     while at < txn.end() {
@@ -156,19 +158,6 @@ fn check_sum(window: &mut Window<'_>, txn: &Txn, seal: &Seal) -> Result<()> {
         sum.add(window.bytes(at, length)?);
         at = at.saturating_add(length);
     }
-    compare_sum(&window.reader(), seal, txn.header.status, &sum)
-}
-
-/// Fails unless a transaction with this status and checksum is what was
-/// sealed.
-fn compare_sum(reader: &Reader<'_>, seal: &Seal, status: u8, sum: &Sum) -> Result<()> {
-    if sum.finish() != seal.checksum {
-        let what = "the transaction does not have its checksum";
-        return Err(reader.corrupt(seal.position, what));
-    }
-    if status != seal.status {
-        let what = "the transaction does not have the status that it was written with";
-        return Err(reader.corrupt(seal.position, what));
-    }
-    Ok(())
+    let why = seal::compare(&seal, txn.header.status, &sum);
+    Ok(why.map_or(Sealed::Holds, Sealed::Fails))
 }

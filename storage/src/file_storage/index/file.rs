@@ -7,11 +7,15 @@
 //! (prefix, bucket)*    bytes(6), bytes: all 2-byte oid suffixes in order,
 //!                      then as many 6-byte positions
 //! None
-//! sum (12)             XXH3-64 of all before it, "rzeo"; behind the end of
-//!                      what Python reads, and not in what Python writes
+//! accepted (8)         unless it is 0: seals before here prove nothing
+//! sum (12)             XXH3-64 of all before it, "rzeo"
+//! "open"               while the storage that saved it is open for writing
 //! ```
+//!
+//! Python reads to None, and writes nothing behind it: that tells whose index
+//! this is.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
@@ -33,6 +37,9 @@ const SUFFIX: usize = 2;
 const POSITION: usize = 6;
 /// What ends the sum.
 const SUM_MAGIC: &[u8; 4] = b"rzeo";
+const SUM_LEN: usize = 12;
+/// What stands behind the sum while a storage is open for writing.
+const OPEN: &[u8; 4] = b"open";
 
 /// A loaded index.
 #[derive(Debug)]
@@ -40,6 +47,26 @@ pub(crate) struct Loaded {
     pub index: Index,
     /// The file up to here is covered.
     pub position: u64,
+    /// Who saved it.
+    pub origin: Origin,
+}
+
+/// Who saved an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Python, or a tool of its kind.
+    Python,
+    /// This storage.
+    Own(State),
+}
+
+/// What an index of ours says of the file besides its entries.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State {
+    /// The storage was open for writing, and has not been closed since.
+    pub is_open: bool,
+    /// Seals before this position prove nothing, whether they hold or not.
+    pub accepted: u64,
 }
 
 /// Loads the index file of `data`; `None` when there is none. Any fault in it
@@ -71,8 +98,12 @@ pub(crate) fn read(file: impl BufRead, size: u64) -> io::Result<Loaded> {
             Item::Int(_) => return Err(invalid("a number stands where a bucket belongs")),
         }
     }
-    check_sum(pickles.into_input())?;
-    Ok(Loaded { index, position })
+    let origin = read_origin(pickles.into_input())?;
+    Ok(Loaded {
+        index,
+        position,
+        origin,
+    })
 }
 
 /// Adds the entries of a bucket, which come behind `last`.
@@ -113,16 +144,29 @@ fn add_bucket(
     Ok(())
 }
 
-/// Fails unless what is left is the sum of what was read. Python writes none,
-/// so there may be nothing.
-fn check_sum(mut file: Summed<impl Read>) -> io::Result<()> {
-    let (sum, mut left) = (file.sum(), Vec::new());
-    file.inner
-        .by_ref()
-        .take(sum.len() as u64 + 1)
-        .read_to_end(&mut left)?;
-    match left.is_empty() || left == sum {
-        true => Ok(()),
+/// Reads what stands behind the entries: nothing in an index of Python's.
+/// Fails unless the sum of one of ours holds.
+fn read_origin(mut file: Summed<impl Read>) -> io::Result<Origin> {
+    const LONGEST: usize = 8 + SUM_LEN + OPEN.len();
+    let mut left = Vec::new();
+    let most = LONGEST as u64 + 1;
+    file.inner.by_ref().take(most).read_to_end(&mut left)?;
+    if left.is_empty() {
+        return Ok(Origin::Python);
+    }
+    let is_open = left.len() > SUM_LEN && left.ends_with(OPEN);
+    if is_open {
+        left.truncate(left.len() - OPEN.len());
+    }
+    let sum = left.split_off(left.len().saturating_sub(SUM_LEN));
+    file.hasher.update(&left);
+    let accepted = match (&left[..], left.first_chunk()) {
+        ([], _) => 0,
+        ([_, _, _, _, _, _, _, _], Some(&bytes)) => u64::from_be_bytes(bytes),
+        _ => return Err(invalid("it does not have its checksum")),
+    };
+    match sum == file.sum() {
+        true => Ok(Origin::Own(State { is_open, accepted })),
         false => Err(invalid("it does not have its checksum")),
     }
 }
@@ -140,8 +184,8 @@ impl<T> Summed<T> {
     }
 
     /// What stands at the end of the file.
-    fn sum(&self) -> [u8; 12] {
-        let mut bytes = [0; 12];
+    fn sum(&self) -> [u8; SUM_LEN] {
+        let mut bytes = [0; SUM_LEN];
         let (sum, magic) = bytes.split_at_mut(8);
         BE::write_u64(sum, self.hasher.digest());
         magic.copy_from_slice(SUM_MAGIC);
@@ -178,8 +222,30 @@ pub(crate) fn save(
     path: &Path,
     position: u64,
     entries: impl Iterator<Item = Result<(Oid, u64)>>,
+    state: State,
 ) -> Result<()> {
-    save_as(&beside(path, ".index"), position, entries)
+    save_as(&beside(path, ".index"), position, entries, state)
+}
+
+/// Notes in the index beside the storage at `path`, which is one of ours, that
+/// the storage goes on to write. Durable when this returns.
+pub(crate) fn mark_open(path: &Path) -> Result<()> {
+    let name = beside(path, ".index");
+    let mark = || {
+        let mut file = OpenOptions::new().append(true).open(&name)?;
+        file.write_all(OPEN)?;
+        file.sync_all()
+    };
+    mark().map_err(failed("marking the index as in use", &name))
+}
+
+/// The index of a storage that is open for writing and covers nothing, so that
+/// it belongs to any file.
+pub(crate) fn empty(accepted: u64) -> io::Result<Vec<u8>> {
+    let (mut out, is_open) = (Summed::new(Vec::new()), true);
+    write_int(&mut out, FIRST)?;
+    write_end(&mut out, State { is_open, accepted })?;
+    Ok(out.inner)
 }
 
 /// Saves an index as the file at `name`, in place of an older one: that of the
@@ -189,13 +255,14 @@ pub(crate) fn save_as(
     name: &Path,
     position: u64,
     entries: impl Iterator<Item = Result<(Oid, u64)>>,
+    state: State,
 ) -> Result<()> {
     let failed = failed("saving the index", name);
     let name = &resolve(name).map_err(&failed)?;
     let temporary = beside(name, ".index_tmp");
     let file = File::create(&temporary).map_err(&failed)?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
-    write(&mut out, position, entries, &failed)?;
+    write(&mut out, position, entries, state, &failed)?;
     let finish = || {
         out.into_inner()?.sync_all()?;
         std::fs::rename(&temporary, name)?;
@@ -209,6 +276,7 @@ pub(crate) fn write(
     out: &mut impl Write,
     position: u64,
     entries: impl Iterator<Item = Result<(Oid, u64)>>,
+    state: State,
     failed: impl Fn(io::Error) -> Error,
 ) -> Result<()> {
     let out = &mut Summed::new(out);
@@ -228,10 +296,21 @@ pub(crate) fn write(
         bucket.add(oid, found);
     }
     bucket.write(out).map_err(&failed)?;
-    write_none(out)
-        .and_then(|()| out.inner.write_all(&out.sum()))
-        .and_then(|()| out.flush())
-        .map_err(&failed)
+    write_end(out, state).map_err(&failed)
+}
+
+/// Writes what stands behind the entries.
+fn write_end(out: &mut Summed<impl Write>, state: State) -> io::Result<()> {
+    write_none(out)?;
+    if state.accepted > 0 {
+        out.write_all(&state.accepted.to_be_bytes())?;
+    }
+    let sum = out.sum();
+    out.inner.write_all(&sum)?;
+    if state.is_open {
+        out.inner.write_all(OPEN)?;
+    }
+    out.flush()
 }
 
 /// The entries of one prefix.
@@ -291,7 +370,8 @@ mod tests {
         let path = dir.path().join("Data.fs");
         for seed in 2..8 {
             let (entries, end) = (entries(seed), END_MAX);
-            save(&path, end, entries.iter().copied().map(Ok)).unwrap();
+            let state = State::default();
+            save(&path, end, entries.iter().copied().map(Ok), state).unwrap();
             let saved = std::fs::read(beside(&path, ".index")).unwrap();
             let loaded = read(&saved[..], end).unwrap();
             assert_eq!(loaded.position, end);
@@ -323,24 +403,50 @@ mod tests {
     #[test]
     fn every_change_is_noticed() {
         let entries = [(0, 4), (1, 40), (2, 400), (70_000, 4000)];
-        let entries = entries.map(|(oid, position)| Ok((Oid::new(oid), position)));
-        let mut bytes = Vec::new();
-        write(&mut bytes, 5000, entries.into_iter(), |why| panic!("{why}")).unwrap();
-        assert!(read(&bytes[..], 4999).is_err(), "of a longer file");
-        let read = |bytes: &[u8]| read(bytes, 5000);
-        assert_eq!(read(&bytes[..]).unwrap().index.len(), 4);
-        // As Python writes it.
-        let plain = bytes.len() - 12;
-        assert_eq!(read(&bytes[..plain]).unwrap().index.len(), 4);
-        for bit in 0..8 * bytes.len() {
-            let mut changed = bytes.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(read(&changed[..]).is_err(), "bit {bit}");
+        let entries = || entries.map(|(oid, position)| Ok((Oid::new(oid), position)));
+        for (is_open, accepted) in [(false, 0), (true, 0), (false, 700), (true, 5000)] {
+            let state = State { is_open, accepted };
+            let (entries, mut bytes) = (entries().into_iter(), Vec::new());
+            write(&mut bytes, 5000, entries, state, |why| panic!("{why}")).unwrap();
+            assert!(read(&bytes[..], 4999).is_err(), "of a longer file");
+            assert_eq!(origin_of(&bytes), Some(Origin::Own(state)));
+            // As Python writes it, and without the mark.
+            let closed = bytes.len() - if is_open { OPEN.len() } else { 0 };
+            let plain = closed - SUM_LEN - if accepted == 0 { 0 } else { 8 };
+            assert_eq!(origin_of(&bytes[..plain]), Some(Origin::Python));
+            let is_open = false;
+            let origin = Origin::Own(State { is_open, accepted });
+            assert_eq!(origin_of(&bytes[..closed]), Some(origin));
+            for bit in 0..8 * bytes.len() {
+                let mut changed = bytes.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(origin_of(&changed), None, "bit {bit}");
+            }
+            for cut in (0..bytes.len()).filter(|&cut| cut != plain && cut != closed) {
+                assert_eq!(origin_of(&bytes[..cut]), None, "cut at {cut}");
+            }
+            bytes.push(0);
+            assert_eq!(origin_of(&bytes), None);
         }
-        for cut in (0..bytes.len()).filter(|&cut| cut != plain) {
-            assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
-        }
-        bytes.push(0);
-        assert!(read(&bytes[..]).is_err());
+    }
+
+    /// Whose index this is of four objects in 5000 bytes, if it is a good one.
+    fn origin_of(bytes: &[u8]) -> Option<Origin> {
+        let loaded = read(bytes, 5000).ok()?;
+        assert_eq!(loaded.index.len(), 4);
+        Some(loaded.origin)
+    }
+
+    #[test]
+    fn an_empty_index_can_be_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Data.fs");
+        save(&path, FIRST, std::iter::empty(), State::default()).unwrap();
+        mark_open(&path).unwrap();
+        let marked = std::fs::read(beside(&path, ".index")).unwrap();
+        assert_eq!(marked, empty(0).unwrap());
+        let loaded = read(&empty(9).unwrap()[..], FIRST).unwrap();
+        let (is_open, accepted) = (true, 9);
+        assert_eq!(loaded.origin, Origin::Own(State { is_open, accepted }));
     }
 }

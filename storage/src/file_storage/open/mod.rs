@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -24,7 +24,7 @@ use crate::disk::{Disk, FileSystem, sync_directory};
 use crate::file_storage::commit::space::Space;
 use crate::file_storage::commit::writer::Writer;
 use crate::file_storage::files::{Files, indexes};
-use crate::file_storage::format::{MAGIC, MAGIC_PYTHON_2, Reader};
+use crate::file_storage::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
@@ -154,17 +154,17 @@ impl FileStorage {
     ) -> Result<Self> {
         let log = &options.log;
         let start = saved_index::start(&*backend, loaded, log)?;
-        let (index, from) = (start.index, start.from);
+        let (index, from, known) = (start.index, start.from, start.known);
         let end = backend
             .len()
             .map_err(failed("reading the size of", backend.path()))?;
-        let (last_tid, durable) = (start.last_tid, start.durable);
         let reader = Reader {
             backend: &*backend,
             end,
         };
         let mut progress = LoggedProgress::new(log, backend.path().to_owned(), reader.end);
-        let found = scan(reader, &index, from, last_tid, durable, log, &mut progress)?;
+        let last_tid = start.last_tid;
+        let found = scan(reader, &index, from, last_tid, known, log, &mut progress)?;
         if !options.read_only {
             match (&found.torn, &files) {
                 (Some(why), Some(files)) => {
@@ -175,19 +175,51 @@ impl FileStorage {
             }
         }
         let read = found.end.saturating_sub(from);
-        let storage = Self::build(backend, index, &found, name, options, (files, blobs));
-        if start.had_index && read <= LONG_SCAN {
-            storage.index_is_saved(from);
-        } else if let Err(error) = storage.write_index(true) {
-            storage.say(Level::Warning, &format!("the index was not saved: {error}"));
+        // A scan of all of it that met none needs none.
+        let accepted = match (from, found.accepted) {
+            (FIRST, None) => 0,
+            _ => known.accepted.min(found.end),
+        };
+        let storage = Self::build(
+            backend,
+            index,
+            &found,
+            accepted,
+            name,
+            options,
+            (files, blobs),
+        );
+        let saved = match start.has_own_index && read <= LONG_SCAN {
+            true => storage.keep_index(from, known.is_open),
+            false => storage.write_index(true),
+        };
+        if let Err(error) = saved {
+            let what = format!(
+                "the index was not saved: {error}. If the power fails, the file may have to be \
+                 looked after before it opens again"
+            );
+            storage.say(Level::Warning, &what);
         }
         Ok(storage)
+    }
+
+    /// Goes on with the index on disk, which covers this much.
+    fn keep_index(&self, position: u64, is_open: bool) -> Result<()> {
+        let Some(files) = self.files.as_ref().filter(|_| !self.read_only) else {
+            return Ok(());
+        };
+        *files.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+        match is_open {
+            true => Ok(()),
+            false => index::file::mark_open(&files.path),
+        }
     }
 
     fn build(
         backend: Arc<dyn Backend>,
         index: Index,
         found: &Scanned,
+        accepted: u64,
         name: String,
         options: &Options,
         (files, blobs): (Option<Files>, Option<Arc<BlobDirectory>>),
@@ -195,7 +227,8 @@ impl FileStorage {
         let &Scanned { end, last_tid, .. } = found;
         let last_oid = index.max_oid().unwrap_or_default();
         let space = Space::new(Arc::clone(&backend), end);
-        let generation = Generation::new(backend, index, end, last_tid);
+        let mut generation = Generation::new(backend, index, end, last_tid);
+        generation.accepted = accepted;
         Self {
             name,
             generation: ArcSwap::from_pointee(generation),

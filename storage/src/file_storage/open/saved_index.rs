@@ -3,13 +3,14 @@
 
 use zeo_proto::Tid;
 
+use super::torn::{Known, NOT_OURS};
 use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
 use crate::file_storage::format::verify::verify_seal;
 use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index::Index;
-use crate::file_storage::index::file::Loaded;
+use crate::file_storage::index::file::{Loaded, Origin, State};
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 
@@ -23,9 +24,9 @@ pub(crate) struct Start {
     pub index: Index,
     pub from: u64,
     pub last_tid: Tid,
-    /// The file was durable up to here, if the index belongs to it.
-    pub durable: u64,
-    pub had_index: bool,
+    pub known: Known,
+    /// There is a good index of ours.
+    pub has_own_index: bool,
 }
 
 impl Default for Start {
@@ -34,8 +35,8 @@ impl Default for Start {
             index: Index::default(),
             from: FIRST,
             last_tid: Tid::ZERO,
-            durable: FIRST,
-            had_index: false,
+            known: Known::default(),
+            has_own_index: false,
         }
     }
 }
@@ -53,29 +54,63 @@ pub(crate) fn start(
         log(Level::Warning, &what);
         Start::default()
     };
-    let Loaded { index, position } = match loaded {
-        // Of a storage that was new then: as good as none.
-        Ok(Some(loaded)) if loaded.index.is_empty() => return Ok(Start::default()),
+    let loaded = match loaded {
+        // Of a storage that was new then, or that was being packed.
+        Ok(Some(loaded)) if loaded.index.is_empty() => {
+            let known = match loaded.origin {
+                Origin::Python => Known::default(),
+                Origin::Own(State { is_open, accepted }) => Known {
+                    is_open,
+                    accepted,
+                    ..Known::default()
+                },
+            };
+            return Ok(Start {
+                known,
+                ..Start::default()
+            });
+        }
         Ok(Some(loaded)) => loaded,
         Ok(None) => return Ok(Start::default()),
         Err(why) => return Ok(ignored(&why)),
     };
-    let end = position;
-    match check(&Reader { backend, end }, &index) {
+    let (end, known) = (loaded.position, loaded.known());
+    match check(&Reader { backend, end }, &loaded) {
         Ok(last_tid) => Ok(Start {
-            index,
+            index: loaded.index,
             from: end,
             last_tid,
-            durable: end,
-            had_index: true,
+            known,
+            has_own_index: loaded.origin != Origin::Python,
         }),
         Err(Rejected::Damaged(error)) => Err(error),
         Err(Rejected::Foreign(why)) => {
             let size = backend.len().map_err(failed("reading the size of", path))?;
-            Ok(Start {
+            let known = Known {
                 durable: if end <= size { end } else { FIRST },
+                ..Known::default()
+            };
+            Ok(Start {
+                known,
                 ..ignored(&why)
             })
+        }
+    }
+}
+
+impl Loaded {
+    /// What it says of the file, if it belongs to that. Python closed the file
+    /// of which there is an index of Python's: it knows of no seals, so those
+    /// in what the index covers may be from anywhere.
+    pub fn known(&self) -> Known {
+        let (is_open, accepted) = match self.origin {
+            Origin::Python => (false, self.position),
+            Origin::Own(State { is_open, accepted }) => (is_open, accepted),
+        };
+        Known {
+            durable: self.position,
+            accepted,
+            is_open,
         }
     }
 }
@@ -84,9 +119,9 @@ pub(crate) fn start(
 /// why. Fails when it is, and shows that the file is damaged.
 pub(crate) fn belongs(
     reader: &Reader<'_>,
-    index: &Index,
+    loaded: &Loaded,
 ) -> Result<std::result::Result<(), String>> {
-    match check(reader, index) {
+    match check(reader, loaded) {
         Ok(_) => Ok(Ok(())),
         Err(Rejected::Foreign(why)) => Ok(Err(why)),
         Err(Rejected::Damaged(error)) => Err(error),
@@ -103,10 +138,17 @@ enum Rejected {
 
 /// The last tid that the index covers (up to the end of `reader`), or why it
 /// can't be used.
-fn check(reader: &Reader<'_>, index: &Index) -> std::result::Result<Tid, Rejected> {
-    let (last_tid, last) = find(reader, index).map_err(Rejected::Foreign)?;
+fn check(reader: &Reader<'_>, loaded: &Loaded) -> std::result::Result<Tid, Rejected> {
+    let (last_tid, last) = find(reader, &loaded.index).map_err(Rejected::Foreign)?;
+    if last.position < loaded.known().accepted {
+        return Ok(last_tid);
+    }
     match verify_seal(reader, &last) {
         Ok(_) => Ok(last_tid),
+        Err(Error::Corrupt { position, what, .. }) => {
+            let what = format!("{what}; {NOT_OURS}");
+            Err(Rejected::Damaged(reader.corrupt(position, what)))
+        }
         Err(error) => Err(Rejected::Damaged(error)),
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use zeo_proto::{Oid, Tid};
 
-use super::torn;
-use crate::file_storage::format::verify::{Read, read_verified};
+use super::torn::{self, Known, Wrong};
+use crate::file_storage::format::verify::{Read, Sealed, read_verified};
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, Reader};
@@ -30,14 +30,16 @@ pub(crate) struct Scanned {
     pub end: u64,
     /// The last transaction; what it was before if there is none.
     pub last_tid: Tid,
+    /// Where the first transaction was accepted whose seal does not hold, if
+    /// one was.
+    pub accepted: Option<u64>,
     /// Why the rest of the file is the torn end of a transaction, or of a
     /// batch of them, if there is a rest.
     pub torn: Option<String>,
 }
 
 /// Adds all records that `reader` sees from `start` on (where a transaction
-/// begins) to the index. All before `durable` was synced, if what is known of
-/// that is right. `observer` hears of each position.
+/// begins) to the index. `observer` hears of each position.
 ///
 /// Fails with the position on damage before the end of the file; by then,
 /// nothing has been changed.
@@ -46,7 +48,7 @@ pub(crate) fn scan(
     index: &Index,
     start: u64,
     last_tid: Tid,
-    durable: u64,
+    known: Known,
     log: &Log,
     observer: &mut dyn Observer,
 ) -> Result<Scanned> {
@@ -54,7 +56,7 @@ pub(crate) fn scan(
     let mut scan = Scan {
         window: Window::new(reader, PIECE),
         index,
-        durable,
+        known,
         records: Vec::new(),
         oddities: Oddities {
             log,
@@ -65,6 +67,7 @@ pub(crate) fn scan(
     let mut found = Scanned {
         end: start,
         last_tid,
+        accepted: None,
         torn: None,
     };
     while found.end < reader.end && found.torn.is_none() {
@@ -124,7 +127,7 @@ impl Observer for LoggedProgress<'_> {
 struct Scan<'a> {
     window: Window<'a>,
     index: &'a Index,
-    durable: u64,
+    known: Known,
     /// The records of one transaction.
     records: Vec<(Oid, u64)>,
     oddities: Oddities<'a>,
@@ -135,23 +138,23 @@ impl Scan<'_> {
     /// says that it is torn.
     fn transaction(&mut self, found: &mut Scanned) -> Result<()> {
         let (position, reader) = (found.end, self.window.reader());
-        let (torn, what) = match self.read(position) {
-            Ok(Read::Whole { txn, .. }) => {
+        let (at, wrong, what) = match self.read(position) {
+            Ok(Read::Whole {
+                sealed: Sealed::Fails(why),
+                ..
+            }) if position >= self.known.accepted => (position, Wrong::Seal, why.to_owned()),
+            Ok(Read::Whole { txn, sealed }) => {
+                if let Sealed::Fails(_) = sealed {
+                    found.accepted.get_or_insert(position);
+                }
                 self.take(&txn, found);
                 return Ok(());
             }
-            Ok(Read::Unfinished(fault)) => {
-                (Some(fault), reader.corrupt(position, fault.to_string()))
-            }
-            Err(error) => (None, error),
+            Ok(Read::Unfinished(fault)) => (position, Wrong::Frame(fault), fault.to_string()),
+            Err(Error::Corrupt { position, what, .. }) => (position, Wrong::Within, what),
+            Err(error) => return Err(error),
         };
-        let Error::Corrupt {
-            position: at, what, ..
-        } = what
-        else {
-            return Err(what);
-        };
-        match torn::damage(&reader, position, torn, self.durable)? {
+        match torn::damage(&reader, position, wrong, &self.known)? {
             Some(why) => Err(reader.corrupt(at, format!("{what}; {why}"))),
             None => {
                 found.torn = Some(what);
@@ -243,7 +246,8 @@ mod tests {
                 end,
             };
             let (index, log) = (Index::default(), silent());
-            scan(reader, &index, END_MAX, Tid::ZERO, END_MAX, &log, &mut ())
+            let known = Known::default();
+            scan(reader, &index, END_MAX, Tid::ZERO, known, &log, &mut ())
         };
         assert_eq!(scan(END_MAX).unwrap().end, END_MAX);
         let error = scan(END_MAX + 1).unwrap_err();

@@ -5,42 +5,82 @@ use crate::Result;
 use crate::file_storage::format::seal::{self, Ending, SEAL_LEN, SEAL_MAGIC};
 use crate::file_storage::format::verify::{read_ending, sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
-use crate::file_storage::format::{Fault, Reader, TXN_HEADER_LEN};
+use crate::file_storage::format::{FIRST, Fault, Reader, TXN_HEADER_LEN};
+
+/// Why a transaction is not cut off of which only the seal does not hold.
+pub(super) const NOT_OURS: &str = "all of it fits together, so it is damaged, or another tool has \
+     copied or changed the file: if so, `fstool index --accept` accepts it as it is";
 
 /// How much is searched at a time.
 const PIECE: usize = 1 << 20;
 /// Where a record says where its transaction stands.
 const TLOC_AT: u64 = 24;
 
+/// What is known of a file besides its bytes: by its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// All before this was synced.
+    pub durable: u64,
+    /// Seals before this position prove nothing.
+    pub accepted: u64,
+    /// This storage was at work on the file when it was last heard of, so that
+    /// what it wrote last may be there in part.
+    pub is_open: bool,
+}
+
+/// What is known of a file without an index.
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            durable: FIRST,
+            accepted: 0,
+            is_open: false,
+        }
+    }
+}
+
+/// What is wrong with the transaction at a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It looks as if it was not written to its end, and why.
+    Frame(Fault),
+    /// It has the right length, and its records don't fit in there.
+    Within,
+    /// All of it fits together, but its seal does not hold.
+    Seal,
+}
+
 /// Why the transaction at `position`, which is not whole, can't be the
 /// beginning of a torn end; `None` when it can, and the file is to be cut
-/// there. `torn` tells what is not whole; without it, the transaction has the
-/// right length and is wrong within. All before `durable` was synced, as far
-/// as is known otherwise.
+/// there.
 pub(crate) fn damage(
     reader: &Reader<'_>,
     position: u64,
-    torn: Option<Fault>,
-    durable: u64,
+    wrong: Wrong,
+    known: &Known,
 ) -> Result<Option<String>> {
     const FOLLOW: &str = "whole transactions seem to follow";
+    if wrong == Wrong::Seal && (!known.is_open || position < known.durable) {
+        return Ok(Some(NOT_OURS.to_owned()));
+    }
     if is_plain(reader, position)? {
-        let damaged = match torn {
-            None => {
+        let damaged = match wrong {
+            Wrong::Within | Wrong::Seal => {
                 let why = "a crash does not leave that of a transaction without a seal";
                 return Ok(Some(why.to_owned()));
             }
-            Some(Fault::TooShort) => ends_in_a_length(reader, position)?,
-            Some(_) => goes_on_behind(reader, position)?,
+            Wrong::Frame(Fault::TooShort) => ends_in_a_length(reader, position)?,
+            Wrong::Frame(_) => goes_on_behind(reader, position)?,
         };
         if damaged {
             return Ok(Some(FOLLOW.to_owned()));
         }
-    } else if position < durable {
+    } else if position < known.durable {
         return Ok(Some(format!(
-            "the index, unless it is that of another file, says that all was well up to {durable}"
+            "the index, unless it is that of another file, says that all was well up to {}",
+            known.durable
         )));
-    } else if plain_behind(reader, position)? {
+    } else if others_behind(reader, position, known)? {
         return Ok(Some(FOLLOW.to_owned()));
     }
     let later = sealed_behind(reader, position)?;
@@ -87,31 +127,36 @@ fn ends_in_a_length(reader: &Reader<'_>, position: u64) -> Result<bool> {
 /// True when a whole transaction of Python follows: where lengths lead to
 /// from `position` on, or at the end of the file. Python syncs each of its
 /// transactions, and writes nothing behind a torn one.
-fn plain_behind(reader: &Reader<'_>, position: u64) -> Result<bool> {
+fn others_behind(reader: &Reader<'_>, position: u64, known: &Known) -> Result<bool> {
     let mut next = sound(Txn::read(reader, position))?;
     while let Some(end) = next.map(|txn| txn.end()).filter(|&end| end < reader.end) {
         next = sound(Txn::read(reader, end))?;
         if let Some(txn) = next
-            && is_whole_plain(reader, &txn)?
+            && is_of_others(reader, &txn, known)?
         {
             return Ok(true);
         }
     }
     let last = Backwards::new(*reader).next().map(sound).transpose()?;
     match last.flatten().filter(|last| last.position > position) {
-        Some(last) => is_whole_plain(reader, &last),
+        Some(last) => is_of_others(reader, &last, known),
         None => Ok(false),
     }
 }
 
-fn is_whole_plain(reader: &Reader<'_>, txn: &Txn) -> Result<bool> {
+/// True for a whole transaction that another tool wrote, with or without a
+/// seal from elsewhere.
+fn is_of_others(reader: &Reader<'_>, txn: &Txn, known: &Known) -> Result<bool> {
     if !txn.header.is_finished() {
         return Ok(false);
     }
     match read_ending(reader, txn.position, &txn.header)? {
         Ending::Plain => {}
         Ending::Sealed(seal) if !seal.belongs_to(txn.position, &txn.header) => {}
-        _ => return Ok(false),
+        // This storage may have written that as well, and not to its end.
+        _ if known.is_open => return Ok(false),
+        _ if sound(verify_seal(reader, txn))?.is_some() => return Ok(false),
+        _ => {}
     }
     for record in RecordHeaders::new(*reader, txn) {
         if sound(record)?.is_none() {
@@ -121,8 +166,9 @@ fn is_whole_plain(reader: &Reader<'_>, txn: &Txn) -> Result<bool> {
     Ok(true)
 }
 
-/// Where a whole sealed transaction begins that was written when everything
-/// up to `position` and more was durable.
+/// Where a sealed transaction begins that was written when everything up to
+/// `position` and more was durable. Its seal need not hold: no part of a torn
+/// end was written when any other part of it was durable.
 fn sealed_behind(reader: &Reader<'_>, position: u64) -> Result<Option<u64>> {
     let mut piece = vec![0; PIECE];
     let mut start = position;
@@ -149,14 +195,9 @@ fn sealed_behind(reader: &Reader<'_>, position: u64) -> Result<Option<u64>> {
     }
 }
 
-/// True when the seal found at `place` is that of a whole transaction.
+/// True when the seal found at `place` is that of a transaction that has both
+/// its ends.
 fn stands_at(reader: &Reader<'_>, seal: &seal::Seal, place: u64) -> Result<bool> {
-    let Some(txn) = sound(Txn::read(reader, seal.position))? else {
-        return Ok(false);
-    };
-    if seal::seal_at(seal.position, &txn.header) != Some(place) {
-        return Ok(false);
-    }
-    let holds = sound(verify_seal(reader, &txn))?.flatten();
-    Ok(holds == Some(*seal))
+    let txn = sound(Txn::read(reader, seal.position))?;
+    Ok(txn.is_some_and(|txn| seal::seal_at(txn.position, &txn.header) == Some(place)))
 }

@@ -180,7 +180,7 @@ impl FileStorage {
             Some(files) => {
                 let mut saved = files.saved.lock().unwrap_or_else(PoisonError::into_inner);
                 *saved = None;
-                target::remove_index(files)?;
+                target::empty_index(files, switch.old.accepted)?;
                 Some(saved)
             }
             None => None,
@@ -193,7 +193,11 @@ impl FileStorage {
         let (end, room) = (switch.out.end(), switch.out.room);
         let backend = target.final_backend()?;
         let take = || target.take();
-        let failure = self.space.move_to(Arc::clone(&backend), end, room, take)?;
+        let mut failure = self.space.move_to(Arc::clone(&backend), end, room, take)?;
+        if let Some(files) = self.files.as_ref().filter(|_| switch.old.accepted > 0) {
+            // The packed file has seals of its own, all of them.
+            failure = failure.or(target::empty_index(files, 0).err());
+        }
         if let Some(error) = &failure {
             self.latch(error);
         }

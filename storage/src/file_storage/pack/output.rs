@@ -56,8 +56,11 @@ impl Output {
     /// its texts. Gives its position.
     pub fn begin(&mut self, header: &TxnHeader, texts: &[u8]) -> Result<u64> {
         self.txn = self.end();
+        // Half a seal stands only in what was accepted as it is.
         let ending = texts.last_chunk().map(Ending::parse);
-        self.sealed = matches!(ending, Some(Ending::Sealed(_))).then_some(*header);
+        let can_stand = usize::from(header.meta_lens[2]) >= SEAL_LEN;
+        let is_sealed = ending.is_some_and(|ending| ending != Ending::Plain);
+        self.sealed = (can_stand && is_sealed).then_some(*header);
         self.add(&header.encode())?;
         self.add(texts)?;
         Ok(self.txn)

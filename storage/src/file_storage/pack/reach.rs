@@ -28,7 +28,7 @@ use super::marks::Mark;
 use super::objects::Objects;
 use super::watch::Watch;
 use crate::Result;
-use crate::file_storage::format::verify::check_seal;
+use crate::file_storage::format::verify::{Sealed, check_seal};
 use crate::file_storage::format::walk::{Backwards, Txn};
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{FIRST, Reader};
@@ -102,6 +102,7 @@ pub(super) fn find(
     let mut pass = Pass {
         window: Window::new(reader, PIECE),
         last: last.map_or(Tid::ZERO, |txn| txn.header.tid),
+        accepted: old.accepted,
     };
     let later = reach.read_from_pack_time(&mut pass, watch)?;
     pass.last = Tid::ZERO;
@@ -152,17 +153,23 @@ struct Later {
 struct Pass<'a> {
     window: Window<'a>,
     last: Tid,
+    /// Seals before this prove nothing.
+    accepted: u64,
 }
 
 impl Pass<'_> {
-    /// Fails unless the transaction has its checksum, if it has one: its copy
-    /// will get a new one. Also fails if its lengths differ.
+    /// Fails unless the transaction has its checksum, if it has one that
+    /// counts: its copy will get a new one. Also fails if its lengths differ.
     fn whole(&mut self, txn: &Txn) -> Result<()> {
         // All of a small one is brought into the window at once.
         let length = txn.end().saturating_sub(txn.position);
         let piece = self.window.piece();
         self.window.bytes(txn.position, length.min(piece))?;
-        check_seal(&mut self.window, txn)?;
+        if let Sealed::Fails(why) = check_seal(&mut self.window, txn)?
+            && txn.position >= self.accepted
+        {
+            return Err(self.window.reader().corrupt(txn.position, why));
+        }
         self.last = txn.header.tid;
         self.window.check_end(txn)
     }

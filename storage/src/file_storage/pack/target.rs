@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::disk::backend::Backend;
 use crate::disk::paths::{beside, failed, is_there};
 use crate::disk::refuses_links;
 use crate::file_storage::files::{Files, indexes, old_of};
+use crate::file_storage::index;
 use crate::file_storage::read::generation::Generation;
 use crate::log::{Level, Log};
 use crate::{Error, Result};
@@ -211,14 +212,31 @@ impl Drop for PackFile<'_> {
     }
 }
 
-/// Removes the index, which belongs to the old file, for good. To be called
-/// with `Files::saved` held, so that nobody writes it again.
-pub(super) fn remove_index(files: &Files) -> Result<()> {
-    for index in indexes(&files.path, &files.data)? {
-        remove(files, &index)?;
-        synced(files, &index)?;
+/// Puts an index that covers nothing in the place of that of the old file, for
+/// good: it tells whose either file is. To be called with `Files::saved` held,
+/// so that nobody writes the old one again.
+pub(super) fn empty_index(files: &Files, accepted: u64) -> Result<()> {
+    for (number, path) in indexes(&files.path, &files.data)?.into_iter().enumerate() {
+        // The first is read when the storage opens.
+        match number {
+            0 => write_empty_index(files, &path, accepted)?,
+            _ => remove(files, &path)?,
+        }
+        synced(files, &path)?;
     }
     Ok(())
+}
+
+fn write_empty_index(files: &Files, path: &Path, accepted: u64) -> Result<()> {
+    let (temporary, disk) = (beside(path, ".index_tmp"), &files.disk);
+    remove(files, &temporary)?;
+    let write = || {
+        let mut file = disk.create(&temporary)?;
+        file.write_all(&index::file::empty(accepted)?)?;
+        disk.sync_file(&file)?;
+        disk.rename(&temporary, path)
+    };
+    write().map_err(failed("saving an empty index as", path))
 }
 
 /// Fails if the old file can't be kept as `kept`, which is a link to another

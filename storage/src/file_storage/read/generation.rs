@@ -10,6 +10,7 @@ use crate::disk::backend::Backend;
 use crate::file_storage::format::back_pointers::{Followed, LONG};
 use crate::file_storage::format::{DataHeader, Reader};
 use crate::file_storage::index::Index;
+use crate::file_storage::index::file::State;
 use crate::storage::Data;
 use crate::{Error, Result};
 
@@ -23,6 +24,9 @@ pub(crate) struct Generation {
     pub index: Index,
     /// How many packs were before it, since the storage was opened.
     pub number: usize,
+    /// Seals before this position prove nothing: another tool has written, or
+    /// may have changed, what stands there.
+    pub accepted: u64,
     /// Where the visible part of the file ends.
     end: AtomicU64,
     /// Up to where the index knows every record.
@@ -39,6 +43,7 @@ impl Generation {
             backend,
             index,
             number: 0,
+            accepted: 0,
             end: AtomicU64::new(end),
             indexed: AtomicU64::new(end),
             last_tid: AtomicU64::new(last_tid.as_u64()),
@@ -107,6 +112,12 @@ impl Generation {
             let found = self.before(oid, current, end).transpose()?;
             Some(found.map(|position| (oid, position)))
         })
+    }
+
+    /// What a saved index says besides its entries.
+    pub fn state(&self, is_open: bool) -> State {
+        let accepted = self.accepted;
+        State { is_open, accepted }
     }
 
     /// The data that a back-pointer leads to, over any number of steps.

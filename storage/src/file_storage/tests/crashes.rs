@@ -8,6 +8,7 @@ use crate::disk::backend::Backend;
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index;
+use crate::file_storage::index::file::State;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Commit;
 use crate::testing::files::memory;
@@ -300,9 +301,9 @@ fn a_saved_index_is_exact_while_commits_go_on() {
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         while !done.load(std::sync::atomic::Ordering::Relaxed) {
-            let generation = storage.generation();
+            let (generation, state) = (storage.generation(), State::default());
             let end = generation.indexed();
-            index::file::save(&path, end, generation.entries_at(end)).unwrap();
+            index::file::save(&path, end, generation.entries_at(end), state).unwrap();
             let backend = &storage.generation().backend;
             let saved = dir.path().join("Data.fs.index");
             let saved = index::file::load(&saved, &**backend).unwrap().unwrap();
@@ -330,7 +331,8 @@ fn an_index_saved_before_a_publication_leads_to_the_record_before() {
     storage.append(&mut batch).unwrap();
     storage.publish(&batch[0]);
     let mut out = Vec::new();
-    index::file::write(&mut out, end, generation.entries_at(end), |source| {
+    let state = State::default();
+    index::file::write(&mut out, end, generation.entries_at(end), state, |source| {
         Error::Io {
             doing: "",
             file: "".into(),

@@ -6,6 +6,7 @@ mod crashes;
 mod damage;
 mod disk;
 mod faults;
+mod foreign;
 mod power_cuts;
 mod seals;
 mod votes;

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use super::disk::{Dice, Disk};
+use crate::disk::backend::Backend;
 use crate::file_storage::index;
+use crate::file_storage::index::file::{Loaded, Origin};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, DataRecord, OnConflict, Op, Prepared, TransactionMeta, Vote};
+use crate::testing::files::memory;
 use crate::testing::{oid, tid};
 use crate::{Error, Result, Storage};
 
@@ -38,6 +41,8 @@ struct Run {
     /// How many of them were acknowledged, or were there after a start.
     acknowledged: usize,
     index: Option<Vec<u8>>,
+    /// How often a file was refused without it.
+    refused: u64,
     next_tid: u64,
     /// Some records are of several megabytes.
     large: bool,
@@ -53,6 +58,7 @@ impl Run {
             given: Vec::new(),
             acknowledged: 0,
             index: None,
+            refused: 0,
             next_tid: 1,
             large: seed % 150 == 149,
         }
@@ -66,6 +72,7 @@ impl Run {
             // The power may be cut while the storage opens.
             if let Ok(storage) = self.open() {
                 self.check(&storage);
+                self.keep_index(&storage);
                 self.work(&storage);
                 self.index_in_the_making(&storage);
             }
@@ -73,16 +80,55 @@ impl Run {
                 true => self.disk.process_killed(),
                 false => self.disk.power_cut(&mut self.dice),
             }
+            self.open_without_index();
         }
         self.disk.process_killed();
+        self.open_without_index();
         let storage = self.open().unwrap();
         self.check(&storage);
         storage
     }
 
-    fn open(&mut self) -> Result<FileStorage> {
+    /// Where the index is lost, nothing half is taken either, and nothing is
+    /// cut off of which all fits together: a file like that stays as it is.
+    fn open_without_index(&mut self) {
+        let content = self.disk.content();
+        let backend = memory(&content);
+        match FileStorage::over(backend.clone(), "test", &Options::default()) {
+            Ok(storage) => {
+                let found = read(&storage);
+                assert!(found.len() >= self.acknowledged && self.given.starts_with(&found));
+            }
+            Err(Error::Corrupt { what, .. }) => {
+                assert!(
+                    what.contains("--accept") || what.contains("follow"),
+                    "{what}"
+                );
+                assert_eq!(backend.len().unwrap(), content.len() as u64);
+                self.refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn loaded(&self) -> Option<Loaded> {
         let index = self.index.as_deref();
-        let loaded = index.map(|bytes| index::file::read(bytes, u64::MAX).unwrap());
+        index.map(|bytes| index::file::read(bytes, u64::MAX).unwrap())
+    }
+
+    /// What a storage with files does when it opens.
+    fn keep_index(&mut self, storage: &FileStorage) {
+        let is_open = match self.loaded().map(|loaded| loaded.origin) {
+            Some(Origin::Own(state)) => state.is_open,
+            _ => false,
+        };
+        if !is_open {
+            self.index = Some(index_bytes(storage, true));
+        }
+    }
+
+    fn open(&mut self) -> Result<FileStorage> {
+        let loaded = self.loaded();
         let backend = self.disk.clone();
         let opened =
             FileStorage::over_with_index(backend, "test".into(), &Options::default(), loaded);
@@ -146,11 +192,11 @@ impl Run {
             for commit in &batch {
                 storage.publish(commit);
                 if self.dice.once_in(20) {
-                    self.index = Some(index_bytes(storage));
+                    self.index = Some(index_bytes(storage, true));
                 }
             }
             if self.dice.once_in(30) {
-                self.index = Some(index_bytes(storage));
+                self.index = Some(index_bytes(storage, false));
                 // Whether it can or not.
                 let _ = storage.close();
                 return;
@@ -161,7 +207,7 @@ impl Run {
     /// An index is synced before it is renamed, which may be as far as it came.
     fn index_in_the_making(&mut self, storage: &FileStorage) {
         if self.dice.once_in(10) {
-            self.index = Some(index_bytes(storage));
+            self.index = Some(index_bytes(storage, true));
         }
     }
 
@@ -273,13 +319,11 @@ fn storage_serial(storage: &FileStorage, oid: Oid) -> Result<Tid> {
     }
 }
 
-fn index_bytes(storage: &FileStorage) -> Vec<u8> {
+fn index_bytes(storage: &FileStorage, is_open: bool) -> Vec<u8> {
     let (generation, mut out) = (storage.generation(), Vec::new());
     let end = generation.indexed();
-    index::file::write(&mut out, end, generation.entries_at(end), |error| {
-        panic!("{error}")
-    })
-    .unwrap();
+    let (entries, state) = (generation.entries_at(end), generation.state(is_open));
+    index::file::write(&mut out, end, entries, state, |error| panic!("{error}")).unwrap();
     out
 }
 
@@ -331,7 +375,7 @@ fn after_power_cuts_there_is_what_was_acknowledged_and_nothing_half() {
     let runs = number("RZEO_POWER_CUTS").unwrap_or(RUNS);
     let first = number("RZEO_POWER_CUTS_FIRST").unwrap_or(0);
     let dir = std::env::var_os("RZEO_POWER_CUTS_DIR");
-    let mut transactions = 0;
+    let (mut transactions, mut refused) = (0, 0);
     for seed in first..first + runs {
         let outcome = std::panic::catch_unwind(|| {
             let mut run = Run::new(seed);
@@ -339,12 +383,16 @@ fn after_power_cuts_there_is_what_was_acknowledged_and_nothing_half() {
             if let Some(dir) = dir.as_deref().filter(|_| seed % 20 == 0) {
                 leave(Path::new(dir), seed, &run.disk.content(), &run.given);
             }
-            storage.last_tid() > Tid::ZERO
+            (storage.last_tid() > Tid::ZERO, run.refused)
         });
         match outcome {
-            Ok(found) => transactions += u64::from(found),
+            Ok((found, times)) => {
+                transactions += u64::from(found);
+                refused += times;
+            }
             Err(_) => panic!("the run of seed {seed} failed"),
         }
     }
     assert!(transactions * 2 > runs, "too little was done");
+    assert!(refused * 40 > runs, "refused without an index: {refused}");
 }

@@ -5,15 +5,23 @@ use std::fs;
 use crate::file_storage::format::seal::{self, SEAL_LEN, Sum};
 use crate::file_storage::format::verify::verify_seal;
 use crate::file_storage::format::walk::Txn;
-use crate::file_storage::format::{META_MAX, Reader};
+use crate::file_storage::format::{FIRST, META_MAX, Reader};
+use crate::file_storage::index::file::{Loaded, empty, read};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::{Commit, OnConflict, TransactionMeta, Vote};
 use crate::testing::files::{content, encode_txn, memory, without_seals};
 use crate::testing::{commit, finish, load, meta, oid, prepare, store, tid};
 use crate::{Error, Result, Storage};
 
+/// Opens a file that this storage was writing when the power failed.
 fn open(bytes: &[u8]) -> Result<FileStorage> {
-    FileStorage::over(memory(bytes), "test", &Options::default())
+    let (name, options) = ("test".to_owned(), Options::default());
+    FileStorage::over_with_index(memory(bytes), name, &options, Some(open_index()))
+}
+
+/// What the index says of such a file that was new.
+fn open_index() -> Loaded {
+    read(&empty(0).unwrap()[..], FIRST).unwrap()
 }
 
 /// Commits a transaction of these objects, with texts.

@@ -8,6 +8,7 @@ use zeo_proto::{Oid, Tid};
 use super::data_file::DataFile;
 use super::transaction_reader::{Forwards, Problem, Step};
 use crate::Result;
+use crate::file_storage::format::verify::Sealed;
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::{DataHeader, FIRST};
 use crate::file_storage::index::Index;
@@ -34,6 +35,8 @@ pub struct Checked {
     pub transactions: u64,
     /// Those of them with a checksum, which holds.
     pub sealed: u64,
+    /// Those of them with a seal of another file, which means nothing here.
+    pub foreign_seals: u64,
     /// Their records.
     pub records: u64,
     /// Their objects.
@@ -106,7 +109,7 @@ struct Check<'a, 'w> {
 }
 
 impl Check<'_, '_> {
-    fn transaction(&mut self, txn: &Txn, sealed: bool) -> Result<()> {
+    fn transaction(&mut self, txn: &Txn, sealed: Sealed) -> Result<()> {
         while let Some((position, header)) = self.forwards.record()? {
             (self.hear)(Event::Record(position, &header))?;
             self.look_at_record(position, &header)?;
@@ -114,7 +117,11 @@ impl Check<'_, '_> {
         }
         self.look_at_txn(txn);
         self.found.transactions += 1;
-        self.found.sealed += u64::from(sealed);
+        match sealed {
+            Sealed::Holds => self.found.sealed += 1,
+            Sealed::Fails(_) => self.found.foreign_seals += 1,
+            Sealed::No => {}
+        }
         self.found.records += self.records.len() as u64;
         self.found.end = txn.end();
         for (oid, position) in self.records.drain(..) {

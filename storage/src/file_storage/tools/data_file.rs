@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::holes::Holes;
 use crate::disk::backend::{Backend, FileBackend, open_file};
@@ -13,6 +13,10 @@ use crate::file_storage::format::verify::{sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, Txn};
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DATA_HEADER_LEN, FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
+use crate::file_storage::index;
+use crate::file_storage::open::saved_index;
+use crate::file_storage::open::torn::Known;
+use crate::log::silent;
 use crate::{Error, Result};
 
 /// A `Data.fs`, opened for reading. Nothing beside it is needed or touched.
@@ -27,6 +31,8 @@ pub struct DataFile {
     was_in_use: bool,
     /// Of a file on a disk that fails.
     holes: Option<Arc<Holes>>,
+    /// What the index tells, once it is looked at.
+    known: OnceLock<Known>,
 }
 
 impl DataFile {
@@ -71,6 +77,7 @@ impl DataFile {
             magic,
             was_in_use,
             holes: None,
+            known: OnceLock::new(),
         };
         file.reader().check_end()?;
         Ok(file)
@@ -165,7 +172,21 @@ impl DataFile {
         let Some(last) = last.filter(|last| last.header.is_finished()) else {
             return Ok(false);
         };
-        Ok(sound(verify_seal(&reader, &last))?.is_some())
+        if sound(verify_seal(&reader, &last))?.is_some() {
+            return Ok(true);
+        }
+        Ok(last.position < self.known().accepted)
+    }
+
+    /// What the index beside the file tells of it. It is read once, and only
+    /// by those who meet something that they can't tell by the file.
+    pub(crate) fn known(&self) -> Known {
+        *self.known.get_or_init(|| {
+            let loaded = index::file::load(&beside(self.path(), ".index"), &*self.backend);
+            let loaded = loaded.map_err(|why| why.to_string());
+            let start = saved_index::start(&*self.backend, loaded, &silent());
+            start.map_or_else(|_| Known::default(), |start| start.known)
+        })
     }
 
     /// Where the file really is that is to be replaced, or made, at `path`: a

@@ -7,11 +7,12 @@ use zeo_proto::{Oid, Tid};
 use super::data_file::DataFile;
 use crate::disk::paths::{beside, failed, resolve};
 use crate::file_storage::format::{FIRST, Reader};
-use crate::file_storage::index::file::Loaded;
+use crate::file_storage::index::file::State;
 use crate::file_storage::index::{self, Index};
 use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::open::saved_index::{self, Start};
 use crate::file_storage::open::scan::scan;
+use crate::file_storage::open::torn::Known;
 use crate::log::Log;
 use crate::observer::Observer;
 use crate::{Error, FileId, Result};
@@ -24,6 +25,9 @@ pub struct Indexed {
     pub end: u64,
     /// The last transaction.
     pub last_tid: Tid,
+    /// Where the first transaction was accepted whose seal does not hold, if
+    /// one was.
+    pub accepted: Option<u64>,
     /// Why there is more behind the last whole transaction, if there is: a
     /// crash, or a server at work.
     pub torn: Option<String>,
@@ -46,14 +50,22 @@ impl DataFile {
         self.indexed(start, log, observer)
     }
 
-    /// Indexes the file by a scan of all of it. Nothing is written.
+    /// Indexes the file by a scan of all of it; with `known`, which tells what
+    /// to make of seals that do not hold. Nothing is written.
     ///
     /// # Errors
     ///
     /// As [`DataFile::index`].
-    pub fn scan(&self, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
+    fn scan(&self, known: Known, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
         self.check_magic()?;
-        self.indexed(Start::default(), log, observer)
+        let start = Start {
+            known: Known {
+                durable: FIRST,
+                ..known
+            },
+            ..Start::default()
+        };
+        self.indexed(start, log, observer)
     }
 
     fn indexed(&self, start: Start, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
@@ -61,27 +73,35 @@ impl DataFile {
         // A server may have saved the index after the file was opened.
         let end = self.size().max(start.from);
         let reader = Reader { backend, end };
-        let (index, from, durable) = (start.index, start.from, start.durable);
+        let (index, from, known) = (start.index, start.from, start.known);
         observer.begin("scanning", Some(self.size()));
-        let found = scan(reader, &index, from, start.last_tid, durable, log, observer)?;
+        let found = scan(reader, &index, from, start.last_tid, known, log, observer)?;
         Ok(Indexed {
             index,
             end: found.end,
             last_tid: found.last_tid,
+            accepted: found.accepted,
             torn: found.torn,
         })
     }
 }
 
 /// Scans the file at `path` and saves its index, in place of one that is
-/// there. Takes the lock of the storage meanwhile.
+/// there. Takes the lock of the storage meanwhile. With `accept`, transactions
+/// whose seals don't hold are accepted as they are, from now on, if all else in
+/// them fits together.
 ///
 /// # Errors
 ///
 /// `Corrupt` when the file is damaged, `Io` when it can't be read, the index
 /// can't be written or a server has the file open, and `Cancelled`: the index
 /// that was there stays then.
-pub fn rebuild_index(path: &Path, log: &Log, observer: &mut dyn Observer) -> Result<Indexed> {
+pub fn rebuild_index(
+    path: &Path,
+    accept: bool,
+    log: &Log,
+    observer: &mut dyn Observer,
+) -> Result<Indexed> {
     // Before the lock file is made, which a wrong name would leave behind.
     let file = DataFile::open(path)?;
     file.check_magic()?;
@@ -89,9 +109,21 @@ pub fn rebuild_index(path: &Path, log: &Log, observer: &mut dyn Observer) -> Res
     let _locks = LockFile::acquire_all(file.path(), &data)?;
     // What was written until the lock was there.
     let file = DataFile::open(path)?;
-    let indexed = file.scan(log, observer)?;
+    let mut known = file.known();
+    if accept {
+        known.accepted = u64::MAX;
+    }
+    let indexed = file.scan(known, log, observer)?;
+    let state = State {
+        // A torn end that is left is still one.
+        is_open: known.is_open,
+        accepted: match indexed.accepted {
+            Some(_) => known.accepted.min(indexed.end),
+            None => 0,
+        },
+    };
     let entries = indexed.index.iter().map(Ok);
-    index::file::save(file.path(), indexed.end, entries)?;
+    index::file::save(file.path(), indexed.end, entries, state)?;
     Ok(indexed)
 }
 
@@ -147,27 +179,28 @@ impl DataFile {
         self.check_magic()?;
         let backend = self.reader().backend;
         let loaded = index::file::load(&beside(self.path(), ".index"), backend);
-        let Loaded { index, position } = match loaded {
+        let loaded = match loaded {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Ok(Saved::Missing),
             Err(why) => return Ok(Saved::Useless(why.to_string())),
         };
+        let position = loaded.position;
         let reader = Reader {
             backend,
             end: position,
         };
-        if let Err(why) = saved_index::belongs(&reader, &index)? {
+        if let Err(why) = saved_index::belongs(&reader, &loaded)? {
             return Ok(Saved::Useless(why));
         }
-        let own = Index::default();
+        let (own, known) = (Index::default(), loaded.known());
         observer.begin("scanning", Some(self.size()));
-        let found = scan(reader, &own, FIRST, Tid::ZERO, FIRST, log, observer)?;
+        let found = scan(reader, &own, FIRST, Tid::ZERO, known, log, observer)?;
         if let Some(why) = found.torn {
             return Ok(Saved::Useless(format!(
                 "it ends within a transaction: {why}"
             )));
         }
-        Ok(compare(&index, &own, position))
+        Ok(compare(&loaded.index, &own, position))
     }
 }
 
@@ -267,7 +300,7 @@ mod tests {
     fn rebuilt_and_checked() {
         let (files, built) = files();
         assert_eq!(checked(&files.path), Saved::Missing);
-        let found = rebuild_index(&files.path, &silent(), &mut ()).unwrap();
+        let found = rebuild_index(&files.path, false, &silent(), &mut ()).unwrap();
         let end = built.bytes.len() as u64;
         assert_eq!((found.index.len(), found.end), (3, end));
         let good = Saved::Good {
@@ -287,7 +320,7 @@ mod tests {
         generation.index.set(Oid::new(2), right + 1);
         generation.index.set(Oid::new(7), right);
         let entries = generation.index.iter().map(Ok);
-        save(&files.path, generation.end(), entries).unwrap();
+        save(&files.path, generation.end(), entries, State::default()).unwrap();
         let Saved::Wrong { count, first, .. } = checked(&files.path) else {
             panic!("not wrong");
         };
@@ -307,18 +340,18 @@ mod tests {
         std::fs::write(&index, "old").unwrap();
         for calls in 0..2 {
             let mut observer = Cancelling::after(calls);
-            let done = rebuild_index(&files.path, &silent(), &mut observer);
+            let done = rebuild_index(&files.path, false, &silent(), &mut observer);
             assert!(matches!(done, Err(Error::Cancelled)), "{calls}");
             assert_eq!(std::fs::read(&index).unwrap(), b"old");
         }
-        rebuild_index(&files.path, &silent(), &mut Cancelling::after(2)).unwrap();
+        rebuild_index(&files.path, false, &silent(), &mut Cancelling::after(2)).unwrap();
     }
 
     #[test]
     fn an_open_storage_is_left_alone() {
         let (files, _) = files();
         let storage = crate::FileStorage::open(&files.path, Default::default()).unwrap();
-        let refused = rebuild_index(&files.path, &silent(), &mut ());
+        let refused = rebuild_index(&files.path, false, &silent(), &mut ());
         assert!(refused.is_err());
         let found = DataFile::open(&files.path).unwrap();
         let found = found.index(&silent(), &mut ()).unwrap();

@@ -8,11 +8,11 @@ use zeo_proto::Tid;
 
 use super::data_file::DataFile;
 use super::resync::{next_transaction, transaction_at};
-use crate::file_storage::format::verify::{Read, read_verified};
+use crate::file_storage::format::verify::{Read, Sealed, read_verified};
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::window::Window;
-use crate::file_storage::format::{DataHeader, FIRST, Fault, Reader};
-use crate::file_storage::open::torn;
+use crate::file_storage::format::{DataHeader, FIRST, Reader};
+use crate::file_storage::open::torn::{self, Wrong};
 use crate::storage::TransactionMeta;
 use crate::{Error, Result};
 
@@ -26,6 +26,9 @@ const TRIES: usize = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is to be known of a torn end.
 const TORN: &str = ", as a crash leaves it: a server cuts that off when it opens the file";
+
+/// The same of a transaction that has another checksum and fits together.
+const UNKNOWN: &str = ": damage, or the checksum of another file (see `fstool index --accept`)";
 
 /// Reads a file from front to back. Each transaction is read whole, with all
 /// checks, before it is handed out; then its records can be read one by one.
@@ -44,12 +47,13 @@ pub struct Forwards<'a> {
 /// What comes next in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A whole transaction, and whether a checksum says so.
+    /// A whole transaction.
     Whole {
         /// The transaction.
         txn: Txn,
-        /// It has a seal of its own, which holds.
-        sealed: bool,
+        /// What its seal says of it. If that does not hold, the index tells
+        /// that it is from elsewhere.
+        sealed: Sealed,
     },
     /// Something that can't be read. The next step goes on behind it.
     Damaged(Problem),
@@ -107,12 +111,19 @@ impl<'a> Forwards<'a> {
         self.txn = None;
         let (end, mut tries) = (self.window.reader().end, TRIES);
         while self.position < end {
-            let (torn, error) = match read_verified(&mut self.window, self.position, &mut |_, _| {})
-            {
+            let read = read_verified(&mut self.window, self.position, &mut |_, _| {});
+            let (wrong, error) = match read {
+                Ok(Read::Whole {
+                    sealed: Sealed::Fails(why),
+                    ..
+                }) if self.position >= self.file.known().accepted => (
+                    Wrong::Seal,
+                    self.window.reader().corrupt(self.position, why),
+                ),
                 Ok(Read::Whole { txn, sealed }) => {
                     if let Some((hole, what)) = self.file.hole_in_txn(&mut self.window, &txn)? {
                         let problem = Problem::new(hole.start, what);
-                        return self.not_whole(None, problem);
+                        return self.not_whole(Wrong::Within, problem);
                     }
                     self.txn = Some(txn);
                     self.record_at = txn.records_start();
@@ -121,16 +132,14 @@ impl<'a> Forwards<'a> {
                 }
                 Ok(Read::Unfinished(fault)) => {
                     let what = fault.to_string();
-                    (
-                        Some(fault),
-                        self.window.reader().corrupt(self.position, what),
-                    )
+                    let error = self.window.reader().corrupt(self.position, what);
+                    (Wrong::Frame(fault), error)
                 }
-                Err(error) => (None, error),
+                Err(error) => (Wrong::Within, error),
             };
             let problem = Problem::from(error)?;
             if tries == 0 || self.was_damaged || !self.file.is_in_use() {
-                return self.not_whole(torn, problem);
+                return self.not_whole(wrong, problem);
             }
             // It may be written at this moment, or be taken back.
             tries -= 1;
@@ -184,14 +193,13 @@ impl<'a> Forwards<'a> {
         }
     }
 
-    /// Judges what is no whole transaction, and goes on behind it. `torn`
-    /// tells why it looks as if it was not written to its end.
-    fn not_whole(&mut self, torn: Option<Fault>, mut problem: Problem) -> Result<Step> {
+    /// Judges what is no whole transaction, and goes on behind it.
+    fn not_whole(&mut self, wrong: Wrong, mut problem: Problem) -> Result<Step> {
         let (reader, position) = (self.window.reader(), self.position);
         let hole = self.file.hole_at(position, problem.position)?;
         let is_torn = !self.was_damaged
             && hole.is_none()
-            && match torn::damage(&reader, position, torn, FIRST) {
+            && match torn::damage(&reader, position, wrong, &self.file.known()) {
                 Ok(damage) => damage.is_none(),
                 // The file became shorter.
                 Err(Error::Corrupt { .. }) => true,
@@ -207,6 +215,8 @@ impl<'a> Forwards<'a> {
         }
         if is_torn {
             problem.what.push_str(TORN);
+        } else if wrong == Wrong::Seal {
+            problem.what.push_str(UNKNOWN);
         }
         if let Some((hole, what)) = hole {
             (problem.position, problem.what) = (hole.start, what);

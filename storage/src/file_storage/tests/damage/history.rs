@@ -9,6 +9,7 @@ use zeo_proto::Tid;
 use crate::Storage;
 use crate::disk::backend::MemoryBackend;
 use crate::file_storage::index;
+use crate::file_storage::index::file::State;
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
 use crate::testing::files::content;
@@ -52,8 +53,8 @@ impl History {
         borders.push(storage.size() as usize);
         answers.push(all_answers(&storage));
         let (end, mut index) = (storage.size(), Vec::new());
-        let generation = storage.generation();
-        index::file::write(&mut index, end, generation.entries_at(end), |why| {
+        let (generation, state) = (storage.generation(), State::default());
+        index::file::write(&mut index, end, generation.entries_at(end), state, |why| {
             panic!("{why}")
         })
         .unwrap();

@@ -28,7 +28,7 @@ use self::find::{Found, frame, search};
 pub use self::report::{Copied, Damage, Event, Hear, LostBlob, Salvaged};
 use self::resolve::{Resolved, Resolver};
 use crate::blob::BlobDirectory;
-use crate::file_storage::format::verify::{Read, read_verified};
+use crate::file_storage::format::verify::{Read, Sealed, read_verified};
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, FIRST};
 use crate::file_storage::storage::FileStorage;
@@ -104,12 +104,16 @@ impl Salvage<'_, '_> {
         let mut records = Vec::new();
         let mut visit = |at, header: &DataHeader| records.push((at, header.tid));
         let (at, what) = match read_verified(&mut self.window, position, &mut visit) {
+            Ok(Read::Whole {
+                sealed: Sealed::Fails(why),
+                ..
+            }) if position >= self.input.known().accepted => (position, why.to_owned()),
             Ok(Read::Whole { txn, sealed }) if matches!(txn.header.status, b' ' | b'p') => {
                 if let Some((hole, what)) = self.input.hole_in_txn(&mut self.window, &txn)? {
                     return self.damaged(hole.start, what);
                 }
                 self.position = txn.end();
-                let found = Found::whole(txn, records, sealed);
+                let found = Found::whole(txn, records, sealed == Sealed::Holds);
                 return self.copy(found, None);
             }
             Ok(Read::Whole { txn, .. }) if txn.header.status == b'u' => {
