@@ -59,9 +59,12 @@ pub fn value(of: &Value<'_>) -> String {
 
 /// A name out of a file without what would move the cursor of a terminal.
 pub fn printable(name: &str) -> String {
-    let shown = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
+    let shown = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
     };
     name.chars().map(shown).collect()
 }
@@ -85,9 +88,10 @@ fn pairs(items: &[(Value<'_>, Value<'_>)]) -> String {
 
 /// Python takes double quotes for what holds single ones, and no double ones.
 fn quote_for(bytes: &[u8]) -> char {
-    match bytes.contains(&b'\'') && !bytes.contains(&b'"') {
-        true => '"',
-        false => '\'',
+    if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
+        '"'
+    } else {
+        '\''
     }
 }
 

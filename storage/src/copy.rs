@@ -318,11 +318,11 @@ mod tests {
     fn whoever_hears_of_transactions_can_cancel() {
         let (source, destination) = (source(), storage("destination"));
         let mut heard = Vec::new();
-        let mut hear = |txn: &TransactionRecord| {
+        let mut on_event = |txn: &TransactionRecord| {
             heard.push(txn.tid);
             Err(Cancelled)
         };
-        copy(&source, &destination, false, &mut hear, &mut ()).unwrap_err();
+        copy(&source, &destination, false, &mut on_event, &mut ()).unwrap_err();
         assert_eq!((heard, tids(&destination)), (vec![tid(1)], vec![tid(1)]));
     }
 

@@ -106,6 +106,25 @@ def test_nohup():
     fstool.check('test', 'out.fs')
 
 
+def test_a_second_signal_ends_it_at_once():
+    """Also where the first one can't: nobody reads what it writes."""
+    storage = FileStorage('many.fs')
+    writer = Writer(storage)
+    for number in range(4000):
+        writer.commit((number % 10, b'some data'))
+    storage.close()
+    command = [fstool.path(), 'copy', '-v', 'many.fs', 'copy.fs']
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, preexec_fn=heed_signals) as process:
+        # By then it catches them.
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(fstool.PATIENCE) in (-signal.SIGINT, -signal.SIGTERM)
+    fstool.check('copy', '--continue', 'many.fs', 'copy.fs')
+    assert b' 4000 transactions' in fstool.check('test', 'copy.fs')
+
+
 def test_two_at_once():
     """The second one is told so, and does the first one no harm."""
     first = begin(RECOVER)

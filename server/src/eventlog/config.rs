@@ -14,7 +14,7 @@ pub const DEFAULT_FORMAT: &str = r"------\n%(asctime)s %(levelname)s %(name)s %(
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventLogConfig {
     /// The lowest level that is logged at all, in Python's numbers (see
-    /// [`super::level_number`]).
+    /// `level_number`).
     pub level: u8,
     /// The destinations. If there are none, nothing is logged.
     pub logfiles: Vec<LogFileConfig>,

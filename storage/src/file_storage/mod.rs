@@ -1,6 +1,6 @@
 //! The storage in one append-only file, format `FS30`: see `FORMAT.md`.
 //!
-//! Rooms, each of which knows those before it: [`format`] (the bytes),
+//! Rooms, each of which knows those before it: [`mod@format`] (the bytes),
 //! [`index`] (where each object's record stands), `read`, `commit`, the
 //! storage itself, `pack`, `open`, and [`tools`].
 

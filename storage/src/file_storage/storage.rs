@@ -33,11 +33,11 @@ use crate::{Error, Result};
 /// What always holds:
 ///
 /// 1. The file is a sequence of whole transactions, as far as it is visible
-///    ([`Generation::end`]). Positions in a record refer to earlier ones only.
+///    (`Generation::end`). Positions in a record refer to earlier ones only.
 /// 2. Only who holds `writer` writes behind that: a batch, or a pack at its
-///    switch. A batch's tids come after [`Writer::last_tid`].
+///    switch. A batch's tids come after `Writer::last_tid`.
 /// 3. What is visible is durable, but for bulk copies (`sync_every`):
-///    visible end <= [`Writer::durable`] <= [`Writer::end`].
+///    visible end <= `Writer::durable` <= `Writer::end`.
 /// 4. An entry of a generation's index leads to before its visible end. Readers
 ///    take no lock, and finish on the generation that they began with.
 /// 5. Only who holds `moves` makes something visible, be it a transaction or a

@@ -56,7 +56,7 @@ impl Run for Arguments {
         interrupt::cancels()?;
         let mut progress = context.progress();
         let (out, mut written) = (&mut context.out, Written::default());
-        let mut hear = |txn: &TransactionRecord| {
+        let mut on_event = |txn: &TransactionRecord| {
             let (tid, time) = (txn.tid, txn.tid.time_stamp());
             if !self.verbose {
                 return Ok(());
@@ -67,7 +67,7 @@ impl Run for Arguments {
             &*source,
             &*destination,
             self.go_on,
-            &mut hear,
+            &mut on_event,
             &mut progress,
         );
         drop(progress);

@@ -59,21 +59,21 @@ struct Report(Refs);
 
 impl Report {
     fn problems(&self) -> u64 {
-        let shown = self.0.wrong.unreadable.len() + self.0.wrong.referrers.len();
-        self.0.wrong.hidden.saturating_add(shown as u64)
+        let shown = self.0.problems.unreadable.len() + self.0.problems.referrers.len();
+        self.0.problems.hidden.saturating_add(shown as u64)
     }
 
     fn write(&self, out: &mut impl Write) -> Result<()> {
-        for (oid, why) in &self.0.wrong.unreadable {
+        for (oid, why) in &self.0.problems.unreadable {
             writeln!(out, "oid {:#x}", oid.as_u64())?;
             writeln!(out, "failed to load: {why}")?;
             writeln!(out, "{}\n", self.path_in_words(*oid))?;
         }
-        for from in &self.0.wrong.referrers {
+        for from in &self.0.problems.referrers {
             self.write_referrer(out, from)?;
         }
-        if self.0.wrong.hidden > 0 {
-            writeln!(out, "and {} more; --all shows them", self.0.wrong.hidden)?;
+        if self.0.problems.hidden > 0 {
+            writeln!(out, "and {} more; --all shows them", self.0.problems.hidden)?;
         }
         match self.problems() {
             0 => write!(out, "no errors detected in {} objects", self.0.objects)?,
@@ -102,36 +102,36 @@ impl Report {
     }
 
     fn path_in_words(&self, oid: Oid) -> String {
-        let Some(way) = self.0.ways.get(&oid) else {
+        let Some(path) = self.0.paths.get(&oid) else {
             return "not reachable from the root: the next pack removes it".to_owned();
         };
         let words = |(oid, class): &(Oid, String)| format!("{oid} {class}");
-        let mut places: Vec<_> = way.begin.iter().map(words).collect();
-        if way.left_out > 0 {
-            places.push(format!("... {} more ...", way.left_out));
+        let mut places: Vec<_> = path.begin.iter().map(words).collect();
+        if path.left_out > 0 {
+            places.push(format!("... {} more ...", path.left_out));
         }
-        places.extend(way.end.iter().map(words));
+        places.extend(path.end.iter().map(words));
         format!("path from the root: {}", places.join(" -> "))
     }
 
     /// The path as a list of objects; those left out are one null.
     fn path_as_json(&self, oid: Oid) -> Option<Value> {
-        let way = self.0.ways.get(&oid)?;
+        let path = self.0.paths.get(&oid)?;
         let place = |(oid, class): &(Oid, String)| json!({"oid": oid.to_string(), "class": class});
-        let left_out = (way.left_out > 0).then_some(Value::Null);
-        let begin = way.begin.iter().map(place).chain(left_out);
-        Some(begin.chain(way.end.iter().map(place)).collect())
+        let left_out = (path.left_out > 0).then_some(Value::Null);
+        let begin = path.begin.iter().map(place).chain(left_out);
+        Some(begin.chain(path.end.iter().map(place)).collect())
     }
 
     fn to_json(&self) -> Value {
         let path = |oid| self.path_as_json(oid);
         let unreadable = self
             .0
-            .wrong
+            .problems
             .unreadable
             .iter()
             .map(|(oid, why)| json!({"oid": oid.to_string(), "why": why, "path": path(*oid)}));
-        let referrers = self.0.wrong.referrers.iter().map(|from| {
+        let referrers = self.0.problems.referrers.iter().map(|from| {
             let to = from.to.iter().map(|(oid, (class, invalid))| {
                 json!({"oid": oid.to_string(), "class": class, "why": invalid.words()})
             });
@@ -148,7 +148,7 @@ impl Report {
         json!({
             "objects": self.0.objects,
             "errors": self.problems(),
-            "hidden": self.0.wrong.hidden,
+            "hidden": self.0.problems.hidden,
             "damaged": self.0.damages > 0,
             "unreadable": unreadable.collect::<Value>(),
             "dangling": referrers.collect::<Value>(),

@@ -45,8 +45,8 @@ impl Run for Arguments {
         let file = DataFile::open_failing(&self.file.path)?;
         let mut progress = context.progress();
         let (mut report, mut written) = (Report::new(self, &mut context.out), Written::default());
-        let mut hear = |event: Event<'_>| written.or_cancel(|| report.show(event));
-        let found = check(&file, &mut hear, &mut progress);
+        let mut on_event = |event: Event<'_>| written.or_cancel(|| report.show(event));
+        let found = check(&file, &mut on_event, &mut progress);
         drop(progress);
         written.result()?;
         let found = found?;

@@ -64,12 +64,12 @@ const LITTLE: u64 = 1 << 20;
 const ATTEMPTS: usize = 20;
 
 impl FileStorage {
-    /// [`Storage::pack`], with an observer of the bytes that were read and
+    /// [`Storage::pack`](crate::Storage::pack), with an observer of the bytes that were read and
     /// copied.
     ///
     /// # Errors
     ///
-    /// Those of [`Storage::pack`]; and `Cancelled`, which leaves the file as it
+    /// Those of [`Storage::pack`](crate::Storage::pack); and `Cancelled`, which leaves the file as it
     /// was.
     pub fn pack_observed(
         &self,

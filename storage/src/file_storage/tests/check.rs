@@ -14,13 +14,13 @@ use crate::testing::oid;
 fn problems(bytes: &[u8]) -> (Checked, Vec<Problem>) {
     let file = DataFile::over(memory(bytes)).unwrap();
     let mut problems = Vec::new();
-    let mut hear = |event: Event<'_>| {
+    let mut on_event = |event: Event<'_>| {
         if let Event::Problem(problem) = event {
             problems.push(problem);
         }
         Ok(())
     };
-    let found = check(&file, &mut hear, &mut ());
+    let found = check(&file, &mut on_event, &mut ());
     (found.unwrap(), problems)
 }
 
@@ -135,11 +135,11 @@ fn each_call_can_cancel() {
         assert!(matches!(found, Err(Error::Cancelled)), "{calls}");
     }
     let mut left = 3;
-    let mut hear = |_: Event<'_>| {
+    let mut on_event = |_: Event<'_>| {
         left -= 1;
         if left == 0 { Err(Cancelled) } else { Ok(()) }
     };
-    let found = check(&file, &mut hear, &mut ());
+    let found = check(&file, &mut on_event, &mut ());
     assert!(matches!(found, Err(Error::Cancelled)));
     assert_eq!(left, 0);
 }

@@ -26,7 +26,7 @@ pub enum Event<'a> {
 }
 
 /// Hears of what a check meets, and may cancel it.
-pub type Hear<'a> = &'a mut dyn FnMut(Event<'_>) -> std::result::Result<(), Cancelled>;
+pub type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> std::result::Result<(), Cancelled>;
 
 /// What there is in a file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Checked {
     pub is_growing: bool,
 }
 
-/// Checks the file; `hear` hears of all that is met. Reads the file only. Takes
+/// Checks the file; `on_event` hears of all that is met. Reads the file only. Takes
 /// 4 to 12 bytes of memory an object.
 ///
 /// A file without problems opens under Python and here. Wrong are, in the
@@ -61,7 +61,11 @@ pub struct Checked {
 /// # Errors
 ///
 /// `Io` when the file can't be read, and `Cancelled`.
-pub fn check(file: &DataFile, hear: Hear<'_>, observer: &mut dyn Observer) -> Result<Checked> {
+pub fn check(
+    file: &DataFile,
+    on_event: OnEvent<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Checked> {
     observer.begin("testing", Some(file.size()));
     let mut check = Check {
         forwards: Forwards::new(file),
@@ -74,7 +78,7 @@ pub fn check(file: &DataFile, hear: Hear<'_>, observer: &mut dyn Observer) -> Re
             end: FIRST.min(file.size()),
             ..Checked::default()
         },
-        hear,
+        on_event,
     };
     if let Err(error) = file.check_magic() {
         check.tell(Problem::from(error)?)?;
@@ -105,13 +109,13 @@ struct Check<'a, 'w> {
     problems: Vec<Problem>,
     last: Tid,
     found: Checked,
-    hear: Hear<'w>,
+    on_event: OnEvent<'w>,
 }
 
 impl Check<'_, '_> {
     fn transaction(&mut self, txn: &Txn, sealed: Sealed) -> Result<()> {
         while let Some((position, header)) = self.forwards.record()? {
-            (self.hear)(Event::Record(position, &header))?;
+            (self.on_event)(Event::Record(position, &header))?;
             self.look_at_record(position, &header)?;
             self.records.push((header.oid, position));
         }
@@ -130,7 +134,7 @@ impl Check<'_, '_> {
         for problem in std::mem::take(&mut self.problems) {
             self.tell(problem)?;
         }
-        (self.hear)(Event::Transaction(txn))?;
+        (self.on_event)(Event::Transaction(txn))?;
         Ok(())
     }
 
@@ -193,6 +197,6 @@ impl Check<'_, '_> {
 
     fn tell(&mut self, problem: Problem) -> Result<()> {
         self.found.problems += 1;
-        Ok((self.hear)(Event::Problem(problem))?)
+        Ok((self.on_event)(Event::Problem(problem))?)
     }
 }

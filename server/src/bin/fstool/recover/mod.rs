@@ -97,12 +97,12 @@ impl Run for Arguments {
             partial: self.partial,
             blobs: blobs.as_ref(),
         };
-        let mut hear = |event: Event<'_>| {
+        let mut on_event = |event: Event<'_>| {
             // It goes on when nobody listens.
-            let _ = report.hear(out, event);
+            let _ = report.on_event(out, event);
             Ok(())
         };
-        let done = salvage(&input, &output, how, &mut hear, &mut progress)?;
+        let done = salvage(&input, &output, how, &mut on_event, &mut progress)?;
         drop(progress);
         self.pack(&output, context)?;
         report.end(context, &done, &input, &output)?;

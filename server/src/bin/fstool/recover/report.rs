@@ -50,7 +50,7 @@ impl<'a> Report<'a> {
     }
 
     /// Tells of what just happened.
-    pub fn hear(&mut self, out: &mut impl Write, event: Event<'_>) -> std::io::Result<()> {
+    pub fn on_event(&mut self, out: &mut impl Write, event: Event<'_>) -> std::io::Result<()> {
         match event {
             Event::Copied(copied) => self.show_copied(out, copied),
             Event::Damage(damage) => self.show_damage(out, damage),

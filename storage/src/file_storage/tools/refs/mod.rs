@@ -12,10 +12,10 @@ use zeo_proto::Oid;
 
 use self::graph::Graph;
 pub use self::graph::Invalid;
-pub use self::path::Way;
-use self::path::ways;
+pub use self::path::ObjectPath;
+use self::path::paths_from_root;
 use self::referrers::find;
-pub use self::referrers::{Referrer, Wrong};
+pub use self::referrers::{RefProblems, Referrer};
 use super::data_file::DataFile;
 use super::reading::Reading;
 use crate::file_storage::format::Reader;
@@ -33,10 +33,10 @@ pub struct Refs {
     /// missing.
     pub damages: u64,
     /// What is wrong with the objects.
-    pub wrong: Wrong,
-    /// The ways from the root to the objects in `wrong`; none to those that
+    pub problems: RefProblems,
+    /// The paths from the root to the objects in `problems`; none to those that
     /// can't be reached.
-    pub ways: HashMap<Oid, Way>,
+    pub paths: HashMap<Oid, ObjectPath>,
 }
 
 /// Reads the current record of every object, and finds those that can't be
@@ -65,22 +65,22 @@ pub fn check_refs(
     };
     let mut graph = Graph::new(reader, index);
     observer.begin("reading objects", Some(end));
-    let wrong = find(&mut graph, most, observer)?;
-    let unreadable = wrong.unreadable.iter().map(|(oid, _)| *oid);
+    let problems = find(&mut graph, most, observer)?;
+    let unreadable = problems.unreadable.iter().map(|(oid, _)| *oid);
     let targets: HashSet<Oid> = unreadable
-        .chain(wrong.referrers.iter().map(|from| from.oid))
+        .chain(problems.referrers.iter().map(|from| from.oid))
         .collect();
-    let ways = if targets.is_empty() {
+    let paths = if targets.is_empty() {
         HashMap::new()
     } else {
         observer.begin("finding paths from the root", None);
-        ways(&graph, &targets, observer)?
+        paths_from_root(&graph, &targets, observer)?
     };
     Ok(Refs {
         objects: graph.len(),
         damages,
-        wrong,
-        ways,
+        problems,
+        paths,
     })
 }
 
@@ -128,12 +128,12 @@ mod tests {
     fn finds_who_refers_to_nothing_and_the_way_there() {
         let found = check_refs(&file(), 10, &crate::log::silent(), &mut ()).unwrap();
         assert_eq!((found.objects, found.damages), (5, 0));
-        let [referrer] = &found.wrong.referrers[..] else {
-            panic!("{} referrers", found.wrong.referrers.len());
+        let [referrer] = &found.problems.referrers[..] else {
+            panic!("{} referrers", found.problems.referrers.len());
         };
         assert_eq!(referrer.oid, Oid::new(4));
         assert_eq!(referrer.to[&Oid::new(5)].1, Invalid::Missing);
-        assert_eq!(found.ways[&Oid::new(4)].begin.len(), 5);
+        assert_eq!(found.paths[&Oid::new(4)].begin.len(), 5);
     }
 
     #[test]

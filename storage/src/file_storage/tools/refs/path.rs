@@ -1,4 +1,4 @@
-//! The shortest ways from the root to objects.
+//! The shortest paths from the root to objects.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,13 +15,13 @@ use crate::observer::Observer;
 use crate::record::class_name;
 use crate::references::references;
 
-/// How much of a long way is shown, at its begin and at its end.
+/// How much of a long path is shown, at its begin and at its end.
 const BEGIN: usize = 10;
 const END: usize = 10;
 
-/// A way from the root to an object.
+/// A path from the root to an object.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct ObjectPath {
     /// The objects from the root on, with their classes.
     pub begin: Vec<(Oid, String)>,
     /// How many objects are left out behind these.
@@ -30,15 +30,15 @@ pub struct Way {
     pub end: Vec<(Oid, String)>,
 }
 
-/// For each of the objects that can be reached, the way from the root to it.
+/// For each of the objects that can be reached, the path from the root to it.
 ///
 /// Follows references in waves, each in the order of the file, until all are
 /// found. Takes 4 to 6 bytes for each object met, and 8 for each in a wave.
-pub fn ways(
+pub fn paths_from_root(
     graph: &Graph<'_>,
     targets: &HashSet<Oid>,
     observer: &mut dyn Observer,
-) -> Result<HashMap<Oid, Way>> {
+) -> Result<HashMap<Oid, ObjectPath>> {
     let mut search = Search {
         graph,
         targets,
@@ -64,13 +64,13 @@ pub fn ways(
         }
         wave = next;
     }
-    let mut ways = HashMap::new();
+    let mut paths = HashMap::new();
     for &oid in targets {
-        if let Some(way) = search.trace(oid, &mut window)? {
-            ways.insert(oid, shown(graph, &way)?);
+        if let Some(path) = search.trace(oid, &mut window)? {
+            paths.insert(oid, shown(graph, &path)?);
         }
     }
-    Ok(ways)
+    Ok(paths)
 }
 
 struct Search<'a> {
@@ -92,28 +92,28 @@ impl Search<'_> {
         }
     }
 
-    /// The way to an object, backwards; `None` when it was not met.
+    /// The path to an object, backwards; `None` when it was not met.
     fn trace(&self, target: Oid, window: &mut Window<'_>) -> Result<Option<Vec<Oid>>> {
-        let mut way = vec![target];
+        let mut path = vec![target];
         let mut oid = target;
         while let Some(parent) = self.parents.get(oid) {
             if oid == Oid::ZERO {
-                return Ok(Some(way));
+                return Ok(Some(path));
             }
             oid = window.header(parent)?.oid;
-            way.push(oid);
+            path.push(oid);
         }
         Ok(None)
     }
 }
 
-/// What is shown of a way that is told backwards.
-fn shown(graph: &Graph<'_>, way: &[Oid]) -> Result<Way> {
+/// What is shown of a path that is told backwards.
+fn shown(graph: &Graph<'_>, path: &[Oid]) -> Result<ObjectPath> {
     let place = |&oid: &Oid| Ok((oid, class(graph, oid)?));
-    let begin = way.iter().rev().take(BEGIN);
-    let rest = way.len().saturating_sub(BEGIN);
-    let end = way.iter().take(rest.min(END)).rev();
-    Ok(Way {
+    let begin = path.iter().rev().take(BEGIN);
+    let rest = path.len().saturating_sub(BEGIN);
+    let end = path.iter().take(rest.min(END)).rev();
+    Ok(ObjectPath {
         begin: begin.map(place).collect::<Result<_>>()?,
         left_out: rest.saturating_sub(END),
         end: end.map(place).collect::<Result<_>>()?,

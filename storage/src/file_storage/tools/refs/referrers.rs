@@ -12,8 +12,8 @@ use crate::observer::Observer;
 use crate::record::class_name;
 use crate::references::references_with_classes;
 
-/// What all is wrong.
-pub struct Wrong {
+/// What is wrong with the objects of a file.
+pub struct RefProblems {
     /// The objects that can't be read, and why.
     pub unreadable: Vec<(Oid, String)>,
     /// The objects that refer to what is not there.
@@ -39,7 +39,11 @@ pub struct Referrer {
 /// Reads all objects, and again if something is wrong, to see who refers to
 /// it. Objects that can't be used are marked in the graph. No more than `most`
 /// are given of each kind; `observer` hears of positions.
-pub fn find(graph: &mut Graph<'_>, most: usize, observer: &mut dyn Observer) -> Result<Wrong> {
+pub fn find(
+    graph: &mut Graph<'_>,
+    most: usize,
+    observer: &mut dyn Observer,
+) -> Result<RefProblems> {
     let mut positions: Vec<u64> = graph.unmarked().map(|(_, position)| position).collect();
     positions.sort_unstable();
     let mut found = Objects::read(graph, &positions, most, observer)?;
@@ -53,23 +57,23 @@ pub fn find(graph: &mut Graph<'_>, most: usize, observer: &mut dyn Observer) -> 
     found.unreadable.retain(|(_, why)| !why.is_empty());
     found.unreadable.sort();
     found.unreadable.truncate(most);
-    let mut wrong = Wrong {
+    let mut problems = RefProblems {
         hidden: count.saturating_sub(found.unreadable.len()) as u64,
         unreadable: found.unreadable,
         referrers: Vec::new(),
     };
     if found.dangling || !found.undone.is_empty() || count > 0 {
         positions.dedup();
-        find_referrers(graph, &positions, most, &mut wrong, observer)?;
+        find_referrers(graph, &positions, most, &mut problems, observer)?;
     }
-    Ok(wrong)
+    Ok(problems)
 }
 
 fn find_referrers(
     graph: &Graph<'_>,
     positions: &[u64],
     most: usize,
-    wrong: &mut Wrong,
+    problems: &mut RefProblems,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let mut window = graph.window();
@@ -89,11 +93,11 @@ fn find_referrers(
         if to.is_empty() {
             continue;
         }
-        if wrong.referrers.len() >= most {
-            wrong.hidden += 1;
+        if problems.referrers.len() >= most {
+            problems.hidden += 1;
             continue;
         }
-        wrong.referrers.push(Referrer {
+        problems.referrers.push(Referrer {
             oid: header.oid,
             class: class_name(data).map(|name| printable(&name)),
             tid: header.tid,

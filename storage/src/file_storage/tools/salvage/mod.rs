@@ -25,7 +25,7 @@ use zeo_proto::Tid;
 
 use self::blobs::Blobs;
 use self::find::{Found, frame, search};
-pub use self::report::{Copied, Damage, Event, Hear, LostBlob, Salvaged};
+pub use self::report::{Copied, Damage, Event, LostBlob, OnEvent, Salvaged};
 use self::resolve::{Resolved, Resolver};
 use crate::blob::BlobDirectory;
 use crate::file_storage::format::verify::{Read, Sealed, read_verified};
@@ -50,7 +50,7 @@ pub struct How<'a> {
 }
 
 /// Copies what is readable of `input` into `output`, which is empty, with its
-/// blobs, if both have some. `hear` is told of what is copied, and of damage.
+/// blobs, if both have some. `on_event` is told of what is copied, and of damage.
 /// Reads the input only, and takes 4 to 12 bytes of memory an object besides
 /// those of `output`.
 ///
@@ -62,7 +62,7 @@ pub fn salvage(
     input: &DataFile,
     output: &FileStorage,
     how: How<'_>,
-    hear: Hear<'_>,
+    on_event: OnEvent<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Salvaged> {
     observer.begin("recovering", Some(input.size()));
@@ -75,7 +75,7 @@ pub fn salvage(
         position: FIRST,
         last: Tid::ZERO,
         done: Salvaged::default(),
-        hear,
+        on_event,
     };
     while salvage.position < input.size() {
         salvage.step()?;
@@ -95,7 +95,7 @@ struct Salvage<'a, 'w> {
     /// The last tid of the output.
     last: Tid,
     done: Salvaged,
-    hear: Hear<'w>,
+    on_event: OnEvent<'w>,
 }
 
 impl Salvage<'_, '_> {
@@ -314,7 +314,7 @@ impl Salvage<'_, '_> {
         self.done.blobs += blobs.copied;
         self.done.lost_blobs += blobs.lost.len() as u64;
         for lost in &blobs.lost {
-            (self.hear)(Event::NoBlob(lost))?;
+            (self.on_event)(Event::NoBlob(lost))?;
         }
         self.last = tid;
         self.resolver.copied(all);
@@ -329,7 +329,7 @@ impl Salvage<'_, '_> {
             status: meta.status,
             records: records.collect(),
         };
-        Ok((self.hear)(Event::Copied(&copied))?)
+        Ok((self.on_event)(Event::Copied(&copied))?)
     }
 
     /// Leaves all of it out.
@@ -341,7 +341,7 @@ impl Salvage<'_, '_> {
     fn tell(&mut self, damage: Damage) -> Result<()> {
         self.done.damages += 1;
         self.done.lost = self.done.lost.saturating_add(damage.lost);
-        Ok((self.hear)(Event::Damage(&damage))?)
+        Ok((self.on_event)(Event::Damage(&damage))?)
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Event<'a> {
 }
 
 /// Hears of what is copied and damaged, and may cancel the salvage.
-pub type Hear<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), Cancelled>;
+pub type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), Cancelled>;
 
 /// A transaction in the new file.
 #[derive(Debug, PartialEq, Eq)]

@@ -69,13 +69,13 @@ fn salvaged(bytes: &[u8], bad: Range<u64>, partial: bool) -> (Records, Vec<Damag
         partial,
         blobs: None,
     };
-    let mut hear = |event: Event<'_>| {
+    let mut on_event = |event: Event<'_>| {
         if let Event::Damage(damage) = event {
             damages.push(damage.clone());
         }
         Ok(())
     };
-    salvage(&input, &output, how, &mut hear, &mut ()).unwrap();
+    salvage(&input, &output, how, &mut on_event, &mut ()).unwrap();
     let mut found = Records::new();
     for txn in output.iterator(None, None).unwrap() {
         for record in (txn.unwrap().records)() {
@@ -128,13 +128,13 @@ fn a_check_goes_on_behind_what_cannot_be_read() {
     let bad = all[2].start + 3000..all[2].start + 3001;
     let input = DataFile::failing(Failing::new(&file.bytes, &[bad])).unwrap();
     let mut problems = Vec::new();
-    let mut hear = |event: check::Event<'_>| {
+    let mut on_event = |event: check::Event<'_>| {
         if let check::Event::Problem(problem) = event {
             problems.push(problem);
         }
         Ok(())
     };
-    let found = check::check(&input, &mut hear, &mut ());
+    let found = check::check(&input, &mut on_event, &mut ());
     let hole = &input.unreadable()[0];
     let touched = all
         .iter()
