@@ -10,14 +10,12 @@ use crate::value::Value;
 /// Not `#[non_exhaustive]`: protocol 5 has these calls and no others, and a
 /// server that forgets one is to be told so by the compiler.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "the fields are the arguments in the signature above each"
-)]
 pub enum Call<'a> {
     /// `register(storage, read_only)`: choose a storage; answers the last tid.
     Register {
+        /// The name of the storage.
         storage: Cow<'a, str>,
+        /// Whether the client never writes.
         read_only: bool,
     },
     /// `get_info()`.
@@ -25,112 +23,214 @@ pub enum Call<'a> {
     /// `lastTransaction()`.
     LastTransaction,
     /// `getInvalidations(tid)`: what changed since.
-    GetInvalidations { since: Tid },
+    GetInvalidations {
+        /// The last transaction that the client knows.
+        since: Tid,
+    },
     /// `loadBefore(oid, tid)`.
-    LoadBefore { oid: Oid, before: Tid },
+    LoadBefore {
+        /// The object.
+        oid: Oid,
+        /// The tid before which the revision was current.
+        before: Tid,
+    },
     /// `loadSerial(oid, serial)`.
-    LoadSerial { oid: Oid, serial: Tid },
+    LoadSerial {
+        /// The object.
+        oid: Oid,
+        /// The transaction that wrote the revision.
+        serial: Tid,
+    },
     /// `getTid(oid)`.
-    GetTid { oid: Oid },
+    GetTid {
+        /// The object.
+        oid: Oid,
+    },
     /// `history(oid, size=1)`.
-    History { oid: Oid, size: usize },
+    History {
+        /// The object.
+        oid: Oid,
+        /// How many revisions, at most.
+        size: usize,
+    },
     /// `record_iternext(next=None)`.
-    RecordIternext { from: Option<Oid> },
+    RecordIternext {
+        /// Where to begin; none: at the first object.
+        from: Option<Oid>,
+    },
     /// `undoLog(first, last)`; a negative `last` is a count.
-    UndoLog { first: i64, last: i64 },
+    UndoLog {
+        /// The number of the first entry, from 0.
+        first: i64,
+        /// The number behind the last entry; below zero, how many.
+        last: i64,
+    },
     /// `undoInfo(first, last, specification)`.
     UndoInfo {
+        /// The number of the first entry, from 0.
         first: i64,
+        /// The number behind the last entry; below zero, how many.
         last: i64,
+        /// `None`, or a dict of what the entries must have.
         specification: Value<'a>,
     },
     /// `iterator_start(start, stop)`; answers an iterator's id.
     IteratorStart {
+        /// The first tid; none: from the beginning.
         start: Option<Tid>,
+        /// The last tid; none: to the end.
         stop: Option<Tid>,
     },
     /// `iterator_next(id)`.
-    IteratorNext { id: u64 },
+    IteratorNext {
+        /// The iterator.
+        id: u64,
+    },
     /// `iterator_record_start(id, tid)`.
-    IteratorRecordStart { id: u64, tid: Tid },
+    IteratorRecordStart {
+        /// The iterator.
+        id: u64,
+        /// The transaction that the iterator has given last.
+        tid: Tid,
+    },
     /// `iterator_record_next(id)`.
-    IteratorRecordNext { id: u64 },
+    IteratorRecordNext {
+        /// The iterator.
+        id: u64,
+    },
     /// `iterator_gc(ids)`.
-    IteratorGc { ids: Vec<u64> },
+    IteratorGc {
+        /// The iterators.
+        ids: Vec<u64>,
+    },
     /// `new_oid()`.
     NewOid,
     /// `new_oids(n=100)`.
-    NewOids { count: i64 },
+    NewOids {
+        /// How many, at most 100.
+        count: i64,
+    },
     /// `pack(time, wait=True)`; seconds since 1970.
-    Pack { time: f64, wait: bool },
+    Pack {
+        /// What is older, in seconds since 1970.
+        time: f64,
+        /// Whether the reply waits for the end.
+        wait: bool,
+    },
     /// `server_status()`.
     ServerStatus,
     /// `set_client_label(label)`.
-    SetClientLabel { label: Cow<'a, str> },
+    SetClientLabel {
+        /// Any text.
+        label: Cow<'a, str>,
+    },
     /// `ping()`.
     Ping,
     /// `tpc_begin(id, user, description, extension, tid=None, status=" ")`.
     TpcBegin(Box<TpcBegin<'a>>),
     /// `storea(oid, serial, data, id)`.
     Store {
+        /// The object.
         oid: Oid,
+        /// The revision that it was made from; zero for a new object.
         serial: Tid,
+        /// The record.
         data: Cow<'a, [u8]>,
+        /// The client's id of the transaction.
         id: Value<'a>,
     },
     /// `restorea(oid, serial, data, prev_txn, id)`.
     Restore {
+        /// The object.
         oid: Oid,
+        /// The transaction that wrote it.
         serial: Tid,
+        /// The record; none: the creation of the object was undone.
         data: Option<Cow<'a, [u8]>>,
+        /// A transaction that may hold the same record.
         prev_tid: Option<Tid>,
+        /// The client's id of the transaction.
         id: Value<'a>,
     },
     /// `deleteObject(oid, serial, id)`.
     DeleteObject {
+        /// The object.
         oid: Oid,
+        /// The revision that is deleted.
         serial: Tid,
+        /// The client's id of the transaction.
         id: Value<'a>,
     },
     /// `checkCurrentSerialInTransaction(oid, serial, id)`.
     CheckSerial {
+        /// The object.
         oid: Oid,
+        /// The revision that must be current.
         serial: Tid,
+        /// The client's id of the transaction.
         id: Value<'a>,
     },
     /// `undoa(transaction_id, id)`: the id of the undo log's entry.
     Undo {
+        /// The id that the undo log has for a transaction.
         undo_id: Cow<'a, [u8]>,
+        /// The client's id of the transaction.
         id: Value<'a>,
     },
     /// `vote(id)`.
-    Vote { id: Value<'a> },
+    Vote {
+        /// The client's id of the transaction.
+        id: Value<'a>,
+    },
     /// `tpc_finish(id)`.
-    TpcFinish { id: Value<'a> },
+    TpcFinish {
+        /// The client's id of the transaction.
+        id: Value<'a>,
+    },
     /// `tpc_abort(id)`.
-    TpcAbort { id: Value<'a> },
+    TpcAbort {
+        /// The client's id of the transaction.
+        id: Value<'a>,
+    },
     /// `storeBlobStart()`: a blob follows, in chunks.
     StoreBlobStart,
     /// `storeBlobChunk(chunk)`.
-    StoreBlobChunk { chunk: Cow<'a, [u8]> },
+    StoreBlobChunk {
+        /// The next bytes.
+        chunk: Cow<'a, [u8]>,
+    },
     /// `storeBlobEnd(oid, serial, data, id)`: whose blob it was.
     StoreBlobEnd {
+        /// The object.
         oid: Oid,
+        /// The revision that it was made from; zero for a new object.
         serial: Tid,
+        /// The record.
         data: Cow<'a, [u8]>,
+        /// The client's id of the transaction.
         id: Value<'a>,
     },
     /// `storeBlobShared(oid, serial, data, filename, id)`: a file in the
     /// directory of the object, which client and server share.
     StoreBlobShared {
+        /// The object.
         oid: Oid,
+        /// The revision that it was made from; zero for a new object.
         serial: Tid,
+        /// The record.
         data: Cow<'a, [u8]>,
+        /// The name of the file.
         name: Cow<'a, str>,
+        /// The client's id of the transaction.
         id: Value<'a>,
     },
     /// `sendBlob(oid, serial)`: answered after its chunks.
-    SendBlob { oid: Oid, serial: Tid },
+    SendBlob {
+        /// The object.
+        oid: Oid,
+        /// The transaction that wrote the revision.
+        serial: Tid,
+    },
 }
 
 /// The arguments of `tpc_begin`.

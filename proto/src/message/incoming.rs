@@ -3,7 +3,8 @@
 use super::notification::Notification;
 use super::shape::ShapeError;
 use crate::exception::Exception;
-use crate::marshal::{Decode, Flag, Message};
+use crate::marshal::{Decode, DecodeError, Encoding, Flag, Message, decode_message_within};
+use crate::pickle::Policy;
 use crate::value::Value;
 
 /// A message from a server.
@@ -40,7 +41,29 @@ pub enum ReplyError {
     Shape(#[from] ShapeError),
 }
 
+/// Why a message of a server can't be understood.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IncomingError {
+    /// It is no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It is one that no server sends.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
 impl<'a> Incoming<'a> {
+    /// Decodes the payload of a frame, within [`Policy::REPLY`].
+    ///
+    /// # Errors
+    ///
+    /// It is no message, or not one that [`Self::parse`] takes.
+    pub fn decode(payload: &'a [u8], encoding: Encoding) -> Result<Self, IncomingError> {
+        let message = decode_message_within(payload, encoding, &Policy::REPLY)?;
+        Ok(Self::parse(message)?)
+    }
+
     /// Types a message of a server.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ mod shape;
 
 pub use self::call::{Call, CallError, TpcBegin};
 pub use self::entry::{HistoryEntry, Summary, UndoEntry};
-pub use self::incoming::{Incoming, Reply, ReplyError};
+pub use self::incoming::{Incoming, IncomingError, Reply, ReplyError};
 pub use self::notification::{Notification, Sizes};
 pub use self::reply::{
     ClientConflict, CurrentRecord, Invalidations, IteratedRecord, IteratedTransaction, Revision,

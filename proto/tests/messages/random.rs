@@ -28,7 +28,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..300)
 }
 
-/// A value that both encodings hold, and in which nothing is a list.
+/// A value that both encodings hold, and in which nothing is a list and every
+/// key is text.
 fn value() -> impl Strategy<Value = Value<'static>> {
     let leaf = prop_oneof![
         Just(Value::None),
@@ -40,16 +41,17 @@ fn value() -> impl Strategy<Value = Value<'static>> {
     leaf.prop_recursive(3, 20, 5, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..5).prop_map(Value::Tuple),
-            vec((inner.clone(), inner), 0..5).prop_map(Value::Dict),
+            vec((key(), inner), 0..5).prop_map(Value::Dict),
         ]
     })
 }
 
+fn key() -> impl Strategy<Value = Value<'static>> {
+    "[a-z_]{1,9}".prop_map(|name| Value::Str(name.into()))
+}
+
 fn dict() -> impl Strategy<Value = Value<'static>> {
-    vec(("[a-z_]{1,9}", value()), 0..5).prop_map(|pairs| {
-        let pair = |(name, value): (String, _)| (Value::Str(name.into()), value);
-        Value::Dict(pairs.into_iter().map(pair).collect())
-    })
+    vec((key(), value()), 0..5).prop_map(Value::Dict)
 }
 
 fn summary() -> impl Strategy<Value = Summary<'static>> {

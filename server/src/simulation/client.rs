@@ -7,11 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use zeo_proto::framing::FrameBuffer;
-use zeo_proto::marshal::{Decode, Encoding, decode_message_within};
+use zeo_proto::marshal::{Decode, Encoding};
 use zeo_proto::message::{
     Call, ClientConflict, Incoming, Notification, Reply, ReplyError, Revision, TpcBegin, Voted,
 };
-use zeo_proto::pickle::Policy;
 use zeo_proto::{Oid, Tid, Value};
 
 use super::checks::Checks;
@@ -139,10 +138,8 @@ impl Client {
                 self.greeted = true;
                 continue;
             }
-            let message = decode_message_within(&frame, self.encoding, &Policy::REPLY);
-            let message = message.map_err(|why| why.to_string())?;
-            let incoming = Incoming::parse(message).map_err(|why| why.to_string())?;
-            self.take(incoming, history)?;
+            let incoming = Incoming::decode(&frame, self.encoding);
+            self.take(incoming.map_err(|why| why.to_string())?, history)?;
         }
     }
 

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use zeo_proto::framing::{FrameBuffer, write_frame};
-use zeo_proto::marshal::{Decode, Encoding, decode_message_within};
+use zeo_proto::marshal::{Decode, Encoding};
 use zeo_proto::message::{Call, Incoming, Notification, Reply, ReplyError};
-use zeo_proto::pickle::Policy;
 use zeo_proto::{Tid, Value, handshake};
 
 use crate::error::{Error, Result};
@@ -96,9 +95,9 @@ impl Connection {
     }
 
     fn greet(&mut self) -> Result<()> {
-        let encoding = self.take(|frame| match handshake::answer(frame) {
-            Some(handshake::Hello::Speak(encoding)) => Ok(encoding),
-            _ => Err(Error::Protocol(format!("its greeting is {frame:?}"))),
+        let encoding = self.take(|frame| {
+            let strange = || Error::Protocol(format!("its greeting is {frame:?}"));
+            handshake::announced(frame).ok_or_else(strange)
         })??;
         self.encoding = encoding;
         let mut answer = Vec::new();
@@ -211,8 +210,7 @@ impl AsFd for Connection {
 
 /// Decodes what a server sent.
 pub fn decode(frame: &[u8], encoding: Encoding) -> Result<Incoming<'_>> {
-    let message = decode_message_within(frame, encoding, &Policy::REPLY).map_err(protocol)?;
-    Incoming::parse(message).map_err(protocol)
+    Incoming::decode(frame, encoding).map_err(protocol)
 }
 
 /// The result in the reply to the call of this method, or the exception as an
