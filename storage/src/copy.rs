@@ -31,6 +31,8 @@ pub struct Copied {
     /// Blobs that were left out, as their files are missing, or can't be
     /// read.
     pub missing_blobs: u64,
+    /// Records of blobs in a source that has no directory for their files.
+    pub lone_records: u64,
 }
 
 /// Why a storage can't be copied.
@@ -208,9 +210,11 @@ impl Copy<'_> {
 
     /// The file of the record's blob, if it has one that is not done yet.
     fn blob(&mut self, record: &DataRecord, done: &mut HashSet<Oid>) -> Result<Option<Op>> {
-        let data = record.data.as_deref().filter(|data| is_blob(data));
-        let (Some(_), Some(_), Some(blobs)) = (data, self.source.blobs(), self.destination.blobs())
-        else {
+        if !record.data.as_deref().is_some_and(is_blob) {
+            return Ok(None);
+        }
+        let (Some(_), Some(blobs)) = (self.source.blobs(), self.destination.blobs()) else {
+            self.copied.lone_records += 1;
             return Ok(None);
         };
         if !done.insert(record.oid) {

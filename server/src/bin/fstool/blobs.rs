@@ -8,7 +8,7 @@ use zeo_storage::blob::BlobDirectory;
 use zeo_storage::file_storage::tools::blobs::{self as tools, CheckedBlobs, Revision, check_blobs};
 
 use crate::context::{Context, FileArguments, Run};
-use crate::outcome::{Failure, Result, Verdict};
+use crate::outcome::{Failure, Result, Verdict, counted};
 
 /// How many of a kind are shown, unless all are asked for.
 const SHOWN: usize = 100;
@@ -140,11 +140,10 @@ impl Report {
         }
         match self.found.problems() {
             0 => write!(out, "no errors detected")?,
-            1 => write!(out, "1 error detected")?,
-            count => write!(out, "{count} errors detected")?,
+            count => write!(out, "{} detected", counted(count, "error"))?,
         }
         let (blobs, bytes) = (self.found.blobs, self.found.bytes);
-        writeln!(out, " in {blobs} blobs of {bytes} bytes")?;
+        writeln!(out, " in {} of {bytes} bytes", counted(blobs, "blob"))?;
         Ok(())
     }
 

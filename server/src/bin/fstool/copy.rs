@@ -13,7 +13,7 @@ use zeo_storage::{FileId, Storage, zconfig};
 
 use crate::context::{Context, Run};
 use crate::interrupt;
-use crate::outcome::{Failure, Result, Verdict, Written, tell};
+use crate::outcome::{Failure, Result, Verdict, Written, counted, tell};
 
 /// The new file is synced whenever so much was written.
 const SYNC_EVERY: u64 = 256 << 20;
@@ -81,10 +81,23 @@ impl Run for Arguments {
             records,
             blobs,
             missing_blobs: missing,
+            lone_records,
             ..
         } = copied;
-        let what = format!("{transactions} transactions, {records} records, {blobs} blobs");
-        writeln!(context.out, "copied {what}")?;
+        writeln!(
+            context.out,
+            "copied {}, {}, {}",
+            counted(transactions, "transaction"),
+            counted(records, "record"),
+            counted(blobs, "blob")
+        )?;
+        if lone_records > 0 {
+            let lone = counted(lone_records, "record");
+            tell(format!(
+                "{lone} of blobs, but no files: the source was given no blob directory \
+                 (--source-blobs)"
+            ));
+        }
         if missing > 0 && files.iter().any(|(path, id)| FileId::of(path) != *id) {
             tell(
                 "The source was packed meanwhile, which removes blobs. Copy again while no pack goes on.",

@@ -6,7 +6,7 @@ use serde_json::json;
 use zeo_storage::file_storage::tools::index::{Difference, Saved, check_index, rebuild_index};
 
 use crate::context::{Context, FileArguments, Run};
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, counted};
 use crate::table::{Align, Table};
 
 /// Rebuild and save the index of a file, or check it
@@ -59,7 +59,8 @@ impl Arguments {
         let (objects, end) = (found.index.len(), found.end);
         writeln!(
             context.out,
-            "saved the index: {objects} objects in {end} bytes"
+            "saved the index: {} in {end} bytes",
+            counted(objects, "object")
         )?;
         if let Some(first) = found.accepted {
             writeln!(
@@ -109,10 +110,12 @@ fn in_words(saved: &Saved, size: u64) -> String {
             format!("the index is of no use, and a server scans the file: {why}")
         }
         Saved::Good { position, objects } => {
-            format!("the index is right: {objects} objects in {position} of {size} bytes")
+            let objects = counted(*objects, "object");
+            format!("the index is right: {objects} in {position} of {size} bytes")
         }
         Saved::Wrong { count, .. } => {
-            format!("the index is wrong for {count} objects; rebuild it")
+            let objects = counted(*count, "object");
+            format!("the index is wrong for {objects}; rebuild it")
         }
     }
 }

@@ -12,6 +12,14 @@ use crate::interrupt;
 /// The result of what a subcommand does.
 pub type Result<T> = std::result::Result<T, Failure>;
 
+/// A number of things, as "1 object" or "2 objects".
+pub fn counted(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
+    }
+}
+
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {

@@ -8,7 +8,7 @@ use zeo_storage::file_storage::tools::reading::NO_CLASS;
 use zeo_storage::file_storage::tools::refs::{Referrer, Refs, check_refs};
 
 use crate::context::{Context, FileArguments, Run};
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, counted};
 
 /// How many objects with dangling references are shown, unless all are asked
 /// for.
@@ -75,9 +75,11 @@ impl Report {
         if self.0.problems.hidden > 0 {
             writeln!(out, "and {} more; --all shows them", self.0.problems.hidden)?;
         }
+        let objects = counted(self.0.objects, "object");
         match self.problems() {
-            0 => write!(out, "no errors detected in {} objects", self.0.objects)?,
-            count => write!(out, "{count} of {} objects have errors", self.0.objects)?,
+            0 => write!(out, "no errors detected in {objects}")?,
+            1 => write!(out, "1 of {objects} has errors")?,
+            count => write!(out, "{count} of {objects} have errors")?,
         }
         if self.0.damages > 0 {
             write!(out, "; the file is damaged, and others may be lost")?;

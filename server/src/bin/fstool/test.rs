@@ -8,7 +8,7 @@ use zeo_storage::file_storage::tools::check::{Checked, Event, check};
 use zeo_storage::file_storage::tools::transaction_reader::Problem;
 
 use crate::context::{Context, FileArguments, Run};
-use crate::outcome::{Result, Verdict, Written};
+use crate::outcome::{Result, Verdict, Written, counted};
 
 /// How many problems are shown, unless all are asked for.
 const SHOWN: usize = 100;
@@ -127,13 +127,15 @@ impl<'a, W: Write> Report<'a, W> {
         }
         match found.problems {
             0 => write!(self.out, "no errors detected")?,
-            1 => write!(self.out, "1 error detected")?,
-            count => write!(self.out, "{count} errors detected")?,
+            count => write!(self.out, "{} detected", counted(count, "error"))?,
         }
         writeln!(
             self.out,
-            " in {} transactions ({} of them with checksums), {} records, {} objects",
-            found.transactions, found.sealed, found.records, found.objects
+            " in {} ({} of them with checksums), {}, {}",
+            counted(found.transactions, "transaction"),
+            found.sealed,
+            counted(found.records, "record"),
+            counted(found.objects, "object")
         )?;
         if found.foreign_seals > 0 {
             writeln!(

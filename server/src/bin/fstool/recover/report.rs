@@ -11,7 +11,7 @@ use zeo_storage::{Error, Storage};
 
 use super::Arguments;
 use crate::context::Context;
-use crate::outcome::{Result, Verdict};
+use crate::outcome::{Result, Verdict, counted};
 
 /// How many records of a kind are shown for one damage.
 const SHOWN: usize = 10;
@@ -175,11 +175,9 @@ impl<'a> Report<'a> {
                 )?,
             }
         }
-        let (transactions, records) = (done.transactions, done.records);
-        writeln!(
-            out,
-            "recovered {transactions} transactions with {records} records"
-        )?;
+        let transactions = counted(done.transactions, "transaction");
+        let records = counted(done.records, "record");
+        writeln!(out, "recovered {transactions} with {records}")?;
         writeln!(
             out,
             "{} bytes were lost, by damage at {} places",
