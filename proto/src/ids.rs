@@ -79,6 +79,7 @@ impl fmt::Display for Tid {
 /// minute are scaled to the full range of 32 bits.
 const UNITS_PER_MINUTE: f64 = 4_294_967_296.0;
 const SECONDS_PER_DAY: i64 = 86_400;
+const DAYS_FROM_1901_TO_1970: i64 = 69 * 365 + 17;
 
 impl Tid {
     /// The time stamp of a moment, rounded down to 2^-32 minutes (14 ns).
@@ -111,16 +112,19 @@ impl Tid {
         format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:09.6}")
     }
 
-    /// The moment of this time stamp in seconds since 1970, as Python's
-    /// `TimeStamp(tid).timeTime()` gives it.
+    /// The moment of this time stamp in seconds since 1970, to the last bit what
+    /// Python's `TimeStamp(tid).timeTime()` gives: that counts from 1901, adds
+    /// the part of the minute and takes 1970 off then, so the sum is rounded to
+    /// 2^-21 seconds in our time.
     pub fn unix_time(self) -> f64 {
         let minutes = (self.0 >> 32) as i64;
         let within = (self.0 & 0xffff_ffff) as f64 * (60.0 / UNITS_PER_MINUTE);
         let (minute_of_day, days) = (minutes % 1440, minutes / 1440);
         let (day, months) = (days % 31 + 1, days / 31);
         let (month, year) = (months % 12 + 1, months / 12 + 1900);
-        let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + minute_of_day * 60;
-        seconds as f64 + within
+        let days = days_from_civil(year, month, day) + DAYS_FROM_1901_TO_1970;
+        let seconds = days * SECONDS_PER_DAY + minute_of_day * 60;
+        (seconds as f64 + within) - (DAYS_FROM_1901_TO_1970 * SECONDS_PER_DAY) as f64
     }
 
     /// The least tid after both `self` and `last`, or `self` if it already
@@ -188,6 +192,28 @@ mod tests {
                 (back - (seconds as f64 + f64::from(nanos) / 1e9)).abs() < 1e-6,
                 "{back}"
             );
+        }
+    }
+
+    /// Made by Python: `TimeStamp(p64(tid)).timeTime()`. Clients compare it with
+    /// `_p_mtime`, so it must be the same to the last bit.
+    #[test]
+    fn seconds_are_those_of_python_to_the_last_bit() {
+        for (tid, expected) in [
+            (0, -2208988800.0),
+            (0xffff_ffff, -2208988740.0),
+            (0x0080_0000_1234_5678, -1714917115.7333333),
+            (0x0200_0000_dead_beef, -232356427.80968094),
+            (0x023c_2b00_0000_0000, 0.0),
+            (0x03cf_28d5_a1de_ee77, 1555769617.9384747),
+            (0x03cf_28d5_b1de_eeee, 1555769621.6884766),
+            (0x040d_4d84_ae72_1566, 1795807000.8856964),
+            (0x0662_c3ff_fbbb_bbbb, 4102444799.0),
+            (0xf7e1_2345_1234_5678, 242781913264.26666),
+            (u64::MAX, 250807810560.0),
+        ] {
+            let found = Tid::new(tid).unix_time();
+            assert_eq!(found.to_bits(), f64::to_bits(expected), "{tid:#x}: {found}");
         }
     }
 
