@@ -40,6 +40,7 @@ pub fn value(of: &Value<'_>) -> String {
         Value::Float(number) => format!("{number:?}"),
         Value::Bytes(found) => bytes(found),
         Value::Str(found) => text(found),
+        Value::Surrogates(found) => format!("<str {}>", bytes(found)),
         Value::Tuple(items) if items.len() == 1 => format!("({},)", list(items)),
         Value::Tuple(items) => format!("({})", list(items)),
         Value::List(items) => format!("[{}]", list(items)),

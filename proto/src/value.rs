@@ -26,6 +26,9 @@ pub enum Value<'a> {
     Bytes(Cow<'a, [u8]>),
     /// `str`.
     Str(Cow<'a, str>),
+    /// `str` with lone surrogates, in UTF-8 as if these were characters
+    /// (Python's `surrogatepass`). Msgpack has none.
+    Surrogates(Cow<'a, [u8]>),
     /// A tuple.
     Tuple(Vec<Value<'a>>),
     /// A list.
@@ -136,6 +139,9 @@ impl<'a> Value<'a> {
             Value::Object(_) => "an instance".to_owned(),
             Value::Persistent(_) => "a persistent reference".to_owned(),
             Value::Extension(code) => format!("extension code {code}"),
+            Value::Surrogates(text) => {
+                format!("text of {} bytes, with lone surrogates", text.len())
+            }
         }
     }
 
@@ -144,7 +150,7 @@ impl<'a> Value<'a> {
         let held = match self {
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
             Value::Extension(_) => 0,
-            Value::Bytes(bytes) | Value::Long(bytes) => bytes.len(),
+            Value::Bytes(bytes) | Value::Long(bytes) | Value::Surrogates(bytes) => bytes.len(),
             Value::Str(text) => text.len(),
             Value::Tuple(items) | Value::List(items) => items.iter().map(Value::weight).sum(),
             Value::Dict(pairs) => weight_of_pairs(pairs),
@@ -165,6 +171,7 @@ impl<'a> Value<'a> {
             Value::Float(f) => Value::Float(f),
             Value::Bytes(b) => Value::Bytes(Cow::Owned(b.into_owned())),
             Value::Str(s) => Value::Str(Cow::Owned(s.into_owned())),
+            Value::Surrogates(s) => Value::Surrogates(Cow::Owned(s.into_owned())),
             Value::Tuple(items) => Value::Tuple(owned(items)),
             Value::List(items) => Value::List(owned(items)),
             Value::Dict(pairs) => Value::Dict(owned_pairs(pairs)),

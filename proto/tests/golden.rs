@@ -114,6 +114,7 @@ fn show(value: &Value<'_>) -> String {
         Value::Long(bytes) => format!("{bytes:?}"),
         Value::Float(float) => format!("{float:?}"),
         Value::Bytes(bytes) => format!("b{}", quote(bytes.iter().map(|&b| (char::from(b), true)))),
+        Value::Surrogates(text) => format!("str({text:?})"),
         Value::Str(text) => quote(text.chars().map(|c| (c, false))),
         Value::Tuple(items) => match &**items {
             [only] => format!("({},)", show(only)),

@@ -9,6 +9,7 @@ pub use zeo_storage::exceptions::exception_from;
 pub fn exception_from_call(error: &CallError) -> Exception {
     match error {
         CallError::NoObject(key) => Exception::no_object((**key).clone()),
+        CallError::Step(step) => step.why.clone(),
         _ => Exception::type_error(error.to_string()),
     }
 }

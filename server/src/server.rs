@@ -195,7 +195,7 @@ fn start_storage(
     log: &Logger,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<ServedStorage, StartError> {
-    let stats = Arc::new(Stats::new());
+    let stats = Arc::new(Stats::new(settings.transaction_timeout.is_some()));
     let log = log.new(o!("storage" => name.to_owned()));
     // Sessions wait when the coordinator is behind. It waits for nobody, and
     // hands over at most one transaction of each client to the log writer,

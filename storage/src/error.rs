@@ -20,6 +20,8 @@ pub enum Error {
     NoBlob {
         /// The object.
         oid: Oid,
+        /// The transaction that should have written it.
+        serial: Tid,
         /// Where its file was looked for.
         path: PathBuf,
     },
@@ -71,9 +73,10 @@ pub enum Error {
         /// The configured size, in bytes.
         quota: u64,
     },
-    /// A pack that can't begin (`FileStorageError`).
+    /// What a FileStorage refuses: a user name, description or extension that
+    /// is too long for the file, a pack that can't begin (`FileStorageError`).
     #[error("{0}")]
-    Pack(String),
+    FileStorage(String),
     /// Something the storage does not do (`ZODB.POSException.Unsupported`).
     #[error("{0}")]
     Unsupported(String),

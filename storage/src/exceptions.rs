@@ -15,9 +15,8 @@ const SYSTEM_ERROR: &str = "ZODB.POSException.StorageSystemError";
 /// The exception for a failed storage operation.
 pub fn exception_from(error: &Error) -> Exception {
     match error {
-        Error::NoObject(oid) | Error::Dangling { oid, .. } | Error::NoBlob { oid, .. } => {
-            Exception::pos_key_error(*oid)
-        }
+        Error::NoObject(oid) | Error::Dangling { oid, .. } => Exception::pos_key_error(*oid),
+        Error::NoBlob { oid, serial, .. } => Exception::no_blob(error.to_string(), *oid, *serial),
         Error::Conflict(conflict) => conflict_exception(conflict),
         Error::ReadConflict {
             oid,
@@ -34,7 +33,7 @@ pub fn exception_from(error: &Error) -> Exception {
         Error::Undo { failures, .. } => Exception::undo_errors(failures.clone()),
         Error::Transaction(message) => Exception::transaction(message.clone()),
         Error::Value(message) => Exception::value_error(message.clone()),
-        Error::Pack(message) => Exception::message(FILE_STORAGE_ERROR, message.clone()),
+        Error::FileStorage(message) => Exception::message(FILE_STORAGE_ERROR, message.clone()),
         Error::Unsupported(message) => Exception::message(UNSUPPORTED, message.clone()),
         Error::Raised(exception) => (**exception).clone(),
         Error::Quota { .. } => Exception::message(QUOTA_ERROR, error.to_string()),
@@ -72,7 +71,7 @@ pub fn error_from(exception: Exception) -> Error {
         "ZODB.POSException.MultipleUndoErrors" => undo_errors(&exception),
         "ZODB.POSException.StorageTransactionError" => message(&exception).map(Error::Transaction),
         "builtins.ValueError" => message(&exception).map(Error::Value),
-        FILE_STORAGE_ERROR => message(&exception).map(Error::Pack),
+        FILE_STORAGE_ERROR => message(&exception).map(Error::FileStorage),
         DISCONNECTED => message(&exception).map(Error::Unavailable),
         UNSUPPORTED => message(&exception).map(Error::Unsupported),
         _ => None,
@@ -91,6 +90,11 @@ fn message(exception: &Exception) -> Option<String> {
 fn missing(exception: &Exception) -> Option<Error> {
     match exception.args() {
         [oid] => oid.as_oid().map(Error::NoObject),
+        [Value::Str(text), oid, serial] => Some(Error::NoBlob {
+            oid: oid.as_oid()?,
+            serial: serial.as_tid()?,
+            path: text.strip_prefix("No blob file at ")?.into(),
+        }),
         _ => None,
     }
 }

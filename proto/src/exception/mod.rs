@@ -65,9 +65,23 @@ impl Exception {
         Self::with_args("ZODB.POSException.POSKeyError", vec![oid.into()])
     }
 
+    /// `POSKeyError` of a blob without a file: what was looked for, in words,
+    /// and then the revision.
+    pub fn no_blob(message: impl Into<String>, oid: Oid, serial: Tid) -> Self {
+        let message = Value::Str(Cow::Owned(message.into()));
+        let args = vec![message, oid.into(), serial.into()];
+        Self::with_args("ZODB.POSException.POSKeyError", args)
+    }
+
     /// `POSKeyError` of something that is no oid.
     pub fn no_object(key: Value<'static>) -> Self {
         Self::with_args("ZODB.POSException.POSKeyError", vec![key])
+    }
+
+    /// `builtins.FileNotFoundError`, as the system's calls raise it.
+    pub fn file_not_found() -> Self {
+        let text = Value::str("No such file or directory");
+        Self::with_args("builtins.FileNotFoundError", vec![Value::Int(2), text])
     }
 
     /// `ReadOnlyError`.

@@ -36,7 +36,8 @@ impl<'o> Encoder<'o> {
         self.encoding
     }
 
-    /// Writes a value of any kind.
+    /// Writes a value of any kind: by msgpack, as Python's can read it
+    /// ([`msgpack::readable`]).
     ///
     /// # Errors
     ///
@@ -44,7 +45,7 @@ impl<'o> Encoder<'o> {
     pub fn value(&mut self, value: &Value<'_>) -> Result<(), EncodeError> {
         match self.encoding {
             Encoding::Pickle => Ok(Pickler::fast(self.out).save(value)?),
-            Encoding::Msgpack => Ok(msgpack::encode(value, self.out)?),
+            Encoding::Msgpack => Ok(msgpack::encode(&msgpack::readable(value), self.out)?),
         }
     }
 
@@ -114,7 +115,10 @@ impl<'o> Encoder<'o> {
     pub fn pairs(&mut self, pairs: &[(Value<'_>, Value<'_>)]) -> Result<(), EncodeError> {
         match self.encoding {
             Encoding::Pickle => Ok(Pickler::fast(self.out).dict(pairs, Pickler::save_pair)?),
-            Encoding::Msgpack => Ok(msgpack::encode_pairs(pairs, self.out)?),
+            Encoding::Msgpack => {
+                let pairs = msgpack::readable_pairs(pairs);
+                Ok(msgpack::encode_pairs(&pairs, self.out)?)
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The arguments of a call, by position, as the types that they must have.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use super::call::CallError;
 use crate::ids::{Oid, Tid};
@@ -31,12 +32,6 @@ impl<'a> Args<'a> {
         self.error(format!("argument {} must be {what}", self.position))
     }
 
-    pub(super) fn oid(&mut self) -> Result<Oid, CallError> {
-        self.any()
-            .as_oid()
-            .ok_or_else(|| self.expected("an oid of 8 bytes"))
-    }
-
     /// The oid of an object that is to be there already: for a look-up, what
     /// is no oid is just not found.
     pub(super) fn known_oid(&mut self) -> Result<Oid, CallError> {
@@ -52,26 +47,37 @@ impl<'a> Args<'a> {
             .ok_or_else(|| self.expected("a tid of 8 bytes"))
     }
 
-    /// The serial an object is stored over; `None` counts as "new". Python
-    /// never looks at the serial of a new object, so that programs get away
-    /// with zeros in text.
-    pub(super) fn serial(&mut self) -> Result<Tid, CallError> {
-        match self.any() {
-            Value::None => Ok(Tid::ZERO),
-            Value::Str(text) if text == "\0\0\0\0\0\0\0\0" => Ok(Tid::ZERO),
-            value => value
-                .as_tid()
-                .ok_or_else(|| self.expected("a tid of 8 bytes or None")),
-        }
+    /// The first tid of a range: any bytes, which Python compares with tids.
+    pub(super) fn start(&mut self) -> Result<Option<Tid>, CallError> {
+        let bound = self.bound()?;
+        Ok(bound.map(|(tid, length)| {
+            let behind = u64::from(length == Ordering::Greater);
+            Tid::new(tid.as_u64().saturating_add(behind))
+        }))
     }
 
-    pub(super) fn optional_tid(&mut self) -> Result<Option<Tid>, CallError> {
+    /// The last tid of a range, by the same comparison.
+    pub(super) fn stop(&mut self) -> Result<Option<Tid>, CallError> {
+        let bound = self.bound()?;
+        Ok(bound.map(|(tid, length)| {
+            let before = u64::from(length == Ordering::Less);
+            Tid::new(tid.as_u64().saturating_sub(before))
+        }))
+    }
+
+    /// Bytes cut to a tid or filled up with zeros, and how many there were
+    /// compared with those of a tid.
+    fn bound(&mut self) -> Result<Option<(Tid, Ordering)>, CallError> {
         match self.any() {
             Value::None => Ok(None),
-            value => value
-                .as_tid()
-                .map(Some)
-                .ok_or_else(|| self.expected("a tid of 8 bytes or None")),
+            Value::Bytes(bytes) => {
+                let mut tid = [0; 8];
+                tid.iter_mut()
+                    .zip(&*bytes)
+                    .for_each(|(to, &from)| *to = from);
+                Ok(Some((Tid::from_bytes(tid), bytes.len().cmp(&tid.len()))))
+            }
+            _ => Err(self.expected("a tid as bytes, or None")),
         }
     }
 
@@ -88,25 +94,6 @@ impl<'a> Args<'a> {
     pub(super) fn bytes(&mut self) -> Result<Cow<'a, [u8]>, CallError> {
         match self.any() {
             Value::Bytes(bytes) => Ok(bytes),
-            _ => Err(self.expected("bytes")),
-        }
-    }
-
-    pub(super) fn optional_bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, CallError> {
-        match self.any() {
-            Value::None => Ok(None),
-            Value::Bytes(bytes) => Ok(Some(bytes)),
-            _ => Err(self.expected("bytes or None")),
-        }
-    }
-
-    /// A record to be stored. Python looks at it at the vote only, and a
-    /// program that never votes (one of upstream's tests) may send text: that
-    /// counts as no data, which no vote lets through.
-    pub(super) fn record(&mut self) -> Result<Cow<'a, [u8]>, CallError> {
-        match self.any() {
-            Value::Bytes(bytes) => Ok(bytes),
-            Value::Str(_) => Ok(Cow::Borrowed(&[])),
             _ => Err(self.expected("bytes")),
         }
     }
@@ -136,15 +123,6 @@ impl<'a> Args<'a> {
             Value::Str(text) => text,
             Value::Bytes(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
             other => Cow::Owned(format!("{other:?}").chars().take(80).collect()),
-        }
-    }
-
-    pub(super) fn status(&mut self) -> Result<u8, CallError> {
-        match self.any() {
-            Value::None => Ok(b' '),
-            Value::Str(text) if text.len() == 1 => Ok(text.as_bytes()[0]),
-            Value::Bytes(bytes) if bytes.len() == 1 => Ok(bytes[0]),
-            _ => Err(self.expected("a status of one character")),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::exception::Exception;
 use crate::ids::{Oid, Tid};
 use crate::value::Value;
 
@@ -260,6 +261,10 @@ pub enum CallError {
     /// A look-up by a value that is no oid (`POSKeyError`).
     #[error("{0:.80?} is not the oid of an object")]
     NoObject(Box<Value<'static>>),
+    /// A step of a commit with wrong arguments. Python's server looks at them
+    /// at the vote.
+    #[error("{}", .0.why)]
+    Step(Box<WrongStep>),
     /// Wrong number or type of arguments (`builtins.TypeError`).
     #[error("{method}(): {what}")]
     Arguments {
@@ -268,4 +273,29 @@ pub enum CallError {
         /// What was expected.
         what: String,
     },
+}
+
+/// A step of a commit that can't be made. Its call has no reply, as a rule: then
+/// the vote is to raise what is wrong.
+#[derive(Debug, PartialEq)]
+pub struct WrongStep {
+    /// The transaction that it names.
+    pub id: Value<'static>,
+    /// What the call does at once all the same.
+    pub effect: Effect,
+    /// What the vote raises.
+    pub why: Exception,
+}
+
+/// What a step does to the session, whatever its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// `tpc_begin` begins the transaction.
+    Begins,
+    /// It counts as an object stored, deleted or restored.
+    Stores,
+    /// `storeBlobEnd` takes the blob that was sent.
+    EndsBlob,
 }

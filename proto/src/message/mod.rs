@@ -14,8 +14,9 @@ mod notification;
 mod parse;
 mod reply;
 mod shape;
+mod steps;
 
-pub use self::call::{Call, CallError, TpcBegin};
+pub use self::call::{Call, CallError, Effect, TpcBegin, WrongStep};
 pub use self::entry::{HistoryEntry, Summary, UndoEntry};
 pub use self::incoming::{Incoming, IncomingError, Reply, ReplyError};
 pub use self::notification::{Notification, Sizes};

@@ -1,7 +1,7 @@
 //! From the name of a method and its arguments to the call.
 
 use super::args::Args;
-use super::call::{Call, CallError, TpcBegin};
+use super::call::{Call, CallError};
 use crate::value::Value;
 
 impl<'a> Call<'a> {
@@ -75,66 +75,26 @@ impl<'a> Args<'a> {
                 oid: self.known_oid()?,
                 before: self.tid()?,
             },
-            "storea" => Call::Store {
-                oid: self.oid()?,
-                serial: self.serial()?,
-                data: self.record()?,
-                id: self.any(),
-            },
-            "checkCurrentSerialInTransaction" => Call::CheckSerial {
-                oid: self.oid()?,
-                serial: self.serial()?,
-                id: self.any(),
-            },
-            "tpc_begin" => Call::TpcBegin(Box::new(self.tpc_begin()?)),
+            "tpc_begin" => self.tpc_begin()?,
             "vote" => Call::Vote { id: self.any() },
             "tpc_finish" => Call::TpcFinish { id: self.any() },
             "tpc_abort" => Call::TpcAbort { id: self.any() },
-            "undoa" => Call::Undo {
-                undo_id: self.bytes()?,
-                id: self.any(),
-            },
-            "restorea" => Call::Restore {
-                oid: self.oid()?,
-                serial: self.tid()?,
-                data: self.optional_bytes()?,
-                prev_tid: self.optional_tid()?,
-                id: self.any(),
-            },
-            "deleteObject" => Call::DeleteObject {
-                oid: self.oid()?,
-                serial: self.serial()?,
-                id: self.any(),
-            },
-            "storeBlobStart" | "storeBlobChunk" | "storeBlobEnd" | "storeBlobShared"
-            | "sendBlob" => self.blob_call()?,
-            _ => self.reading_call()?,
-        })
-    }
-
-    fn blob_call(mut self) -> Result<Call<'a>, CallError> {
-        Ok(match self.method {
+            "storea"
+            | "checkCurrentSerialInTransaction"
+            | "undoa"
+            | "restorea"
+            | "deleteObject"
+            | "storeBlobEnd"
+            | "storeBlobShared" => self.step()?,
             "storeBlobStart" => Call::StoreBlobStart,
             "storeBlobChunk" => Call::StoreBlobChunk {
                 chunk: self.bytes()?,
             },
-            "storeBlobEnd" => Call::StoreBlobEnd {
-                oid: self.oid()?,
-                serial: self.serial()?,
-                data: self.record()?,
-                id: self.any(),
-            },
-            "storeBlobShared" => Call::StoreBlobShared {
-                oid: self.oid()?,
-                serial: self.serial()?,
-                data: self.record()?,
-                name: self.text()?,
-                id: self.any(),
-            },
-            _ => Call::SendBlob {
+            "sendBlob" => Call::SendBlob {
                 oid: self.known_oid()?,
                 serial: self.tid()?,
             },
+            _ => self.reading_call()?,
         })
     }
 
@@ -171,8 +131,8 @@ impl<'a> Args<'a> {
                 specification: self.any(),
             },
             "iterator_start" => Call::IteratorStart {
-                start: self.optional_tid()?,
-                stop: self.optional_tid()?,
+                start: self.start()?,
+                stop: self.stop()?,
             },
             "iterator_next" => Call::IteratorNext {
                 id: self.iterator()?,
@@ -202,17 +162,6 @@ impl<'a> Args<'a> {
             _ => Call::Ping,
         })
     }
-
-    fn tpc_begin(&mut self) -> Result<TpcBegin<'a>, CallError> {
-        Ok(TpcBegin {
-            id: self.any(),
-            user: self.bytes_or_text()?,
-            description: self.bytes_or_text()?,
-            extension: self.any(),
-            tid: self.optional_tid()?,
-            status: self.status()?,
-        })
-    }
 }
 
 #[cfg(test)]
@@ -233,6 +182,7 @@ mod tests {
                     Ok(_) => assert!((min..=max).contains(&count), "{method} {count}"),
                     Err(CallError::Arguments { method: named, .. }) => assert_eq!(named, method),
                     Err(CallError::NoObject(value)) => assert_eq!(*value, Value::None),
+                    Err(CallError::Step(wrong)) => assert!(wrong.why.to_string().contains(method)),
                     Err(error) => panic!("{method}: {error}"),
                 }
             }

@@ -5,11 +5,14 @@
 //! rmp-serde gives out a str that is not UTF-8 as bytes, where Python
 //! refuses it, and can't tell where an error stands.
 
+mod keys;
+
 use rmp::Marker;
 use rmp::decode::RmpRead;
 use serde::Serialize;
 use serde::ser::{Error as _, Serializer};
 
+pub use self::keys::{key_text, readable, readable_pairs, unreadable_key};
 use crate::pickle::Policy;
 use crate::value::Value;
 
@@ -53,7 +56,8 @@ pub enum Problem {
 }
 
 /// A value that msgpack can't hold: an instance, a global, a persistent
-/// reference, an integer of more than 64 bits, anything of 4 GiB.
+/// reference, an integer of more than 64 bits, text with lone surrogates,
+/// anything of 4 GiB.
 #[derive(Debug, thiserror::Error)]
 #[error("msgpack can't hold the value: {0}")]
 pub struct EncodeError(#[from] rmp_serde::encode::Error);
@@ -314,6 +318,7 @@ impl Serialize for Packed<'_, '_> {
                 to.collect_seq(items.iter().map(Packed))
             }
             Value::Dict(pairs) => PackedPairs(pairs).serialize(to),
+            Value::Surrogates(_) => Err(S::Error::custom("text with lone surrogates")),
             Value::Global { module, name } => {
                 Err(S::Error::custom(format_args!("the global {module}.{name}")))
             }

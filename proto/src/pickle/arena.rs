@@ -242,7 +242,9 @@ impl Budget {
 
 fn owned_bytes(value: &Value<'_>) -> usize {
     match value {
-        Value::Bytes(Cow::Owned(bytes)) | Value::Long(Cow::Owned(bytes)) => bytes.len(),
+        Value::Bytes(Cow::Owned(bytes))
+        | Value::Long(Cow::Owned(bytes))
+        | Value::Surrogates(Cow::Owned(bytes)) => bytes.len(),
         Value::Str(Cow::Owned(text)) => text.len(),
         _ => 0,
     }

@@ -121,6 +121,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
             }
             Value::Bytes(bytes) => self.save_bytes(bytes)?,
             Value::Str(text) => self.save_str(text)?,
+            Value::Surrogates(text) => self.save_text(text, None)?,
             Value::Tuple(items) => self.save_tuple(items)?,
             Value::List(items) => self.list(items, Self::save)?,
             Value::Dict(pairs) => self.dict(pairs, Self::save_pair)?,
@@ -194,10 +195,14 @@ impl<'o, 'v> Pickler<'o, 'v> {
         if single.is_some_and(|single| self.get(single)) {
             return Ok(());
         }
-        let length = length(text.as_bytes())?;
+        self.save_text(text.as_bytes(), single)
+    }
+
+    fn save_text(&mut self, text: &[u8], single: Option<Single<'v>>) -> Result<(), EncodeError> {
+        let length = length(text)?;
         self.out.push(op::BINUNICODE);
         self.out.extend(length);
-        self.out.extend_from_slice(text.as_bytes());
+        self.out.extend_from_slice(text);
         self.put(single);
         Ok(())
     }

@@ -44,7 +44,7 @@ impl<'a> Unpickler<'a> {
     pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Value<'a>> {
         match self.input.utf8(bytes, "a str") {
             Ok(text) => Ok(Value::str(text)),
-            Err(_) if self.skims && is_text_of_python(bytes) => Ok(Value::None),
+            Err(_) if is_text_of_python(bytes) => Ok(Value::Surrogates(bytes.into())),
             Err(error) => Err(error),
         }
     }

@@ -119,8 +119,7 @@ fn values_of_the_wrong_kind() {
 #[test]
 fn text_and_numbers_that_do_not_parse() {
     refused(b"X\x01\0\0\0\xff.", 0, Problem::Text("a str"));
-    // A lone surrogate, which Python lets pass.
-    refused(b"X\x03\0\0\0\xed\xa0\x80.", 0, Problem::Text("a str"));
+    refused(b"X\x02\0\0\0\xed\xa0.", 0, Problem::Text("a str"));
     refused(b"cm\xff\nC\n.", 0, Problem::Text("a module name"));
     refused(
         b"\x8c\x01m\x8c\x03a\nb\x93.",
@@ -402,5 +401,20 @@ proptest! {
                 prop_assert_eq!(format!("{:?}", again), format!("{:?}", value));
             }
         }
+    }
+}
+
+/// Python lets them pass, both ways (`surrogatepass`).
+#[test]
+fn lone_surrogates_are_text() {
+    let text = b"a\xed\xa0\x80\xc3\xa9";
+    let pickle = [&b"\x80\x03X\x06\0\0\0"[..], text, b"q\0."].concat();
+    for policy in [Policy::REQUEST, Policy::FILE] {
+        let value = decode(&pickle, &policy).unwrap();
+        assert_eq!(value, Value::Surrogates(text.into()));
+        let mut out = Vec::new();
+        encode(&value, &mut out, Memo::Memoizing).unwrap();
+        assert_eq!(out, pickle);
+        assert!(crate::msgpack::encode(&value, &mut out).is_err());
     }
 }

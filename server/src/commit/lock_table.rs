@@ -131,6 +131,7 @@ impl LockTable {
     }
 
     /// How many claims are granted.
+    #[cfg(test)]
     pub fn held(&self) -> usize {
         self.claims.len() - self.waiting()
     }

@@ -13,6 +13,9 @@ pub enum Event {
     Registered(Tid),
     /// The locks that its vote of this number asked for are its own.
     Granted(u64),
+    /// Its vote of this number does not wait for its locks any longer, as was
+    /// asked.
+    GivenUp(u64),
     /// Its transaction is durable and visible.
     Finished(Tid),
     /// Its transaction could not be written.

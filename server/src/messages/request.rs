@@ -75,6 +75,15 @@ pub enum Request {
         /// The client.
         client: ClientId,
     },
+    /// The client has ended its sending half: a vote of it that still waits for
+    /// locks is given up, answered by `Event::GivenUp`. One that has its locks
+    /// goes on.
+    GiveUp {
+        /// The client.
+        client: ClientId,
+        /// Which vote of the client it is.
+        vote: u64,
+    },
     /// Commit; answered by `Event::Finished` or `Event::FinishFailed`.
     Finish {
         /// The client.

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{crit, error};
 use zeo_proto::exception::Exception;
@@ -61,37 +60,42 @@ impl Session {
 
     pub(super) fn store_blob_end(
         &mut self,
-        storage: &ServedStorage,
         id: &Value<'_>,
         oid: Oid,
         serial: Tid,
         data: &[u8],
     ) -> Outcome {
-        storage.stats.stores.fetch_add(1, Relaxed);
-        let upload = self.upload.take().ok_or_else(no_upload)?;
+        self.current(id)?;
+        let upload = self.take_upload()?;
         self.step(id, |log| match upload {
             Upload::Open(writing) => log.store_blob(oid, serial, data, writing.blob),
-            Upload::Failed(why) => {
-                log.fail(why);
-                Ok(())
-            }
+            Upload::Failed(why) => log.fail(why),
         })
+    }
+
+    /// The blob that was sent.
+    pub(super) fn take_upload(&mut self) -> Result<Upload, Exception> {
+        self.upload.take().ok_or_else(no_upload)
     }
 
     pub(super) fn store_blob_shared(
         &mut self,
         storage: &ServedStorage,
+        call_id: &Value<'static>,
         id: &Value<'_>,
         (oid, serial, data): (Oid, Tid, &[u8]),
         name: &str,
     ) -> Outcome {
-        storage.stats.stores.fetch_add(1, Relaxed);
+        self.current(id)?;
         let blobs = blobs_of(storage)?;
-        let file = blobs.shared_file(oid, name).map_err(|why| {
-            crit!(self.log, "bad name in storeBlobShared: {why}");
-            exception_from(&why)
-        })?;
-        self.step(id, |log| log.store_blob(oid, serial, data, file))
+        if !BlobDirectory::is_shared_name(name) {
+            crit!(self.log, "bad name in storeBlobShared: {name:?}");
+            return Err(Exception::value_error(name));
+        }
+        match blobs.shared_file(oid, name) {
+            Ok(file) => self.step(id, |log| log.store_blob(oid, serial, data, file)),
+            Err(why) => self.keep_for_vote(call_id, id, no_shared_file(&why)),
+        }
     }
 
     /// Sends a blob chunk by chunk, from [`Self::add_chunk`]; the answer comes
@@ -172,6 +176,16 @@ impl Session {
 fn blobs_of(storage: &ServedStorage) -> Result<&BlobDirectory, Exception> {
     let blobs = storage.storage.blobs();
     blobs.ok_or_else(|| Exception::type_error("Blobs are not supported"))
+}
+
+/// A client may have another directory than the server.
+fn no_shared_file(why: &Error) -> Exception {
+    match why {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Exception::file_not_found()
+        }
+        why => exception_from(why),
+    }
 }
 
 fn no_upload() -> Exception {

@@ -5,16 +5,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use slog::{debug, error};
+use slog::{debug, error, warn};
 use zeo_proto::exception::Exception;
-use zeo_proto::message::{Call, TpcBegin};
+use zeo_proto::message::{Call, Effect, TpcBegin, WrongStep};
 use zeo_proto::{Tid, Value};
+use zeo_storage::Error;
 use zeo_storage::storage::TransactionMeta;
 
 use super::commit_log::CommitLog;
 use super::extension::extension_pickle;
 use super::transaction::{Phase, Transaction};
-use super::{Answer, Outcome, Session, Stage};
+use super::{Answer, Outcome, Session, Stage, is_nobody};
 use crate::errors::exception_from;
 use crate::messages::notice::Notice;
 use crate::messages::request::{AtWork, Request};
@@ -35,90 +36,167 @@ impl Session {
         if self.read_only {
             return Err(Exception::read_only());
         }
+        let stores = &storage.stats.stores;
         match call {
             Call::Vote { id } => self.vote(storage, call_id, &id),
             Call::TpcAbort { id } => self.tpc_abort(storage, &id),
             _ if self.transaction.as_ref().is_some_and(Transaction::is_busy) => Ok(Answer::Hold),
-            Call::TpcBegin(begin) => self.tpc_begin(storage, *begin),
+            Call::TpcBegin(begin) => self.tpc_begin(storage, call_id, *begin),
             Call::TpcFinish { id } => self.tpc_finish(storage, call_id, &id),
             Call::Store {
                 oid,
                 serial,
                 data,
                 id,
-            } => {
-                storage.stats.stores.fetch_add(1, Relaxed);
-                self.step(&id, |log| log.store(oid, serial, &data))
-            }
+            } => self.step(&id, |log| {
+                stores.fetch_add(1, Relaxed);
+                log.store(oid, serial, &data)
+            }),
             Call::StoreBlobEnd {
                 oid,
                 serial,
                 data,
                 id,
-            } => self.store_blob_end(storage, &id, oid, serial, &data),
+            } => self.store_blob_end(&id, oid, serial, &data),
             Call::StoreBlobShared {
                 oid,
                 serial,
                 data,
                 name,
                 id,
-            } => self.store_blob_shared(storage, &id, (oid, serial, &data), &name),
+            } => self.store_blob_shared(storage, call_id, &id, (oid, serial, &data), &name),
             Call::CheckSerial { oid, serial, id } => self.step(&id, |log| log.check(oid, serial)),
-            Call::DeleteObject { oid, serial, id } => {
-                storage.stats.stores.fetch_add(1, Relaxed);
-                self.step(&id, |log| log.delete(oid, serial))
-            }
+            Call::DeleteObject { oid, serial, id } => self.step(&id, |log| {
+                stores.fetch_add(1, Relaxed);
+                log.delete(oid, serial)
+            }),
             Call::Restore {
                 oid,
                 serial,
                 data,
                 prev_tid,
                 id,
-            } => {
-                storage.stats.stores.fetch_add(1, Relaxed);
-                self.step(&id, |log| {
-                    log.restore(oid, serial, data.as_deref(), prev_tid)
-                })
-            }
-            Call::Undo { undo_id, id } => self.step(&id, |log| log.undo(undo_tid(&undo_id))),
+            } => self.step(&id, |log| {
+                stores.fetch_add(1, Relaxed);
+                log.restore(oid, serial, data.as_deref(), prev_tid)
+            }),
+            Call::Undo { undo_id, id } => match undo_tid(&undo_id) {
+                Ok(tid) => self.step(&id, |log| log.undo(tid)),
+                Err(why) => self.keep_for_vote(call_id, &id, why),
+            },
             other => Err(Exception::type_error(format!(
                 "{other:.80?} is not a commit call"
             ))),
         }
     }
 
-    fn tpc_begin(&mut self, storage: &ServedStorage, begin: TpcBegin<'_>) -> Outcome {
-        if let Some(current) = &self.transaction {
-            if current.id == begin.id {
-                debug!(self.log, "duplicate tpc_begin");
-                return Ok(Answer::Value(Value::None));
+    /// A step of the commit with wrong arguments: as far as it goes.
+    pub(super) fn wrong_step(&mut self, call_id: &Value<'static>, step: WrongStep) -> Outcome {
+        let Stage::Open(_, storage) = &self.stage else {
+            return Err(step.why);
+        };
+        let storage = Arc::clone(storage);
+        if self.read_only {
+            return Err(Exception::read_only());
+        }
+        if self.transaction.as_ref().is_some_and(Transaction::is_busy) {
+            return Ok(Answer::Hold);
+        }
+        if !is_nobody(call_id) {
+            return Err(step.why);
+        }
+        if step.effect == Effect::Begins && !self.is_begun(&step.id)? {
+            self.begin(&storage, step.id.clone(), TransactionMeta::default());
+        }
+        self.current(&step.id)?;
+        match step.effect {
+            Effect::Stores => {
+                storage.stats.stores.fetch_add(1, Relaxed);
             }
-            return Err(Exception::transaction(
+            Effect::EndsBlob => drop(self.take_upload()?),
+            Effect::Begins | Effect::None => {}
+        }
+        self.keep_for_vote(call_id, &step.id, step.why)
+    }
+
+    /// What is wrong with a step, to who waits for its answer; else the vote is
+    /// to say it, as there is no other way but to close the connection.
+    pub(super) fn keep_for_vote(
+        &mut self,
+        call_id: &Value<'static>,
+        id: &Value<'_>,
+        why: Exception,
+    ) -> Outcome {
+        if !is_nobody(call_id) {
+            return Err(why);
+        }
+        let told = why.to_string();
+        let kept = self.step(id, |log| log.fail(Error::Raised(Box::new(why))));
+        if kept.is_ok() {
+            warn!(self.log, "the vote will fail: {told}");
+        }
+        kept
+    }
+
+    /// Whether the transaction has begun; an error if another one has.
+    fn is_begun(&self, id: &Value<'_>) -> Result<bool, Exception> {
+        match &self.transaction {
+            None => Ok(false),
+            Some(current) if current.id == *id => {
+                debug!(self.log, "duplicate tpc_begin");
+                Ok(true)
+            }
+            Some(_) => Err(Exception::transaction(
                 "Multiple simultaneous tpc_begin requests from one client.",
-            ));
+            )),
+        }
+    }
+
+    fn begin(&mut self, storage: &ServedStorage, id: Value<'static>, meta: TransactionMeta) {
+        self.transaction = Some(Transaction {
+            id,
+            log: CommitLog::new(meta.tid.is_some()),
+            meta,
+            phase: Phase::Open,
+            vote: 0,
+            at_work: AtWork::default(),
+            gives_up: false,
+        });
+        storage.stats.active_txns.fetch_add(1, Relaxed);
+    }
+
+    fn tpc_begin(
+        &mut self,
+        storage: &ServedStorage,
+        call_id: &Value<'static>,
+        begin: TpcBegin<'_>,
+    ) -> Outcome {
+        if self.is_begun(&begin.id)? {
+            return Ok(Answer::Value(Value::None));
         }
         if begin.tid.is_some_and(|tid| tid >= TOO_LATE) {
             return Err(Exception::value_error(
                 "no later transactions would be possible after this tid",
             ));
         }
+        let (extension, wrong) = match extension_pickle(&begin.extension, self.encoding()) {
+            Ok(pickle) => (pickle, None),
+            Err(why) if is_nobody(call_id) => (Vec::new(), Some(why)),
+            Err(why) => return Err(why),
+        };
         let meta = TransactionMeta {
             user: begin.user.into_owned(),
             description: begin.description.into_owned(),
-            extension: extension_pickle(&begin.extension)?,
+            extension,
             tid: begin.tid,
             status: begin.status,
         };
-        self.transaction = Some(Transaction {
-            id: begin.id.into_owned(),
-            log: CommitLog::new(meta.tid.is_some()),
-            meta,
-            phase: Phase::Open,
-            vote: 0,
-            at_work: AtWork::default(),
-        });
-        storage.stats.active_txns.fetch_add(1, Relaxed);
-        Ok(Answer::Value(Value::None))
+        let id = begin.id.into_owned();
+        self.begin(storage, id.clone(), meta);
+        match wrong {
+            Some(why) => self.keep_for_vote(call_id, &id, why),
+            None => Ok(Answer::Value(Value::None)),
+        }
     }
 
     /// The client's transaction, if `id` names it.
@@ -228,11 +306,16 @@ impl Session {
     }
 }
 
-/// The tid that an entry of the undo log is named by: in base64. A name that
-/// is none leads to tid 0, which no transaction has, so that the vote says
-/// what is wrong (the call itself has no answer).
-fn undo_tid(undo_id: &[u8]) -> Tid {
-    let trimmed = undo_id.trim_ascii();
-    let decoded = BASE64_STANDARD.decode(trimmed).unwrap_or_default();
-    Tid::from_slice(&decoded).unwrap_or(Tid::ZERO)
+/// The tid that an entry of the undo log is named by: in base64. As Python,
+/// this does not look at bytes that base64 has not.
+fn undo_tid(undo_id: &[u8]) -> Result<Tid, Exception> {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    let digits: Vec<u8> = undo_id.iter().copied().filter(is_base64).collect();
+    let decoded = BASE64_STANDARD
+        .decode(digits)
+        .map_err(|why| Exception::message("binascii.Error", format!("undoa(): {why}")))?;
+    Tid::from_slice(&decoded).ok_or_else(|| {
+        let what = "undoa(): argument 1 must be the id of an undo log's entry";
+        Exception::message("builtins.AssertionError", what)
+    })
 }

@@ -31,13 +31,15 @@ const DELETE: u8 = 3;
 const RESTORE: u8 = 4;
 const UNDO: u8 = 5;
 const BLOB: u8 = 6;
+const FAIL: u8 = 7;
 
 /// The steps of one transaction, in order.
 ///
 /// Each is a kind (1 byte), oid and serial (8 each); store and restore go on
 /// with the length of the data (8; all ones for none), the data, and for
 /// restore the transaction hint (8; zero for none). The files of blobs are
-/// kept apart, in the order of their steps.
+/// kept apart, in the order of their steps, and so is why the first of those
+/// steps can't be made that can't: nothing behind that one counts.
 #[derive(Debug)]
 pub struct CommitLog {
     file: BufWriter<SpooledTempFile>,
@@ -45,7 +47,7 @@ pub struct CommitLog {
     steps: u64,
     bytes: u64,
     blobs: Vec<Arc<BlobFile>>,
-    /// Why an upload failed: the vote is to say it.
+    /// Why a step can't be made: the vote is to say it.
     failure: Option<Error>,
     /// A replay has moved the file's position from its end.
     moved: bool,
@@ -105,9 +107,14 @@ impl CommitLog {
         self.step(BLOB, oid, Tid::ZERO)
     }
 
-    /// Takes note that the transaction can't be committed, and why.
-    pub fn fail(&mut self, why: Error) {
-        self.failure.get_or_insert(why);
+    /// Adds a step that can't be made, and why: the vote comes to it, if it
+    /// does not fail before.
+    pub fn fail(&mut self, why: Error) -> Result<()> {
+        if self.failure.is_some() {
+            return Ok(());
+        }
+        self.failure = Some(why);
+        self.step(FAIL, Oid::ZERO, Tid::ZERO)
     }
 
     /// Adds a `checkCurrentSerialInTransaction`.
@@ -181,9 +188,6 @@ impl CommitLog {
 
     /// All steps from the first on. More may be added afterwards.
     pub fn replay(&mut self) -> Result<impl Iterator<Item = Result<Op>> + '_> {
-        if let Some(why) = self.failure.take() {
-            return Err(why);
-        }
         self.file.flush().map_err(spool_error)?;
         self.moved = true;
         let file = self.file.get_mut();
@@ -194,26 +198,36 @@ impl CommitLog {
         let buffer = usize::try_from(end).unwrap_or(REPLAY_BUFFER_BYTES);
         let mut reader = BufReader::with_capacity(buffer.min(REPLAY_BUFFER_BYTES), file);
         let mut blobs = self.blobs.iter();
+        let failure = &mut self.failure;
         let mut done = 0;
         Ok(std::iter::from_fn(move || {
             if done == steps {
                 return None;
             }
             done += 1;
-            Some(read_step(&mut reader, end, &mut blobs).map_err(spool_error))
+            let step = read_step(&mut reader, end, &mut blobs).map_err(spool_error);
+            Some(step.and_then(|op| op.ok_or_else(|| take_failure(failure))))
         }))
     }
 }
 
+/// Whoever hears of a failure aborts the transaction.
+fn take_failure(failure: &mut Option<Error>) -> Error {
+    let told = || Error::Transaction("the transaction has failed".to_owned());
+    failure.take().unwrap_or_else(told)
+}
+
+/// The next step; `None` for the one that can't be made.
 fn read_step(
     reader: &mut impl Read,
     end: u64,
     blobs: &mut slice::Iter<'_, Arc<BlobFile>>,
-) -> io::Result<Op> {
+) -> io::Result<Option<Op>> {
     let kind = reader.read_u8()?;
     let oid = Oid::new(reader.read_u64::<BE>()?);
     let serial = Tid::new(reader.read_u64::<BE>()?);
-    Ok(match kind {
+    Ok(Some(match kind {
+        FAIL => return Ok(None),
         STORE => Op::Store {
             oid,
             serial,
@@ -238,7 +252,7 @@ fn read_step(
             file: Arc::clone(blobs.next().ok_or(io::ErrorKind::InvalidData)?),
         },
         other => return Err(io::Error::other(format!("a step of kind {other}"))),
-    })
+    }))
 }
 
 fn read_data(reader: &mut impl Read, end: u64) -> io::Result<Option<Vec<u8>>> {
@@ -318,6 +332,22 @@ mod tests {
             let replayed: Vec<Op> = log.replay().unwrap().map(Result::unwrap).collect();
             assert_eq!(replayed, expected, "steps may follow a replay");
         }
+    }
+
+    #[test]
+    fn a_step_that_fails_is_told_in_its_turn() {
+        let mut log = CommitLog::new(false);
+        let expected = fill(&mut log, 10);
+        for why in ["first", "second"] {
+            log.fail(Error::Value(why.to_owned())).unwrap();
+            fill(&mut log, 10);
+        }
+        let mut steps = log.replay().unwrap();
+        for op in expected {
+            assert_eq!(steps.next().unwrap().unwrap(), op);
+        }
+        let told = steps.next().unwrap().unwrap_err();
+        assert_eq!(told.to_string(), "first");
     }
 
     #[test]

@@ -2,12 +2,30 @@
 
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
+use zeo_proto::marshal::Encoding;
+use zeo_proto::msgpack::{key_text, unreadable_key};
 use zeo_proto::pickle::{self, Memo};
 use zeo_proto::value::Object;
 
+/// How much of a key an error shows, in characters.
+const MAX_KEY: usize = 100;
+
 /// The extension as it stands in a file: a pickle, or nothing for an empty
 /// dict.
-pub(super) fn extension_pickle(extension: &Value<'_>) -> Result<Vec<u8>, Exception> {
+pub(super) fn extension_pickle(
+    extension: &Value<'_>,
+    encoding: Encoding,
+) -> Result<Vec<u8>, Exception> {
+    // Python's msgpack refuses the whole message, and could not read a reply
+    // with such a key either. By pickle there may be any.
+    if encoding == Encoding::Msgpack
+        && let Some(key) = unreadable_key(extension)
+    {
+        let key: String = key_text(key).chars().take(MAX_KEY).collect();
+        return Err(Exception::type_error(format!(
+            "tpc_begin: a key in the extension must be text or bytes, for msgpack: {key}"
+        )));
+    }
     match extension {
         Value::None => Ok(Vec::new()),
         Value::Bytes(pickle) => Ok(pickle.to_vec()),

@@ -249,6 +249,10 @@ impl Session {
                 error!(self.log, "{} is not called in time", message.name);
                 Flow::Close
             }
+            Err(CallError::Step(step)) if self.is_registered() => {
+                let outcome = self.wrong_step(&id, *step);
+                self.conclude(&id, is_async, &message.name, outcome)
+            }
             Err(why @ CallError::Unknown(_)) => {
                 error!(self.log, "{why}");
                 Flow::Close
@@ -279,14 +283,24 @@ impl Session {
                 _ => return Flow::Close,
             },
         };
+        self.conclude(&id, is_async, method, outcome)
+    }
+
+    fn conclude(
+        &mut self,
+        id: &Value<'static>,
+        is_async: bool,
+        method: &str,
+        outcome: Outcome,
+    ) -> Flow {
         match outcome {
             Ok(Answer::Hold) => Flow::Hold,
             Ok(Answer::Later | Answer::Written) => Flow::Continue,
             Ok(Answer::Value(value)) => {
-                self.reply(&id, &value);
+                self.reply(id, &value);
                 Flow::Continue
             }
-            Err(exception) => self.fail(&id, is_async, method, &exception),
+            Err(exception) => self.fail(id, is_async, method, &exception),
         }
     }
 
@@ -372,6 +386,7 @@ impl Session {
         match event {
             Event::Registered(last) => self.registered(last),
             Event::Granted(vote) => self.granted(vote),
+            Event::GivenUp(vote) => self.given_up(vote),
             Event::Finished(tid) => self.finished(tid),
             Event::FinishFailed(exception) => self.finish_failed(&exception),
             Event::Notice(notice) => self.notify(&notice),
@@ -389,6 +404,9 @@ impl Session {
             match self.transaction.take() {
                 Some(transaction) => {
                     storage.stats.active_txns.fetch_sub(1, Relaxed);
+                    if !transaction.is_finishing() {
+                        storage.stats.aborts.fetch_add(1, Relaxed);
+                    }
                     info!(
                         self.log,
                         "disconnected during {} transaction: {reason}",

@@ -15,6 +15,8 @@ pub(super) struct Transaction {
     pub(super) phase: Phase,
     /// Counts the votes of the session: a grant names the vote it is for.
     pub(super) vote: u64,
+    /// The client has ended its sending half: a vote does not wait for locks.
+    pub(super) gives_up: bool,
     /// Whether the server is at work on its vote.
     pub(super) at_work: AtWork,
 }
@@ -38,6 +40,11 @@ impl Transaction {
             Phase::Voted(_) | Phase::Finishing(_) => "locked",
             _ => "unlocked",
         }
+    }
+
+    /// True once the transaction can't be aborted any more.
+    pub(super) fn is_finishing(&self) -> bool {
+        matches!(self.phase, Phase::Finishing(_))
     }
 
     /// True while a call on the transaction is under way, so that the next

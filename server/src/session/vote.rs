@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use slog::{debug, error};
+use slog::{debug, error, info};
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
 use zeo_proto::message::Voted;
@@ -145,6 +145,42 @@ impl Session {
                 }
                 self.vote_failed(exception_from(&error));
             }
+        }
+    }
+
+    /// The client sends no more. To one that was killed this looks the same:
+    /// its vote, if it waits for locks, is not to hold up others.
+    pub fn give_up_waiting(&mut self) {
+        let Stage::Open(_, storage) = &self.stage else {
+            return;
+        };
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        let waits = matches!(transaction.phase, Phase::Waiting(_));
+        if waits && !std::mem::replace(&mut transaction.gives_up, true) {
+            let vote = transaction.vote;
+            let storage = Arc::clone(storage);
+            let client = self.id;
+            self.ask(&storage, Request::GiveUp { client, vote });
+        }
+    }
+
+    /// The vote waited for locks, and does not any more.
+    pub(super) fn given_up(&mut self, vote: u64) {
+        let transaction = self.transaction.as_ref();
+        let waits = transaction.is_some_and(|transaction| {
+            transaction.vote == vote && matches!(transaction.phase, Phase::Waiting(_))
+        });
+        if waits && let Some(Phase::Waiting(call_id)) = self.drop_transaction() {
+            if let Stage::Open(_, storage) = &self.stage {
+                storage.stats.aborts.fetch_add(1, Relaxed);
+            }
+            info!(
+                self.log,
+                "its vote waited for locks: given up, as the client has ended"
+            );
+            self.reply_error(&call_id, &Exception::transaction("aborted"));
         }
     }
 

@@ -104,7 +104,7 @@ impl World {
             failing: false.into(),
         });
         let clock = Arc::new(StillClock::new());
-        let stats = Arc::new(Stats::new());
+        let stats = Arc::new(Stats::new(true));
         let (log_writer, queue) = channel::unbounded();
         let parts = Parts {
             storage: Arc::clone(&storage) as Arc<dyn Storage>,

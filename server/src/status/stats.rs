@@ -14,11 +14,11 @@ pub struct Stats {
     pub connections: AtomicU64,
     /// Objects loaded.
     pub loads: AtomicU64,
-    /// Objects stored, deleted and restored.
+    /// Objects stored, deleted and restored; without blobs, as Python counts.
     pub stores: AtomicU64,
     /// Transactions finished.
     pub commits: AtomicU64,
-    /// Transactions aborted by their clients.
+    /// Transactions aborted by their clients, or by the end of these.
     pub aborts: AtomicU64,
     /// Transactions begun and not ended.
     pub active_txns: AtomicU64,
@@ -30,15 +30,16 @@ pub struct Stats {
     pub conflict_classes: ConflictCounts,
     /// Votes that wait for locks.
     pub waiting: AtomicU64,
-    /// Since when some transaction holds locks, as the bits of seconds since
-    /// 1970; 0 when none does.
+    /// Since when the transaction holds its locks that has them longest, as the
+    /// bits of seconds since 1970; 0 when none does.
     lock_time: AtomicU64,
+    has_timeout: bool,
     start: String,
 }
 
 impl Stats {
-    /// All zero, started now.
-    pub fn new() -> Self {
+    /// All zero, started now. `has_timeout`: transactions have a deadline.
+    pub fn new(has_timeout: bool) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             connections: zero(),
@@ -52,20 +53,17 @@ impl Stats {
             conflict_classes: ConflictCounts::default(),
             waiting: zero(),
             lock_time: zero(),
+            has_timeout,
             start: ctime_now(),
         }
     }
 
-    /// Notes whether any transaction holds locks.
-    pub fn set_locked(&self, locked: bool) {
-        if !locked {
-            self.lock_time.store(0, Relaxed);
-        } else if self.lock_time.load(Relaxed) == 0 {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            self.lock_time.store(now.as_secs_f64().to_bits(), Relaxed);
-        }
+    /// Notes since when the transaction holds its locks that has them longest;
+    /// `None`: none has any.
+    pub fn set_lock_time(&self, since: Option<SystemTime>) {
+        let seconds = since.map(|since| since.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let bits = seconds.map_or(0, |seconds| seconds.as_secs_f64().to_bits());
+        self.lock_time.store(bits, Relaxed);
     }
 
     /// All of it by name, in the words of Python's server, and what that does
@@ -75,6 +73,11 @@ impl Stats {
         let lock_time = match self.lock_time.load(Relaxed) {
             0 => Value::None,
             bits => Value::Float(f64::from_bits(bits)),
+        };
+        // As Python's server tells that there are none.
+        let timeouts = match self.has_timeout {
+            true => Value::Bool(true),
+            false => Value::str("stub"),
         };
         let mut status = vec![
             ("connections", count(&self.connections)),
@@ -88,7 +91,7 @@ impl Stats {
             ("conflicts_resolved", count(&self.conflicts_resolved)),
             ("start", Value::Str(self.start.clone().into())),
             ("waiting", count(&self.waiting)),
-            ("timeout-thread-is-alive", Value::Bool(true)),
+            ("timeout-thread-is-alive", timeouts),
             ("last-transaction", Value::Str(last.to_string().into())),
         ];
         // Until there are any, all is as Python's server tells it.
@@ -97,12 +100,6 @@ impl Stats {
             status.push(("conflict_classes", classes));
         }
         status
-    }
-}
-
-impl Default for Stats {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

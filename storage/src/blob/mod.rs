@@ -166,7 +166,7 @@ impl BlobDirectory {
         let path = self.path_of(oid, serial);
         match path.is_file() {
             true => Ok(path),
-            false => Err(Error::NoBlob { oid, path }),
+            false => Err(Error::NoBlob { oid, serial, path }),
         }
     }
 
@@ -210,6 +210,17 @@ impl BlobDirectory {
         is_ours.then(|| self.path.join(below))
     }
 
+    /// True for the name of a file that a client may put into the directory of
+    /// an object: nothing but a name, which ends in `.tmp` and perhaps one
+    /// character more.
+    pub fn is_shared_name(name: &str) -> bool {
+        let mut parts = Path::new(name).components();
+        let is_name = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
+        let mut shorter = name.chars();
+        shorter.next_back();
+        is_name && (name.ends_with(".tmp") || shorter.as_str().ends_with(".tmp"))
+    }
+
     /// A file that a client has put into the directory of an object: by its
     /// name alone, which ends in `.tmp` and perhaps one character more. It is
     /// moved to where uploads are, so that it stays what it is now.
@@ -217,17 +228,12 @@ impl BlobDirectory {
     /// # Errors
     ///
     /// `Value` for a name that could lead elsewhere, or to something that is
-    /// no file of its own, and `Io`.
+    /// no file of its own, and `Io`, as when there is no such file.
     pub fn shared_file(&self, oid: Oid, name: &str) -> Result<BlobFile> {
-        let mut parts = Path::new(name).components();
-        let is_name = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
-        let mut shorter = name.chars();
-        shorter.next_back();
-        let is_temporary = name.ends_with(".tmp") || shorter.as_str().ends_with(".tmp");
-        let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+        let is_file = |path: &Path| fs::symlink_metadata(path).map(|found| found.is_file());
         let path = self.directory_of(oid).join(name);
-        if is_name && is_temporary && !name.contains('\0') && is_file(&path) {
-            let taking = failed("taking the blob", &path);
+        let taking = failed("taking the blob", &path);
+        if Self::is_shared_name(name) && !name.contains('\0') && is_file(&path).map_err(&taking)? {
             let (_, mut file) = self.new_file()?;
             match self.disk.rename(&path, file.path()) {
                 // `tmp` is on another device.
@@ -240,7 +246,7 @@ impl BlobDirectory {
                 moved => moved.map_err(taking)?,
             }
             // Looked at again: it may have been another one a moment ago.
-            if is_file(file.path()) {
+            if is_file(file.path()).is_ok_and(|is_file| is_file) {
                 return Ok(file);
             }
         }

@@ -134,7 +134,7 @@ fn write(class: &Value<'_>, state: &Value<'_>, size: usize) -> Result<Vec<u8>, U
 /// more. Values without them can't be many times the input.
 fn fits(value: &Value<'_>, left: &mut usize) -> bool {
     let length = match value {
-        Value::Bytes(bytes) | Value::Long(bytes) => bytes.len(),
+        Value::Bytes(bytes) | Value::Long(bytes) | Value::Surrogates(bytes) => bytes.len(),
         Value::Str(text) => text.len(),
         Value::Global { module, name } => module.len().saturating_add(name.len()),
         Value::Tuple(items) | Value::List(items) => {

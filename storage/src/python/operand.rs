@@ -85,7 +85,7 @@ impl<'v> Operand<'v> {
             },
             Value::Persistent(id) => Operand::Reference(id),
             Value::Global { module, name } if is_class(module, name, classes) => Operand::Class,
-            Value::Global { .. } | Value::Extension(_) => Operand::Unknown,
+            Value::Global { .. } | Value::Extension(_) | Value::Surrogates(_) => Operand::Unknown,
             Value::Object(object) => instance(object, classes).unwrap_or(Operand::Unknown),
             Value::Bool(_) | Value::Int(_) | Value::Long(_) | Value::Float(_) => {
                 Number::of(value).map_or(Operand::Unknown, Operand::Number)

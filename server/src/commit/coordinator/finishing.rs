@@ -194,7 +194,7 @@ impl Coordinator {
     pub(super) fn end(&mut self, client: ClientId) -> Vec<ClientId> {
         self.finishing.remove(&client);
         self.set_state(client, State::Idle);
-        let next = self.locks.release(client);
+        let next = self.take_locks(client);
         self.note_locks();
         next
     }

@@ -60,6 +60,7 @@ impl Coordinator {
             self.deadlines.push_back((deadline, client, self.grants));
         }
         self.set_state(client, State::Locked(self.grants));
+        self.holders.push_back((client, self.parts.clock.now()));
         self.post(client, Event::Granted(vote));
     }
 
@@ -87,8 +88,25 @@ impl Coordinator {
     }
 
     pub(super) fn release_locks(&mut self, client: ClientId) {
-        let next = self.locks.release(client);
+        let next = self.take_locks(client);
         self.grant_all(next);
+    }
+
+    /// Takes a claim back, granted or not. Returns whose turn it is now.
+    pub(super) fn take_locks(&mut self, client: ClientId) -> Vec<ClientId> {
+        // The first one, as a rule.
+        let place = self.holders.iter().position(|&(other, _)| other == client);
+        place.and_then(|place| self.holders.remove(place));
+        self.locks.release(client)
+    }
+
+    /// Drops a vote that waits for locks, as nobody waits for it any more: it
+    /// is not to hold up those behind it.
+    pub(super) fn give_up(&mut self, client: ClientId, vote: u64) {
+        if self.state(client) == Some(State::Waiting(vote)) {
+            self.release(client);
+            self.post(client, Event::GivenUp(vote));
+        }
     }
 
     pub(super) fn grant_all(&mut self, clients: Vec<ClientId>) {
@@ -141,7 +159,10 @@ impl Coordinator {
             .stats
             .waiting
             .store(self.locks.waiting() as u64, Relaxed);
-        self.parts.stats.set_locked(self.locks.held() > 0);
+        let oldest = self.holders.front();
+        self.parts
+            .stats
+            .set_lock_time(oldest.map(|&(_, since)| since));
     }
 }
 
@@ -186,7 +207,7 @@ mod tests {
         let clock = Arc::new(Wound::default());
         let parts = Parts {
             storage: Arc::new(MappingStorage::new("test").unwrap()),
-            stats: Arc::new(Stats::new()),
+            stats: Arc::new(Stats::new(true)),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             log: Logger::root(Discard, o!()),
             timeout: Some(TIMEOUT),

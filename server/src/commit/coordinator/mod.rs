@@ -12,7 +12,7 @@ mod outside;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use slog::Logger;
 use zeo_proto::Tid;
@@ -101,6 +101,8 @@ pub struct Coordinator {
     parts: Parts,
     clients: HashMap<ClientId, Client>,
     locks: LockTable,
+    /// Who holds its locks, and since when; in the order of grants.
+    holders: VecDeque<(ClientId, SystemTime)>,
     /// When locks run out, in the order of grants; entries of grants that
     /// have ended are skipped.
     deadlines: VecDeque<(Instant, ClientId, u64)>,
@@ -132,6 +134,7 @@ impl Coordinator {
         Ok(Self {
             clients: HashMap::new(),
             locks: LockTable::default(),
+            holders: VecDeque::new(),
             deadlines: VecDeque::new(),
             grants: 0,
             invalidations: Invalidations::new(parts.queue_size, last_tid, known),
@@ -191,6 +194,7 @@ impl Coordinator {
                 at_work,
             } => self.lock(client, vote, &claim, at_work),
             Request::Release { client } => self.release(client),
+            Request::GiveUp { client, vote } => self.give_up(client, vote),
             Request::Finish {
                 client,
                 prepared,

@@ -171,6 +171,9 @@ impl Connection {
             // Whoever closes has posted before what the client is still owed.
             let closed = inbox.closed();
             self.take_all(session, inbox);
+            if self.ended {
+                session.give_up_waiting();
+            }
             let was_full = session.output.len() >= OUTPUT_LIMIT_BYTES;
             let sent = self.send(session);
             if let Some(reason) = closed {

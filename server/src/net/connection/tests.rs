@@ -124,7 +124,7 @@ fn one_storage() -> (Storages, crate::messages::channel::Receiver<Request>) {
     let (coordinator, requests) = unbounded();
     let handle = ServedStorage {
         storage: Arc::new(MappingStorage::new("test").unwrap()),
-        stats: Arc::new(Stats::new()),
+        stats: Arc::new(Stats::new(true)),
         coordinator,
     };
     (Storages::of([("1".to_owned(), handle)]), requests)

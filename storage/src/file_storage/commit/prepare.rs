@@ -73,7 +73,7 @@ fn check_meta(meta: &TransactionMeta, last_tid: Tid) -> Result<()> {
         (&meta.extension, "too much extension data"),
     ] {
         if text.len() > META_MAX {
-            return Err(Error::Value(what.to_owned()));
+            return Err(Error::FileStorage(what.to_owned()));
         }
     }
     if !matches!(meta.status, b' ' | b'p' | b'u') {

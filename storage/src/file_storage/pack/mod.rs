@@ -165,7 +165,7 @@ impl FileStorage {
     /// Fails when the storage is being closed or has stopped writing.
     fn check_pack(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::Pack(
+            return Err(Error::FileStorage(
                 "the pack ends because the storage is closed".to_owned(),
             ));
         }

@@ -37,7 +37,7 @@ impl PackState {
     pub(super) fn begin(self: &Arc<Self>) -> Result<Running> {
         let mut state = self.state();
         if state.running {
-            return Err(Error::Pack("Already packing".to_owned()));
+            return Err(Error::FileStorage("Already packing".to_owned()));
         }
         state.running = true;
         "starting".clone_into(&mut state.progress);

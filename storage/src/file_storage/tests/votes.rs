@@ -191,7 +191,9 @@ fn texts_and_records_have_their_limits() {
     {
         let mut meta = meta();
         *[&mut meta.user, &mut meta.description, &mut meta.extension][field] = long.clone();
-        assert_eq!(refusal(&storage, &meta, vec![]).to_string(), expected);
+        let refused = refusal(&storage, &meta, vec![]);
+        assert!(matches!(refused, Error::FileStorage(_)), "{refused:?}");
+        assert_eq!(refused.to_string(), expected);
     }
     for op in [store(3, 0, ""), restore(3, 0, Some(""))] {
         let error = prepare(&storage, vec![op]).unwrap_err();

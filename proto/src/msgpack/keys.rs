@@ -1,0 +1,140 @@
+//! The keys of maps. Python's msgpack reads only text and bytes there
+//! (`strict_map_key`), and takes a whole message for bad that has another one.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use crate::value::Value;
+
+/// Whether Python's msgpack reads a map with this key.
+fn is_readable(key: &Value<'_>) -> bool {
+    matches!(key, Value::Str(_) | Value::Bytes(_))
+}
+
+/// The first key, in the value or anywhere in it, that Python's msgpack does
+/// not read.
+pub fn unreadable_key<'v, 'a>(value: &'v Value<'a>) -> Option<&'v Value<'a>> {
+    match value {
+        Value::Tuple(items) | Value::List(items) => items.iter().find_map(unreadable_key),
+        Value::Dict(pairs) => unreadable_in(pairs),
+        _ => None,
+    }
+}
+
+fn unreadable_in<'v, 'a>(pairs: &'v [(Value<'a>, Value<'a>)]) -> Option<&'v Value<'a>> {
+    let mut pairs = pairs.iter();
+    pairs.find_map(|(key, value)| match is_readable(key) {
+        true => unreadable_key(value),
+        false => Some(key),
+    })
+}
+
+/// The value as Python's msgpack reads it: with text ([`key_text`]) for the keys
+/// that it does not read. Of keys that become the same, the last one counts
+/// there.
+pub fn readable<'v, 'a>(value: &'v Value<'a>) -> Cow<'v, Value<'a>> {
+    match unreadable_key(value) {
+        None => Cow::Borrowed(value),
+        Some(_) => Cow::Owned(with_text(value)),
+    }
+}
+
+/// The items of a dict, the same way.
+pub fn readable_pairs<'v, 'a>(
+    pairs: &'v [(Value<'a>, Value<'a>)],
+) -> Cow<'v, [(Value<'a>, Value<'a>)]> {
+    match unreadable_in(pairs) {
+        None => Cow::Borrowed(pairs),
+        Some(_) => Cow::Owned(pairs.iter().map(pair_with_text).collect()),
+    }
+}
+
+fn with_text<'a>(value: &Value<'a>) -> Value<'a> {
+    match value {
+        Value::Tuple(items) => Value::Tuple(items.iter().map(with_text).collect()),
+        Value::List(items) => Value::List(items.iter().map(with_text).collect()),
+        Value::Dict(pairs) => Value::Dict(pairs.iter().map(pair_with_text).collect()),
+        other => other.clone(),
+    }
+}
+
+fn pair_with_text<'a>((key, value): &(Value<'a>, Value<'a>)) -> (Value<'a>, Value<'a>) {
+    let key = match is_readable(key) {
+        true => key.clone(),
+        false => Value::Str(key_text(key).into()),
+    };
+    (key, with_text(value))
+}
+
+/// The key as text, as Python shows it: `1`, `None`, `(1, 'a')`.
+pub fn key_text(key: &Value<'_>) -> String {
+    let mut text = String::new();
+    show(key, &mut text);
+    text
+}
+
+fn show(value: &Value<'_>, out: &mut String) {
+    let shown = match value {
+        Value::None => write!(out, "None"),
+        Value::Bool(true) => write!(out, "True"),
+        Value::Bool(false) => write!(out, "False"),
+        Value::Int(number) => write!(out, "{number}"),
+        Value::Float(number) => write!(out, "{number:?}"),
+        Value::Bytes(bytes) => write!(out, "b'{}'", bytes.escape_ascii()),
+        Value::Str(text) => write!(out, "'{}'", text.escape_default()),
+        Value::Tuple(items) => {
+            out.push('(');
+            for (number, item) in items.iter().enumerate() {
+                out.push_str(if number > 0 { ", " } else { "" });
+                show(item, out);
+            }
+            write!(out, "{}", if items.len() == 1 { ",)" } else { ")" })
+        }
+        Value::Global { module, name } => write!(out, "{module}.{name}"),
+        other => write!(out, "{other:?}"),
+    };
+    // A String takes all.
+    let _ = shown;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dict(key: Value<'static>, value: Value<'static>) -> Value<'static> {
+        Value::Dict(vec![(key, value)])
+    }
+
+    #[test]
+    fn finds_what_python_does_not_read() {
+        let fine = dict(
+            Value::bytes(b"b"),
+            Value::List(vec![dict(Value::str("a"), Value::Int(1))]),
+        );
+        assert_eq!(unreadable_key(&fine), None);
+        let deep = dict(
+            Value::str("a"),
+            Value::Tuple(vec![dict(Value::Int(5), Value::None)]),
+        );
+        assert_eq!(unreadable_key(&deep), Some(&Value::Int(5)));
+        let inner = dict(Value::str("5"), Value::None);
+        let shown = dict(Value::str("a"), Value::Tuple(vec![inner]));
+        assert_eq!(*readable(&deep), shown);
+        assert_eq!(*readable(&fine), fine);
+    }
+
+    #[test]
+    fn shows_keys_as_python_does() {
+        let tuple = Value::Tuple(vec![Value::Int(-1), Value::str("a'b"), Value::bytes(b"\0")]);
+        let one = Value::Tuple(vec![Value::Bool(true)]);
+        for (key, expected) in [
+            (Value::None, "None"),
+            (Value::Int(1), "1"),
+            (Value::Float(1.5), "1.5"),
+            (tuple, r"(-1, 'a\'b', b'\x00')"),
+            (one, "(True,)"),
+        ] {
+            assert_eq!(key_text(&key), expected);
+        }
+    }
+}
