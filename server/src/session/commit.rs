@@ -106,7 +106,11 @@ impl Session {
             return Err(step.why);
         }
         if step.effect == Effect::Begins && !self.is_begun(&step.id)? {
-            self.begin(&storage, step.id.clone(), TransactionMeta::default());
+            let meta = TransactionMeta {
+                status: b' ',
+                ..TransactionMeta::default()
+            };
+            self.begin(&storage, step.id.clone(), meta);
         }
         self.current(&step.id)?;
         match step.effect {

@@ -1,0 +1,197 @@
+"""The steps of a commit with wrong arguments. Their calls have no replies: Python's server closes
+the connection for what it looks at when they come, and keeps the rest for the vote.
+
+The tables hold for both servers. Where ours refuses what Python's takes, as it would write a record
+that nobody could read, a case has two outcomes: Python's, and ours."""
+import base64
+import os
+
+import pytest
+from support.configuration import filestorage
+from support.server import is_python
+from support.wire import Disconnected
+from ZODB.utils import p64, z64
+
+from hostile.clients import TXN, record
+from hostile.test_blobs import DATA, DIRECTORY, share
+
+OLD, NEW = p64(1), p64(100)  # the bystander has committed the first
+CLOSED, FINE = 'closed', 'fine'
+ASSERTION, TYPE, VALUE = 'builtins.AssertionError', 'builtins.TypeError', 'builtins.ValueError'
+STRUCT, BASE64 = 'struct.error', 'binascii.Error'
+MISSING = 'builtins.FileNotFoundError'
+POS = 'ZODB.POSException.'
+CONFLICT, READ_CONFLICT = POS + 'ConflictError', POS + 'ReadConflictError'
+NO_KEY, UNDO = POS + 'POSKeyError', POS + 'UndoError'
+
+NO_BYTES = [None, 5, 1.5, True, 'text', '', (), (1,), {'a': 1}, 'x' * 8]
+SHORT = [b'', b'short', b'nine byte']
+
+
+def cases(values, outcome):
+    return [(value, outcome) for value in values]
+
+
+NEW_OID = cases(NO_BYTES, TYPE) + cases(SHORT, (FINE, TYPE))
+OLD_OID = cases(NO_BYTES, ASSERTION) + cases(SHORT, NO_KEY)
+BLOB_OID = cases(NO_BYTES, TYPE) + cases(SHORT, ASSERTION)
+# The path of the file is made from the oid at once.
+SHARED_OID = cases([5, True, 'x' * 8], TYPE) + cases(
+    [None, 1.5, 'text', '', (), (1,), {'a': 1}, *SHORT], CLOSED)
+ANY_SERIAL = cases(NO_BYTES + SHORT, FINE)
+OTHER_SERIAL = cases(NO_BYTES + SHORT, CONFLICT)
+OTHER_READ = cases(NO_BYTES + SHORT, READ_CONFLICT)
+OWN_SERIAL = cases(NO_BYTES, STRUCT) + cases(SHORT, (FINE, VALUE))
+RECORD = cases(NO_BYTES, TYPE)
+RECORD_OR_NONE = [(None, FINE), *cases(NO_BYTES[1:], TYPE)]
+HINT = [(None, FINE), *cases([*NO_BYTES[1:], *SHORT], UNDO)]
+UNDO_ID = cases(NO_BYTES, TYPE) + [
+    (b'', ASSERTION), (b'short', BASE64), (b'!!!!', ASSERTION),
+    (base64.encodebytes(b'short'), ASSERTION), (base64.encodebytes(p64(5)), UNDO)]
+NAME = cases([*NO_BYTES, *SHORT, b'x.tmp', '../x.tmp', '/x.tmp', './x.tmp', 'x.blob', 'x.tmpxx'],
+             CLOSED) + [('missing.tmp', MISSING), ('missing.tmp1', MISSING), ('x.tmp', FINE),
+                        ('x.tmp1', FINE), ('.tmp', FINE)]
+
+# Of each call: right arguments without the transaction's id, and what may stand in their places.
+STEPS = {
+    'storea': ((NEW, z64, record()), [NEW_OID, ANY_SERIAL, RECORD]),
+    'storea over': ((OLD, None, record()), [NEW_OID, OTHER_SERIAL, RECORD]),
+    'checkCurrentSerialInTransaction': ((OLD, None), [OLD_OID, OTHER_READ]),
+    'deleteObject': ((OLD, None), [OLD_OID, OTHER_SERIAL]),
+    'restorea': ((NEW, p64(7), record(), None), [NEW_OID, OWN_SERIAL, RECORD_OR_NONE, HINT]),
+    'undoa': ((None,), [UNDO_ID]),
+    'storeBlobEnd': ((NEW, z64, DATA), [BLOB_OID, ANY_SERIAL, RECORD]),
+    'storeBlobShared': ((NEW, z64, DATA, 'x.tmp'), [SHARED_OID, ANY_SERIAL, RECORD, NAME]),
+}
+
+pytestmark = pytest.mark.options(storages=filestorage(blob_dir='blobs'))
+
+
+def outcome_of(client):
+    """What has become of the transaction; it is aborted."""
+    try:
+        client.call('ping')
+    except (Disconnected, ConnectionError):
+        return CLOSED
+    status, result = client.attempt('vote', TXN)
+    client.call('tpc_abort', TXN)
+    return FINE if status == 'ok' else result
+
+
+def step(target, method, args):
+    """What comes of a transaction with this one step, sent without waiting for an answer."""
+    client = target.hostile()
+    client.begin()
+    if method == 'storeBlobEnd':
+        client.send_async('storeBlobStart')
+        client.send_async('storeBlobChunk', b'content')
+    if method == 'storeBlobShared':
+        for name in 'x.tmp', 'x.tmp1', '.tmp':
+            share(name)
+    client.send_async(method, *args, TXN)
+    outcome = outcome_of(client)
+    client.close()
+    return outcome
+
+
+def right(target, name):
+    """The right arguments, with the serial that the object has got."""
+    tid = target.bystander.serials[OLD]
+    if name == 'undoa':
+        return (base64.encodebytes(tid).rstrip(b'\n'),)
+    args, _values = STEPS[name]
+    return args if args[1] else (args[0], tid, *args[2:])
+
+
+@pytest.mark.parametrize('name', STEPS)
+def test_wrong_arguments(target, name):
+    method, right_args = name.split()[0], right(target, name)
+    assert step(target, method, right_args) == FINE
+    for place, values in enumerate(STEPS[name][1]):
+        for value, expected in values:
+            if isinstance(expected, tuple):
+                expected = expected[not is_python()]
+            args = [*right_args[:place], value, *right_args[place + 1:]]
+            found = step(target, method, args)
+            assert found == expected, f'{method}, argument {place + 1}: {value!r}'
+    if is_python():
+        target.before = target.resources()  # it keeps the transactions of clients that it closed
+    for name in os.listdir(DIRECTORY) if os.path.isdir(DIRECTORY) else ():
+        os.remove(os.path.join(DIRECTORY, name))
+
+
+@pytest.mark.parametrize('name', STEPS)
+def test_wrong_transaction_and_arguments(target, name):
+    """Which transaction it is for is looked at first: closed."""
+    client = target.hostile()
+    client.begin()
+    count = len(STEPS[name][1])
+    client.send_async(name.split()[0], *[5] * count, TXN + 1)
+    assert client.is_closed()
+
+
+def test_the_first_failure_counts(target):
+    """What comes before a step that can't be made is looked at before it."""
+    client = target.hostile()
+    client.begin()
+    client.send_async('storea', OLD, z64, record(), TXN)
+    client.send_async('storea', 5, z64, record(), TXN)
+    client.send_async('undoa', b'', TXN)
+    assert outcome_of(client) == CONFLICT
+    client.begin()
+    client.send_async('storea', 5, z64, record(), TXN)
+    client.send_async('undoa', b'', TXN)
+    client.send_async('storea', OLD, z64, record(), TXN)
+    assert outcome_of(client) == TYPE
+    assert client.commit({NEW: record('after all')})
+
+
+def test_a_blob_that_is_ended_wrongly(target):
+    """The upload has ended: another may begin."""
+    client = target.hostile()
+    client.begin()
+    client.send_async('storeBlobStart')
+    client.send_async('storeBlobEnd', NEW, z64, 7, TXN)
+    client.send_async('storeBlobStart')
+    client.send_async('storeBlobEnd', NEW, z64, DATA, TXN)
+    assert outcome_of(client) == TYPE
+    client.begin()
+    client.send_async('storeBlobEnd', NEW, z64, 7, TXN)  # there was no start
+    assert client.is_closed()
+
+
+@pytest.mark.ours_only('it takes what is no file, and has no answer at the end')
+def test_shared_files_that_are_none(target):
+    """A directory, a link, a pipe: told at the vote, and left where they are."""
+    os.makedirs(os.path.join(DIRECTORY, 'directory.tmp'))
+    os.symlink('/etc/hostname', os.path.join(DIRECTORY, 'link.tmp'))
+    os.mkfifo(os.path.join(DIRECTORY, 'pipe.tmp'))
+    for name in 'directory.tmp', 'link.tmp', 'pipe.tmp', 'a\0b.tmp':
+        assert step(target, 'storeBlobShared', (NEW, z64, DATA, name)) == VALUE
+    os.rmdir(os.path.join(DIRECTORY, 'directory.tmp'))
+    for name in 'link.tmp', 'pipe.tmp':
+        os.remove(os.path.join(DIRECTORY, name))
+
+
+# Of `tpc_begin`: user, description, tid, status.
+BEGIN = {
+    1: cases([None, 5, 1.5, True, (), {'a': 1}], CLOSED) + cases(['text', 'é', b'\xff'], FINE),
+    2: cases([None, 5, 1.5, True, (), {'a': 1}], CLOSED) + cases(['text', 'é', b'\xff'], FINE),
+    4: cases([5, 1.5, True, 'text', '', (), {'a': 1}], TYPE) + cases(SHORT, VALUE),
+    # Python's server would fail when it is too late for an answer, and write any status.
+    5: [(None, (FINE, FINE))] + cases([5, 1.5, (), 'long', '', b''], (FINE, TYPE)),
+}
+
+
+@pytest.mark.parametrize('place', BEGIN)
+def test_begin(target, place):
+    for value, expected in BEGIN[place]:
+        if isinstance(expected, tuple):
+            expected = expected[not is_python()]
+        args = [TXN, b'user', b'description', {}, None, ' ']
+        args[place] = value
+        client = target.hostile()
+        client.send_async('tpc_begin', *args)
+        client.send_async('storea', NEW, z64, record(), TXN)
+        assert outcome_of(client) == expected, value
+        client.close()
