@@ -36,8 +36,7 @@ impl<'o> Encoder<'o> {
         self.encoding
     }
 
-    /// Writes a value of any kind: by msgpack, as Python's can read it
-    /// ([`msgpack::readable`]).
+    /// Writes a value of any kind.
     ///
     /// # Errors
     ///
@@ -45,7 +44,7 @@ impl<'o> Encoder<'o> {
     pub fn value(&mut self, value: &Value<'_>) -> Result<(), EncodeError> {
         match self.encoding {
             Encoding::Pickle => Ok(Pickler::fast(self.out).save(value)?),
-            Encoding::Msgpack => Ok(msgpack::encode(&msgpack::readable(value), self.out)?),
+            Encoding::Msgpack => Ok(msgpack::encode(value, self.out)?),
         }
     }
 
@@ -115,10 +114,7 @@ impl<'o> Encoder<'o> {
     pub fn pairs(&mut self, pairs: &[(Value<'_>, Value<'_>)]) -> Result<(), EncodeError> {
         match self.encoding {
             Encoding::Pickle => Ok(Pickler::fast(self.out).dict(pairs, Pickler::save_pair)?),
-            Encoding::Msgpack => {
-                let pairs = msgpack::readable_pairs(pairs);
-                Ok(msgpack::encode_pairs(&pairs, self.out)?)
-            }
+            Encoding::Msgpack => Ok(msgpack::encode_pairs(pairs, self.out)?),
         }
     }
 }

@@ -39,16 +39,6 @@ pub fn readable<'v, 'a>(value: &'v Value<'a>) -> Cow<'v, Value<'a>> {
     }
 }
 
-/// The items of a dict, the same way.
-pub fn readable_pairs<'v, 'a>(
-    pairs: &'v [(Value<'a>, Value<'a>)],
-) -> Cow<'v, [(Value<'a>, Value<'a>)]> {
-    match unreadable_in(pairs) {
-        None => Cow::Borrowed(pairs),
-        Some(_) => Cow::Owned(pairs.iter().map(pair_with_text).collect()),
-    }
-}
-
 fn with_text<'a>(value: &Value<'a>) -> Value<'a> {
     match value {
         Value::Tuple(items) => Value::Tuple(items.iter().map(with_text).collect()),

@@ -12,7 +12,7 @@ use rmp::decode::RmpRead;
 use serde::Serialize;
 use serde::ser::{Error as _, Serializer};
 
-pub use self::keys::{key_text, readable, readable_pairs, unreadable_key};
+pub use self::keys::{key_text, readable, unreadable_key};
 use crate::pickle::Policy;
 use crate::value::Value;
 

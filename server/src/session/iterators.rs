@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use zeo_proto::exception::Exception;
+use zeo_proto::marshal::Encoding;
 use zeo_proto::message::{IteratedRecord, IteratedTransaction};
 use zeo_proto::{Tid, Value};
 use zeo_storage::storage::{DataRecord, TransactionRecord};
@@ -48,12 +49,13 @@ impl Session {
     }
 
     pub(super) fn iterator_next(&mut self, call_id: &Value<'static>, id: u64) -> Outcome {
+        let encoding = self.encoding();
         let Open::Transactions { iter, last } = self.iterators.get(id)? else {
             return Err(Exception::type_error("not an iterator over transactions"));
         };
         match iter.next() {
             Some(Ok(transaction)) => {
-                let iterated = iterated_transaction(&transaction);
+                let iterated = iterated_transaction(&transaction, encoding);
                 *last = Some(transaction);
                 self.answer(call_id, &iterated)
             }
@@ -100,14 +102,17 @@ impl Session {
     }
 }
 
-fn iterated_transaction(transaction: &TransactionRecord) -> IteratedTransaction<'static> {
+fn iterated_transaction(
+    transaction: &TransactionRecord,
+    encoding: Encoding,
+) -> IteratedTransaction<'static> {
     let meta = &transaction.meta;
     IteratedTransaction {
         tid: transaction.tid,
         status: transaction.status,
         user: meta.user.clone().into(),
         description: meta.description.clone().into(),
-        extension: extension_value(&meta.extension),
+        extension: extension_value(&meta.extension, encoding),
     }
 }
 

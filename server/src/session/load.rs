@@ -64,9 +64,11 @@ impl Session {
         oid: Oid,
         size: usize,
     ) -> Outcome {
+        let encoding = self.encoding();
         let walk = move |storage: &ServedStorage| {
             let entries = storage.storage.history(oid, size)?;
-            Ok(entries.iter().map(history_entry).collect::<Vec<_>>())
+            let entries = entries.iter().map(|entry| history_entry(entry, encoding));
+            Ok(entries.collect::<Vec<_>>())
         };
         if size <= SHORT_HISTORY_REVISIONS {
             let entries = walk(storage).map_err(|why| exception_from(&why))?;

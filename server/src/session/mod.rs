@@ -25,14 +25,16 @@ mod undo_log;
 mod values;
 mod vote;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{Logger, error, info, o, warn};
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encode, Encoding, Flag, decode_message};
-use zeo_proto::message::{Call, CallError, encode_error, encode_reply};
+use zeo_proto::marshal::{Encode, Encoding, Flag, REPLY, decode_message, encode_message};
+use zeo_proto::message::{Call, CallError, encode_reply};
+use zeo_proto::msgpack::readable;
 use zeo_proto::{Tid, Value};
 
 use self::open_iterators::Iterators;
@@ -333,7 +335,7 @@ impl Session {
         if is_nobody(id) {
             return;
         }
-        let encoding = self.encoding();
+        let (encoding, id) = (self.encoding(), &*self.echoed(id));
         let wrote = encode_reply(&mut self.output, encoding, id, result);
         if let Err(why) = wrote {
             error!(self.log, "a reply can't be sent: {why}");
@@ -345,10 +347,19 @@ impl Session {
         if is_nobody(id) {
             return;
         }
-        let encoding = self.encoding();
-        let wrote = encode_error(&mut self.output, encoding, id, exception);
-        if let Err(why) = wrote {
+        let (encoding, id) = (self.encoding(), &*self.echoed(id));
+        let error = exception.to_reply(encoding);
+        let (error, output) = (&*self.echoed(&error), &mut self.output);
+        if let Err(why) = encode_message(output, encoding, id, Flag::Error, REPLY, error) {
             error!(self.log, "an error can't be sent: {why}");
+        }
+    }
+
+    /// What the client may have sent, as it can read it.
+    fn echoed<'v, 'a>(&self, value: &'v Value<'a>) -> Cow<'v, Value<'a>> {
+        match self.encoding() {
+            Encoding::Pickle => Cow::Borrowed(value),
+            Encoding::Msgpack => readable(value),
         }
     }
 

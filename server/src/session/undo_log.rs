@@ -32,19 +32,21 @@ impl Session {
         };
         let range = [first, last].map(|n| usize::try_from(n.max(0)).unwrap_or(usize::MAX));
         let mut room = Room::behind(range[0]);
+        let encoding = self.encoding();
         self.answer_later(storage, id, move |storage, client| {
             let mut admits = |entry: &UndoEntry| {
                 client.check()?;
                 let specification = specification.as_ref();
-                let is_wanted =
-                    specification.is_none_or(|wanted| wanted.admits(undo_entry(entry).items()));
+                let is_wanted = specification
+                    .is_none_or(|wanted| wanted.admits(undo_entry(entry, encoding).items()));
                 if is_wanted {
                     room.take(entry)?;
                 }
                 Ok(is_wanted)
             };
             let entries = storage.storage.undo_log(range[0], range[1], &mut admits)?;
-            Ok(entries.iter().map(undo_entry).collect::<Vec<_>>())
+            let entries = entries.iter().map(|entry| undo_entry(entry, encoding));
+            Ok(entries.collect::<Vec<_>>())
         })
     }
 }

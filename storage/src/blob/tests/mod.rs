@@ -241,7 +241,6 @@ fn shared_files_are_taken_by_name_only() {
         up,
         absolute.to_str().unwrap(),
         "precious",
-        "missing.tmp",
         "link.tmp",
         "d.tmp",
         "./0x10abc.tmp",
@@ -253,6 +252,8 @@ fn shared_files_are_taken_by_name_only() {
         let refused = place.blobs().shared_file(OID, name);
         assert!(matches!(refused, Err(Error::Value(_))), "{name:?}");
     }
+    let missing = place.blobs().shared_file(OID, "missing.tmp");
+    assert!(matches!(missing, Err(Error::Io { .. })), "{missing:?}");
     for name in ["precious", "d.tmp", "link.tmp"] {
         assert!(fs::symlink_metadata(directory.join(name)).is_ok(), "{name}");
     }
