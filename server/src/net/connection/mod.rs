@@ -205,6 +205,10 @@ impl Connection {
             if session.is_registered() && !self.ended {
                 self.until = None;
             }
+            if inbox.closed().is_some() {
+                // Since the turn began; the news of it may be taken note of.
+                continue;
+            }
             return Ok(Turn::Wait(Interest {
                 read: self.state == State::Reading && !is_full,
                 write: !session.output.is_empty() || session.has_chunks(),

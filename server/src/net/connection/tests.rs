@@ -137,6 +137,19 @@ fn subscribed(requests: &crate::messages::channel::Receiver<Request>, mailbox: &
     assert!(mailbox.post(Event::Registered(Tid::ZERO)));
 }
 
+/// A note of news that is taken together with others must not hide the end.
+#[test]
+fn who_is_closed_in_the_middle_of_a_turn_ends_with_it() {
+    let (storages, requests) = one_storage();
+    // So that the session can't ask it, and closes itself.
+    drop(requests);
+    let (mut session, mut connection, mut theirs, _mailbox, inbox) = connected_to(storages);
+    theirs.write_all(&hello()).unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    let turn = connection.turn(&mut session, &inbox).unwrap();
+    assert!(matches!(turn, Turn::Ended("the server stops")));
+}
+
 fn call(id: i128, name: &str, args: Vec<Value<'_>>) -> Vec<u8> {
     let (mut frame, id, args) = (Vec::new(), Value::Int(id), Value::Tuple(args));
     encode_message(&mut frame, Encoding::Pickle, &id, Flag::Call, name, &args).unwrap();
