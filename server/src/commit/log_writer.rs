@@ -146,13 +146,15 @@ fn take_refused(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use zeo_proto::{Oid, Tid};
     use zeo_storage::file_storage::{FileStorage, Options};
-    use zeo_storage::storage::{OnConflict, Op, TransactionMeta, Vote};
+    use zeo_storage::storage::{OnConflict, Op, OutsideChange, TransactionMeta, Vote};
 
     use super::*;
     use crate::messages::channel;
+    use crate::simulation::shared::{Database, View, Weather};
 
     /// A transaction that stores an empty blob, and where that is uploaded.
     fn prepare(storage: &FileStorage, oid: u64) -> (Prepared, std::path::PathBuf) {
@@ -225,5 +227,90 @@ mod tests {
         assert_eq!(told.collect::<Vec<_>>(), expected);
         assert_eq!(storage.latched(), None);
         assert!(storage.load_blob(Oid::new(3), Tid::new(3)).is_ok());
+    }
+
+    /// Breaks the connection where it is told to.
+    struct Breaks(AtomicBool);
+
+    impl Weather for Breaks {
+        fn breaks(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn store(oid: u64, serial: Tid) -> Op {
+        let (oid, data) = (Oid::new(oid), b"record".to_vec());
+        Op::Store { oid, serial, data }
+    }
+
+    /// What remains to do for a transaction on object 7 and one of its own.
+    fn task(view: &dyn Storage, client: ClientId) -> Task {
+        let meta = TransactionMeta {
+            status: b' ',
+            ..TransactionMeta::default()
+        };
+        let mut ops = [store(7, Tid::ZERO), store(client, Tid::ZERO)].into_iter();
+        let vote = view.prepare(&meta, &mut ops.by_ref().map(Ok), OnConflict::Resolve);
+        let Ok(Vote::Ready(prepared)) = vote else {
+            panic!("{vote:?}");
+        };
+        let tid = Tid::ZERO;
+        let commit = Commit { tid, prepared };
+        Task::Append(PendingCommit { client, commit })
+    }
+
+    /// One transaction is refused, where others change the storage, and the others are not. What
+    /// nobody knows is not tried again.
+    #[test]
+    fn transactions_are_refused_alone_and_fail_together() {
+        for breaks in [false, true] {
+            let database = Database::new(Breaks(breaks.into())).unwrap();
+            let storage: Arc<dyn Storage> = Arc::new(View::new(&database, 0));
+            let (sender, queue) = channel::unbounded();
+            let first = task(&*storage, 1);
+            // Both have voted, since nobody has locked the object.
+            for client in 2..=3 {
+                sender.send(task(&*storage, client)).unwrap();
+            }
+            let outside = database.commit(&[store(8, Tid::ZERO)]).unwrap();
+            sender.send(Task::Poll).unwrap();
+            let done = work(&storage, first, &queue);
+            match (breaks, &done[..]) {
+                (
+                    false,
+                    [
+                        Request::Appended {
+                            clients,
+                            commits,
+                            refused,
+                            outside: others,
+                        },
+                        Request::Polled { found: Ok(found) },
+                    ],
+                ) => {
+                    assert_eq!(clients, &[1]);
+                    assert!(commits.len() == 1 && commits[0].tid > outside);
+                    let refused = refused
+                        .iter()
+                        .map(|(client, why)| (*client, why.is_conflict()));
+                    assert_eq!(refused.collect::<Vec<_>>(), [(2, true), (3, true)]);
+                    let oids = vec![Oid::new(8)];
+                    let tid = outside;
+                    assert_eq!(others, &[OutsideChange::Transaction { tid, oids }]);
+                    assert!(found.is_empty(), "it was told before");
+                }
+                (
+                    true,
+                    [
+                        Request::NotAppended { clients, why },
+                        Request::Polled { .. },
+                    ],
+                ) => {
+                    assert_eq!(clients, &[1, 2, 3]);
+                    assert!(matches!(why, Error::Unsettled(_)));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

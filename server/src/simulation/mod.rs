@@ -10,7 +10,7 @@ mod history;
 mod plan;
 // The storage of the example, which knows the public interface only.
 #[path = "../../examples/shared/storage.rs"]
-mod shared;
+pub(crate) mod shared;
 mod storage;
 mod world;
 

@@ -5,7 +5,7 @@ use zeo_proto::Tid;
 use crate::file_storage::commit::laid_out::LaidOut;
 use crate::file_storage::format::META_MAX;
 use crate::file_storage::{FileStorage, Options};
-use crate::storage::{Commit, OnConflict, Op, TransactionMeta, Vote};
+use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
 use crate::testing::{commit, load, meta, oid, prepare, read_only, store, tid, vote};
 use crate::{Error, Storage};
 
@@ -299,4 +299,20 @@ fn closed_and_read_only_storages_take_no_writes() {
     assert!(matches!(storage.append(&mut []), Err(Error::ReadOnly)));
     assert!(storage.is_read_only() && storage.is_empty());
     assert_eq!(storage.last_tid(), Tid::ZERO);
+}
+
+#[test]
+fn what_another_storage_has_prepared_is_not_taken() {
+    let storage = storage();
+    let prepared = Prepared::new(vec![oid(1)], "work of another kind");
+    let mut batch = [Commit {
+        tid: tid(11),
+        prepared,
+    }];
+    let error = storage.append(&mut batch).unwrap_err();
+    assert!(matches!(error, Error::Transaction(_)), "{error}");
+    storage.publish(&batch[0]);
+    assert_eq!(storage.last_tid(), tid(10));
+    commit(&storage, 11, vec![store(1, 10, "of its own")]).unwrap();
+    assert_eq!(load(&storage, 1).as_deref(), Some("of its own"));
 }
