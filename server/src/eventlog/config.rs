@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{DateFormat, LogEncoding, Style, Template};
+use super::dates::DateFormat;
+use super::encoding::LogEncoding;
+use super::template::{Style, Template};
 
 /// The level of Python's INFO, which a log has by default.
 const INFO: u8 = 20;
@@ -12,9 +14,10 @@ pub const DEFAULT_FORMAT: &str = r"------\n%(asctime)s %(levelname)s %(name)s %(
 
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EventLogConfig {
-    /// The lowest level that is logged at all, in Python's numbers (see
-    /// `level_number`).
+    /// The lowest level that is logged at all, in Python's numbers: 10 is
+    /// DEBUG, 20 INFO, 30 WARNING, 40 ERROR, 50 CRITICAL.
     pub level: u8,
     /// The destinations. If there are none, nothing is logged.
     pub logfiles: Vec<LogFileConfig>,
@@ -22,6 +25,7 @@ pub struct EventLogConfig {
 
 /// One destination.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LogFileConfig {
     /// The file or stream.
     pub target: LogTarget,
@@ -35,6 +39,7 @@ pub struct LogFileConfig {
 
 /// A file or stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogTarget {
     /// Standard output.
     Stdout,
@@ -55,6 +60,7 @@ pub enum LogTarget {
 
 /// When a log file is replaced, and how many old ones are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rotation {
     /// When.
     pub when: When,
@@ -64,6 +70,7 @@ pub struct Rotation {
 
 /// The moment at which a log file is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum When {
     /// When it would reach this size in bytes. Old files are called `.1`, `.2` ..., so that a
     /// number of them has to be kept.
@@ -74,6 +81,7 @@ pub enum When {
 
 /// A unit of time between two log files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unit {
     /// A second.
     Second,

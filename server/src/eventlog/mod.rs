@@ -8,7 +8,6 @@
 //! To have the files opened again, set [`EventLog::reopen_flag`]: the thread looks at it before
 //! every line.
 
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -28,6 +27,7 @@ mod logfile;
 mod record;
 mod rotation;
 mod template;
+mod writer;
 
 pub use config::{DEFAULT_FORMAT, EventLogConfig, LogFileConfig, LogTarget, Rotation, Unit, When};
 pub use dates::DateFormat;
@@ -37,21 +37,12 @@ pub use record::{LogRecord, level_number};
 pub use template::{Style, Template};
 
 use logfile::LogFile;
+use writer::{Event, Writer};
 
 /// How many lines may wait for the disk.
 const QUEUE_LINES: usize = 10_000;
 /// How long to wait for the disk, when asked to.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the log's thread is told, in order.
-enum Event {
-    Record(Box<LogRecord>),
-    /// Reopen the files if the flag says so, then answer how that went last.
-    Reopen(Sender<Result<(), EventLogError>>),
-    /// Answer, since all before is written.
-    Flush(Sender<()>),
-    Stop,
-}
 
 /// The log's thread. Dropping this writes what waits and stops it.
 pub struct EventLog {
@@ -189,69 +180,6 @@ impl Drain for LogDrain {
 
     fn is_enabled(&self, level: slog::Level) -> bool {
         level_number(level) >= self.level
-    }
-}
-
-/// The thread's side.
-struct Writer {
-    logfiles: Vec<LogFile>,
-    events: Receiver<Event>,
-    lost: Arc<AtomicU64>,
-    reopen: Arc<AtomicBool>,
-    /// How it went, until somebody asks.
-    reopened: Result<(), EventLogError>,
-}
-
-impl Writer {
-    fn run(&mut self) {
-        while let Ok(event) = self.events.recv() {
-            if self.reopen.swap(false, Ordering::SeqCst) {
-                self.reopened = self.reopen_files();
-            }
-            match event {
-                Event::Record(record) => self.write(&record),
-                // Who does not wait for an answer does not need it.
-                Event::Reopen(answer) => {
-                    drop(answer.try_send(mem::replace(&mut self.reopened, Ok(()))));
-                }
-                Event::Flush(answer) => drop(answer.try_send(())),
-                Event::Stop => return self.report_loss(),
-            }
-            self.report_loss();
-        }
-    }
-
-    fn write(&mut self, record: &LogRecord) {
-        for logfile in &mut self.logfiles {
-            logfile.write(record);
-        }
-    }
-
-    /// Reopens all files; gives the first error.
-    fn reopen_files(&mut self) -> Result<(), EventLogError> {
-        let mut result = Ok(());
-        for logfile in &mut self.logfiles {
-            result = result.and(logfile.reopen());
-        }
-        result
-    }
-
-    fn report_loss(&mut self) {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost == 0 {
-            return;
-        }
-        let values = slog::o!("logger" => "ZEO.runzeo").into();
-        let record = LogRecord::new(
-            &slog::record!(
-                slog::Level::Warning,
-                "",
-                &format_args!("{lost} log lines were dropped, since the disk is too slow for them"),
-                slog::b!()
-            ),
-            &values,
-        );
-        self.write(&record);
     }
 }
 

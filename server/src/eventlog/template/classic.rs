@@ -1,7 +1,7 @@
 //! The `classic` style: Python's `%` formats with names, such as `%(levelname)-8s`.
 
+use super::piece::{Piece, number, push_text};
 use super::spec::{Align, Conversion, Spec};
-use super::{Piece, number, push_text};
 
 /// Takes the format `text` apart.
 ///

@@ -1,7 +1,7 @@
 //! The `template` and `safe-template` styles: Python's `string.Template`, such as `${message}`.
 
+use super::piece::{Piece, push_text};
 use super::spec::Spec;
-use super::{Piece, push_text};
 
 /// Takes the format `text` apart. With `safe`, a `$` that begins no field is text.
 ///

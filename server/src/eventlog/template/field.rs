@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::eventlog::{DateFormat, LogRecord, level_number};
+use crate::eventlog::dates::DateFormat;
+use crate::eventlog::record::{LogRecord, level_number};
 
 /// A field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

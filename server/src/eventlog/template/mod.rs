@@ -6,17 +6,17 @@
 mod classic;
 mod dollar;
 mod field;
+mod piece;
 mod spec;
 mod structured;
 
 use jiff::Timestamp;
 
-use super::{DateFormat, LogRecord};
+use super::dates::DateFormat;
+use super::record::LogRecord;
 use field::Field;
+use piece::Piece;
 use spec::Spec;
-
-/// The longest that a field may be padded or cut to, in characters.
-const MAX_WIDTH: usize = 1000;
 
 /// How a format names its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +53,6 @@ impl Style {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     pieces: Vec<Piece>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Piece {
-    Text(String),
-    Field(Field, Spec),
-    /// A field that no record has, as it was written. It is left so.
-    Unknown(String),
 }
 
 impl Template {
@@ -114,47 +106,12 @@ impl Template {
     }
 }
 
-impl Piece {
-    /// The field called `name`, or the unknown one that is `written` so.
-    fn field(name: &str, spec: Spec, written: &str) -> Piece {
-        match Field::named(name) {
-            Some(field) => Piece::Field(field, spec),
-            None => Piece::Unknown(written.to_owned()),
-        }
-    }
-}
-
-/// Adds `text` to `pieces`, to the last one if that is text.
-fn push_text(pieces: &mut Vec<Piece>, text: &str) {
-    match pieces.last_mut() {
-        Some(Piece::Text(last)) => last.push_str(text),
-        _ if text.is_empty() => {}
-        _ => pieces.push(Piece::Text(text.to_owned())),
-    }
-}
-
 fn with_control_characters(text: &str) -> String {
     text.replace(r"\n", "\n")
         .replace(r"\t", "\t")
         .replace(r"\b", "\u{8}")
         .replace(r"\f", "\u{c}")
         .replace(r"\r", "\r")
-}
-
-/// Reads a width or a precision, up to [`MAX_WIDTH`]; `None` if `text` does not begin with a
-/// digit.
-fn number(text: &str) -> Result<(Option<usize>, &str), String> {
-    let end = text.find(|c: char| !c.is_ascii_digit());
-    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
-    if digits.is_empty() {
-        return Ok((None, rest));
-    }
-    match digits.parse() {
-        Ok(number) if number <= MAX_WIDTH => Ok((Some(number), rest)),
-        _ => Err(format!(
-            "{digits} is too wide for a field; at most {MAX_WIDTH}"
-        )),
-    }
 }
 
 #[cfg(test)]

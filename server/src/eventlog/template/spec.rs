@@ -13,7 +13,7 @@ pub struct Spec {
     pub sign: &'static str,
     /// Whether `0x` or `0o` stands before such a number.
     pub prefix: bool,
-    /// In characters, at most [`super::MAX_WIDTH`].
+    /// In characters, at most [`super::piece::MAX_WIDTH_CHARS`].
     pub width: usize,
     /// The digits of a fraction, or the characters that text is cut to.
     pub precision: Option<usize>,

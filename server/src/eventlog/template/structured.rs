@@ -1,8 +1,8 @@
 //! The `format` style: Python's `str.format`, such as `{levelname:8}`.
 
 use super::field::Field;
+use super::piece::{Piece, number, push_text};
 use super::spec::{Align, Conversion, Spec};
-use super::{Piece, number, push_text};
 
 /// Takes the format `text` apart.
 ///
