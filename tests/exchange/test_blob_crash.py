@@ -119,9 +119,9 @@ def pack_on(server):
         while True:
             try:
                 client.pack(time.time() - 1.5, wait=True)
-            except POSKeyError:
-                # At the pack time there was the root, and not yet all that it refers to. The same
-                # error comes from Python's server; later packs succeed.
+            except KeyError:
+                # At the pack time there was the root, and not yet all that it refers to: a
+                # POSKeyError here, a KeyError in Python's FileStorage. Later packs succeed.
                 pass
             time.sleep(.1)
     except (ClientDisconnected, StorageError):
