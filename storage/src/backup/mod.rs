@@ -20,6 +20,19 @@
 //! A backup that is killed in between leaves one without a line, and so does
 //! Python's; the next backup adds what is missing. `.blobs` and `blobs/` are
 //! ours; Python does not look at them.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use zeo_storage::backup::{Options, create};
+//!
+//! let (repository, file) = (Path::new("/var/backups/zeo"), Path::new("Data.fs"));
+//! let log = zeo_storage::log::silent();
+//! let created = create(repository, file, &Options::default(), &log, &mut ())?;
+//! if let Some(path) = created.data_file {
+//!     println!("new: {}", path.display());
+//! }
+//! # Ok::<(), zeo_storage::backup::Error>(())
+//! ```
 
 mod blobs;
 mod chain;
