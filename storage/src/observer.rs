@@ -7,10 +7,10 @@ use crate::log::Level;
 ///
 /// All calls come from the thread that called the work, one at a time, also
 /// when the work uses several threads: so an observer need be neither `Send`
-/// nor `Sync`. [`Observer::set`] is called for each transaction, or each piece
-/// of 256 KiB that was copied: up to some hundred thousand times a second.
-/// Whoever shows progress looks at the clock now and then only. Between two
-/// calls may lie the copy of a blob, or a sync of all that was written.
+/// nor `Sync`. [`Observer::set`] is called for each record or transaction, or
+/// each piece of 256 KiB that was copied, which can be some hundred thousand
+/// times a second: it must be cheap. Between two calls may lie the copy of a
+/// blob, or a sync of all that was written.
 ///
 /// `()` is the observer that does nothing.
 pub trait Observer {
