@@ -209,9 +209,10 @@ pub trait Storage: Send + Sync {
     /// Step 2: makes the transactions durable, in this order, or refuses
     /// single ones.
     ///
-    /// For a storage that gives the tids itself, [`Commit::tid`] is zero
-    /// here, whatever the client insists on; it sets the tids of those that
-    /// it does not refuse, rising along the batch. Others may commit between
+    /// For a storage that gives the tids itself, [`Commit::tid`] means nothing
+    /// when this is called (the server leaves it zero, also if the client
+    /// insists on one); it sets the tids of those that it does not refuse,
+    /// rising along the batch. Others may commit between
     /// those of one batch: what they have changed comes along in
     /// [`Appended::outside`], see [`outside`].
     ///

@@ -116,7 +116,9 @@ impl Wake {
     }
 
     /// There is something to report. What is there when this is called is in
-    /// one of the next reports.
+    /// one of the next reports. May wait a moment for the coordinator: hold no
+    /// lock that [`Outside::publish_change`] or
+    /// [`Storage::publish`](super::Storage::publish) takes.
     pub fn wake(&self) {
         (self.0)();
     }

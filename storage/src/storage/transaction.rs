@@ -81,7 +81,7 @@ pub enum Op {
     },
 }
 
-/// The outcome of [`Storage::prepare`].
+/// The outcome of [`Storage::prepare`](super::Storage::prepare).
 #[derive(Debug)]
 pub enum Vote {
     /// Ready: what follows can only fail if the disk breaks.
