@@ -72,6 +72,7 @@ fn show(value: &Value<'_>, out: &mut String) {
         Value::Float(number) => write!(out, "{number:?}"),
         Value::Bytes(bytes) => write!(out, "b'{}'", bytes.escape_ascii()),
         Value::Str(text) => write!(out, "'{}'", text.escape_default()),
+        Value::Surrogates(text) => write!(out, "'{}'", text.escape_ascii()),
         Value::Tuple(items) => {
             out.push('(');
             for (number, item) in items.iter().enumerate() {
