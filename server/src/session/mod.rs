@@ -3,6 +3,7 @@
 //! A session knows no socket. It is given frames and mailbox events, and leaves what is to be
 //! sent in [`Session::output`].
 
+mod after_poll;
 mod blobs;
 mod calls;
 mod commit;
@@ -37,8 +38,8 @@ use zeo_proto::message::{Call, CallError, encode_reply};
 use zeo_proto::msgpack::readable;
 use zeo_proto::{Tid, Value};
 
+use self::after_poll::AfterPoll;
 use self::open_iterators::Iterators;
-use self::poll::AfterPoll;
 use self::transaction::Transaction;
 use self::transfers::{Downloads, Upload};
 use crate::errors::exception_from_call;

@@ -3,8 +3,8 @@
 
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
-use zeo_storage::error::Conflict;
 
+use super::after_poll::AfterPoll;
 use super::conflict_report::for_client;
 use super::{Answer, Outcome, Session};
 use crate::messages::request::Request;
@@ -12,16 +12,6 @@ use crate::storages::ServedStorage;
 
 /// How many pings may wait at a time; the next calls wait.
 const MAX_PINGS: usize = 4;
-
-/// An answer that waits for a poll.
-pub(super) enum AfterPoll {
-    /// To a ping, if the poll succeeds.
-    Pong,
-    /// The conflicts that a vote leaves to the client.
-    Conflicts(Vec<Conflict>),
-    /// The error of a vote.
-    Failed(Exception),
-}
 
 impl Session {
     /// A client that pings wants to have been told of everything that was committed before: by

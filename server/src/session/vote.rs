@@ -11,8 +11,8 @@ use zeo_proto::message::Voted;
 use zeo_storage::Error;
 use zeo_storage::storage::{OnConflict, Vote};
 
+use super::after_poll::AfterPoll;
 use super::commit_log::CommitLog;
-use super::poll::AfterPoll;
 use super::transaction::Phase;
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;

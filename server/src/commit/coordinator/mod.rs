@@ -9,6 +9,7 @@ mod clients;
 mod finishing;
 mod locking;
 mod outside;
+mod polls;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use slog::Logger;
 use zeo_proto::Tid;
 use zeo_storage::Storage;
 
-use self::outside::Polls;
+use self::polls::Polls;
 use crate::commit::clock::Clock;
 use crate::commit::invalidations::Invalidations;
 use crate::commit::lock_table::LockTable;

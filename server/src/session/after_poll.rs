@@ -1,0 +1,14 @@
+//! What a call is answered when others' changes are told.
+
+use zeo_proto::exception::Exception;
+use zeo_storage::error::Conflict;
+
+/// An answer that waits for a poll.
+pub(super) enum AfterPoll {
+    /// To a ping, if the poll succeeds.
+    Pong,
+    /// The conflicts that a vote leaves to the client.
+    Conflicts(Vec<Conflict>),
+    /// The error of a vote.
+    Failed(Exception),
+}
