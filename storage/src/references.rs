@@ -24,6 +24,7 @@ use crate::record::{PLAIN_MAX, decompress, name_of};
 
 /// Why the references of a record can't be told.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Unreadable {
     /// It begins as a compressed record, and is none.
     #[error("it can't be decompressed: {0}")]

@@ -182,10 +182,8 @@ mod tests {
     #[test]
     fn one_fails_and_the_others_do_not() {
         let directory = tempfile::tempdir().unwrap();
-        let options = Options {
-            blob_dir: Some(directory.path().join("blobs")),
-            ..Options::default()
-        };
+        let blobs = directory.path().join("blobs");
+        let options = Options::with(|options| options.blob_dir = Some(blobs));
         let path = directory.path().join("Data.fs");
         let storage = Arc::new(FileStorage::open(path, options).unwrap());
         let (refused, upload) = prepare(&storage, 9);

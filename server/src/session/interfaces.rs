@@ -44,10 +44,7 @@ mod tests {
     fn storages_have_the_interfaces_of_pythons() {
         let directory = tempfile::tempdir().unwrap();
         let blob_dir = |name: &str| Some(directory.path().join(name));
-        let options = Options {
-            blob_dir: blob_dir("blobs"),
-            ..Options::default()
-        };
+        let options = Options::with(|options| options.blob_dir = blob_dir("blobs"));
         let file = FileStorage::open(directory.path().join("Data.fs"), options).unwrap();
         let expected = [
             "IBlobStorageRestoreable",

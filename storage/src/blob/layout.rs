@@ -29,6 +29,7 @@ pub const SUFFIX: &str = ".blob";
 
 /// A layout of a blob directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Layout {
     /// A level for each byte of the oid: what new directories get.
     Bushy,

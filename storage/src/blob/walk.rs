@@ -17,6 +17,7 @@ const DEPTH: usize = 10;
 
 /// Something in a blob directory.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Found {
     /// The file of a revision, where it belongs.
     Blob(PathBuf, Oid, Tid),

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use crate::log::{Log, silent};
 
-/// How to open a [`FileStorage`](super::FileStorage): the settings of `<filestorage>`.
+/// How to open a [`FileStorage`](super::FileStorage): the settings of
+/// `<filestorage>`. Other crates begin with the defaults: [`Options::with`].
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Replace an existing file by a new one.
     pub create: bool,
@@ -19,9 +21,8 @@ pub struct Options {
     pub pack_keep_old: bool,
     /// The directory of blob files; without one there are no blobs.
     pub blob_dir: Option<PathBuf>,
-    /// Sync only when so many bytes were written since, and when closing: for
-    /// copies, of which nobody is told before they are complete. What a power
-    /// cut takes is the end of the file. 0: each batch, before it is visible.
+    /// Bytes between syncs; 0 syncs each batch before it is visible. More is
+    /// for bulk copies: a power cut may take the end that is not synced yet.
     pub sync_every: u64,
     /// Where messages go.
     pub log: Log,
@@ -40,5 +41,21 @@ impl Default for Options {
             sync_every: 0,
             log: silent(),
         }
+    }
+}
+
+impl Options {
+    /// The defaults, but for what `change` sets:
+    ///
+    /// ```
+    /// use zeo_storage::file_storage::Options;
+    ///
+    /// let options = Options::with(|options| options.read_only = true);
+    /// assert!(options.read_only && options.pack_gc);
+    /// ```
+    pub fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut options = Self::default();
+        change(&mut options);
+        options
     }
 }

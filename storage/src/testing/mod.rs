@@ -106,16 +106,9 @@ pub fn listening() -> (Options, Messages) {
     let messages = Messages::default();
     let kept = Arc::clone(&messages);
     let log: Log = Arc::new(move |level, text| kept.lock().unwrap().push((level, text.to_owned())));
-    let options = Options {
-        log,
-        ..Options::default()
-    };
-    (options, messages)
+    (Options::with(|options| options.log = log), messages)
 }
 
 pub fn read_only() -> Options {
-    Options {
-        read_only: true,
-        ..Options::default()
-    }
+    Options::with(|options| options.read_only = true)
 }

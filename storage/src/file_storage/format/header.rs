@@ -81,6 +81,7 @@ impl TxnHeader {
 /// What is wrong with the frame of a transaction: its header, and its length
 /// at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// There is less than a header.
     CutHeader,

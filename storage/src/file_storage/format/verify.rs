@@ -12,6 +12,7 @@ const READ_CHUNK_BYTES: u64 = 1 << 20;
 
 /// What stands where a transaction belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Read {
     /// A transaction all of which is there and fits together.
     Whole {

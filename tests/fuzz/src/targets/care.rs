@@ -36,10 +36,7 @@ fn care(input: &[u8]) -> std::result::Result<(), String> {
         return Err(format!("transactions: {counts}"));
     }
     if found.problems == 0 {
-        let options = Options {
-            read_only: true,
-            ..Options::default()
-        };
+        let options = Options::with(|options| options.read_only = true);
         let storage = FileStorage::over(backend, "fuzz", &options).map_err(text)?;
         if storage.len() != found.objects {
             return Err(format!("{} objects, not {}", storage.len(), found.objects));

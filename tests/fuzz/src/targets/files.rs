@@ -91,10 +91,7 @@ fn over(input: &[u8], read_only: bool) -> Result<(), String> {
     backend
         .write_all_at(input, 0)
         .map_err(|why| why.to_string())?;
-    let options = Options {
-        read_only,
-        ..Options::default()
-    };
+    let options = Options::with(|options| options.read_only = read_only);
     if let Ok(storage) = FileStorage::over(Arc::new(backend), "fuzz", &options) {
         read_everything(&storage);
         if !read_only {
@@ -211,10 +208,7 @@ fn index() -> Subject {
             write("Data.fs", &file)?;
         }
         write("Data.fs.index", input)?;
-        let options = Options {
-            read_only: true,
-            ..Options::default()
-        };
+        let options = Options::with(|options| options.read_only = true);
         // The file itself is good: whatever the index says, it opens.
         let storage =
             FileStorage::open(path.join("Data.fs"), options).map_err(|why| why.to_string())?;

@@ -72,14 +72,13 @@ impl Run for Arguments {
         let wrong = input.check_magic().err();
         self.check_output()?;
         let blobs = self.open_blobs()?;
-        let options = Options {
-            create: true,
-            pack_keep_old: false,
-            blob_dir: self.output_blobs.clone(),
-            sync_every: SYNC_EVERY,
-            log: context.log(),
-            ..Options::default()
-        };
+        let options = Options::with(|options| {
+            options.create = true;
+            options.pack_keep_old = false;
+            options.blob_dir = self.output_blobs.clone();
+            options.sync_every = SYNC_EVERY;
+            options.log = context.log();
+        });
         if let Some(wrong) = &wrong
             && next_transaction(&input.reader(), 0)?.is_none()
         {
@@ -93,10 +92,7 @@ impl Run for Arguments {
         }
         let mut progress = context.progress();
         let out = &mut context.out;
-        let how = How {
-            partial: self.partial,
-            blobs: blobs.as_ref(),
-        };
+        let how = How::new(self.partial, blobs.as_ref());
         let mut on_event = |event: Event<'_>| {
             // It goes on when nobody listens.
             let _ = report.on_event(out, event);

@@ -55,6 +55,7 @@ impl<'a> Report<'a> {
             Event::Copied(copied) => self.show_copied(out, copied),
             Event::Damage(damage) => self.show_damage(out, damage),
             Event::NoBlob(lost) => self.show_blob(out, lost),
+            _ => Ok(()),
         }
     }
 

@@ -42,11 +42,19 @@ const PIECE: usize = 1 << 20;
 
 /// How to go about it.
 #[derive(Debug, Default, Clone, Copy)]
+#[non_exhaustive]
 pub struct How<'a> {
     /// Copy what is readable of damaged transactions.
     pub partial: bool,
     /// The blob directory of the input, whose files go to that of the output.
     pub blobs: Option<&'a BlobDirectory>,
+}
+
+impl<'a> How<'a> {
+    /// See the fields.
+    pub fn new(partial: bool, blobs: Option<&'a BlobDirectory>) -> Self {
+        Self { partial, blobs }
+    }
 }
 
 /// Copies what is readable of `input` into `output`, which is empty, with its

@@ -10,6 +10,7 @@ use crate::observer::Cancelled;
 
 /// What is told while the copy goes on.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A transaction was copied, whole or not.
     Copied(&'a Copied),

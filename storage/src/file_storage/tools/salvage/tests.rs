@@ -65,10 +65,7 @@ fn salvaged(bytes: &[u8], bad: Range<u64>, partial: bool) -> (Records, Vec<Damag
     };
     let output = FileStorage::open(directory.path().join("out.fs"), options).unwrap();
     let mut damages = Vec::new();
-    let how = How {
-        partial,
-        blobs: None,
-    };
+    let how = How::new(partial, None);
     let mut on_event = |event: Event<'_>| {
         if let Event::Damage(damage) = event {
             damages.push(damage.clone());
