@@ -26,7 +26,7 @@ pub use self::file::BlobFile;
 pub use self::layout::{Layout, SUFFIX, file_name, serial_of};
 pub(crate) use self::removal::{Removed, Revisions};
 pub(crate) use self::staged::Staged;
-pub use self::walk::{Found, Listed};
+pub use self::walk::{FoundFile, Listed};
 use crate::disk::paths::{failed, resolve};
 use crate::disk::{Disk, FileSystem};
 use crate::record::class_name;

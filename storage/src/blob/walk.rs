@@ -18,7 +18,7 @@ const DEPTH: usize = 10;
 /// Something in a blob directory.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Found {
+pub enum FoundFile {
     /// The file of a revision, where it belongs.
     Blob(PathBuf, Oid, Tid),
     /// A file that would be one in this other layout.
@@ -95,7 +95,7 @@ impl BlobDirectory {
     /// # Errors
     ///
     /// Those of `found`, at once.
-    pub fn walk<E>(&self, found: &mut dyn FnMut(Found) -> Result<(), E>) -> Result<(), E> {
+    pub fn walk<E>(&self, found: &mut dyn FnMut(FoundFile) -> Result<(), E>) -> Result<(), E> {
         let mut walk = Walk {
             waiting: vec![(self.path().to_owned(), 0)],
             links: Vec::new(),
@@ -106,7 +106,7 @@ impl BlobDirectory {
                 Ok(entries) => entries,
                 Err(why) if why.kind() == io::ErrorKind::NotFound && depth > 0 => continue,
                 Err(why) => {
-                    found(Found::Unreadable(directory, why))?;
+                    found(FoundFile::Unreadable(directory, why))?;
                     continue;
                 }
             };
@@ -114,8 +114,8 @@ impl BlobDirectory {
                 match entry.and_then(|entry| walk.entry(&entry, depth)) {
                     Ok(Entry::Passed) => {}
                     Ok(Entry::File(path)) => found(self.file(path, &directory))?,
-                    Ok(Entry::Other(path)) => found(Found::Other(path))?,
-                    Err(why) => found(Found::Unreadable(directory.clone(), why))?,
+                    Ok(Entry::Other(path)) => found(FoundFile::Other(path))?,
+                    Err(why) => found(FoundFile::Unreadable(directory.clone(), why))?,
                 }
             }
         }
@@ -123,10 +123,10 @@ impl BlobDirectory {
     }
 
     /// What a file is, by its name and directory.
-    fn file(&self, path: PathBuf, directory: &Path) -> Found {
+    fn file(&self, path: PathBuf, directory: &Path) -> FoundFile {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(serial) = name.and_then(serial_of) else {
-            return Found::Other(path);
+            return FoundFile::Other(path);
         };
         let below = directory.strip_prefix(self.path()).unwrap_or(directory);
         let other = match self.layout() {
@@ -137,12 +137,12 @@ impl BlobDirectory {
             (Some(oid), _) => {
                 // Ids have several spellings, of which one is right.
                 match self.path_of(oid, serial) == path {
-                    true => Found::Blob(path, oid, serial),
-                    false => Found::Other(path),
+                    true => FoundFile::Blob(path, oid, serial),
+                    false => FoundFile::Other(path),
                 }
             }
-            (None, Some(_)) => Found::OtherLayout(path, other),
-            (None, None) => Found::Other(path),
+            (None, Some(_)) => FoundFile::OtherLayout(path, other),
+            (None, None) => FoundFile::Other(path),
         }
     }
 }
@@ -233,17 +233,17 @@ mod tests {
         let (mut all, mut round) = (Vec::new(), 0);
         let walked = blobs.walk(&mut |found| {
             let told = match found {
-                Found::Blob(path, oid, tid) => {
+                FoundFile::Blob(path, oid, tid) => {
                     assert_eq!(blobs.path_of(oid, tid), path);
                     format!("blob {} {}", oid.as_u64(), tid.as_u64())
                 }
-                Found::OtherLayout(path, layout) => format!("{layout:?} {}", name(&path)),
-                Found::Other(path) if path.starts_with(at.join("round")) => {
+                FoundFile::OtherLayout(path, layout) => format!("{layout:?} {}", name(&path)),
+                FoundFile::Other(path) if path.starts_with(at.join("round")) => {
                     round += 1;
                     return Ok(());
                 }
-                Found::Other(path) => name(&path),
-                Found::Unreadable(path, why) => panic!("{path:?} {why}"),
+                FoundFile::Other(path) => name(&path),
+                FoundFile::Unreadable(path, why) => panic!("{path:?} {why}"),
             };
             all.push(told);
             Ok::<(), ()>(())

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 use zeo_storage::file_storage::DataFile;
-use zeo_storage::file_storage::tools::check::{Checked, Event, check};
+use zeo_storage::file_storage::tools::check::{CheckEvent, Checked, check};
 use zeo_storage::file_storage::tools::transaction_reader::Problem;
 
 use crate::context::{Context, FileArguments, Run};
@@ -45,7 +45,7 @@ impl Run for Arguments {
         let file = DataFile::open_failing(&self.file.path)?;
         let mut progress = context.progress();
         let (mut report, mut written) = (Report::new(self, &mut context.out), Written::default());
-        let mut on_event = |event: Event<'_>| written.or_cancel(|| report.show(event));
+        let mut on_event = |event: CheckEvent<'_>| written.or_cancel(|| report.show(event));
         let found = check(&file, &mut on_event, &mut progress);
         drop(progress);
         written.result()?;
@@ -77,14 +77,14 @@ impl<'a, W: Write> Report<'a, W> {
         }
     }
 
-    fn show(&mut self, event: Event<'_>) -> io::Result<()> {
+    fn show(&mut self, event: CheckEvent<'_>) -> io::Result<()> {
         match event {
-            Event::Record(position, header) if self.arguments.verbose > 1 => {
+            CheckEvent::Record(position, header) if self.arguments.verbose > 1 => {
                 let (oid, number) = (header.oid.as_u64(), self.objects);
                 self.objects += 1;
                 writeln!(self.out, "{position:10}: object oid {oid:#018x} #{number}")
             }
-            Event::Transaction(txn) if self.arguments.verbose > 0 => {
+            CheckEvent::Transaction(txn) if self.arguments.verbose > 0 => {
                 let (position, number) = (txn.position, self.transactions);
                 (self.transactions, self.objects) = (number + 1, 0);
                 let tid = txn.header.tid;
@@ -93,7 +93,7 @@ impl<'a, W: Write> Report<'a, W> {
                     "{position:10}: transaction tid 0x{tid} #{number} "
                 )
             }
-            Event::Problem(problem) if self.shown < SHOWN || self.arguments.all => {
+            CheckEvent::Problem(problem) if self.shown < SHOWN || self.arguments.all => {
                 self.shown += 1;
                 if self.arguments.json {
                     self.problems.push(problem_as_json(&problem));

@@ -12,7 +12,7 @@ use super::pending::{Payload, Pending};
 use crate::file_storage::format::DataHeader;
 
 /// How much data stays in memory.
-const IN_MEMORY: usize = 8 << 20;
+const IN_MEMORY_MAX_BYTES: usize = 8 << 20;
 
 /// The records of one transaction, in the order of the file.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Body {
         Self {
             records: Vec::new(),
             data: match dir {
-                Some(dir) => spooled_tempfile_in(IN_MEMORY, dir),
+                Some(dir) => spooled_tempfile_in(IN_MEMORY_MAX_BYTES, dir),
                 None => spooled_tempfile(usize::MAX),
             },
             length: 0,

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// Room is asked for in pieces of at least this, so that most votes need no
 /// system call.
-const PIECE: u64 = 1 << 20;
+const RESERVE_CHUNK_BYTES: u64 = 1 << 20;
 
 /// The room at the end of one file, and how much of it is spoken for.
 pub(crate) struct Space {
@@ -107,7 +107,7 @@ impl Space {
 
 /// Gets room up to `end` at least; says up to where.
 pub(crate) fn grow(backend: &dyn Backend, room: u64, end: u64) -> Result<u64> {
-    let ahead = end.max(room.saturating_add(PIECE));
+    let ahead = end.max(room.saturating_add(RESERVE_CHUNK_BYTES));
     if backend.reserve(room, ahead).is_ok() {
         return Ok(ahead);
     }
@@ -208,7 +208,8 @@ mod tests {
     #[test]
     fn room_is_got_in_pieces_and_given_back() {
         let disk = Arc::new(Disk::default());
-        disk.size.store(100 * PIECE, Ordering::Relaxed);
+        disk.size
+            .store(100 * RESERVE_CHUNK_BYTES, Ordering::Relaxed);
         let space = Space::new(Arc::clone(&disk) as Arc<dyn Backend>, 4);
         let mut first = space.reserve(100).unwrap();
         let second = space.reserve(200).unwrap();
@@ -218,20 +219,21 @@ mod tests {
         first.written();
         drop(first);
         assert_eq!(space.planned_end(), 104);
-        let large = space.reserve(5 * PIECE).unwrap();
+        let large = space.reserve(5 * RESERVE_CHUNK_BYTES).unwrap();
         assert_eq!(disk.calls.load(Ordering::Relaxed), 2);
-        assert_eq!(large.length(), 5 * PIECE);
+        assert_eq!(large.length(), 5 * RESERVE_CHUNK_BYTES);
     }
 
     #[test]
     fn whoever_drops_what_is_written_does_not_wait_for_the_disk() {
         let disk = Arc::new(Disk::default());
-        disk.size.store(100 * PIECE, Ordering::Relaxed);
+        disk.size
+            .store(100 * RESERVE_CHUNK_BYTES, Ordering::Relaxed);
         let space = Space::new(Arc::clone(&disk) as Arc<dyn Backend>, 4);
         let mut written = space.reserve(100).unwrap();
         written.written();
         *disk.meanwhile.lock().unwrap() = Some(written);
-        space.reserve(2 * PIECE).unwrap();
+        space.reserve(2 * RESERVE_CHUNK_BYTES).unwrap();
         assert!(disk.meanwhile.lock().unwrap().is_none());
     }
 

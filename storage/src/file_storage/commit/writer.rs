@@ -13,8 +13,8 @@ use crate::storage::Commit;
 use crate::{Error, Result};
 
 /// A batch up to this size is written at once, a larger one in pieces.
-const PIECE: usize = 8 << 20;
-const STATUS_AT: u64 = 16;
+const WRITE_CHUNK_BYTES: usize = 8 << 20;
+const STATUS_OFFSET: u64 = 16;
 const WRITING: &str = "writing a transaction to";
 pub(super) const SYNCING: &str = "syncing";
 
@@ -83,8 +83,8 @@ fn write_sealed(
     extension_len: usize,
 ) -> io::Result<()> {
     let length = laid_out.reservation.length();
-    let small = usize::try_from(length).is_ok_and(|length| length <= PIECE);
-    if small && length.saturating_add(tail.buffer.len() as u64) > PIECE as u64 {
+    let small = usize::try_from(length).is_ok_and(|length| length <= WRITE_CHUNK_BYTES);
+    if small && length.saturating_add(tail.buffer.len() as u64) > WRITE_CHUNK_BYTES as u64 {
         tail.flush()?;
     }
     let tloc = tail.end();
@@ -127,7 +127,7 @@ fn write_unsealed(tail: &mut Tail<'_>, laid_out: &mut LaidOut, tid: Tid) -> Resu
     write_whole(tail, laid_out, &header, tloc, None).map_err(tail.failed(WRITING))?;
     set_written(tail, laid_out, &header, tloc).map_err(tail.failed(WRITING))?;
     tail.sync()?;
-    let status_at = tloc.saturating_add(STATUS_AT);
+    let status_at = tloc.saturating_add(STATUS_OFFSET);
     tail.backend
         .write_all_at(&[laid_out.meta.status], status_at)
         .map_err(tail.failed(WRITING))?;
@@ -223,7 +223,7 @@ impl Tail<'_> {
 impl Write for Tail<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PIECE {
+        if self.buffer.len() >= WRITE_CHUNK_BYTES {
             self.flush()?;
         }
         Ok(bytes.len())
@@ -234,7 +234,7 @@ impl Write for Tail<'_> {
             self.backend.write_all_at(&self.buffer, self.position)?;
             self.position = self.end();
             self.buffer.clear();
-            self.buffer.shrink_to(PIECE);
+            self.buffer.shrink_to(WRITE_CHUNK_BYTES);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// How much a load reads along with a header, hoping to get the whole
 /// record by one system call.
-const READ_AHEAD: usize = 2048;
+const READ_AHEAD_BYTES: usize = 2048;
 const HEADER: usize = DATA_HEADER_LEN as usize;
 
 /// A record of which the header has been read, and some of the data.
@@ -127,7 +127,7 @@ impl Reader<'_> {
     /// The header of the record at `position`, back-pointer included, with
     /// as much of the data as one small read brings.
     pub fn head(&self, position: u64, oid: Option<Oid>) -> Result<Head> {
-        let mut buffer = vec![0; READ_AHEAD];
+        let mut buffer = vec![0; READ_AHEAD_BYTES];
         let room = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
         buffer.truncate(room);
         let got = self.read(&mut buffer, position)?;

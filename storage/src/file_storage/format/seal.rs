@@ -31,7 +31,7 @@ pub(crate) const SEAL_MAGIC: &[u8; 4] = b"rzeo";
 const EMPTY: &[u8] = b"}.";
 /// The most that [`tail`] names.
 pub(super) const TAIL_MAX: usize = SEAL_LEN + EMPTY.len();
-const STATUS_AT: u64 = 16;
+const STATUS_OFFSET: u64 = 16;
 
 /// What a seal says of its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,8 +197,8 @@ impl Sum {
     pub fn add(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (counts, until) = match self.at {
-                at if at < STATUS_AT => (true, STATUS_AT),
-                STATUS_AT => (false, STATUS_AT + 1),
+                at if at < STATUS_OFFSET => (true, STATUS_OFFSET),
+                STATUS_OFFSET => (false, STATUS_OFFSET + 1),
                 at if at < self.skipped.start => (true, self.skipped.start),
                 at if at < self.skipped.end => (false, self.skipped.end),
                 _ => (true, u64::MAX),

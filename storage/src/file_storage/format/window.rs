@@ -3,7 +3,7 @@
 use byteorder::{BE, ByteOrder};
 use zeo_proto::Tid;
 
-use super::back_pointers::{Followed, LONG};
+use super::back_pointers::{Followed, LONG_WAY_STEPS};
 use super::walk::{Txn, check_record};
 use super::{DATA_HEADER_LEN, DataHeader, Reader, TRAILER_LEN, TXN_HEADER_LEN, TxnHeader};
 use crate::Result;
@@ -153,7 +153,7 @@ impl<'a> Window<'a> {
             (position, found) = (found.back, next);
             steps += 1;
         };
-        if steps >= LONG {
+        if steps >= LONG_WAY_STEPS {
             self.followed.note(start, place);
         }
         Ok(place)

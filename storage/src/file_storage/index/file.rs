@@ -32,9 +32,9 @@ use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
 use crate::{Error, Result};
 
 /// Buffers for a file that is read or written from front to back.
-const BUFFER: usize = 1 << 16;
-const SUFFIX: usize = 2;
-const POSITION: usize = 6;
+const BUFFER_BYTES: usize = 1 << 16;
+const SUFFIX_LEN: usize = 2;
+const POSITION_LEN: usize = 6;
 /// What ends the sum.
 const SUM_MAGIC: &[u8; 4] = b"rzeo";
 const SUM_LEN: usize = 12;
@@ -76,7 +76,7 @@ pub(crate) fn load(path: &Path, data: &dyn Backend) -> io::Result<Option<Loaded>
     match open_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         // In this order: a server at work may put a new one in its place.
-        file => read(BufReader::with_capacity(BUFFER, file?), data.len()?).map(Some),
+        file => read(BufReader::with_capacity(BUFFER_BYTES, file?), data.len()?).map(Some),
     }
 }
 
@@ -114,8 +114,8 @@ fn add_bucket(
     bucket: &[u8],
     last: &mut Option<Oid>,
 ) -> io::Result<()> {
-    let count = bucket.len() / (SUFFIX + POSITION);
-    if prefix.len() != 8 - SUFFIX || bucket.len() != count * (SUFFIX + POSITION) {
+    let count = bucket.len() / (SUFFIX_LEN + POSITION_LEN);
+    if prefix.len() != 8 - SUFFIX_LEN || bucket.len() != count * (SUFFIX_LEN + POSITION_LEN) {
         return Err(invalid("a bucket has a wrong length"));
     }
     // Each takes memory, and those far from the others much.
@@ -123,12 +123,12 @@ fn add_bucket(
         let what = "it has more objects than the file that it covers has room for";
         return Err(invalid(what));
     }
-    let high = BE::read_uint(prefix, 8 - SUFFIX) << (8 * SUFFIX);
-    let (suffixes, positions) = bucket.split_at(count * SUFFIX);
-    let suffixes = suffixes.chunks_exact(SUFFIX).map(BE::read_u16);
-    let positions = positions.chunks_exact(POSITION);
+    let high = BE::read_uint(prefix, 8 - SUFFIX_LEN) << (8 * SUFFIX_LEN);
+    let (suffixes, positions) = bucket.split_at(count * SUFFIX_LEN);
+    let suffixes = suffixes.chunks_exact(SUFFIX_LEN).map(BE::read_u16);
+    let positions = positions.chunks_exact(POSITION_LEN);
     for (suffix, position) in suffixes.zip(positions) {
-        let position = BE::read_uint(position, POSITION);
+        let position = BE::read_uint(position, POSITION_LEN);
         if !(FIRST..end).contains(&position) {
             return Err(invalid(
                 "a position lies outside of the file that it covers",
@@ -261,7 +261,7 @@ pub(crate) fn save_as(
     let name = &resolve(name).map_err(&failed)?;
     let temporary = beside(name, ".index_tmp");
     let file = File::create(&temporary).map_err(&failed)?;
-    let mut out = BufWriter::with_capacity(BUFFER, file);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     write(&mut out, position, entries, state, &failed)?;
     let finish = || {
         out.into_inner()?.sync_all()?;
@@ -288,7 +288,7 @@ pub(crate) fn write(
             let what = format!("object {oid} stands at {found}, which no index can hold");
             return Err(failed(invalid(&what)));
         }
-        let prefix = oid.as_u64() >> (8 * SUFFIX);
+        let prefix = oid.as_u64() >> (8 * SUFFIX_LEN);
         if prefix != bucket.prefix {
             bucket.write(out).map_err(&failed)?;
             bucket.prefix = prefix;
@@ -324,9 +324,9 @@ struct Bucket {
 impl Bucket {
     fn add(&mut self, oid: Oid, position: u64) {
         self.suffixes
-            .extend_from_slice(&oid.to_bytes()[8 - SUFFIX..]);
+            .extend_from_slice(&oid.to_bytes()[8 - SUFFIX_LEN..]);
         self.positions
-            .extend_from_slice(&position.to_be_bytes()[8 - POSITION..]);
+            .extend_from_slice(&position.to_be_bytes()[8 - POSITION_LEN..]);
     }
 
     /// Writes what there is, and begins anew.
@@ -335,7 +335,11 @@ impl Bucket {
             return Ok(());
         }
         let prefix = self.prefix.to_be_bytes();
-        write_pair(out, &prefix[SUFFIX..], [&self.suffixes, &self.positions])?;
+        write_pair(
+            out,
+            &prefix[SUFFIX_LEN..],
+            [&self.suffixes, &self.positions],
+        )?;
         self.suffixes.clear();
         self.positions.clear();
         Ok(())

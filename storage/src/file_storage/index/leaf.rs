@@ -24,9 +24,8 @@ pub(super) const POSITION_END: u64 = 1 << (u64::BITS - LEAF_BITS);
 #[derive(Debug)]
 pub(super) struct Leaf {
     /// The lower halves of the positions. While there are no upper ones, 0 is
-    /// no entry,
+    /// no entry, and `base` is the upper half of all.
     lower: [AtomicU32; SIZE],
-    /// and this is the upper half of all.
     base: u32,
     upper: OnceLock<Box<Upper>>,
 }
@@ -43,9 +42,9 @@ struct Upper {
     /// stands here can't have changed there and back: no object gets a
     /// position twice.)
     last: AtomicU64,
-    /// Bits 32 to 39 of the positions,
+    /// Bits 32 to 39 of the positions.
     bytes: [AtomicU8; SIZE],
-    /// and the others, once there are some.
+    /// The bits above those, once there are some.
     rest: OnceLock<Box<[AtomicU16; SIZE]>>,
 }
 

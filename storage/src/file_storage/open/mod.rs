@@ -35,10 +35,10 @@ use crate::log::Level;
 use crate::{Error, Result};
 
 /// After scanning this much, the index is worth saving at once.
-const LONG_SCAN: u64 = 64 << 20;
+const LONG_SCAN_BYTES: u64 = 64 << 20;
 /// A last transaction this far in the future, in seconds, is an error, not
 /// just a clock that is a bit off.
-const FAR_FUTURE: f64 = 30.0 * 60.0;
+const FAR_FUTURE_SECONDS: f64 = 30.0 * 60.0;
 
 impl FileStorage {
     /// Opens the file at `path` (a missing one is created, unless read-only)
@@ -189,7 +189,7 @@ impl FileStorage {
             options,
             (files, blobs),
         );
-        let saved = match start.has_own_index && read <= LONG_SCAN {
+        let saved = match start.has_own_index && read <= LONG_SCAN_BYTES {
             true => storage.keep_index(from, known.is_open),
             false => storage.write_index(true),
         };
@@ -260,7 +260,7 @@ impl FileStorage {
         let now = Tid::from_time(SystemTime::now());
         if last_tid > now {
             let seconds = last_tid.unix_time() - now.unix_time();
-            let level = match seconds > FAR_FUTURE {
+            let level = match seconds > FAR_FUTURE_SECONDS {
                 true => Level::Error,
                 false => Level::Warning,
             };

@@ -14,7 +14,7 @@ use crate::file_storage::files::old_of;
 use crate::log::{Level, Log};
 
 /// How much is copied at a time.
-const PIECE: usize = 1 << 20;
+const COPY_CHUNK_BYTES: usize = 1 << 20;
 
 /// Saves what stands behind `end` as `.tr0`, `.tr1`, ... and cuts it off.
 /// When it can't be saved, the file stays as it is.
@@ -72,11 +72,11 @@ fn create_copy(path: &Path) -> Result<(PathBuf, File)> {
 }
 
 fn save(backend: &dyn Backend, mut position: u64, file: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; COPY_CHUNK_BYTES];
     loop {
         let got = backend.read_at(&mut buffer, position)?;
         file.write_all(buffer.get(..got).unwrap_or_default())?;
-        if got < PIECE {
+        if got < COPY_CHUNK_BYTES {
             return file.sync_all();
         }
         position = position.saturating_add(got as u64);

@@ -15,9 +15,9 @@ use crate::log::{Level, Log};
 use crate::{Error, Result};
 
 /// Python trusts no index that covers less than this, in bytes.
-const LEAST_END: u64 = 100;
+const TRUSTED_END_MIN: u64 = 100;
 /// How many records are looked at.
-const RECORDS: usize = 5;
+const CHECKED_RECORDS_MAX: usize = 5;
 
 /// Where the scan begins: what the index file knew.
 pub(crate) struct Start {
@@ -165,7 +165,7 @@ fn in_words(error: Error) -> String {
 /// The last tid, and the last transaction with records, which stand where
 /// the index says.
 fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), String> {
-    if reader.end < LEAST_END {
+    if reader.end < TRUSTED_END_MIN {
         return Err("it covers next to nothing".to_owned());
     }
     let mut last_tid = None;
@@ -177,7 +177,9 @@ fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), S
             b' ' | b'p' => {}
             _ => return Err("the last transaction is unfinished".to_owned()),
         }
-        let mut records = RecordHeaders::new(*reader, &txn).take(RECORDS).peekable();
+        let mut records = RecordHeaders::new(*reader, &txn)
+            .take(CHECKED_RECORDS_MAX)
+            .peekable();
         if records.peek().is_none() {
             continue;
         }

@@ -17,11 +17,11 @@ use crate::observer::{Cancelled, Observer};
 use crate::{Error, Result};
 
 /// The file is read in pieces of this.
-const PIECE: usize = 1 << 16;
+const READ_CHUNK_BYTES: usize = 1 << 16;
 /// How often the log hears of a long scan.
-const PROGRESS: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How many oddities of one kind are told one by one.
-const TOLD: u64 = 10;
+const TOLD_MAX: u64 = 10;
 
 /// What a scan found, besides the records.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub(crate) fn scan(
 ) -> Result<Scanned> {
     reader.check_end()?;
     let mut scan = Scan {
-        window: Window::new(reader, PIECE),
+        window: Window::new(reader, READ_CHUNK_BYTES),
         index,
         known,
         records: Vec::new(),
@@ -105,11 +105,11 @@ impl Observer for LoggedProgress<'_> {
     fn begin(&mut self, _doing: &'static str, _total: Option<u64>) {}
 
     fn set(&mut self, done: u64) -> std::result::Result<(), Cancelled> {
-        if done.saturating_sub(self.looked_at) < PIECE as u64 {
+        if done.saturating_sub(self.looked_at) < READ_CHUNK_BYTES as u64 {
             return Ok(());
         }
         self.looked_at = done;
-        if self.told_at.elapsed() >= PROGRESS {
+        if self.told_at.elapsed() >= PROGRESS_INTERVAL {
             self.told_at = Instant::now();
             let percent = u128::from(done) * 100 / u128::from(self.size.max(1));
             let (path, megabytes) = (self.path.display(), self.size / 1_000_000);
@@ -206,14 +206,14 @@ impl Oddities<'_> {
     fn look_at_record(&mut self, position: u64, record: &DataHeader, index: &Index) {
         if index.get(record.oid).unwrap_or(0) != record.prev {
             self.wrong_prevs += 1;
-            if self.wrong_prevs <= TOLD {
+            if self.wrong_prevs <= TOLD_MAX {
                 self.warn(position, "the record does not lead to the one before it");
             }
         }
     }
 
     fn tell_the_rest(&self) {
-        if self.wrong_prevs > TOLD {
+        if self.wrong_prevs > TOLD_MAX {
             let count = self.wrong_prevs;
             self.say(&format!(
                 "{count} records in all do not lead to the one before them"

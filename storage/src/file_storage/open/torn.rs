@@ -12,9 +12,9 @@ pub(super) const NOT_OURS: &str = "all of it fits together, so it is damaged, or
      copied or changed the file: if so, `fstool index --accept` accepts it as it is";
 
 /// How much is searched at a time.
-const PIECE: usize = 1 << 20;
+const SEARCH_CHUNK_BYTES: usize = 1 << 20;
 /// Where a record says where its transaction stands.
-const TLOC_AT: u64 = 24;
+const TLOC_OFFSET: u64 = 24;
 
 /// What is known of a file besides its bytes: by its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn is_plain(reader: &Reader<'_>, position: u64) -> Result<bool> {
     let records = position.saturating_add(header.header_len());
     let known = match header.length == header.header_len() {
         true => sound(reader.number(records))? == Some(header.length),
-        false => sound(reader.number(records.saturating_add(TLOC_AT)))? == Some(position),
+        false => sound(reader.number(records.saturating_add(TLOC_OFFSET)))? == Some(position),
     };
     Ok(known)
 }
@@ -170,11 +170,11 @@ fn is_of_others(reader: &Reader<'_>, txn: &Txn, known: &Known) -> Result<bool> {
 /// `position` and more was durable. Its seal need not hold: no part of a torn
 /// end was written when any other part of it was durable.
 fn sealed_behind(reader: &Reader<'_>, position: u64) -> Result<Option<u64>> {
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; SEARCH_CHUNK_BYTES];
     let mut start = position;
     loop {
-        let room = usize::try_from(reader.end.saturating_sub(start)).unwrap_or(PIECE);
-        piece.truncate(room.min(PIECE));
+        let room = usize::try_from(reader.end.saturating_sub(start)).unwrap_or(SEARCH_CHUNK_BYTES);
+        piece.truncate(room.min(SEARCH_CHUNK_BYTES));
         reader.read_exact(&mut piece, start)?;
         for (at, bytes) in piece.windows(SEAL_LEN).enumerate() {
             let Some(bytes) = bytes.first_chunk().filter(|b| b.ends_with(SEAL_MAGIC)) else {
@@ -187,11 +187,11 @@ fn sealed_behind(reader: &Reader<'_>, position: u64) -> Result<Option<u64>> {
                 return Ok(Some(seal.position));
             }
         }
-        if piece.len() < PIECE {
+        if piece.len() < SEARCH_CHUNK_BYTES {
             return Ok(None);
         }
         // A seal may begin in this piece and end in the next one.
-        start = start.saturating_add((PIECE - SEAL_LEN) as u64 + 1);
+        start = start.saturating_add((SEARCH_CHUNK_BYTES - SEAL_LEN) as u64 + 1);
     }
 }
 

@@ -22,10 +22,10 @@ use crate::file_storage::format::{DataHeader, FIRST, Reader, TXN_HEADER_LEN};
 use crate::file_storage::index::Index;
 
 /// The file is read by pieces of this.
-const PIECE: usize = if cfg!(test) { 64 } else { 1 << 16 };
+const READ_CHUNK_BYTES: usize = if cfg!(test) { 64 } else { 1 << 16 };
 const COPYING: &str = "copying";
 /// No record of a blob is longer.
-const BLOB_RECORD: u64 = 1 << 12;
+const BLOB_RECORD_MAX_BYTES: u64 = 1 << 12;
 
 /// Copies what is kept of the transactions before the pack time; says how
 /// those behind it move.
@@ -37,9 +37,9 @@ pub(super) fn copy_to_pack_time(
     watch: &mut Watch<'_>,
 ) -> Result<Move> {
     let mut copying = RecordCopier {
-        window: Window::new(reader, PIECE),
+        window: Window::new(reader, READ_CHUNK_BYTES),
         // Back-pointers lead anywhere.
-        other: Window::new(reader, PIECE / 4),
+        other: Window::new(reader, READ_CHUNK_BYTES / 4),
         reach,
         removed,
         out,
@@ -99,7 +99,9 @@ impl RecordCopier<'_> {
             0 => &mut self.other,
             _ => &mut self.window,
         };
-        Ok(is_blob(window.bytes(at, length.min(BLOB_RECORD))?))
+        Ok(is_blob(
+            window.bytes(at, length.min(BLOB_RECORD_MAX_BYTES))?,
+        ))
     }
 
     /// Lists blobs of which the transaction has records that go, and none that
@@ -188,7 +190,7 @@ impl TailCopier {
         out: &mut Output,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
-        let mut window = Window::new(reader, PIECE);
+        let mut window = Window::new(reader, READ_CHUNK_BYTES);
         while self.copied < reader.end {
             let txn = window.txn(self.copied, Tid::ZERO)?;
             let records = self.transaction(&mut window, &txn, reach, out)?;

@@ -12,10 +12,10 @@ use crate::{Error, Result};
 /// How many objects that are found and not yet read have room in a list, or
 /// one for so many objects; others wait by their marks. (Few in tests, so
 /// that some do.)
-const ROOM: usize = if cfg!(test) { 3 } else { 1 << 12 };
-const ROOM_PART: u64 = 256;
+const WAVE_MIN: usize = if cfg!(test) { 3 } else { 1 << 12 };
+const WAVE_PART: u64 = 256;
 /// How many objects there are between two looks at the watch.
-const LOOK: u64 = 1 << 12;
+const LOOK_EVERY_OBJECTS: u64 = 1 << 12;
 
 /// Which objects are garbage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +34,9 @@ pub(super) struct Marking<'a> {
     collect: Collect,
     /// The greatest length of a wave.
     room: usize,
-    /// How many objects wait,
+    /// How many objects wait.
     waiting: u64,
-    /// and from where on to look for them.
+    /// From where on to look for objects that wait.
     looked_to: Oid,
     /// How many objects were found to be reachable.
     pub found: u64,
@@ -50,7 +50,7 @@ impl<'a> Marking<'a> {
         Self {
             window,
             collect,
-            room: ROOM.max(usize::try_from(objects / ROOM_PART).unwrap_or(ROOM)),
+            room: WAVE_MIN.max(usize::try_from(objects / WAVE_PART).unwrap_or(WAVE_MIN)),
             waiting: 0,
             looked_to: Oid::ZERO,
             found: 0,
@@ -78,7 +78,7 @@ impl<'a> Marking<'a> {
                     self.reach(objects, oid, Some(position), &mut next)?;
                 }
                 self.found += 1;
-                if self.found.is_multiple_of(LOOK) {
+                if self.found.is_multiple_of(LOOK_EVERY_OBJECTS) {
                     watch.objects("following references", self.found)?;
                 }
             }

@@ -58,10 +58,10 @@ use crate::log::Level;
 use crate::observer::Observer;
 use crate::{Error, Result};
 
-/// The writer is held when no more than this is left to copy,
-const LITTLE: u64 = 1 << 20;
-/// or after so many attempts to get there.
-const ATTEMPTS: usize = 20;
+/// The writer is held for the switch when no more than this is left to copy.
+const SWITCH_REMAINDER_BYTES: u64 = 1 << 20;
+/// It is held after so many attempts to get there in any case.
+const CATCH_UP_ROUNDS: usize = 20;
 
 impl FileStorage {
     /// [`Storage::pack`](crate::Storage::pack), with an observer of the bytes that were read and
@@ -273,11 +273,11 @@ struct Switch<'a> {
 impl Switch<'_> {
     /// Copies what is visible, until little is left.
     fn catch_up(&mut self) -> Result<()> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..CATCH_UP_ROUNDS {
             let (from, to) = (self.tail.copied, self.old.end());
             self.copy_to(to)?;
             self.out.sync()?;
-            if to.saturating_sub(from) <= LITTLE {
+            if to.saturating_sub(from) <= SWITCH_REMAINDER_BYTES {
                 break;
             }
         }

@@ -12,11 +12,11 @@ use crate::file_storage::format::{FIRST, MAGIC, Reader, TxnHeader};
 use crate::{Error, Result};
 
 /// At least so much is written at once; a transaction of twice that in parts.
-const PIECE: usize = 1 << 16;
+const WRITE_CHUNK_BYTES: usize = 1 << 16;
 /// So much is synced at once: a sync of more would hold up those of commits
 /// for long.
-const SYNC: u64 = 32 << 20;
-const LENGTH_AT: u64 = 8;
+const SYNC_CHUNK_BYTES: u64 = 32 << 20;
+const LENGTH_OFFSET: u64 = 8;
 
 /// A file that grows by whole transactions.
 pub(super) struct Output {
@@ -69,7 +69,7 @@ impl Output {
     /// Adds bytes to the transaction.
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
-        match self.buffer.len() >= 2 * PIECE {
+        match self.buffer.len() >= 2 * WRITE_CHUNK_BYTES {
             true => self.flush(),
             false => Ok(()),
         }
@@ -90,12 +90,15 @@ impl Output {
     /// the transaction anew if it was sealed.
     pub fn finish(&mut self) -> Result<()> {
         let length = self.end().saturating_sub(self.txn);
-        self.put(&length.to_be_bytes(), self.txn.saturating_add(LENGTH_AT))?;
+        self.put(
+            &length.to_be_bytes(),
+            self.txn.saturating_add(LENGTH_OFFSET),
+        )?;
         self.add(&length.to_be_bytes())?;
         if let Some(header) = self.sealed {
             self.seal(length, &header)?;
         }
-        match self.buffer.len() >= PIECE {
+        match self.buffer.len() >= WRITE_CHUNK_BYTES {
             true => self.flush(),
             false => Ok(()),
         }
@@ -130,7 +133,7 @@ impl Output {
             backend: &*self.backend,
             end: self.position,
         };
-        let mut window = Window::new(reader, PIECE);
+        let mut window = Window::new(reader, WRITE_CHUNK_BYTES);
         let mut at = self.txn;
         while at < self.position {
             let part = (self.position - at).min(window.piece());
@@ -177,9 +180,9 @@ impl Output {
         self.write(&buffer, self.position)?;
         self.buffer = buffer;
         self.buffer.clear();
-        self.buffer.shrink_to(PIECE);
+        self.buffer.shrink_to(WRITE_CHUNK_BYTES);
         self.position = end;
-        match end.saturating_sub(self.synced) > SYNC {
+        match end.saturating_sub(self.synced) > SYNC_CHUNK_BYTES {
             true => self.sync_written(),
             false => Ok(()),
         }
@@ -211,13 +214,13 @@ mod tests {
             status: b'p',
             meta_lens: [0; 3],
         };
-        while out.end() < 2 * SYNC {
+        while out.end() < 2 * SYNC_CHUNK_BYTES {
             out.begin(&header, b"").unwrap();
-            out.add(&[7; PIECE / 2]).unwrap();
+            out.add(&[7; WRITE_CHUNK_BYTES / 2]).unwrap();
             out.finish().unwrap();
-            assert!(out.position - out.synced <= SYNC);
+            assert!(out.position - out.synced <= SYNC_CHUNK_BYTES);
         }
-        assert!(out.synced > SYNC);
+        assert!(out.synced > SYNC_CHUNK_BYTES);
         out.sync().unwrap();
         assert_eq!(out.backend.len().unwrap(), out.end());
     }

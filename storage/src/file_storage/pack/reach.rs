@@ -36,10 +36,10 @@ use crate::file_storage::index::Index;
 use crate::file_storage::read::generation::Generation;
 
 /// The file is read by pieces of this from front to back (small ones in tests,
-/// so that commits come between),
-const PIECE: usize = if cfg!(test) { 64 } else { 1 << 16 };
-/// and of this where single records are read.
-const RECORD_PIECE: usize = if cfg!(test) { 64 } else { 1 << 13 };
+/// so that commits come between).
+const READ_CHUNK_BYTES: usize = if cfg!(test) { 64 } else { 1 << 16 };
+/// Single records are read by pieces of this.
+const RECORD_CHUNK_BYTES: usize = if cfg!(test) { 64 } else { 1 << 13 };
 
 /// The records to be kept.
 pub(super) struct Reach {
@@ -100,7 +100,7 @@ pub(super) fn find(
         kept_bytes: 0,
     };
     let mut pass = Pass {
-        window: Window::new(reader, PIECE),
+        window: Window::new(reader, READ_CHUNK_BYTES),
         last: last.map_or(Tid::ZERO, |txn| txn.header.tid),
         accepted: old.accepted,
     };
@@ -127,7 +127,7 @@ fn last_before(reader: Reader<'_>, stop: Tid) -> Result<Option<Txn>> {
 /// the next one is packed as well, or there is none.
 fn is_packed(reader: Reader<'_>, last: Option<Txn>) -> Result<bool> {
     let pack_end = last.map_or(FIRST, |txn| txn.end());
-    let mut window = Window::new(reader, PIECE);
+    let mut window = Window::new(reader, READ_CHUNK_BYTES);
     let next = match last {
         Some(last) if pack_end >= reader.end => last,
         _ => window.txn(pack_end, Tid::ZERO)?,
@@ -235,7 +235,7 @@ impl Reach {
         objects: u64,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
-        let window = Window::new(reader, RECORD_PIECE);
+        let window = Window::new(reader, RECORD_CHUNK_BYTES);
         let mut marking = Marking::new(window, self.collect, objects);
         if self.collect != Collect::Nothing && !self.objects.is_empty()? {
             let roots = vec![(Oid::ZERO, None)];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{Error, Result};
 
 /// How often a waiting pack looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The packing of one storage.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ impl Running {
         let mut state = self.0.state();
         while state.holders > 0 {
             stop()?;
-            let waited = self.0.changed.wait_timeout(state, LOOK);
+            let waited = self.0.changed.wait_timeout(state, LOOK_INTERVAL);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::log::{Level, Log};
 use crate::observer::Observer;
 
 /// How often the log hears of a long pack.
-const TELL: Duration = Duration::from_secs(10);
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
 const MEGABYTE: u64 = 1_000_000;
 
 /// Looks at a pack at work.
@@ -80,7 +80,7 @@ impl<'a> Watch<'a> {
     }
 
     fn note(&mut self, progress: String) -> Result<()> {
-        if self.told_at.elapsed() >= TELL {
+        if self.told_at.elapsed() >= TELL_INTERVAL {
             self.told_at = Instant::now();
             self.say(&progress);
         }

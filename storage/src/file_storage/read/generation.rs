@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeo_proto::{Oid, Tid};
 
 use crate::disk::backend::Backend;
-use crate::file_storage::format::back_pointers::{Followed, LONG};
+use crate::file_storage::format::back_pointers::{Followed, LONG_WAY_STEPS};
 use crate::file_storage::format::{DataHeader, Reader};
 use crate::file_storage::index::Index;
 use crate::file_storage::index::file::State;
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// Of the records on a long way over back-pointers, one in so many is noted,
 /// so that other ways into it soon meet one.
-const EVERY: u64 = 64;
+const NOTE_EVERY_STEPS: u64 = 64;
 
 /// A file, its index, and how much of it is visible.
 pub(crate) struct Generation {
@@ -130,13 +130,13 @@ impl Generation {
     pub fn load_back_from(&self, oid: Oid, back: u64) -> Result<(Data, Tid)> {
         let (mut position, mut steps, mut passed) = (back, 0, Vec::new());
         while position != 0 {
-            if steps >= LONG {
+            if steps >= LONG_WAY_STEPS {
                 if let Some(known) = self.followed().get(position) {
                     position = known;
                     steps = 0;
                     continue;
                 }
-                if steps % EVERY == LONG {
+                if steps % NOTE_EVERY_STEPS == LONG_WAY_STEPS {
                     passed.push(position);
                 }
             }

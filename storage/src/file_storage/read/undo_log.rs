@@ -8,7 +8,7 @@ use crate::storage::{Invalidation, UndoEntry};
 
 /// Where Python stops looking for transactions to undo: no transaction that
 /// changes anything ends before.
-const LEAST_END: u64 = 39;
+const UNDOABLE_END_MIN: u64 = 39;
 
 /// Transactions that can be undone, newest first, back to the last pack:
 /// those from `first` to before `last` of the ones that `filter` lets
@@ -27,7 +27,7 @@ pub(crate) fn undo_log(
         let Some(txn) = walk.next().transpose()? else {
             break;
         };
-        if txn.end() < LEAST_END || txn.header.status == b'p' {
+        if txn.end() < UNDOABLE_END_MIN || txn.header.status == b'p' {
             break;
         }
         if txn.header.status != b' ' {

@@ -4,7 +4,7 @@ use super::seals::file;
 use crate::Error;
 use crate::file_storage::DataFile;
 use crate::file_storage::commit::pending::Payload;
-use crate::file_storage::tools::check::{Checked, Event, check};
+use crate::file_storage::tools::check::{CheckEvent, Checked, check};
 use crate::file_storage::tools::transaction_reader::Problem;
 use crate::observer::Cancelled;
 use crate::testing::Cancelling;
@@ -14,8 +14,8 @@ use crate::testing::oid;
 fn problems(bytes: &[u8]) -> (Checked, Vec<Problem>) {
     let file = DataFile::over(memory(bytes)).unwrap();
     let mut problems = Vec::new();
-    let mut on_event = |event: Event<'_>| {
-        if let Event::Problem(problem) = event {
+    let mut on_event = |event: CheckEvent<'_>| {
+        if let CheckEvent::Problem(problem) = event {
             problems.push(problem);
         }
         Ok(())
@@ -135,7 +135,7 @@ fn each_call_can_cancel() {
         assert!(matches!(found, Err(Error::Cancelled)), "{calls}");
     }
     let mut left = 3;
-    let mut on_event = |_: Event<'_>| {
+    let mut on_event = |_: CheckEvent<'_>| {
         left -= 1;
         if left == 0 { Err(Cancelled) } else { Ok(()) }
     };

@@ -8,7 +8,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
 use super::reading::Reading;
-use crate::blob::{BlobDirectory, Found, is_blob};
+use crate::blob::{BlobDirectory, FoundFile, is_blob};
 use crate::disk::paths::failed;
 use crate::observer::Observer;
 use crate::record::is_compressed;
@@ -220,7 +220,7 @@ impl<'a> Check<'a> {
         self.blobs.walk(&mut |entry| {
             observer.set(0)?;
             match entry {
-                Found::Blob(path, oid, tid) => {
+                FoundFile::Blob(path, oid, tid) => {
                     let is_known = revisions.binary_search(&(oid, tid)).is_ok();
                     if is_known || last.is_some_and(|last| tid > last) {
                         return Ok(());
@@ -231,9 +231,9 @@ impl<'a> Check<'a> {
                         found.strays.push(|| path);
                     }
                 }
-                Found::OtherLayout(path, _) => found.misplaced.push(|| path),
-                Found::Other(path) => found.others.push(|| path),
-                Found::Unreadable(path, why) => found.unreadable.push(|| (path, why)),
+                FoundFile::OtherLayout(path, _) => found.misplaced.push(|| path),
+                FoundFile::Other(path) => found.others.push(|| path),
+                FoundFile::Unreadable(path, why) => found.unreadable.push(|| (path, why)),
             }
             Ok(())
         })

@@ -7,7 +7,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
 use super::resync::next_transaction;
-use super::transaction_reader::{Forwards, Problem, Step};
+use super::transaction_reader::{Problem, Step, TransactionReader};
 use crate::Result;
 use crate::file_storage::format::verify::Sealed;
 use crate::file_storage::format::walk::Txn;
@@ -17,7 +17,8 @@ use crate::observer::{Cancelled, Observer};
 
 /// What a check meets, in the order of the file.
 #[derive(Debug)]
-pub enum Event<'a> {
+#[non_exhaustive]
+pub enum CheckEvent<'a> {
     /// A record of the transaction that comes next.
     Record(u64, &'a DataHeader),
     /// A whole transaction.
@@ -27,7 +28,7 @@ pub enum Event<'a> {
 }
 
 /// Hears of what a check meets, and may cancel it.
-pub type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> std::result::Result<(), Cancelled>;
+pub type OnEvent<'a> = &'a mut dyn FnMut(CheckEvent<'_>) -> std::result::Result<(), Cancelled>;
 
 /// What there is in a file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub fn check(
 ) -> Result<Checked> {
     observer.begin("testing", Some(file.size()));
     let mut check = Check {
-        forwards: Forwards::new(file),
+        transactions: TransactionReader::new(file),
         index: Index::default(),
         lost: Vec::new(),
         records: Vec::new(),
@@ -89,7 +90,7 @@ pub fn check(
         }
     }
     loop {
-        match check.forwards.step()? {
+        match check.transactions.step()? {
             Step::Whole { txn, sealed } => check.transaction(&txn, sealed)?,
             Step::Damaged(problem) => check.damage(problem)?,
             Step::End { is_growing } => {
@@ -98,19 +99,19 @@ pub fn check(
                 return Ok(check.found);
             }
         }
-        observer.set(check.forwards.position())?;
+        observer.set(check.transactions.position())?;
     }
 }
 
 struct Check<'a, 'w> {
-    forwards: Forwards<'a>,
+    transactions: TransactionReader<'a>,
     /// The objects in whole transactions so far.
     index: Index,
     /// What can't be trusted, in order.
     lost: Vec<Range<u64>>,
-    /// The records of one transaction,
+    /// The records of one transaction.
     records: Vec<(Oid, u64)>,
-    /// and what is wrong with it.
+    /// What is wrong with that transaction.
     problems: Vec<Problem>,
     last: Tid,
     found: Checked,
@@ -119,8 +120,8 @@ struct Check<'a, 'w> {
 
 impl Check<'_, '_> {
     fn transaction(&mut self, txn: &Txn, sealed: Sealed) -> Result<()> {
-        while let Some((position, header)) = self.forwards.record()? {
-            (self.on_event)(Event::Record(position, &header))?;
+        while let Some((position, header)) = self.transactions.record()? {
+            (self.on_event)(CheckEvent::Record(position, &header))?;
             self.look_at_record(position, &header)?;
             self.records.push((header.oid, position));
         }
@@ -139,7 +140,7 @@ impl Check<'_, '_> {
         for problem in std::mem::take(&mut self.problems) {
             self.tell(problem)?;
         }
-        (self.on_event)(Event::Transaction(txn))?;
+        (self.on_event)(CheckEvent::Transaction(txn))?;
         Ok(())
     }
 
@@ -192,7 +193,7 @@ impl Check<'_, '_> {
 
     fn wrong_back(&mut self, header: &DataHeader) -> Result<Option<String>> {
         let (oid, back) = (header.oid, header.back);
-        let what = match self.forwards.older(back) {
+        let what = match self.transactions.older(back) {
             Ok(found) if found.oid == oid => return Ok(None),
             Ok(found) => format!("to a record of {}", found.oid),
             Err(error) => Problem::from(error)?.what,
@@ -202,6 +203,6 @@ impl Check<'_, '_> {
 
     fn tell(&mut self, problem: Problem) -> Result<()> {
         self.found.problems += 1;
-        Ok((self.on_event)(Event::Problem(problem))?)
+        Ok((self.on_event)(CheckEvent::Problem(problem))?)
     }
 }

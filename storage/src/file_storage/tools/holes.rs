@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::disk::backend::Backend;
 
 /// How much is given up at once: disks and file systems fail by whole pages.
-const PAGE: u64 = 4096;
+const PAGE_BYTES: u64 = 4096;
 
 /// A file to be read only. Pages that can't be read are noted, and read as
 /// zeros; nobody asks the disk for them again.
@@ -53,7 +53,8 @@ impl Holes {
 
     /// Reads what lies in one page, or notes that it can't be read.
     fn read_page(&self, part: &mut [u8], position: u64) -> io::Result<usize> {
-        let page = position - position % PAGE..(position - position % PAGE).saturating_add(PAGE);
+        let page = position - position % PAGE_BYTES
+            ..(position - position % PAGE_BYTES).saturating_add(PAGE_BYTES);
         if self.found().first_in(&page).is_none() {
             match self.file.read_at(part, position) {
                 Ok(got) => return Ok(got),
@@ -104,7 +105,8 @@ impl Backend for Holes {
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = position.saturating_add(done as u64);
-            let length = usize::try_from(PAGE - at % PAGE).map_or(0, |left| left.min(rest.len()));
+            let length = usize::try_from(PAGE_BYTES - at % PAGE_BYTES)
+                .map_or(0, |left| left.min(rest.len()));
             let (part, _) = rest.split_at_mut(length);
             let got = self.read_page(part, at)?;
             done = done.saturating_add(got);

@@ -166,7 +166,7 @@ pub enum Saved {
 /// How often it begins again when a pack puts another file in its place.
 const TRIES: usize = 5;
 /// How many differences are gathered.
-const DIFFERENCES: usize = 100;
+const DIFFERENCES_MAX: usize = 100;
 
 impl DataFile {
     /// Compares the `.index` with the file up to where it covers that. Nothing
@@ -234,7 +234,7 @@ fn compare(saved: &Index, own: &Index, position: u64) -> Saved {
     let (mut count, mut first) = (0, Vec::new());
     let mut differ = |difference| {
         count += 1;
-        if first.len() < DIFFERENCES {
+        if first.len() < DIFFERENCES_MAX {
             first.push(difference);
         }
     };

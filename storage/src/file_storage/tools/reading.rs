@@ -4,7 +4,7 @@
 use zeo_proto::repr;
 
 use super::data_file::DataFile;
-use super::transaction_reader::{Forwards, Problem, Source, Step};
+use super::transaction_reader::{Problem, Source, Step, TransactionReader};
 use crate::file_storage::format::DataHeader;
 use crate::file_storage::format::walk::Txn;
 use crate::log::Level;
@@ -19,7 +19,7 @@ pub const NO_CLASS: &str = "<unknown>";
 /// A file that is read transaction by transaction, all that is whole of it.
 pub struct Reading<'a> {
     /// Where it stands.
-    pub transactions: Forwards<'a>,
+    pub transactions: TransactionReader<'a>,
     observer: &'a mut dyn Observer,
     problems: u64,
 }
@@ -35,7 +35,7 @@ impl<'a> Reading<'a> {
         file.check_magic()?;
         observer.begin("reading", Some(file.size()));
         Ok(Self {
-            transactions: Forwards::new(file),
+            transactions: TransactionReader::new(file),
             observer,
             problems: 0,
         })

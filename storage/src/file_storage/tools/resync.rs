@@ -8,8 +8,8 @@ use crate::{Error, Result};
 
 /// How much is searched at a time: more and more, since the next transaction
 /// may be near.
-const FIRST_PIECE: usize = 1 << 12;
-const PIECE: usize = 1 << 20;
+const FIRST_SEARCH_CHUNK_BYTES: usize = 1 << 12;
+const SEARCH_CHUNK_BYTES: usize = 1 << 20;
 const HEADER: usize = TXN_HEADER_LEN as usize;
 
 /// The first transaction that begins at `from` or behind: its lengths add
@@ -21,9 +21,9 @@ const HEADER: usize = TXN_HEADER_LEN as usize;
 /// records belong to other positions.
 pub fn next_transaction(reader: &Reader<'_>, from: u64) -> Result<Option<Txn>> {
     let mut piece = Vec::new();
-    let (mut start, mut length) = (from, FIRST_PIECE);
+    let (mut start, mut length) = (from, FIRST_SEARCH_CHUNK_BYTES);
     while start < reader.end {
-        let room = usize::try_from(reader.end.saturating_sub(start)).unwrap_or(PIECE);
+        let room = usize::try_from(reader.end.saturating_sub(start)).unwrap_or(SEARCH_CHUNK_BYTES);
         piece.resize(room.min(length), 0);
         reader.read_exact(&mut piece, start)?;
         for (at, bytes) in piece.windows(HEADER).enumerate() {
@@ -40,7 +40,7 @@ pub fn next_transaction(reader: &Reader<'_>, from: u64) -> Result<Option<Txn>> {
         }
         // A header may begin in this piece and end in the next one.
         start = start.saturating_add((length - HEADER) as u64 + 1);
-        length = (4 * length).min(PIECE);
+        length = (4 * length).min(SEARCH_CHUNK_BYTES);
     }
     Ok(None)
 }
@@ -86,7 +86,7 @@ mod tests {
         let mut file = Builder::new();
         let first = file.txn(1, b' ', &[(1, 0, data("x"))]);
         let empty = file.txn(2, b'p', &[]);
-        let large = "y".repeat(2 * PIECE + 7);
+        let large = "y".repeat(2 * SEARCH_CHUNK_BYTES + 7);
         let third = file.txn(3, b' ', &[(1, first + 23, data(&large))]);
         let last = file.txn(4, b' ', &[(2, 0, data("z"))]);
         let from = [0, first, first + 1, empty + 1, third + 1, last, last + 1];

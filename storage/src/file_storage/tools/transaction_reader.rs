@@ -16,14 +16,14 @@ use crate::file_storage::open::torn::{self, Wrong};
 use crate::storage::TransactionMeta;
 use crate::{Error, Result};
 
-/// The file is read by pieces of this from front to back,
-const PIECE: usize = 1 << 16;
-/// and of this where back-pointers lead to.
-const OLD_PIECE: usize = 1 << 12;
+/// The file is read by pieces of this from front to back.
+const READ_CHUNK_BYTES: usize = 1 << 16;
+/// What back-pointers lead to is read by pieces of this.
+const RECORD_CHUNK_BYTES: usize = 1 << 12;
 /// How often the end of a file in use is looked at before it counts as torn.
-const TRIES: usize = 3;
+const END_LOOKS_MAX: usize = 3;
 /// The time between that.
-const PAUSE: Duration = Duration::from_millis(100);
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// What is to be known of a torn end.
 const TORN: &str = ", as a crash leaves it: a server cuts that off when it opens the file";
 
@@ -32,7 +32,7 @@ const UNKNOWN: &str = ": damage, or the checksum of another file (see `fstool in
 
 /// Reads a file from front to back. Each transaction is read whole, with all
 /// checks, before it is handed out; then its records can be read one by one.
-pub struct Forwards<'a> {
+pub struct TransactionReader<'a> {
     file: &'a DataFile,
     window: Window<'a>,
     old: Window<'a>,
@@ -85,15 +85,15 @@ pub struct Source {
     pub data_txn: Option<Tid>,
 }
 
-impl<'a> Forwards<'a> {
+impl<'a> TransactionReader<'a> {
     /// Begins with the first transaction. What the file begins with is not
     /// looked at.
     pub fn new(file: &'a DataFile) -> Self {
         let reader = file.reader();
         Self {
             file,
-            window: Window::new(reader, PIECE),
-            old: Window::new(reader, OLD_PIECE),
+            window: Window::new(reader, READ_CHUNK_BYTES),
+            old: Window::new(reader, RECORD_CHUNK_BYTES),
             position: FIRST,
             record_at: FIRST,
             txn: None,
@@ -109,7 +109,7 @@ impl<'a> Forwards<'a> {
     /// Goes on to the next transaction. Fails when the file can't be read.
     pub fn step(&mut self) -> Result<Step> {
         self.txn = None;
-        let (end, mut tries) = (self.window.reader().end, TRIES);
+        let (end, mut tries) = (self.window.reader().end, END_LOOKS_MAX);
         while self.position < end {
             let read = read_verified(&mut self.window, self.position, &mut |_, _| {});
             let (wrong, error) = match read {
@@ -143,7 +143,7 @@ impl<'a> Forwards<'a> {
             }
             // It may be written at this moment, or be taken back.
             tries -= 1;
-            thread::sleep(PAUSE);
+            thread::sleep(END_LOOK_INTERVAL);
             self.window.forget();
         }
         Ok(Step::End { is_growing: false })

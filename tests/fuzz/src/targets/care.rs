@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeo_storage::backend::{Backend, MemoryBackend};
 use zeo_storage::file_storage::tools::check::check;
-use zeo_storage::file_storage::tools::transaction_reader::{Forwards, Step};
+use zeo_storage::file_storage::tools::transaction_reader::{Step, TransactionReader};
 use zeo_storage::file_storage::{DataFile, Options};
 use zeo_storage::references::references_with_classes;
 use zeo_storage::{FileStorage, Result, Storage};
@@ -47,17 +47,17 @@ fn care(input: &[u8]) -> std::result::Result<(), String> {
 
 /// Reads all that there is; gives the number of whole transactions.
 fn read_all(file: &DataFile) -> Result<u64> {
-    let mut forwards = Forwards::new(file);
+    let mut transactions = TransactionReader::new(file);
     let mut whole = 0;
     loop {
-        match forwards.step()? {
+        match transactions.step()? {
             Step::Whole { txn, .. } => {
                 whole += 1;
-                forwards.meta(&txn)?;
-                while let Some((position, header)) = forwards.record()? {
-                    let source = forwards.source(position, &header).ok();
+                transactions.meta(&txn)?;
+                while let Some((position, header)) = transactions.record()? {
+                    let source = transactions.source(position, &header).ok();
                     if let Some(data) = source.and_then(|source| source.data) {
-                        let _ = references_with_classes(forwards.data(data, None)?);
+                        let _ = references_with_classes(transactions.data(data, None)?);
                     }
                 }
             }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use zeo_storage::blob::BlobDirectory;
 use zeo_storage::file_storage::tools::replacement::Replacement;
 use zeo_storage::file_storage::tools::resync::next_transaction;
-use zeo_storage::file_storage::tools::salvage::{Event, How, salvage};
+use zeo_storage::file_storage::tools::salvage::{How, SalvageEvent, salvage};
 use zeo_storage::file_storage::{DataFile, FileStorage, Options};
 use zeo_storage::{Error, FileId, Storage};
 
@@ -93,7 +93,7 @@ impl Run for Arguments {
         let mut progress = context.progress();
         let out = &mut context.out;
         let how = How::new(self.partial, blobs.as_ref());
-        let mut on_event = |event: Event<'_>| {
+        let mut on_event = |event: SalvageEvent<'_>| {
             // It goes on when nobody listens.
             let _ = report.on_event(out, event);
             Ok(())

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 use zeo_proto::{Oid, Tid};
-use zeo_storage::file_storage::tools::salvage::{Copied, Damage, Event, LostBlob, Salvaged};
+use zeo_storage::file_storage::tools::salvage::{Copied, Damage, LostBlob, SalvageEvent, Salvaged};
 use zeo_storage::file_storage::{DataFile, FileStorage};
 use zeo_storage::{Error, Storage};
 
@@ -50,11 +50,15 @@ impl<'a> Report<'a> {
     }
 
     /// Tells of what just happened.
-    pub fn on_event(&mut self, out: &mut impl Write, event: Event<'_>) -> std::io::Result<()> {
+    pub fn on_event(
+        &mut self,
+        out: &mut impl Write,
+        event: SalvageEvent<'_>,
+    ) -> std::io::Result<()> {
         match event {
-            Event::Copied(copied) => self.show_copied(out, copied),
-            Event::Damage(damage) => self.show_damage(out, damage),
-            Event::NoBlob(lost) => self.show_blob(out, lost),
+            SalvageEvent::Copied(copied) => self.show_copied(out, copied),
+            SalvageEvent::Damage(damage) => self.show_damage(out, damage),
+            SalvageEvent::NoBlob(lost) => self.show_blob(out, lost),
             _ => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
-use super::LostBlob;
+use super::report::LostBlob;
 use super::resolve::Resolved;
 use crate::Result;
 use crate::blob::{BlobDirectory, is_blob};
@@ -18,9 +18,9 @@ pub(super) struct Blobs<'a> {
     directories: Option<(&'a BlobDirectory, &'a BlobDirectory)>,
     /// Those that are done: clients store a blob's record twice.
     done: HashSet<(Oid, Tid)>,
-    /// How many were copied,
+    /// How many were copied.
     pub copied: u64,
-    /// and which can't be.
+    /// Those that could not be copied.
     pub lost: Vec<LostBlob>,
 }
 

@@ -21,7 +21,7 @@ use crate::storage::TransactionMeta;
 
 const HEADER: usize = DATA_HEADER_LEN as usize;
 /// How much is searched, or summed up, at a time.
-const PIECE: u64 = 1 << 20;
+const SEARCH_CHUNK_BYTES: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A transaction with the records of it that are there.
@@ -33,9 +33,9 @@ pub(super) struct Found {
     pub status: u8,
     /// The positions of its records, and their tids.
     pub records: Vec<(u64, Tid)>,
-    /// All that is in it is as it was written, as far as that can be told,
+    /// All that is in it is as it was written, as far as that can be told.
     pub is_sound: bool,
-    /// and its checksum says so.
+    /// Its checksum says that it is as it was written.
     pub is_sealed: bool,
 }
 
@@ -143,7 +143,7 @@ fn sealed_status(window: &mut Window<'_>, txn: &Txn) -> Result<Option<u8>> {
     sum.add(&txn.header.encode());
     let mut at = txn.position.saturating_add(TXN_HEADER_LEN);
     while at < txn.records_end() {
-        let length = txn.records_end().saturating_sub(at).min(PIECE);
+        let length = txn.records_end().saturating_sub(at).min(SEARCH_CHUNK_BYTES);
         sum.add(window.bytes(at, length)?);
         at = at.saturating_add(length);
     }
@@ -157,7 +157,7 @@ pub(super) fn search(window: &mut Window<'_>, range: &Range<u64>, last: Tid) -> 
     let mut found: BTreeMap<u64, Vec<(u64, Tid)>> = BTreeMap::new();
     let mut at = range.start;
     while range.end.saturating_sub(at) > DATA_HEADER_LEN {
-        let length = range.end.saturating_sub(at).min(PIECE);
+        let length = range.end.saturating_sub(at).min(SEARCH_CHUNK_BYTES);
         let piece = window.bytes(at, length)?;
         let mut offset = 0;
         while let Some(bytes) = piece.get(offset..).and_then(|rest| rest.first_chunk()) {

@@ -25,7 +25,7 @@ use zeo_proto::Tid;
 
 use self::blobs::Blobs;
 use self::find::{Found, frame, search};
-pub use self::report::{Copied, Damage, Event, LostBlob, OnEvent, Salvaged};
+pub use self::report::{Copied, Damage, LostBlob, OnEvent, SalvageEvent, Salvaged};
 use self::resolve::{Resolved, Resolver};
 use crate::blob::BlobDirectory;
 use crate::file_storage::format::verify::{Read, Sealed, read_verified};
@@ -38,7 +38,7 @@ use crate::storage::{Op, TransactionMeta};
 use crate::{Error, Result, Storage, copy};
 
 /// The file is read by pieces of this.
-const PIECE: usize = 1 << 20;
+const READ_CHUNK_BYTES: usize = 1 << 20;
 
 /// How to go about it.
 #[derive(Debug, Default, Clone, Copy)]
@@ -76,7 +76,7 @@ pub fn salvage(
     observer.begin("recovering", Some(input.size()));
     let mut salvage = Salvage {
         input,
-        window: Window::new(input.reader(), PIECE),
+        window: Window::new(input.reader(), READ_CHUNK_BYTES),
         resolver: Resolver::new(input),
         output,
         how,
@@ -322,7 +322,7 @@ impl Salvage<'_, '_> {
         self.done.blobs += blobs.copied;
         self.done.lost_blobs += blobs.lost.len() as u64;
         for lost in &blobs.lost {
-            (self.on_event)(Event::NoBlob(lost))?;
+            (self.on_event)(SalvageEvent::NoBlob(lost))?;
         }
         self.last = tid;
         self.resolver.copied(all);
@@ -337,7 +337,7 @@ impl Salvage<'_, '_> {
             status: meta.status,
             records: records.collect(),
         };
-        Ok((self.on_event)(Event::Copied(&copied))?)
+        Ok((self.on_event)(SalvageEvent::Copied(&copied))?)
     }
 
     /// Leaves all of it out.
@@ -349,7 +349,7 @@ impl Salvage<'_, '_> {
     fn tell(&mut self, damage: Damage) -> Result<()> {
         self.done.damages += 1;
         self.done.lost = self.done.lost.saturating_add(damage.lost);
-        Ok((self.on_event)(Event::Damage(&damage))?)
+        Ok((self.on_event)(SalvageEvent::Damage(&damage))?)
     }
 }
 

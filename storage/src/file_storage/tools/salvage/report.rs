@@ -11,7 +11,7 @@ use crate::observer::Cancelled;
 /// What is told while the copy goes on.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum SalvageEvent<'a> {
     /// A transaction was copied, whole or not.
     Copied(&'a Copied),
     /// The record of a blob was copied, and its file was not.
@@ -21,16 +21,16 @@ pub enum Event<'a> {
 }
 
 /// Hears of what is copied and damaged, and may cancel the salvage.
-pub type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), Cancelled>;
+pub type OnEvent<'a> = &'a mut dyn FnMut(SalvageEvent<'_>) -> Result<(), Cancelled>;
 
 /// A transaction in the new file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Copied {
     /// Where it was in the damaged file.
     pub position: u64,
-    /// Its tid in the new file,
+    /// Its tid in the new file.
     pub tid: Tid,
-    /// and its status.
+    /// Its status in the new file.
     pub status: u8,
     /// Its records: the object, and the length of the data; `None` for an
     /// object that is gone.

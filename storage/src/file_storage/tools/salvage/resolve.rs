@@ -5,7 +5,7 @@ use std::ops::Range;
 use zeo_proto::{Oid, Tid};
 
 use super::find::Found;
-use crate::file_storage::format::back_pointers::{Followed, LONG};
+use crate::file_storage::format::back_pointers::{Followed, LONG_WAY_STEPS};
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DATA_HEADER_LEN, DataHeader};
 use crate::file_storage::index::Index;
@@ -14,7 +14,7 @@ use crate::references::references;
 use crate::{Error, Result};
 
 /// Data of older records are read by pieces of this.
-const OLD_PIECE: usize = 1 << 12;
+const RECORD_CHUNK_BYTES: usize = 1 << 12;
 
 /// Where the data are that a back-pointer leads to, and their length, and the
 /// transaction of the record that it leads to.
@@ -24,9 +24,9 @@ type Target = (Option<(u64, u64)>, Option<Tid>);
 pub(super) struct Resolved {
     pub oid: Oid,
     pub serial: Tid,
-    /// Where it is in the damaged file,
+    /// Where it is in the damaged file.
     pub position: u64,
-    /// and its length there.
+    /// Its length in the damaged file.
     pub length: u64,
     /// Where its data are, and their length; `None` when the object is gone.
     pub data: Option<(u64, u64)>,
@@ -49,7 +49,7 @@ impl<'a> Resolver<'a> {
     pub fn new(input: &'a DataFile) -> Self {
         Self {
             input,
-            old: Window::new(input.reader(), OLD_PIECE),
+            old: Window::new(input.reader(), RECORD_CHUNK_BYTES),
             followed: Followed::default(),
             index: Index::default(),
             lost: Vec::new(),
@@ -170,7 +170,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         };
-        if steps >= LONG {
+        if steps >= LONG_WAY_STEPS {
             self.followed.note(start, place);
         }
         Ok((place, data_txn))

@@ -66,8 +66,8 @@ fn salvaged(bytes: &[u8], bad: Range<u64>, partial: bool) -> (Records, Vec<Damag
     let output = FileStorage::open(directory.path().join("out.fs"), options).unwrap();
     let mut damages = Vec::new();
     let how = How::new(partial, None);
-    let mut on_event = |event: Event<'_>| {
-        if let Event::Damage(damage) = event {
+    let mut on_event = |event: SalvageEvent<'_>| {
+        if let SalvageEvent::Damage(damage) = event {
             damages.push(damage.clone());
         }
         Ok(())
@@ -125,8 +125,8 @@ fn a_check_goes_on_behind_what_cannot_be_read() {
     let bad = all[2].start + 3000..all[2].start + 3001;
     let input = DataFile::failing(Failing::new(&file.bytes, &[bad])).unwrap();
     let mut problems = Vec::new();
-    let mut on_event = |event: check::Event<'_>| {
-        if let check::Event::Problem(problem) = event {
+    let mut on_event = |event: check::CheckEvent<'_>| {
+        if let check::CheckEvent::Problem(problem) = event {
             problems.push(problem);
         }
         Ok(())
