@@ -3,6 +3,8 @@
 
 - Every Rust file belongs to a crate: some `mod` names it.
 - Crates depend on each other one way: proto, storage, server; what tests them comes last.
+- The walls between modules stand, and no files import each other in a circle: tests/walls.py.
+- A folder's module stands in its `mod.rs`, and no function has more than 85 lines.
 - No file has more than 500 lines, and none that people read has tabs or blanks at the end of a line.
 - What README.md and the other texts name in this repository is there.
 """
@@ -12,10 +14,14 @@ import re
 import subprocess
 import sys
 
+import walls
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ORDER = ['zeo-proto', 'zeo-storage', 'zeo-server', 'zeo-load', 'zeo-fuzz']
 FOLDERS = ['proto', 'storage', 'server', 'tests', 'scripts', 'docs', 'etc', '.ci']
 LONGEST = 500
+LONGEST_FUNCTION = 85
+FUNCTION = re.compile(r'^( *)(?:pub(?:\([^)]*\))? )?(?:const )?(?:unsafe )?fn (\w+)')
 NAMED = re.compile(r'`((?:proto|storage|server|tests|scripts|etc|\.ci)/[\w./-]*[\w/])`')
 
 
@@ -23,7 +29,8 @@ def main():
     files = {path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob('*')
              if path.is_file() and '__pycache__' not in path.parts}
     files = sorted(files | {path.relative_to(ROOT) for path in ROOT.glob('*.*') if path.is_file()})
-    problems = [*dead_files(files), *wrong_dependencies(), *wrong_lines(files), *wrong_names(files)]
+    problems = [*dead_files(files), *wrong_dependencies(), *wrong_lines(files), *wrong_names(files),
+                *module_styles(files), *long_functions(files), *walls.problems(ROOT)]
     for problem in problems:
         print(problem)
     sys.exit(1 if problems else 0)
@@ -68,6 +75,33 @@ def wrong_lines(files):
         for number, line in enumerate(lines, 1):
             if '\t' in line or line != line.rstrip():
                 yield f'{file}:{number}: a tab, or blanks at the end'
+
+
+def module_styles(files):
+    """Modules of a folder that stand beside it."""
+    for file in files:
+        if file.suffix == '.rs' and any(other.suffix == '.rs' and other.parent == file.with_suffix('')
+                                        for other in files):
+            yield f'{file}: move it to {file.with_suffix("")}/mod.rs'
+
+
+def long_functions(files):
+    """Functions that don't fit on a screen, by their indentation (cargo fmt sees to that)."""
+    for file in files:
+        if file.suffix != '.rs' or {'tests', 'tests.rs'} & set(file.parts):
+            continue
+        begin = None
+        for number, line in enumerate((ROOT / file).read_text().splitlines(), 1):
+            found = FUNCTION.match(line)
+            if found and begin is None and not line.endswith(';'):
+                begin, indent, name = number, found[1], found[2]
+            elif begin is not None and line == indent + '}':
+                if number - begin >= LONGEST_FUNCTION:
+                    yield f'{file}:{begin}: `{name}` has {number - begin + 1} lines'
+                begin = None
+            elif begin is not None and line.startswith(indent) and line.endswith(';') \
+                    and not line.startswith(indent + ' '):
+                begin = None  # without a body
 
 
 def wrong_names(files):
