@@ -7,9 +7,11 @@ import os
 import subprocess
 
 import pytest
-from support.server import REPOSITORY
+from support.server import REPOSITORY, binary, is_python
 
-LOAD = os.path.join(REPOSITORY, 'target', 'release', 'zeo-load')
+# Of the same build as the server.
+BUILT = os.path.join(REPOSITORY, 'target', 'release') if is_python() else os.path.dirname(binary())
+LOAD = os.path.join(BUILT, 'zeo-load')
 SECONDS = str(5 * int(os.environ.get('RZEO_RACE_ROUNDS') or 1))
 
 
