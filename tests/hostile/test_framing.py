@@ -44,16 +44,19 @@ def test_empty_greeting(target):
 
 
 @pytest.mark.ours_only('it waits for the rest of any length that is named')
-@pytest.mark.parametrize('sent', [
-    HUGE, b'GET / HTTP/1.0\r\n\r\n', b'\x16\x03\x01\x02\x00\x01\x00', struct.pack('>I', 4097)])
-def test_huge_length_from_a_stranger(target, sent):
+@pytest.mark.parametrize('sent, words', [
+    (HUGE, 'over the limit of 4096'),
+    (b'GET / HTTP/1.0\r\n\r\n', 'over the limit of 4096'),
+    (b'\x16\x03\x01\x02\x00\x01\x00', 'a TLS ClientHello'),
+    (struct.pack('>I', 4097), 'over the limit of 4096')])
+def test_huge_length_from_a_stranger(target, sent, words):
     """Closed as soon as the length is there: HTTP and TLS look like huge lengths.
 
     Python's server takes memory for whatever a stranger sends, up to 4 GiB."""
     client = target.stranger()
     client.send_bytes(sent)
     assert client.is_closed()
-    target.one_line(client, 'over the limit of 4096')
+    target.one_line(client, words)
 
 
 @pytest.mark.ours_only('it has no limit')
