@@ -115,7 +115,10 @@ impl Server {
         for (name, served) in self.storages.iter() {
             info!(self.log, "closing storage '{name}'");
             if let Err(why) = served.storage.close() {
-                crit!(self.log, "storage '{name}' did not close well: {why}");
+                crit!(
+                    self.log,
+                    "storage '{name}' could not be closed cleanly: {why}"
+                );
             }
         }
     }
@@ -129,9 +132,13 @@ impl Server {
             }
             clients
                 .values()
-                .for_each(|mailbox| mailbox.close("the server stops"));
+                .for_each(|mailbox| mailbox.close("the server is stopping"));
             if Instant::now() > deadline {
-                warn!(self.log, "{} clients did not end in time", clients.len());
+                warn!(
+                    self.log,
+                    "{} clients are still being served; exiting without waiting for them",
+                    clients.len()
+                );
                 return;
             }
             drop(clients);
@@ -246,7 +253,10 @@ fn essential(
     let log = log.clone();
     thread::Builder::new().name(name.into()).spawn(move || {
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            crit!(log, "the {name} has failed: this is a bug; the server ends");
+            crit!(
+                log,
+                "the {name} has failed, and the server ends: this is a bug"
+            );
             std::process::abort();
         }
     })

@@ -285,7 +285,7 @@ def test_replies_nobody_asked_for(target):
     client = target.hostile()
     client.send_value((5, 0, '.reply', 'surprise'))
     assert client.is_closed()
-    target.one_line(client, 'method|reply|no tuple')
+    target.one_line(client, 'method|reply|not a tuple')
 
 
 @PICKLES

@@ -83,7 +83,7 @@ def test_two_storages_on_one_file(storages, names, tmp_path):
     os.symlink('Data.fs', tmp_path / 'link')
     code, output = run_with(zeo() + storages, tmp_path)
     assert code == 2
-    assert f'the storages {names} are on one file' in output, output
+    assert f'the storages {names} use the same file' in output, output
     assert sorted(os.listdir(tmp_path)) == ['link', 'zeo.conf']
 
 

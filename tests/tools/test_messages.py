@@ -54,8 +54,8 @@ def test_copy_of_blobs_without_their_directory():
     transaction.abort()
     db.close()
     result = fstool('copy', 'Data.fs', 'copy.fs')
-    assert result.err == ('1 record of blobs, but no files: the source was given no blob '
-                          'directory (--source-blobs)\n')
+    assert result.err == ('1 record of blobs copied without the blob files: give the blob '
+                          'directory of the source with --source-blobs\n')
     result = fstool('copy', '--source-blobs', 'blobs', '--destination-blobs', 'new', 'Data.fs',
                     'other.fs')
     assert result.err == ''

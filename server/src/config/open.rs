@@ -26,7 +26,7 @@ pub struct OpenError {
 
 /// A file that two storages would write to.
 #[derive(Debug, thiserror::Error)]
-#[error("the storages {} are on one file, {}: give each a file of its own",
+#[error("the storages {} use the same file, {}: give each a file of its own",
     .names.join(" and "), .path.display())]
 pub struct SharedFile {
     /// The storages' names, in quotes.

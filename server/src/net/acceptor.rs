@@ -258,7 +258,7 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
         if let Err(why) = poll(&mut fds, None)
             && why != rustix::io::Errno::INTR
         {
-            error!(server.log(), "the acceptor can't wait: {why}");
+            error!(server.log(), "can't wait for connections: {why}");
             thread::sleep(ACCEPT_RETRY_INTERVAL);
         }
         if !fds[1].revents().is_empty() {
@@ -273,7 +273,7 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
                 let times = std::mem::take(&mut failures);
                 info!(
                     server.log(),
-                    "connections are accepted again, after {times} failures"
+                    "accepting connections again, after {times} failures"
                 );
             }
             Ok(()) => {}
@@ -283,7 +283,7 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
             Err(why) => {
                 // It may last: one line is enough.
                 if failures == 0 {
-                    error!(server.log(), "no connections are accepted: {why}");
+                    error!(server.log(), "can't accept connections: {why}");
                 }
                 failures += 1;
                 thread::sleep(ACCEPT_RETRY_INTERVAL);

@@ -150,7 +150,11 @@ fn serve(
             if let Some(pid_file) = pid_file {
                 remove_pid_file(pid_file, log);
             }
-            info!(log, "ended by {} while opening", signal.name());
+            info!(
+                log,
+                "stopped by {} while opening the storages",
+                signal.name()
+            );
             // Nobody is owed anything yet, and a stuck log can't be helped.
             let _ = events.flush();
             std::process::exit(signal.exit_code().unwrap_or(1));
@@ -168,7 +172,7 @@ fn raise_descriptor_limit(log: &Logger) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(why) = setrlimit(Resource::Nofile, limit) {
-        warn!(log, "the number of open files stays limited: {why}");
+        warn!(log, "can't raise the limit of open files: {why}");
     }
 }
 

@@ -52,7 +52,7 @@ impl Session {
                 let reason = one_line(reason, MAX_REASON_CHARS);
                 format!("the conflict of object {oid} was not resolved: {reason}")
             }
-            None => format!("the conflict of object {oid} is the client's"),
+            None => format!("the conflict of object {oid} is left to the client"),
         };
         debug!(self.log, "{why}");
         let counts = &storage.stats.conflict_classes;

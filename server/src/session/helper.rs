@@ -58,7 +58,7 @@ impl Session {
         let (sender, receiver) = bounded(1);
         let run = move || {
             let Ok(result) = catch_unwind(AssertUnwindSafe(work)) else {
-                mailbox.close("a helper has failed: this is a bug");
+                mailbox.close("a helper thread has failed: this is a bug");
                 return;
             };
             // There is room for it; if the session has ended, nobody takes it.
@@ -68,7 +68,7 @@ impl Session {
         };
         let spawned = thread::Builder::new().name("helper".into()).spawn(run);
         spawned.map_err(|why| {
-            error!(self.log, "no helper thread: {why}");
+            error!(self.log, "can't start a helper thread: {why}");
             Exception::message(
                 "builtins.RuntimeError",
                 format!("can't start new thread: {why}"),

@@ -54,7 +54,10 @@ impl Session {
                 return self.reply(&id, &Invalidations { last, oids });
             }
             Missed::Unknown => {
-                info!(self.log, "nobody knows what has changed since tid {since}");
+                info!(
+                    self.log,
+                    "it is not known what has changed since tid {since}"
+                );
                 return self.reply(&id, &None::<Invalidations>);
             }
             Missed::TooMuch => {}

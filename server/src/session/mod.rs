@@ -231,7 +231,7 @@ impl Session {
         let (Value::Tuple(args) | Value::List(args)) = message.args else {
             error!(
                 self.log,
-                "Can't deserialize message: the arguments are no tuple"
+                "Can't deserialize message: the arguments are not a tuple"
             );
             return Flow::Close;
         };
@@ -249,7 +249,10 @@ impl Session {
         match Call::parse(&message.name, args) {
             Ok(call) if self.is_in_time(&call) => self.on_call(id, is_async, &message.name, call),
             Ok(_) => {
-                error!(self.log, "{} is not called in time", message.name);
+                error!(
+                    self.log,
+                    "{} was called out of order: register comes first, and once", message.name
+                );
                 Flow::Close
             }
             Err(CallError::Step(step)) if self.is_registered() => {
@@ -339,7 +342,7 @@ impl Session {
         let (encoding, id) = (self.encoding(), &*self.echoed(id));
         let wrote = encode_reply(&mut self.output, encoding, id, result);
         if let Err(why) = wrote {
-            error!(self.log, "a reply can't be sent: {why}");
+            error!(self.log, "can't encode a reply: {why}");
             self.reply_error(id, &Exception::value_error("Couldn't pickle response"));
         }
     }
@@ -352,7 +355,7 @@ impl Session {
         let error = exception.to_reply(encoding);
         let (error, output) = (&*self.echoed(&error), &mut self.output);
         if let Err(why) = encode_message(output, encoding, id, Flag::Error, REPLY, error) {
-            error!(self.log, "an error can't be sent: {why}");
+            error!(self.log, "can't encode an error: {why}");
         }
     }
 
@@ -435,7 +438,7 @@ impl Session {
     /// the server stops, and then the session is being closed.
     fn ask(&self, storage: &ServedStorage, request: Request) {
         if storage.coordinator.send(request).is_err() {
-            self.mailbox.close("the server stops");
+            self.mailbox.close("the server is stopping");
         }
     }
 }

@@ -15,15 +15,16 @@ const SHOWN: usize = 100;
 
 /// Check a blob directory against its file
 ///
-/// Reads all records of the file, older ones too: each blob record must have its own file in the
-/// directory, which can be opened. Then goes through the directory: a file that belongs to no record
-/// does no harm, but means that transactions are missing in Data.fs (it may be an older copy), or that
-/// a crash left it there. Both are problems. Data.fs does not tell what a blob holds: truncated or
-/// changed files are found by `fstool repozo -V`, if they were backed up with --blobs. Empty files (as
-/// a power cut may leave them) and files that are not named like blobs are shown, but don't count.
+/// Reads all records of the file, including old revisions: each blob record must have a file in the
+/// directory that can be opened. Then looks for files in the directory that belong to no record:
+/// they do no harm, but either Data.fs lacks transactions (it may be an older copy), or a crash
+/// left the files there. Both kinds count as problems. Data.fs does not record what a blob
+/// contains: truncated or changed files are found by `fstool repozo -V`, if they were backed up
+/// with --blobs. Empty files (which a power cut may leave) and files that are not named like blobs
+/// are shown, but don't count as problems.
 ///
-/// May run beside a server: files newer than what was read, and those that a pack is about to remove,
-/// don't count. Needs 16 bytes of memory per blob.
+/// May run while a server uses the file: blob files newer than the data that was read, and those
+/// that a pack is about to remove, don't count. Needs 16 bytes of memory per blob.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Show all, not just the first 100 of a kind
@@ -34,14 +35,14 @@ pub struct Arguments {
     json: bool,
     #[command(flatten)]
     file: FileArguments,
-    /// Its blob directory
+    /// The blob directory of the file
     directory: PathBuf,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
         if !self.directory.is_dir() {
-            let what = format!("{} is no directory", self.directory.display());
+            let what = format!("{} is not a directory", self.directory.display());
             return Err(Failure::Other(what));
         }
         let blobs = BlobDirectory::open_read_only(&self.directory)?;
@@ -128,14 +129,15 @@ impl Report {
             let layout = self.layout;
             writeln!(
                 out,
-                "the directory has the layout {layout}, and files as in another one: is .layout right?"
+                "the directory has layout {layout}, but some files are placed as in another layout: is .layout right?"
             )?;
         }
         let count = self.found.to_be_removed;
         if count > 0 {
             writeln!(
                 out,
-                "{count} files are still to be removed, as a pack has listed"
+                "{} that a pack has listed for removal",
+                counted(count, "file")
             )?;
         }
         match self.found.problems() {

@@ -19,7 +19,7 @@ pub struct Context {
 /// The file that a subcommand is about.
 #[derive(Debug, clap::Args)]
 pub struct FileArguments {
-    /// The file, as Data.fs
+    /// The data file, such as Data.fs
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
 }
@@ -33,7 +33,7 @@ impl FileArguments {
 
 /// A subcommand with its arguments.
 pub trait Run {
-    /// Does it.
+    /// Runs the subcommand; `Err` is for what failed, problems in the data are a verdict.
     fn run(&self, context: &mut Context) -> Result<Verdict>;
 }
 
@@ -46,17 +46,17 @@ impl Context {
         }
     }
 
-    /// Shows progress on standard error, and what could not be done.
+    /// Shows progress on standard error, and warnings and errors.
     pub fn progress(&self) -> Progress {
         self.progress_in_steps(false)
     }
 
-    /// The same, with `steps` also the steps that are taken.
+    /// As [`Context::progress`]; with `steps`, also shows each step.
     pub fn progress_in_steps(&self, steps: bool) -> Progress {
         Progress::new(self.quiet, steps)
     }
 
-    /// Shows only what could not be done, for results that come at once.
+    /// Shows only warnings and errors, for subcommands that print their results as they go.
     pub fn no_progress(&self) -> Progress {
         Progress::new(true, false)
     }

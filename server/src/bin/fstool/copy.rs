@@ -15,23 +15,23 @@ use crate::context::{Context, Run};
 use crate::interrupt;
 use crate::outcome::{Failure, Result, Verdict, Written, counted, tell};
 
-/// The new file is synced whenever so much was written.
+/// Bytes written to the new file between two syncs.
 const SYNC_EVERY: u64 = 256 << 20;
 
-/// Copy all transactions from one storage to another, or convert it
+/// Copy all transactions from one storage to another, or convert a storage
 ///
-/// Each storage is a Data.fs, or a configuration file with a storage section (or several: write
-/// FILE#NAME), which may be that of a server. So a copy compresses when the destination is a
-/// `<zlibstorage>`, and moves blobs to another layout. Transactions keep their tids, texts, status and
-/// records, including deletions and undone changes.
+/// Each storage is given as a Data.fs, or as a configuration file with a storage section, such as a
+/// server's zeo.conf; if it has several, write FILE#NAME. Copying to a `<zlibstorage>` compresses
+/// the records, and copying blobs to a new directory changes their layout. Transactions keep their
+/// tids, user, description, extension, status and records, including deletions and undone changes.
 ///
-/// The source is only read, and may be in use by a server: everything is copied that was there when
-/// the copy began. (But a pack in a server removes blobs, which are named then: copy again.) Blob
-/// files are hard-linked where possible, otherwise copied. What is copied is on the disk when this
-/// ends; after an interruption, continue with --continue.
+/// The source is only read, and may be in use by a server: the copy has all transactions that were
+/// complete when it started. (If the server packs meanwhile, blobs may be missing; they are
+/// reported: copy again.) Blob files are hard-linked where possible, otherwise copied. When this
+/// ends, the copy is on disk; if it was interrupted, resume it with --continue.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Continue after the last transaction of the destination, which must be one of the source
+    /// Resume after the last transaction of the destination, which the source must have, too
     #[arg(short, long = "continue")]
     go_on: bool,
     /// Show each transaction
@@ -74,7 +74,7 @@ impl Run for Arguments {
         // What was copied until an error stays.
         let closed = destination.close();
         written.result()?;
-        let copied = copied.map_err(in_words)?;
+        let copied = copied.map_err(message_for)?;
         closed?;
         let Copied {
             transactions,
@@ -94,13 +94,13 @@ impl Run for Arguments {
         if lone_records > 0 {
             let lone = counted(lone_records, "record");
             tell(format!(
-                "{lone} of blobs, but no files: the source was given no blob directory \
-                 (--source-blobs)"
+                "{lone} of blobs copied without the blob files: give the blob directory of the source \
+                 with --source-blobs"
             ));
         }
         if missing > 0 && files.iter().any(|(path, id)| FileId::of(path) != *id) {
             tell(
-                "The source was packed meanwhile, which removes blobs. Copy again while no pack goes on.",
+                "The source was packed during the copy, which removes blobs. Copy again while no pack is running.",
             );
         }
         Ok(Verdict::of(missing))
@@ -133,15 +133,15 @@ impl Arguments {
     }
 }
 
-/// The words of the library, and what to do.
-fn in_words(error: CopyError) -> Failure {
+/// The message for a failed copy, with what to do.
+fn message_for(error: CopyError) -> Failure {
     match error {
         CopyError::Storage(error) => error.into(),
         CopyError::NoBlobDirectory => {
             Failure::Other(format!("{error}: give it one with --destination-blobs"))
         }
         CopyError::NotEmpty { .. } => {
-            let what = "--continue goes on with a copy that was interrupted";
+            let what = "use --continue to resume an interrupted copy";
             Failure::Other(format!("{error}; {what}"))
         }
         error => Failure::Other(error.to_string()),
@@ -169,9 +169,13 @@ fn storage_at(argument: &Path) -> Result<StorageKind> {
     }
     match (found.pop(), found.len()) {
         (Some(storage), 0) => Ok(storage.kind),
-        (None, _) => Err(Failure::Usage(format!("{text}: there is no such storage"))),
+        (None, _) => Err(Failure::Usage(format!(
+            "{text}: the configuration has no such storage"
+        ))),
         (Some(_), _) => {
-            let what = format!("{text}: there are several storages; say {text}#NAME");
+            let what = format!(
+                "{text}: the configuration has several storages; choose one with {text}#NAME"
+            );
             Err(Failure::Usage(what))
         }
     }

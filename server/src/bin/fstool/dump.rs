@@ -14,12 +14,12 @@ use crate::outcome::{Result, Verdict};
 ///
 /// For each transaction its number, tid, size (without its last 8 bytes), time in UTC and offset
 /// (of its records, as by fsdump), then status, user, description and extension; for each record
-/// oid, size of the data, class and, for one that points back to older data (bp), the transaction
-/// that it leads to. Blobs are of class ZODB.blob.Blob. Transactions of status 'u' have no number,
-/// and their records don't count.
+/// oid, size of the data, class and, if it points back to older data (bp), the transaction that
+/// holds the data. Blobs are of class ZODB.blob.Blob. Transactions of status 'u' (undone) have no
+/// number, and their records are not counted.
 ///
-/// Nothing of extensions and records is run: of other objects than Python's plain ones, class and
-/// arguments are shown.
+/// No code in extensions or records is executed: for objects that are not plain Python values, the
+/// class and its arguments are shown.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Show all fields of the format

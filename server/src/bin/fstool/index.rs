@@ -9,31 +9,33 @@ use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict, counted};
 use crate::table::{Align, Table};
 
-/// Rebuild and save the index of a file, or check it
+/// Rebuild the index of a file, or check it
 ///
-/// Scans the whole file and saves Data.fs.index, replacing an existing one. Needs the lock, so no
-/// server may have the file open. A server that finds no index, or one that does not belong to the
-/// file, does the same when it opens the file; use this for an index that is wrong unnoticed, or to
-/// start a server without delay. A damaged file gets no index.
+/// Scans the whole file and writes Data.fs.index, replacing an existing one. Takes the file's lock,
+/// so no server may have the file open. A server does the same when it opens a file whose index is
+/// missing or does not belong to it; use this to replace a wrong index (see --check), or so that
+/// the server starts without delay. A damaged file gets no index.
 ///
-/// Nor does a file in which a checksum of this server does not hold, though all else fits together:
-/// either bytes have changed, or another tool has copied the checksums along (zodbconvert and
-/// back, say), or changed the file on purpose. If you know it to be the latter, --accept accepts all
-/// these transactions as they are; the next pack gives them checksums of their own. Don't use it
-/// after a crash of this server or of the machine: there it accepts what was written in part.
+/// Nor does a file with a transaction whose checksum does not match although its structure is
+/// intact: either bytes have changed, or another tool has copied checksums along with other data
+/// (zodbconvert and back, for example) or changed the file on purpose. If you know that it was
+/// another tool, --accept accepts all such transactions as they are; the next pack gives them new
+/// checksums. Don't use --accept after a crash of the server or the machine: it would accept
+/// transactions that were written only in part.
 ///
-/// With --check nothing is written, and no lock is needed: the index is compared with the file, object
-/// by object. Exit code 1 means that it is wrong, or, unless a server has the file open (which saves
-/// it now and then, and when it ends), that it is missing or unusable.
+/// With --check, nothing is written and no lock is needed: the index is compared with the file,
+/// object by object. Exit code 1 means that the index is wrong, missing or unusable; but while a
+/// server has the file open, it may be missing or unusable, as the server saves it only from time
+/// to time and when it stops.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Only compare the index with the file
     #[arg(long)]
     check: bool,
-    /// Accept transactions that don't have their checksum, if all else in them fits together
+    /// Accept transactions whose checksum does not match, if their structure is intact
     #[arg(long, conflicts_with = "check")]
     accept: bool,
-    /// Print JSON: the objects of which a checked index is wrong
+    /// With --check: print JSON, with the objects for which the index is wrong
     #[arg(long, requires = "check")]
     json: bool,
     #[command(flatten)]
@@ -65,7 +67,7 @@ impl Arguments {
         if let Some(first) = found.accepted {
             writeln!(
                 context.out,
-                "accepted transactions whose checksums are of another file; the first at {first}"
+                "accepted transactions whose checksums do not match; the first is at {first}"
             )?;
         }
         if let Some(why) = found.torn {
@@ -107,7 +109,7 @@ fn in_words(saved: &Saved, size: u64) -> String {
     match saved {
         Saved::Missing => "there is no index; a server scans the file to open it".to_owned(),
         Saved::Useless(why) => {
-            format!("the index is of no use, and a server scans the file: {why}")
+            format!("the index is unusable, so a server scans the file: {why}")
         }
         Saved::Good { position, objects } => {
             let objects = counted(*objects, "object");

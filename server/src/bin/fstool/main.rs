@@ -1,4 +1,4 @@
-//! `fstool`: care of the file of a FileStorage, as by ZODB's scripts.
+//! `fstool`: checks, shows, repairs and backs up the file of a FileStorage, like ZODB's scripts.
 //!
 //! # How to add a subcommand
 //!
@@ -44,10 +44,11 @@ use clap::{Parser, Subcommand};
 
 use context::{Context, Run};
 
-/// Check, show and repair the file of a FileStorage (Data.fs).
+/// Check, inspect, repair and back up the file of a FileStorage (Data.fs).
 ///
-/// For the file of a stopped server, or a copy. Subcommands that only read take no lock, and may
-/// run beside a server: they see the transactions that were complete when they began.
+/// Use it on the file of a stopped server, or on a copy. Subcommands that only read take no lock
+/// and may also run while a server uses the file: they see the transactions that were complete when
+/// they started.
 #[derive(Debug, Parser)]
 #[command(name = "fstool", version, infer_long_args = true, after_help = EXIT_CODES)]
 struct CommandLine {
@@ -59,8 +60,8 @@ struct CommandLine {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all is well; 1 something is wrong with what was read; 2 failed, or wrong usage (standard \
-error tells why).";
+Exit codes: 0 no problems; 1 problems in the data that was read; 2 failed, or wrong usage (standard error \
+says why).";
 
 #[derive(Debug, Subcommand)]
 enum Command {

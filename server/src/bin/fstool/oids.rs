@@ -15,8 +15,9 @@ use crate::outcome::{Failure, Result, Verdict};
 
 /// Trace objects through the file (fsoids)
 ///
-/// For each oid all its revisions, all objects that they refer to, and all revisions of other
-/// objects that refer to it; by transactions, oldest first. Reads every record of the file.
+/// For each oid, shows all revisions of the object, all objects that they refer to, and all
+/// revisions of other objects that refer to it, by transaction, oldest first. Reads every record of
+/// the file.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A file with one oid per line
@@ -24,7 +25,7 @@ pub struct Arguments {
     oid_file: Option<PathBuf>,
     #[command(flatten)]
     file: FileArguments,
-    /// Oids as numbers: 0x2a or 42
+    /// Oids as numbers, such as 0x2a or 42
     #[arg(value_name = "OID", value_parser = parse_oid)]
     oids: Vec<Oid>,
 }

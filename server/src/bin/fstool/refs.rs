@@ -16,15 +16,15 @@ const SHOWN: usize = 1000;
 
 /// Check for dangling references (fsrefs)
 ///
-/// Reads the current record of every object, and shows the objects that can't be read, and those that
-/// refer to an object that is missing, was undone or deleted, or can't be read; with the path to them
-/// from the root, and when they were written. Weak references and references to other databases don't
-/// count. Nothing in a record is ever executed, so the classes need not be installed.
+/// Reads the current record of every object. Shows the objects that can't be read, and those that
+/// refer to an object that is missing, undone, deleted or unreadable, each with its last change and
+/// the path to it from the root. Weak references and references to other databases are ignored.
+/// Nothing in a record is ever executed, so the classes need not be installed.
 ///
 /// Takes the objects from Data.fs.index, as a server does, so a wrong index shows as objects that
-/// can't be read (`fstool index --check` tells more). In a damaged file, the objects are taken from
-/// the transactions that are whole. Needs at most 20 bytes of memory per object, and as much again if
-/// something is wrong.
+/// can't be read (check it with `fstool index --check`). In a damaged file, the objects are taken
+/// from the intact transactions. Needs at most 20 bytes of memory per object, and as much again if
+/// there are problems.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Show all objects with dangling references, not just the first 1000

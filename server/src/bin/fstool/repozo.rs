@@ -10,20 +10,20 @@ use crate::outcome::{Result, Verdict, tell};
 
 /// Back up a file incrementally, recover it, verify the backups (repozo)
 ///
-/// Exactly one of -B, -R, or -V. The options and the repository are those of ZODB's repozo: either
-/// continues what the other wrote. A backup may run beside a server. It holds whole transactions only,
-/// and is on the disk when this ends. After one that was killed, the backups are those from before;
-/// the next one removes what was begun.
+/// Give exactly one of -B, -R and -V. Options and repository are those of ZODB's repozo: either
+/// program continues what the other wrote. A backup may run while a server uses the file. It holds
+/// complete transactions only, and is on disk when this ends. If it is killed, the earlier backups
+/// are as they were, and the next backup removes the rest of it.
 ///
-/// With --blobs, the files of all blobs in the backed-up transactions are in the repository as well,
-/// in blobs/, which ZODB's repozo ignores; -V checks them, too. Blob files never change: where
-/// possible, they are hard links to the originals. Give --blobs each time; a backup with it adds the
-/// blobs of those without. Blobs that are missing, or can't be read, are named, and everything else is
-/// done all the same (exit code 1); but -R -w stops.
+/// With --blobs, the blob files of the backed-up transactions are in the repository as well, in
+/// blobs/, which ZODB's repozo ignores; -V checks them, too. Blob files never change, so they are
+/// hard links to the originals where possible. Give --blobs each time; a backup with it also adds
+/// the blobs of earlier backups made without it. Blobs that are missing or can't be read are
+/// reported, and everything else is done (exit code 1); but -R -w stops at the first one.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("mode").required(true).args(["backup", "recover", "verify"]))]
 pub struct Arguments {
-    /// Back up a file: what is new in it, if that is enough
+    /// Back up a file; incrementally, if possible
     #[arg(short = 'B', long, requires = "file")]
     backup: bool,
     /// Restore a file from a backup
@@ -38,13 +38,13 @@ pub struct Arguments {
     /// The directory with the backups, which must exist
     #[arg(short, long, value_name = "DIR")]
     repository: PathBuf,
-    /// -B: The file, as Data.fs
+    /// -B: The data file, such as Data.fs
     #[arg(short, long)]
     file: Option<PathBuf>,
     /// -B: Always make a full backup
     #[arg(short = 'F', long)]
     full: bool,
-    /// -B: Compare only the last backup with the file, not all of them; -V: check sizes only
+    /// -B: Compare only the last backup with the file, not all; -V: check only sizes
     #[arg(short = 'Q', long)]
     quick: bool,
     /// -B: Compress

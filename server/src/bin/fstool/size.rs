@@ -16,9 +16,9 @@ use crate::table::{Align, Table};
 ///
 /// For each class: the number of records, their bytes (of the pickles as they are stored), the
 /// percentage of all bytes, and the average; then how many of the records are current, and their
-/// bytes. The next pack removes what is not current, and what nothing refers to. Classes with the most
-/// bytes come first. A record that points back to older data counts with these data. Needs 4 to 8
-/// bytes of memory per object.
+/// bytes. The next pack removes records that are not current and objects that nothing refers to.
+/// Classes with the most bytes come first. A record that points back to older data counts with the
+/// size of that data. Needs 4 to 8 bytes of memory per object.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Print JSON

@@ -16,13 +16,13 @@ const READ_CHUNK_BYTES: u64 = 1 << 20;
 
 /// Show the last transactions, newest first (fstail)
 ///
-/// Two lines for each transaction: its time in UTC with the SHA-1 of its records, and its user,
-/// description, length (without its last 8 bytes), position, and, in brackets, the length of its
-/// header with all texts; then the extension, if there is one. What a server is writing at the
-/// end, or a crash has left there, is not shown.
+/// Two lines for each transaction: first its time in UTC and the SHA-1 of its records; then its
+/// user, description, length (without its last 8 bytes), position, in parentheses the length of its
+/// header with user, description and extension, and the extension, if there is one. An unfinished
+/// transaction at the end (which a server is writing, or a crash has left) is not shown.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Number of transactions
+    /// Number of transactions to show
     #[arg(short = 'n', value_name = "COUNT", default_value_t = 10)]
     count: usize,
     #[command(flatten)]

@@ -16,18 +16,19 @@ const SHOWN: usize = 100;
 /// Check the structure of a file (fstest)
 ///
 /// Reads the whole file from beginning to end. Checks the lengths of transactions and records, that
-/// tids increase, statuses, that records point to older records of their objects, and the checksums
-/// that this server writes (storage/FORMAT.md), which reveal changed bytes everywhere, also within
-/// data. Transactions written by Python have no checksum: `fstool refs` reads their data. Where
-/// Data.fs.index tells that Python wrote a transaction, or that it was accepted (`fstool index
-/// --accept`), a checksum that does not hold is that of another file, and no problem.
+/// tids increase, the status of transactions, that records point to older records of the same
+/// object, and the checksums that this server writes (storage/FORMAT.md), which reveal any changed
+/// byte, also within data. Transactions written by Python have no checksum: `fstool refs` reads
+/// their data. Where Data.fs.index says that Python wrote a transaction, or that it was accepted
+/// (`fstool index --accept`), a checksum that does not match is that of another file, and not a
+/// problem.
 ///
-/// After damage, and after what the disk can't read, the check continues with the next whole
-/// transaction. An unfinished transaction at the end counts as a problem, unless a server has the
-/// file open.
+/// After damage, and after a part that the disk can't read, the check continues with the next
+/// intact transaction. An unfinished transaction at the end counts as a problem, unless a server
+/// has the file open.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Show each transaction; twice: and each object before it
+    /// Show each transaction; given twice, also each object
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Show all problems, not just the first 100
@@ -140,14 +141,14 @@ impl<'a, W: Write> Report<'a, W> {
         if found.foreign_seals > 0 {
             writeln!(
                 self.out,
-                "{} transactions have a checksum of another file, which tells nothing here",
-                found.foreign_seals
+                "{} with the checksum of another file, which was ignored",
+                counted(found.foreign_seals, "transaction")
             )?;
         }
         if found.is_growing {
             writeln!(
                 self.out,
-                "a server is writing to the file behind {}",
+                "a server is writing to the file after {}",
                 found.end
             )?;
         }

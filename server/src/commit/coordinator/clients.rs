@@ -22,7 +22,7 @@ impl Coordinator {
     /// misses nothing in between.
     pub(super) fn subscribe(&mut self, client: ClientId, mailbox: Mailbox) {
         if self.stopping {
-            mailbox.close("the server stops");
+            mailbox.close("the server is stopping");
             return;
         }
         if self.finishing.len() >= self.clients.len() + MAX_ORPHANS {

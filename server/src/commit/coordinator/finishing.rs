@@ -56,8 +56,8 @@ impl Coordinator {
             commit: Commit { tid, prepared },
         };
         if self.log_writer.send(Task::Append(queued)).is_err() {
-            crit!(self.parts.log, "the log writer is gone");
-            self.fail_finish(client, Exception::transaction("the server stops"));
+            crit!(self.parts.log, "the log writer has ended");
+            self.fail_finish(client, Exception::transaction("the server is stopping"));
         }
     }
 
@@ -87,7 +87,7 @@ impl Coordinator {
             why,
         };
         if self.log_writer.send(task).is_err() {
-            crit!(self.parts.log, "the log writer is gone");
+            crit!(self.parts.log, "the log writer has ended");
         }
     }
 
@@ -119,13 +119,16 @@ impl Coordinator {
     /// Nothing of a batch is in the storage; or nobody knows.
     pub(super) fn not_appended(&mut self, clients: Vec<ClientId>, why: &Error) {
         match self.parts.storage.latched() {
-            Some(_) => crit!(self.parts.log, "no more commits are taken: {why}"),
-            None => error!(self.parts.log, "commits have failed: {why}"),
+            Some(_) => crit!(self.parts.log, "no more commits are accepted: {why}"),
+            None => error!(self.parts.log, "commits failed: {why}"),
         }
         for client in clients {
             if matches!(why, Error::Unsettled(_)) {
                 let next = self.end(client);
-                self.close(client, "nobody knows whether its transaction is committed");
+                self.close(
+                    client,
+                    "it is not known whether its transaction is committed",
+                );
                 self.grant_all(next);
             } else {
                 self.fail_finish(client, exception_from(why));
@@ -178,7 +181,7 @@ impl Coordinator {
     fn publish_too_late(&mut self, committer: ClientId, commit: &Commit) {
         crit!(
             self.parts.log,
-            "the storage has given the tid {} after {}; all clients must verify their caches",
+            "the storage has assigned the tid {} after {}; all clients must verify their caches",
             commit.tid,
             self.published
         );

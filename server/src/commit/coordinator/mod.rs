@@ -168,7 +168,7 @@ impl Coordinator {
             self.poll_when_due();
         }
         for client in self.clients.values() {
-            client.mailbox.close("the server stops");
+            client.mailbox.close("the server is stopping");
         }
     }
 
@@ -239,7 +239,7 @@ impl Coordinator {
             .values()
             .filter(|client| client.state != State::Finishing)
         {
-            client.mailbox.close("the server stops");
+            client.mailbox.close("the server is stopping");
         }
     }
 }

@@ -47,7 +47,7 @@ impl Coordinator {
             self.polls.under_way = Some(clients);
             self.polls.due = None;
             if self.log_writer.send(Task::Poll).is_err() {
-                crit!(self.parts.log, "the log writer is gone");
+                crit!(self.parts.log, "the log writer has ended");
             }
         }
     }
@@ -57,14 +57,17 @@ impl Coordinator {
         let result = match found {
             Ok(changes) => {
                 if std::mem::take(&mut self.polls.failing) {
-                    info!(self.parts.log, "changes by others are seen again");
+                    info!(self.parts.log, "changes made elsewhere can be read again");
                 }
                 self.publish_all(changes.iter().map(Publication::Others));
                 Ok(())
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.polls.failing, true) {
-                    warn!(self.parts.log, "changes by others are not seen: {error}");
+                    warn!(
+                        self.parts.log,
+                        "can't read the changes made elsewhere: {error}"
+                    );
                 }
                 Err(exception_from(&error))
             }
@@ -101,7 +104,7 @@ impl Coordinator {
             OutsideChange::Transaction { tid, .. } => {
                 crit!(
                     self.parts.log,
-                    "transaction {tid} of others comes after {}; all clients must verify their \
+                    "transaction {tid} made elsewhere comes after {}; all clients must verify their \
                      caches",
                     self.published
                 );
@@ -110,7 +113,7 @@ impl Coordinator {
             OutsideChange::Unknown { tid } => {
                 warn!(
                     self.parts.log,
-                    "nobody knows what others have changed after {}; all clients must verify \
+                    "it is not known what was changed elsewhere after {}; all clients must verify \
                      their caches",
                     self.published
                 );

@@ -103,9 +103,9 @@ impl Connection {
             Err(_) => {
                 error!(
                     session.log(),
-                    "the session has failed: this is a bug; its client is closed"
+                    "the session has failed, and its connection is closed: this is a bug"
                 );
-                "a bug".to_owned()
+                "an internal error".to_owned()
             }
         };
         debug!(session.log(), "closing: {reason}");

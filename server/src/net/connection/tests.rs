@@ -147,7 +147,7 @@ fn who_is_closed_in_the_middle_of_a_turn_ends_with_it() {
     theirs.write_all(&hello()).unwrap();
     assert!(connection.wait(&inbox, READ).unwrap());
     let turn = connection.turn(&mut session, &inbox).unwrap();
-    assert!(matches!(turn, Turn::Ended("the server stops")));
+    assert!(matches!(turn, Turn::Ended("the server is stopping")));
 }
 
 fn call(id: i128, name: &str, args: Vec<Value<'_>>) -> Vec<u8> {

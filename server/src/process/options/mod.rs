@@ -24,7 +24,7 @@ struct CommandLine {
     /// Server address: PORT, HOST:PORT, or a PATH with at least one "/"
     #[arg(short, long, value_parser = datatypes::socket_binding_address)]
     address: Vec<Address>,
-    /// File of a FileStorage; may be given several times, for storages named 1, 2 ...
+    /// Data file of a FileStorage; if repeated, the storages are named 1, 2 and so on
     #[arg(short, long)]
     filename: Vec<PathBuf>,
     /// Transaction timeout in seconds (default 30)
@@ -34,8 +34,8 @@ struct CommandLine {
     /// set
     #[arg(long, value_name = "PATH")]
     pid_file: Vec<PathBuf>,
-    /// Longest message taken from a client, such as 100mb (default 4 GiB); also
-    /// RZEO_MAX_MESSAGE_SIZE in the environment
+    /// Longest message accepted from a client, such as 100mb (default 4 GiB); overrides
+    /// RZEO_MAX_MESSAGE_SIZE from the environment
     #[arg(long, value_name = "SIZE", value_parser = message_size)]
     max_message_size: Vec<u32>,
 }

@@ -17,25 +17,25 @@ use crate::context::{Context, Run};
 use crate::interrupt;
 use crate::outcome::{Failure, Result, Verdict};
 
-/// The new file is synced whenever so much was written.
+/// Bytes written to the new file between two syncs.
 const SYNC_EVERY: u64 = 256 << 20;
 
-/// Copy what is readable of a damaged file into a new one (fsrecover)
+/// Copy the readable part of a damaged file into a new one (fsrecover)
 ///
-/// Damage is detected by lengths, record headers, and the checksums of this server. What can't be read
-/// is skipped, and shown: where it is, what is wrong, and how much of which objects is lost. This
-/// includes what a failing disk can't read, by pages of 4096 bytes. The input is never changed. A
-/// transaction is left out when a part of it is lost, unless -p is given. When its checksum shows that
-/// it is not what was written, but all its records are there and readable, it is copied: look at its
-/// objects.
+/// Damage is detected by lengths, record headers, and the checksums of this server. Unreadable
+/// parts are skipped and reported: where they are, what is wrong, and which objects lose how much.
+/// This includes what a failing disk can't read, in pages of 4096 bytes. The input is never
+/// changed. A transaction is left out if a part of it is lost, unless -p is given. A transaction
+/// whose checksum does not match, but whose records are all there and readable, is copied and
+/// reported: look at its objects.
 ///
-/// With --input-blobs and --output-blobs, the files of all blobs go with their records (hard-linked,
-/// where possible); those that are missing or can't be read are shown. A truncated blob file is not
-/// detected. What was left out stays where it was: `fstool blobs` of the new file and the old
-/// directory shows it.
+/// With --input-blobs and --output-blobs, blob files are copied with their records (hard-linked
+/// where possible); missing and unreadable ones are reported. A truncated blob file is not
+/// detected. Blob files that were left out stay where they were: `fstool blobs` with the new file
+/// and the old directory lists them.
 ///
-/// The new file gets its name, and replaces an older one, when it is whole; it can be used at once.
-/// Exit code 1 means that something was wrong in the input.
+/// The new file gets its name, replacing an existing one (-f), only when it is complete, and can be
+/// used at once. Exit code 1 means that the input had problems.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Overwrite the output file if it exists
@@ -47,7 +47,7 @@ pub struct Arguments {
     /// Afterwards, pack the new file to this many seconds ago (with -p, use 0)
     #[arg(short = 'P', long, value_name = "SECONDS")]
     pack: Option<f64>,
-    /// Show more: 1 transactions, 2 and their records
+    /// Level of detail: 1 shows transactions, 2 also their records
     #[arg(short, long, value_name = "LEVEL", default_value_t = 0)]
     verbose: u8,
     /// Print JSON
@@ -114,7 +114,7 @@ impl Arguments {
     fn check_output(&self) -> Result<()> {
         let (input, output) = (&self.input, &self.output);
         if FileId::of(input) == FileId::of(output) {
-            let what = "the output is the input".to_owned();
+            let what = "input and output are the same file".to_owned();
             return Err(Failure::Usage(what));
         }
         if output.exists() && !self.force {
@@ -132,7 +132,7 @@ impl Arguments {
         };
         let other = |what: &str| Err(Failure::Other(format!("{} {what}", output.display())));
         if !input.is_dir() {
-            let what = format!("{} is no directory", input.display());
+            let what = format!("{} is not a directory", input.display());
             return Err(Failure::Other(what));
         }
         if output.exists() {
@@ -147,7 +147,7 @@ impl Arguments {
             }
             if !is_empty && !output.join(".layout").exists() {
                 return other(
-                    "has no .layout, so it seems to be no blob directory: empty it first",
+                    "has no .layout, so it is probably not a blob directory: empty it first",
                 );
             }
         }
@@ -164,7 +164,9 @@ impl Arguments {
             Ok(()) => Ok(()),
             Err(Error::Cancelled) => Err(Error::Cancelled.into()),
             Err(why) => {
-                let what = format!("everything was recovered, but not packed: {why}");
+                let what = format!(
+                    "the new file could not be packed and was removed: {why}; try without --pack"
+                );
                 Err(Failure::Other(what))
             }
         }
