@@ -38,7 +38,9 @@ pub enum FrameError {
         limit: usize,
     },
     /// What has come is no message: its first bytes are those of TLS.
-    #[error("a TLS ClientHello, and no TLS is spoken here: the client has <ssl> configured")]
+    #[error(
+        "a TLS ClientHello, but this server does not speak TLS: the client has <ssl> configured"
+    )]
     Tls,
     /// No message of the protocol is empty.
     #[error("an empty message")]

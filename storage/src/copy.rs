@@ -43,7 +43,7 @@ pub enum CopyError {
     #[error(transparent)]
     Storage(#[from] Error),
     /// There is no place for the files of blobs.
-    #[error("the source has blobs, and the destination no directory for them")]
+    #[error("the source has blobs, but the destination has no blob directory")]
     NoBlobDirectory,
     /// The destination has transactions, and is not to be continued.
     #[error("{destination} is not empty")]

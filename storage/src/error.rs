@@ -34,7 +34,7 @@ pub enum Error {
     Conflict(Box<Conflict>),
     /// `checkCurrentSerialInTransaction` met another revision
     /// (`ReadConflictError`).
-    #[error("object {oid} was expected at {read} and is at {committed}")]
+    #[error("object {oid} was read at {read}, but its current revision is {committed}")]
     ReadConflict {
         /// The object.
         oid: Oid,
@@ -130,11 +130,11 @@ pub enum Error {
         source: io::Error,
     },
     /// An [`Observer`](crate::observer::Observer) wanted the work to stop.
-    #[error("it was cancelled")]
+    #[error("cancelled")]
     Cancelled,
     /// Packs have put other files in the place of one that was read, each time
     /// that it was tried.
-    #[error("packs put other files in its place, again and again")]
+    #[error("packs replaced the file again and again while it was being read")]
     Replaced {
         /// The name that they have.
         file: PathBuf,

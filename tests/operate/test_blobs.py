@@ -132,7 +132,7 @@ def test_a_mark_that_names_no_layout(tmp_path):
     (tmp_path / 'zeo.conf').write_text(zeo() + filestorage(blob_dir='blobs'))
     code, output = run('-C', 'zeo.conf', cwd=tmp_path)
     assert code == 1
-    assert 'opening the blob directory' in output and 'names no layout: fancy' in output
+    assert 'opening the blob directory' in output and 'names the unknown layout fancy' in output
 
 
 def test_a_blob_whose_file_is_gone(serve, encoding):

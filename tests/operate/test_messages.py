@@ -48,7 +48,7 @@ def test_tls_at_a_plain_port(serve):
     server = serve()
     with socket.create_connection(server.address) as plain, pytest.raises(OSError):
         ssl.create_default_context().wrap_socket(plain, server_hostname='localhost')
-    server.wait_for_log('a TLS ClientHello, and no TLS is spoken here')
+    server.wait_for_log('a TLS ClientHello, but this server does not speak TLS')
     ClientStorage(server.address).close()
 
 

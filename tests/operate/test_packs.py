@@ -156,7 +156,7 @@ def test_stopped_in_a_pack(serve, connect, encoding):
     Holding(holder)
     start_pack(server, packer)
     server.stop()
-    ended = 'the pack ends because the storage is closed' in server.log()
+    ended = 'the pack was stopped: the storage is being closed' in server.log()
     assert ended or 'complete' in server.log()
     names = os.listdir('.')
     assert 'Data.fs.pack' not in names and ended != ('Data.fs.old' in names)

@@ -139,7 +139,7 @@ def test_the_wrong_layout():
     for command in (['blobs', 'Data.fs', 'blobs'],
                     ['recover', '--input-blobs', 'blobs', '--output-blobs', 'new', 'Data.fs', 'o']):
         err = fstool(*command, code=2).err
-        assert '.layout names no layout' in err and 'bushy' in err
+        assert '.layout names the unknown layout' in err and 'bushy' in err
     assert not os.path.exists('new') and not os.path.exists('o')
     fstool('blobs', 'Data.fs', 'no', code=2)
 

@@ -23,7 +23,7 @@ def test_no_database(content):
     with open('Data.fs', 'wb') as f:
         f.write(content)
     out = fstool('test', 'Data.fs', code=1).out
-    assert out.startswith('at 0: this is not a FileStorage, which begins with FS30\n1 error'), out
+    assert out.startswith('at 0: this is not a FileStorage: it does not begin with FS30\n1 error'), out
 
 
 def test_zeros_at_the_end():

@@ -66,7 +66,7 @@ pub enum DecodeError {
     #[error(transparent)]
     Msgpack(#[from] msgpack::Error),
     /// It is a value, but not a message.
-    #[error("a message must be (id, flag, name, args), and {0}")]
+    #[error("a message must be (id, flag, name, args): {0}")]
     NoMessage(&'static str),
 }
 
@@ -102,18 +102,18 @@ pub fn decode_message_within<'a>(
         Encoding::Msgpack => msgpack::decode(bytes, policy)?,
     };
     let (Value::Tuple(parts) | Value::List(parts)) = value else {
-        return Err(DecodeError::NoMessage("this is no tuple"));
+        return Err(DecodeError::NoMessage("it is not a tuple"));
     };
     let parts = <[Value<'a>; 4]>::try_from(parts);
     let [id, flag, name, args] =
-        parts.map_err(|_| DecodeError::NoMessage("this has not four parts"))?;
+        parts.map_err(|_| DecodeError::NoMessage("it does not have four items"))?;
     let Value::Str(name) = name else {
-        return Err(DecodeError::NoMessage("the name is no str"));
+        return Err(DecodeError::NoMessage("the name is not a str"));
     };
     let is_true = match flag {
         Value::Bool(flag) => flag,
         Value::Int(flag) => flag != 0,
-        _ => return Err(DecodeError::NoMessage("the flag is no bool or int")),
+        _ => return Err(DecodeError::NoMessage("the flag is not a bool or an int")),
     };
     let flag = match (is_true, name == REPLY) {
         (false, false) => Flag::Call,

@@ -31,7 +31,7 @@ pub struct Error {
 #[non_exhaustive]
 pub enum Problem {
     /// The input ends within a value.
-    #[error("{needed} more bytes are needed, and {left} are left")]
+    #[error("{needed} more bytes are needed, but only {left} are left")]
     Truncated {
         /// Bytes that the value needs at least.
         needed: usize,

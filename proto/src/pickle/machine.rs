@@ -91,7 +91,11 @@ impl<'a> Unpickler<'a> {
         let to = match self.arena.get_mut(target) {
             Some(Node::List(items)) => items,
             Some(Node::Instance(instance)) => &mut instance.items,
-            _ => return self.fail(Problem::WrongKind("items are appended to no list")),
+            _ => {
+                return self.fail(Problem::WrongKind(
+                    "items are appended to a value that is not a list",
+                ));
+            }
         };
         to.extend(self.stack.drain(start..));
         Ok(())
@@ -105,7 +109,11 @@ impl<'a> Unpickler<'a> {
         let to = match self.arena.get_mut(target) {
             Some(Node::Dict(items)) => items,
             Some(Node::Instance(instance)) => &mut instance.pairs,
-            _ => return self.fail(Problem::WrongKind("items are set in no dict")),
+            _ => {
+                return self.fail(Problem::WrongKind(
+                    "items are set in a value that is not a dict",
+                ));
+            }
         };
         to.extend(self.stack.drain(start..));
         Ok(())
@@ -142,7 +150,9 @@ impl<'a> Unpickler<'a> {
                 items.extend(self.stack.drain(mark..));
                 Ok(())
             }
-            _ => self.fail(Problem::WrongKind("items are added to no set")),
+            _ => self.fail(Problem::WrongKind(
+                "items are added to a value that is not a set",
+            )),
         }
     }
 
@@ -179,7 +189,7 @@ impl<'a> Unpickler<'a> {
                 let (module, name) = (module.clone(), name.clone());
                 self.push_global(module, name)
             }
-            _ => self.fail(Problem::WrongKind("a global's name is no text")),
+            _ => self.fail(Problem::WrongKind("a global's name is not text")),
         }
     }
 
@@ -189,7 +199,9 @@ impl<'a> Unpickler<'a> {
         let args = self.pop()?;
         let callable = self.pop()?;
         if self.arena.tuple_items(args).is_none() {
-            return self.fail(Problem::WrongKind("the arguments of a call are no tuple"));
+            return self.fail(Problem::WrongKind(
+                "the arguments of a call are not a tuple",
+            ));
         }
         match self.bytes_of_call(callable, args) {
             Some(bytes) => self.push(Node::Leaf(Value::Bytes(bytes))),
@@ -231,7 +243,7 @@ impl<'a> Unpickler<'a> {
                 self.stack.push(args);
                 self.call(false)
             }
-            _ => self.fail(Problem::WrongKind("the keywords of a call are no dict")),
+            _ => self.fail(Problem::WrongKind("the keywords of a call are not a dict")),
         }
     }
 
@@ -246,7 +258,9 @@ impl<'a> Unpickler<'a> {
             Some(Node::Instance(_)) => {
                 self.fail(Problem::WrongKind("an instance is given a second state"))
             }
-            _ => self.fail(Problem::WrongKind("a state is given to no instance")),
+            _ => self.fail(Problem::WrongKind(
+                "a state is given to a value that is not an instance",
+            )),
         }
     }
 

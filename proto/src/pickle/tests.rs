@@ -100,17 +100,33 @@ fn stacks_that_do_not_fit() {
 #[test]
 fn values_of_the_wrong_kind() {
     let wrong = Problem::WrongKind;
-    refused(b"NNa.", 2, wrong("items are appended to no list"));
-    refused(b"]NNs.", 3, wrong("items are set in no dict"));
-    refused(b"](N\x90.", 3, wrong("items are added to no set"));
-    refused(b"NNb.", 2, wrong("a state is given to no instance"));
+    refused(
+        b"NNa.",
+        2,
+        wrong("items are appended to a value that is not a list"),
+    );
+    refused(
+        b"]NNs.",
+        3,
+        wrong("items are set in a value that is not a dict"),
+    );
+    refused(
+        b"](N\x90.",
+        3,
+        wrong("items are added to a value that is not a set"),
+    );
+    refused(
+        b"NNb.",
+        2,
+        wrong("a state is given to a value that is not an instance"),
+    );
     let second = wrong("an instance is given a second state");
     refused(b"cm\nC\n)\x81NbNb.", 10, second);
-    let no_tuple = wrong("the arguments of a call are no tuple");
+    let no_tuple = wrong("the arguments of a call are not a tuple");
     refused(b"cm\nC\nNR.", 6, no_tuple);
-    let no_dict = wrong("the keywords of a call are no dict");
+    let no_dict = wrong("the keywords of a call are not a dict");
     refused(b"cm\nC\n)N\x92.", 7, no_dict);
-    let no_text = wrong("a global's name is no text");
+    let no_text = wrong("a global's name is not text");
     refused(b"NN\x93.", 2, no_text);
     refused(b"}(Nu.", 3, Problem::OddItems);
     refused(b"(Nd.", 2, Problem::OddItems);

@@ -23,10 +23,10 @@ pub enum Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum Reason {
     /// The caller wants that.
-    #[error("as demanded")]
+    #[error("as requested")]
     Demanded,
     /// There is no full backup yet.
-    #[error("there is none yet")]
+    #[error("there is no full backup yet")]
     First,
     /// Nothing tells how far the backups go.
     #[error("the .dat file is missing or empty")]
@@ -35,13 +35,13 @@ pub enum Reason {
     #[error("{0} is missing")]
     Missing(String),
     /// A data file is longer or shorter than its line says.
-    #[error("{0} is not what its line says")]
+    #[error("the length of {0} differs from its line in the .dat file")]
     OtherLength(Name),
     /// The file holds something else than the backups.
     #[error("the file changed, possibly because of a pack")]
     Changed,
     /// The file ends before the backups.
-    #[error("the file shrunk, possibly because of a pack")]
+    #[error("the file shrank, possibly because of a pack")]
     Shrunk,
     /// A file of the repository can't be read.
     #[error(transparent)]

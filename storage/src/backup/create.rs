@@ -79,10 +79,7 @@ pub fn create(
         repository.clean()?;
         match try_to(options, &repository, file, log, observer) {
             Ok(Some(created)) => return Ok(created),
-            Ok(None) => observer.say(
-                Level::Info,
-                "a pack has put another file in its place: beginning again",
-            ),
+            Ok(None) => observer.say(Level::Info, "a pack replaced the file: starting again"),
             Err(error) => {
                 // What can't be removed now is by the next backup.
                 let _ = repository.clean();

@@ -18,13 +18,13 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] crate::Error),
     /// What is to be the repository is something else.
-    #[error("the repository {} is no directory", .0.display())]
+    #[error("the repository {} is not a directory", .0.display())]
     NoDirectory(PathBuf),
     /// Another process makes a backup to this repository.
-    #[error("another backup to {} goes on", .0.display())]
+    #[error("another backup to {} is running", .0.display())]
     InProgress(PathBuf),
     /// A `.dat` file has a line that can't be read.
-    #[error("{}: this is no line of a .dat file: {line}", .file.display())]
+    #[error("{}: malformed line: {line}", .file.display())]
     Line {
         /// The `.dat` file.
         file: PathBuf,
@@ -32,7 +32,7 @@ pub enum Error {
         line: String,
     },
     /// A list of blobs has a line that can't be read.
-    #[error("{}: this is no line about a blob: {line}", .file.display())]
+    #[error("{}: malformed line: {line}", .file.display())]
     BlobLine {
         /// The list.
         file: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
         line: String,
     },
     /// The last backup has a name that is later than the clock.
-    #[error("the last backup, {last}, lies in the future: check the clock")]
+    #[error("the last backup, {last}, is in the future: check the clock")]
     Clock {
         /// The time in its name.
         last: String,
@@ -67,7 +67,7 @@ pub enum Error {
     #[error(transparent)]
     Wrong(#[from] Problem),
     /// What was recovered can't be written to where the caller wants it.
-    #[error("writing what was recovered: {0}")]
+    #[error("writing the recovered data: {0}")]
     Output(io::Error),
 }
 
@@ -112,10 +112,10 @@ pub enum Problem {
     #[error(transparent)]
     Unreadable(#[from] crate::Error),
     /// Something that is to be a file is something else.
-    #[error("{} is no file", .0.display())]
+    #[error("{} is not a file", .0.display())]
     NoFile(PathBuf),
     /// A line of a `.dat` file is about a file with another name than ours.
-    #[error("{file} is no name of a data file")]
+    #[error("{file} is not the name of a data file")]
     Name {
         /// The name.
         file: String,
@@ -124,7 +124,9 @@ pub enum Problem {
     #[error("{} has no line in its .dat file", .0.display())]
     NoLine(PathBuf),
     /// There is no line about a data file behind the last one.
-    #[error("{0} has no line in the .dat file: was its backup killed? The next one adds it")]
+    #[error(
+        "{0} has no line in the .dat file: its backup may have been killed; the next backup adds it"
+    )]
     Unfinished(Name),
     /// The backups begin with an incremental one.
     #[error("there is no full backup before {0}")]

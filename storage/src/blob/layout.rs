@@ -59,7 +59,7 @@ impl Layout {
                 b"lawn" => Ok(Layout::Lawn),
                 other => {
                     let what = format!(
-                        "{MARK} names no layout: {:.40}; it has to say bushy or lawn",
+                        "{MARK} names the unknown layout {:.40}; expected bushy or lawn",
                         other.escape_ascii()
                     );
                     Err(io::Error::new(io::ErrorKind::InvalidData, what))

@@ -250,7 +250,7 @@ impl BlobDirectory {
                 return Ok(file);
             }
         }
-        let what = format!("{name:?} is no file that a client has put into the blob directory");
+        let what = format!("{name:?} is not a file that a client put into the blob directory");
         Err(Error::Value(what))
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Bucket<'a> {
 
 /// The state of a tree's only bucket; `None` stays what it is.
 pub(crate) fn only_bucket(state: Value<'_>) -> Result<Value<'_>, Error> {
-    let malformed = Error::State("no state of a tree");
+    let malformed = Error::State("not the state of a tree");
     let buckets = match state {
         Value::None => return Ok(Value::None),
         Value::Tuple(parts) if parts.len() == 2 => return Err(Error::NotOneBucket),
@@ -52,10 +52,10 @@ pub(crate) fn read<'a>(class: &Tree, state: Value<'a>) -> Result<Bucket<'a>, Err
         Value::None => return Ok(Bucket::default()),
         Value::Tuple(parts) | Value::List(parts) if class.python => parts.into_iter(),
         Value::Tuple(parts) if parts.len() <= 2 => parts.into_iter(),
-        _ => return Err(malformed("no state of a bucket")),
+        _ => return Err(malformed("not the state of a bucket")),
     };
     let Some(Value::Tuple(items)) = parts.next() else {
-        return Err(malformed("the items are no tuple"));
+        return Err(malformed("the items are not a tuple"));
     };
     let next = match (parts.next(), parts.next()) {
         // The classes in Python don't tell None from nothing, and take a
@@ -65,7 +65,7 @@ pub(crate) fn read<'a>(class: &Tree, state: Value<'a>) -> Result<Bucket<'a>, Err
         (_, Some(_)) => None,
     };
     if !matches!(next, None | Some(Value::None | Value::Persistent(_))) {
-        return Err(malformed("the next bucket is no reference"));
+        return Err(malformed("the next bucket is not a reference"));
     }
     let mut bucket = Bucket {
         next,

@@ -7,7 +7,7 @@ pub(crate) enum Error {
     #[error("the record names no class")]
     NoClass,
     /// Another class.
-    #[error("the class {0} is none of BTrees")]
+    #[error("{0} is not a class of BTrees")]
     UnknownClass(String),
     /// A state that the class does not take.
     #[error("the state is malformed: {0}")]

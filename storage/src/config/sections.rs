@@ -171,7 +171,7 @@ fn blob_storage(section: &Section, openers: &Openers) -> Result<StorageKind, Con
     })?;
     let base = only_storage(section, &reader, openers)?;
     if base.has_blobs() {
-        return Err(reader.conflict("the storage in it has blobs of its own"));
+        return Err(reader.conflict("the storage inside it has a blob directory of its own"));
     }
     Ok(StorageKind::BlobStorage { blob_dir, base })
 }
@@ -184,8 +184,8 @@ fn only_storage(
 ) -> Result<Box<StorageKind>, ConfigError> {
     match section.sections.as_slice() {
         [inner] => Ok(Box::new(openers.read(inner, section)?)),
-        [] => Err(reader.conflict("a storage section is missing in it")),
-        _ => Err(reader.conflict("only one storage section may stand in it")),
+        [] => Err(reader.conflict("a storage section is missing inside it")),
+        _ => Err(reader.conflict("only one storage section is allowed inside it")),
     }
 }
 

@@ -71,7 +71,7 @@ fn a_blobstorage_does_not_stand_over_blobs_of_another_crate() {
         "<blobstorage>\nblob-dir blobs\n<teststorage>\nlabel x\n</teststorage>\n</blobstorage>\n";
     let why = name_of_the_storage(text, &openers).unwrap_err();
     assert!(
-        why.contains("the storage in it has blobs of its own"),
+        why.contains("the storage inside it has a blob directory of its own"),
         "{why}"
     );
 }

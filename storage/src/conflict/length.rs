@@ -23,7 +23,7 @@ fn apply(
         (Some(a), Some(b)) => Ok(numbers::value(&ints(a, b))),
         _ => match (float(a), float(b)) {
             (Some(a), Some(b)) => Ok(Value::Float(floats(a, b))),
-            _ => Err(Unresolved::Incomparable("a length is no number")),
+            _ => Err(Unresolved::Incomparable("a length is not a number")),
         },
     }
 }

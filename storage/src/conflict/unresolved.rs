@@ -78,7 +78,7 @@ pub enum Unresolved {
         raised: Option<&'static str>,
     },
     /// Comparing or writing takes more than the records' size allows for.
-    #[error("the records hold too much to be merged")]
+    #[error("the records are too large to merge")]
     TooLarge,
 }
 
@@ -119,15 +119,23 @@ pub enum Reason {
 impl Reason {
     fn meaning(self) -> &'static str {
         match self {
-            Reason::NextChanged => "the bucket was split, or the next one is another",
+            Reason::NextChanged => "the bucket was split, or its next bucket changed",
             Reason::ValueChangedByBoth => "both changed the same value",
-            Reason::NewDeletedChanged => "an item was deleted whose committed value changed",
-            Reason::CommittedDeletedChanged => "an item was changed that is deleted by now",
+            Reason::NewDeletedChanged => {
+                "this transaction deleted an item that the committed one changed"
+            }
+            Reason::CommittedDeletedChanged => {
+                "this transaction changed an item that the committed one deleted"
+            }
             Reason::SameInserted => "both inserted the same key",
             Reason::SameDeleted => "both deleted the same key",
             Reason::SameAppended => "both inserted the same key at the end",
-            Reason::EndDeletedByNew => "the end was deleted, and changed by committed",
-            Reason::EndDeletedByCommitted => "the end was changed, and deleted by committed",
+            Reason::EndDeletedByNew => {
+                "this transaction deleted the end, and the committed one changed it"
+            }
+            Reason::EndDeletedByCommitted => {
+                "this transaction changed the end, and the committed one deleted it"
+            }
             Reason::EndDeletedByBoth => "both deleted the end",
             Reason::NothingLeft => "nothing would be left",
             Reason::NotOneBucket => "the tree has more than one bucket",

@@ -33,8 +33,8 @@ fn resolve(
                 Err(unresolved) => unresolved.to_string(),
             }
         }
-        (None, _) => "there is no longer the revision that was read".to_owned(),
-        (_, None) => "the object is gone by now".to_owned(),
+        (None, _) => "the revision that was read no longer exists".to_owned(),
+        (_, None) => "the object no longer exists".to_owned(),
     };
     conflict.reason = Some(reason);
     Err(Error::Conflict(Box::new(conflict)))

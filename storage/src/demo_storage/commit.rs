@@ -19,7 +19,7 @@ pub(super) fn prepare(
     if let Some(tid) = meta.tid
         && tid <= base
     {
-        let what = format!("it is not later than the last one of the base, {base}");
+        let what = format!("it is not later than the last transaction of the base, {base}");
         return Err(Error::Value(format!(
             "transaction {tid} can't be added: {what}"
         )));

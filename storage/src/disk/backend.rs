@@ -45,7 +45,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     match (kind.is_file(), kind.is_dir()) {
         (true, _) => File::open(path),
         (_, true) => Err(io::ErrorKind::IsADirectory.into()),
-        _ => Err(io::Error::other("it is no file")),
+        _ => Err(io::Error::other("it is not a regular file")),
     }
 }
 

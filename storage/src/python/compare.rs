@@ -29,8 +29,8 @@ pub(crate) struct Comparer {
 const FREE_WORK: usize = 1 << 20;
 const WORK_PER_BYTE: usize = 16;
 
-const MIXED: &str = "they are of types without an order between them";
-const NAN: &str = "one is a Decimal, and one no number";
+const MIXED: &str = "their types have no order";
+const NAN: &str = "one is a Decimal, the other is not a number";
 const REFERENCES: &str = "persistent references to different objects";
 
 impl Comparer {

@@ -7,6 +7,6 @@ pub(crate) enum Error {
     #[error("values can't be compared: {0}")]
     Incomparable(&'static str),
     /// More work than the size of the records allows for.
-    #[error("the records hold too much to be compared")]
+    #[error("the records are too large to compare")]
     TooMuch,
 }

@@ -322,11 +322,11 @@ fn mistakes_are_named_by_line() {
         ),
         (
             "<zlibstorage/>",
-            "<zlibstorage>: a storage section is missing in it (line 1, in zeo.conf)",
+            "<zlibstorage>: a storage section is missing inside it (line 1, in zeo.conf)",
         ),
         (
             "<serverzlibstorage x>\n<mappingstorage/>\n<mappingstorage/>\n</serverzlibstorage>",
-            "<serverzlibstorage x>: only one storage section may stand in it (line 1",
+            "<serverzlibstorage x>: only one storage section is allowed inside it (line 1",
         ),
         (
             "<zlibstorage>\ncompress maybe\n<mappingstorage/>\n</zlibstorage>",
@@ -338,12 +338,12 @@ fn mistakes_are_named_by_line() {
         ),
         (
             "<blobstorage>\nblob-dir b\n<demostorage/>\n</blobstorage>",
-            "<blobstorage>: the storage in it has blobs of its own",
+            "<blobstorage>: the storage inside it has a blob directory of its own",
         ),
         (
             "<blobstorage>\nblob-dir b\n<filestorage>\npath Data.fs\nblob-dir blobs\n\
              </filestorage>\n</blobstorage>",
-            "<blobstorage>: the storage in it has blobs of its own",
+            "<blobstorage>: the storage inside it has a blob directory of its own",
         ),
         (
             "<eventlog>\n<logfile level/>\n</eventlog>\n<zeo>\naddress 1\n</zeo>",

@@ -54,7 +54,7 @@ impl FileStorage {
                 }
                 if let Err(error) = backend.truncate(start) {
                     let what = format!(
-                        "{}: what was written behind {start} could not be cut off: {error}",
+                        "{}: the unfinished data after {start} could not be cut off: {error}",
                         backend.path().display()
                     );
                     self.say(Level::Error, &what);

@@ -83,7 +83,7 @@ fn check_meta(meta: &TransactionMeta, last_tid: Tid) -> Result<()> {
         )));
     }
     if !seal::can_stand(&meta.extension) {
-        let what = "the extension ends in what would be taken for a seal";
+        let what = "the extension ends with bytes that look like a seal";
         return Err(Error::Value(what.to_owned()));
     }
     match meta.tid {

@@ -65,7 +65,7 @@ impl Space {
             .filter(|&end| end <= END_MAX)
             .ok_or_else(|| {
                 Error::Value(format!(
-                    "the file can't take {length} bytes more: its positions end at {END_MAX}"
+                    "the file can't grow by {length} bytes: its largest position is {END_MAX}"
                 ))
             })?;
         if end > state.room {

@@ -190,7 +190,7 @@ impl Undoing<'_> {
             Some(&Payload::Back(back)) => Current::Back(back),
             None if committed == self.position => return Ok(None),
             None if committed < self.position => {
-                let what = "the index knows only of an older record of this object";
+                let what = "the index has only an older record of this object";
                 return Err(reader.corrupt(self.position, what));
             }
             None => {

@@ -47,7 +47,7 @@ impl Reader<'_> {
     /// Fails when the file is longer than a FileStorage can be.
     pub fn check_end(&self) -> Result<()> {
         match self.end > END_MAX {
-            true => Err(self.corrupt(END_MAX, "no FileStorage is longer than this")),
+            true => Err(self.corrupt(END_MAX, "the file is longer than a FileStorage can be")),
             false => Ok(()),
         }
     }
@@ -56,7 +56,10 @@ impl Reader<'_> {
     pub fn read_exact(&self, buffer: &mut [u8], position: u64) -> Result<()> {
         let room = self.end.saturating_sub(position);
         if room < buffer.len() as u64 || self.read(buffer, position)? < buffer.len() {
-            return Err(self.corrupt(position, format!("it ends within {} bytes", buffer.len())));
+            return Err(self.corrupt(
+                position,
+                format!("the file ends within these {} bytes", buffer.len()),
+            ));
         }
         Ok(())
     }
@@ -133,12 +136,12 @@ impl Reader<'_> {
         let got = self.read(&mut buffer, position)?;
         buffer.truncate(got);
         let Some(first) = buffer.first_chunk::<HEADER>() else {
-            return Err(self.corrupt(position, "it ends within a record's header"));
+            return Err(self.corrupt(position, "the file ends within a record's header"));
         };
         let mut header = self.checked_header(first, position, oid)?;
         if header.plen == 0 {
             let Some(back) = buffer.get(HEADER..HEADER + 8) else {
-                return Err(self.corrupt(position, "it ends within a back-pointer"));
+                return Err(self.corrupt(position, "the file ends within a back-pointer"));
             };
             header.back = BE::read_u64(back);
             self.check_back(position, header.back)?;
@@ -191,7 +194,7 @@ impl Reader<'_> {
         let header = DataHeader::parse(bytes).ok_or_else(|| {
             self.corrupt(
                 position,
-                "this is no record, or one of a version, as before ZODB 3.9",
+                "this is not a data record, or one of a version (before ZODB 3.9)",
             )
         })?;
         if let Some(oid) = oid.filter(|&oid| oid != header.oid) {
@@ -199,7 +202,10 @@ impl Reader<'_> {
             return Err(self.corrupt(position, what));
         }
         if header.prev >= position {
-            return Err(self.corrupt(position, "the previous record is not before this one"));
+            return Err(self.corrupt(
+                position,
+                "the previous record does not come before this one",
+            ));
         }
         Ok(header)
     }
@@ -207,14 +213,17 @@ impl Reader<'_> {
     /// Back-pointers lead to the front, so following them ends.
     fn check_back(&self, position: u64, back: u64) -> Result<()> {
         if back >= position {
-            return Err(self.corrupt(position, "the back-pointer does not lead to the front"));
+            return Err(self.corrupt(
+                position,
+                "the back-pointer does not point to an earlier record",
+            ));
         }
         Ok(())
     }
 
     fn check_room(&self, position: u64, header: &DataHeader) -> Result<()> {
         if header.record_len() > self.end.saturating_sub(position) {
-            return Err(self.corrupt(position, "the record is longer than the room there is"));
+            return Err(self.corrupt(position, "the record is longer than the space for it"));
         }
         Ok(())
     }

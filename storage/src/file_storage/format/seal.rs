@@ -234,16 +234,16 @@ impl Write for Sum {
 /// `None` when it is.
 pub(crate) fn compare(seal: &Seal, status: u8, sum: &Sum) -> Option<&'static str> {
     if sum.finish() != seal.checksum {
-        Some("the transaction does not have its checksum")
+        Some("the transaction does not match its checksum")
     } else if status != seal.status {
-        Some("the transaction does not have the status that it was written with")
+        Some("the transaction's status has changed since it was written")
     } else {
         None
     }
 }
 
 /// What is wrong with an extension that ends in half a seal.
-pub(crate) const BROKEN: &str = "the seal of the transaction is not whole";
+pub(crate) const BROKEN: &str = "the transaction's seal is incomplete";
 
 /// Length of a transaction header with its texts, once it is sealed.
 pub(crate) fn header_len(texts: [&[u8]; 2], extension: &[u8]) -> u64 {

@@ -104,7 +104,7 @@ impl<'a> Window<'a> {
     pub fn header(&mut self, position: u64) -> Result<DataHeader> {
         let header = self.parsed(position)?;
         if header.prev >= position || header.back >= position {
-            let what = "the record leads to a record that is not before it";
+            let what = "the record's previous record does not come before it";
             return Err(self.reader.corrupt(position, what));
         }
         Ok(header)
@@ -117,7 +117,7 @@ impl<'a> Window<'a> {
             .split_first_chunk::<{ DATA_HEADER_LEN as usize }>()
             .unwrap_or((&[0; DATA_HEADER_LEN as usize], &[]));
         let Some(mut header) = DataHeader::parse(header) else {
-            let what = "this is no record, or one of a version, as before ZODB 3.9";
+            let what = "this is not a data record, or one of a version (before ZODB 3.9)";
             return Err(self.reader.corrupt(position, what));
         };
         if header.plen == 0 {
@@ -147,7 +147,7 @@ impl<'a> Window<'a> {
             }
             let next = self.header(found.back)?;
             if next.oid != header.oid {
-                let what = format!("the back-pointer leads to object {}", next.oid);
+                let what = format!("the back-pointer points to a record of object {}", next.oid);
                 return Err(self.reader.corrupt(position, what));
             }
             (position, found) = (found.back, next);

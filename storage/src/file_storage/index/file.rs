@@ -84,7 +84,7 @@ pub(crate) fn load(path: &Path, data: &dyn Backend) -> io::Result<Option<Loaded>
 pub(crate) fn read(file: impl BufRead, size: u64) -> io::Result<Loaded> {
     let mut pickles = Pickles::new(Summed::new(file));
     let Item::Int(position) = pickles.next()? else {
-        return Err(invalid("it has another shape than today's"));
+        return Err(invalid("its format is unknown"));
     };
     if position > size {
         let what = format!("it covers {position} bytes of a file of {size}");
@@ -95,7 +95,7 @@ pub(crate) fn read(file: impl BufRead, size: u64) -> io::Result<Loaded> {
         match pickles.next()? {
             Item::Pair(prefix, bucket) => add_bucket(&index, position, prefix, bucket, &mut last)?,
             Item::None => break,
-            Item::Int(_) => return Err(invalid("a number stands where a bucket belongs")),
+            Item::Int(_) => return Err(invalid("there is a number instead of a bucket")),
         }
     }
     let origin = read_origin(pickles.into_input())?;
@@ -120,7 +120,7 @@ fn add_bucket(
     }
     // Each takes memory, and those far from the others much.
     if index.len().saturating_add(count as u64) > end / DATA_HEADER_LEN {
-        let what = "it has more objects than the file that it covers has room for";
+        let what = "it has more objects than fit into the file that it covers";
         return Err(invalid(what));
     }
     let high = BE::read_uint(prefix, 8 - SUFFIX_LEN) << (8 * SUFFIX_LEN);
@@ -163,11 +163,11 @@ fn read_origin(mut file: Summed<impl Read>) -> io::Result<Origin> {
     let accepted = match (&left[..], left.first_chunk()) {
         ([], _) => 0,
         ([_, _, _, _, _, _, _, _], Some(&bytes)) => u64::from_be_bytes(bytes),
-        _ => return Err(invalid("it does not have its checksum")),
+        _ => return Err(invalid("it does not match its checksum")),
     };
     match sum == file.sum() {
         true => Ok(Origin::Own(State { is_open, accepted })),
-        false => Err(invalid("it does not have its checksum")),
+        false => Err(invalid("it does not match its checksum")),
     }
 }
 
@@ -285,7 +285,7 @@ pub(crate) fn write(
     for entry in entries {
         let (oid, found) = entry?;
         if found >= END_MAX {
-            let what = format!("object {oid} stands at {found}, which no index can hold");
+            let what = format!("object {oid} is at {found}, which is too large for an index");
             return Err(failed(invalid(&what)));
         }
         let prefix = oid.as_u64() >> (8 * SUFFIX_LEN);

@@ -153,7 +153,7 @@ impl<R: Read> Pickles<R> {
             }
         }
         let digits = line.trim_end_matches('\n').trim_end_matches('L');
-        digits.parse().map_err(|_| invalid("a number that is none"))
+        digits.parse().map_err(|_| invalid("a number is malformed"))
     }
 
     /// Reads a byte string into `first`.
@@ -187,9 +187,7 @@ fn is_bytes(code: u8) -> bool {
 }
 
 fn unexpected(code: u8) -> io::Error {
-    invalid(&format!(
-        "it has another shape than today's (opcode {code:#04x})"
-    ))
+    invalid(&format!("its format is unknown (opcode {code:#04x})"))
 }
 
 fn invalid(what: &str) -> io::Error {

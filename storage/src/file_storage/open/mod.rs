@@ -72,8 +72,8 @@ impl FileStorage {
         };
         if !options.read_only && !options.create && recovery::take_back(&*disk, &data)? {
             let what = format!(
-                "{name}: the file was missing, as a killed pack leaves it where there are no hard \
-                 links; it was found as .old"
+                "{name}: the file was missing, as after a pack that was killed on a file system \
+                 without hard links; it was restored from .old"
             );
             (options.log)(Level::Warning, &what);
         }
@@ -195,8 +195,8 @@ impl FileStorage {
         };
         if let Err(error) = saved {
             let what = format!(
-                "the index was not saved: {error}. If the power fails, the file may have to be \
-                 looked after before it opens again"
+                "the index was not saved: {error}. After a power failure, the file may need \
+                 repair before it opens again"
             );
             storage.say(Level::Warning, &what);
         }
@@ -265,7 +265,7 @@ impl FileStorage {
                 false => Level::Warning,
             };
             let what = format!(
-                "{}: the last transaction, {last_tid}, lies {seconds:.0} seconds in the future: \
+                "{}: the last transaction, {last_tid}, is {seconds:.0} seconds in the future: \
                  check the clock",
                 self.name
             );
@@ -360,7 +360,7 @@ fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
     }
     let what = match magic.starts_with(MAGIC_PYTHON_2) {
         true => "this is a FileStorage of Python 2; convert it with zodbupdate",
-        false => "this is not a FileStorage, which begins with FS30",
+        false => "this is not a FileStorage: it does not begin with FS30",
     };
     Err(Error::Corrupt {
         file: backend.path().to_owned(),

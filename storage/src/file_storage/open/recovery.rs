@@ -29,7 +29,7 @@ pub(crate) fn cut_off(
     let saved = save(backend, end, &mut file).and_then(|()| sync_directory(&copy));
     saved.map_err(failed("saving the torn end of the file as", &copy))?;
     let what = format!(
-        "{}: {why} at {end}; what follows was saved as {} and cut off",
+        "{}: {why} at {end}; the rest of the file was saved as {} and cut off",
         path.display(),
         copy.display()
     );
@@ -40,7 +40,7 @@ pub(crate) fn cut_off(
 /// Cuts off what stands behind `end`.
 pub(crate) fn truncate(backend: &dyn Backend, end: u64) -> Result<()> {
     let cut = backend.truncate(end).and_then(|()| backend.sync());
-    cut.map_err(failed("cutting the torn end off", backend.path()))
+    cut.map_err(failed("cutting off the torn end of", backend.path()))
 }
 
 /// Gives the old file its name again after a pack that was killed when it had
@@ -53,7 +53,10 @@ pub(crate) fn take_back(disk: &dyn FileSystem, path: &Path) -> Result<bool> {
         return Ok(false);
     }
     let renamed = disk.rename(&old, path).and_then(|()| disk.sync(path));
-    renamed.map_err(failed("giving its name back to", &old))?;
+    renamed.map_err(failed(
+        "restoring the file that a pack had renamed to",
+        &old,
+    ))?;
     Ok(true)
 }
 

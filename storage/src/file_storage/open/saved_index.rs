@@ -166,7 +166,7 @@ fn in_words(error: Error) -> String {
 /// the index says.
 fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), String> {
     if reader.end < TRUSTED_END_MIN {
-        return Err("it covers next to nothing".to_owned());
+        return Err("it covers too little of the file".to_owned());
     }
     let mut last_tid = None;
     for txn in Backwards::new(*reader) {
@@ -189,7 +189,7 @@ fn find(reader: &Reader<'_>, index: &Index) -> std::result::Result<(Tid, Txn), S
             let known = index.get(header.oid).unwrap_or(0);
             if !(position..txn.records_end()).contains(&known) {
                 return Err(format!(
-                    "object {} stands at {position}, not at {known}",
+                    "object {} is at {position}, not at {known}",
                     header.oid
                 ));
             }

@@ -207,7 +207,10 @@ impl Oddities<'_> {
         if index.get(record.oid).unwrap_or(0) != record.prev {
             self.wrong_prevs += 1;
             if self.wrong_prevs <= TOLD_MAX {
-                self.warn(position, "the record does not lead to the one before it");
+                self.warn(
+                    position,
+                    "the record does not point to the previous record of its object",
+                );
             }
         }
     }
@@ -216,7 +219,7 @@ impl Oddities<'_> {
         if self.wrong_prevs > TOLD_MAX {
             let count = self.wrong_prevs;
             self.say(&format!(
-                "{count} records in all do not lead to the one before them"
+                "{count} records in total do not point to the previous record of their object"
             ));
         }
     }
@@ -252,7 +255,9 @@ mod tests {
         assert_eq!(scan(END_MAX).unwrap().end, END_MAX);
         let error = scan(END_MAX + 1).unwrap_err();
         assert!(
-            error.to_string().contains("no FileStorage is longer"),
+            error
+                .to_string()
+                .contains("longer than a FileStorage can be"),
             "{error}"
         );
     }

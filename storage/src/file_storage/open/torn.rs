@@ -8,7 +8,7 @@ use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
 use crate::file_storage::format::{FIRST, Fault, Reader, TXN_HEADER_LEN};
 
 /// Why a transaction is not cut off of which only the seal does not hold.
-pub(super) const NOT_OURS: &str = "all of it fits together, so it is damaged, or another tool has \
+pub(super) const NOT_OURS: &str = "the transaction is complete, so it is damaged, or another tool has \
      copied or changed the file: if so, `fstool index --accept` accepts it as it is";
 
 /// How much is searched at a time.
@@ -66,7 +66,7 @@ pub(crate) fn damage(
     if is_plain(reader, position)? {
         let damaged = match wrong {
             Wrong::Within | Wrong::Seal => {
-                let why = "a crash does not leave that of a transaction without a seal";
+                let why = "a crash does not cause that in a transaction without a seal";
                 return Ok(Some(why.to_owned()));
             }
             Wrong::Frame(Fault::TooShort) => ends_in_a_length(reader, position)?,
@@ -77,14 +77,15 @@ pub(crate) fn damage(
         }
     } else if position < known.durable {
         return Ok(Some(format!(
-            "the index, unless it is that of another file, says that all was well up to {}",
+            "the index, unless it belongs to another file, says that everything before {} is intact",
             known.durable
         )));
     } else if others_behind(reader, position, known)? {
         return Ok(Some(FOLLOW.to_owned()));
     }
     let later = sealed_behind(reader, position)?;
-    Ok(later.map(|later| format!("the transaction at {later} was written after it was durable")))
+    Ok(later
+        .map(|later| format!("the transaction at {later} was written after this one was on disk")))
 }
 
 /// True when what stands at `position` was written without a seal for this

@@ -31,7 +31,7 @@ impl FileStorage {
         };
         if let Err(error) = blobs.remove_listed(self.pack_keep_old, self) {
             let what = format!(
-                "{}: blobs were left that are not needed: {error}",
+                "{}: some blobs that are no longer needed could not be removed: {error}",
                 self.name
             );
             self.say(Level::Warning, &what);

@@ -271,7 +271,7 @@ impl TailCopier {
             // Nobody reads it.
             None if txn.header.status == b'u' => Ok(0),
             None => {
-                let what = "the back-pointer leads to no record of its object";
+                let what = "the back-pointer does not point to a record of its object";
                 Err(window.reader().corrupt(position, what))
             }
         }

@@ -90,7 +90,7 @@ impl FileStorage {
             return packed;
         }
         packed.inspect_err(|error| {
-            let what = format!("{}: the pack has failed: {error}", self.name);
+            let what = format!("{}: the pack failed: {error}", self.name);
             self.say(Level::Error, &what);
         })
     }
@@ -166,7 +166,7 @@ impl FileStorage {
     fn check_pack(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::FileStorage(
-                "the pack ends because the storage is closed".to_owned(),
+                "the pack was stopped: the storage is being closed".to_owned(),
             ));
         }
         self.check_writable()

@@ -156,7 +156,7 @@ impl Objects {
 
     fn wrong_index(&self, oid: Oid, position: u64) -> Error {
         let what = format!(
-            "the index leads here for object {oid}, and that is not its last record: stop the \
+            "the index points here for object {oid}, but this is not its last record: stop the \
              server, remove the .index file, and start it again"
         );
         self.reader().corrupt(position, what)

@@ -337,7 +337,7 @@ impl Reach {
     pub fn take_index(&mut self) -> Result<Index> {
         if self.found != 0 {
             let what = format!(
-                "the index leads to {} objects that are not there",
+                "the index lists {} objects that are not in the file",
                 self.found
             );
             return Err(self.objects.reader().corrupt(self.pack_end, what));

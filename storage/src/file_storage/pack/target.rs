@@ -142,7 +142,7 @@ impl PackFile<'_> {
         let kept = std::fs::metadata(&self.files.data)
             .and_then(|metadata| self.file.set_permissions(metadata.permissions()));
         if let Err(why) = kept {
-            let what = format!("the packed file gets permissions of its own: {why}");
+            let what = format!("the packed file can't get the permissions of the old one: {why}");
             (self.log)(Level::Warning, &what);
         }
     }
@@ -158,7 +158,7 @@ impl PackFile<'_> {
         let (path, old) = (&self.files.data, old_of(&self.files.data)?);
         let disk = &self.files.disk;
         if !is_there(path) {
-            let what = "it was moved away from its name; nothing is packed";
+            let what = "the file was moved away; nothing was packed";
             let gone = io::Error::new(io::ErrorKind::NotFound, what);
             return Err(failed("packing", path)(gone));
         }

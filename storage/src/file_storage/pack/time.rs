@@ -14,7 +14,7 @@ pub(crate) fn stop(time: f64) -> Result<Tid> {
     /// As far as a tid reaches.
     const LAST: f64 = 2e11;
     if !time.is_finite() || time > LAST {
-        return Err(Error::Value(format!("{time} is no time to pack to")));
+        return Err(Error::Value(format!("{time} is not a valid pack time")));
     }
     let time = time.max(0.0);
     let whole = Duration::from_secs_f64(time.floor());

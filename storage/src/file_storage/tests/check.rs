@@ -106,14 +106,14 @@ fn what_leads_nowhere() {
     let whats: Vec<_> = told.iter().map(|problem| problem.what.as_str()).collect();
     let expected = [
         format!(
-            "object 0x01: the previous record is said to be at {}, and is at {first}",
+            "object 0x01: the record gives {} for its previous record, which is at {first}",
             first + 9
         ),
         format!(
-            "object 0x02: the back-pointer leads to {first}: to a record of {}",
+            "object 0x02: the back-pointer points to {first}: to a record of {}",
             oid(1)
         ),
-        "object 0x03: the back-pointer leads to 7: to a record of 0x01000000".to_owned(),
+        "object 0x03: the back-pointer points to 7: to a record of 0x01000000".to_owned(),
         "time-stamp reduction: 0000000000000002 is not later than 0000000000000002".to_owned(),
         "invalid status '?'".to_owned(),
     ];

@@ -225,7 +225,10 @@ fn a_crash_of_ours_costs_no_more_than_the_last_batch() {
         fs::write(beside(&path, ".index"), &index).unwrap();
         if renamed < TRANSACTIONS {
             let error = open(&path).map(drop).unwrap_err().to_string();
-            assert!(error.contains("written after it was durable"), "{error}");
+            assert!(
+                error.contains("written after this one was on disk"),
+                "{error}"
+            );
         } else {
             let storage = open(&path).unwrap();
             assert_eq!(storage.size(), bytes.len() as u64 - length);

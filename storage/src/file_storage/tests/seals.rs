@@ -158,7 +158,7 @@ fn a_hole_before_the_batch_is_damage() {
         torn[borders[damaged] + 8..borders[damaged] + 1000].fill(0);
         let error = open(&torn).map(|_| "opened").unwrap_err().to_string();
         assert!(
-            error.contains("was written after it was durable"),
+            error.contains("was written after this one was on disk"),
             "{error}"
         );
     }
@@ -242,7 +242,7 @@ fn a_transaction_larger_than_the_buffer_is_sealed() {
     assert_eq!(open(&bytes).unwrap().size(), bytes.len() as u64);
     bytes[5 << 20] ^= 1;
     let error = open(&bytes).map(|_| "opened").unwrap_err().to_string();
-    assert!(error.contains("position 4: the transaction does not have its checksum"));
+    assert!(error.contains("position 4: the transaction does not match its checksum"));
 }
 
 #[test]

@@ -187,7 +187,7 @@ impl Check<'_, '_> {
             return None;
         }
         Some(format!(
-            "the previous record is said to be at {prev}, and is at {known}"
+            "the record gives {prev} for its previous record, which is at {known}"
         ))
     }
 
@@ -198,7 +198,7 @@ impl Check<'_, '_> {
             Ok(found) => format!("to a record of {}", found.oid),
             Err(error) => Problem::from(error)?.what,
         };
-        Ok(Some(format!("the back-pointer leads to {back}: {what}")))
+        Ok(Some(format!("the back-pointer points to {back}: {what}")))
     }
 
     fn tell(&mut self, problem: Problem) -> Result<()> {

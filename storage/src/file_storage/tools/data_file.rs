@@ -89,7 +89,7 @@ impl DataFile {
             MAGIC => return Ok(()),
             MAGIC_PYTHON_2 => "this is a FileStorage of Python 2; convert it with zodbupdate",
             _ if self.size == 0 => "the file is empty",
-            _ => "this is not a FileStorage, which begins with FS30",
+            _ => "this is not a FileStorage: it does not begin with FS30",
         };
         Err(self.reader().corrupt(0, what))
     }

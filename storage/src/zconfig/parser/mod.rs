@@ -118,7 +118,7 @@ impl<'a> Parser<'a> {
                 }
                 self.section_depth += 1;
                 if self.section_depth > MAX_SECTION_DEPTH {
-                    return Err(refused("sections stand too deep in each other"));
+                    return Err(refused("sections are nested too deeply"));
                 }
                 open.push(section);
             } else if let Some(rest) = line.strip_prefix('%') {

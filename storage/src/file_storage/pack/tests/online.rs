@@ -156,7 +156,7 @@ fn an_index_that_is_wrong_stops_a_pack() {
             generation.index.set(Oid::new(oid), position);
             let before = bytes(&storage);
             let error = storage.pack(209.0, Some(gc)).unwrap_err().to_string();
-            assert!(error.contains("the index leads"), "{error}");
+            assert!(error.contains("the index points here"), "{error}");
             assert_eq!(bytes(&storage), before);
         }
     }

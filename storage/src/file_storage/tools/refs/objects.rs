@@ -102,7 +102,7 @@ impl Objects {
                 Ok(header) => format!("to a record of object {}", header.oid),
                 Err(why) => why,
             };
-            self.add_unreadable(oid, format!("the index leads to {position}: {why}"));
+            self.add_unreadable(oid, format!("the index points to {position}: {why}"));
         }
         Ok(())
     }

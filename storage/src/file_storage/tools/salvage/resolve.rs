@@ -96,7 +96,7 @@ impl<'a> Resolver<'a> {
         let reader = window.reader();
         self.check_hole(position, &header)?;
         if !found.is_sound && !self.leads_back(&header, found.status) {
-            let what = "it does not lead to the record of its object before";
+            let what = "it does not point to the previous record of its object";
             return Err(reader.corrupt(position, what));
         }
         let (data, data_txn) = match (header.plen, header.back) {
@@ -145,14 +145,15 @@ impl<'a> Resolver<'a> {
         let place = loop {
             let reader = self.old.reader();
             if back >= position {
-                let what = "the back-pointer does not lead to the front";
+                let what = "the back-pointer does not point to an earlier record";
                 return Err(reader.corrupt(position, what));
             }
             let header = self.old.header(back)?;
             self.check_hole(back, &header)?;
             if header.oid != oid {
-                let what =
-                    format!("the back-pointer leads to {back}, where there is no record of it");
+                let what = format!(
+                    "the back-pointer points to {back}, which is not a record of this object"
+                );
                 return Err(reader.corrupt(position, what));
             }
             data_txn = data_txn.or(Some(header.tid));
@@ -185,7 +186,7 @@ impl<'a> Resolver<'a> {
         let data = (back.saturating_add(DATA_HEADER_LEN), header.plen);
         let is_there = range.contains(&header.tloc);
         if !is_there || data.0.saturating_add(data.1) > range.end {
-            let what = format!("the back-pointer leads to {back}, which was lost");
+            let what = format!("the back-pointer points to {back}, which was lost");
             return Err(self.old.reader().corrupt(position, what));
         }
         check_pickles(&mut self.old, data)
