@@ -29,8 +29,8 @@ pub(super) fn interfaces(storage: &dyn Storage) -> Vec<(&'static str, &'static s
 mod tests {
     use std::sync::Arc;
 
+    use zeo_storage::Transform;
     use zeo_storage::file_storage::Options;
-    use zeo_storage::zlib_storage::Transform;
     use zeo_storage::{DemoStorage, FileStorage, MappingStorage, ZlibStorage};
 
     use super::*;

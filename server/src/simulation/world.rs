@@ -12,8 +12,8 @@ use slog::{Discard, Logger, o};
 use zeo_proto::marshal::Encoding;
 use zeo_proto::stream::Stream;
 use zeo_proto::{Oid, Tid};
+use zeo_storage::MappingStorage;
 use zeo_storage::Storage;
-use zeo_storage::mapping_storage::MappingStorage;
 use zeo_storage::storage::Op;
 
 use super::client::{Client, OBJECTS};

@@ -173,7 +173,7 @@ mod tests {
 
     use slog::{Discard, Logger, o};
     use zeo_proto::Oid;
-    use zeo_storage::mapping_storage::MappingStorage;
+    use zeo_storage::MappingStorage;
     use zeo_storage::storage::{OnConflict, TransactionMeta, Vote};
 
     use super::super::Parts;

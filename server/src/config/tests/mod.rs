@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeo_storage::Transform;
 use zeo_storage::config::{FileStorageConfig, StorageKind};
 use zeo_storage::zconfig::{self, datatypes::Address};
-use zeo_storage::zlib_storage::Transform;
 
 use super::*;
 

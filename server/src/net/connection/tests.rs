@@ -8,7 +8,7 @@ use std::thread;
 use slog::{Discard, Logger, o};
 use zeo_proto::marshal::{Encoding, Flag, decode_message, encode_message};
 use zeo_proto::{Oid, Tid, Value};
-use zeo_storage::mapping_storage::MappingStorage;
+use zeo_storage::MappingStorage;
 
 use super::*;
 use crate::messages::channel::unbounded;
