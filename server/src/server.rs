@@ -30,8 +30,8 @@ use crate::storages::{ServedStorage, Storages};
 /// How long a stop waits for client threads before it goes on without them.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A storage that has grown by so many bytes gets its index saved: a scan
-/// of so much takes about a second.
+/// A storage's index is saved when the file has grown by this many bytes, which take about a second
+/// to scan.
 const INDEX_SAVE_BYTES: u64 = 256 << 20;
 /// So does one that was not saved for so long.
 const INDEX_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -50,6 +50,9 @@ pub struct Server {
 
 impl Server {
     /// Starts the threads of every storage.
+    ///
+    /// # Errors
+    /// [`StartError`]: a thread can't be started, or a storage not be read.
     pub fn start(
         settings: Settings,
         storages: Vec<NamedStorage>,
@@ -73,6 +76,9 @@ impl Server {
     }
 
     /// Serves one connection on a thread of its own.
+    ///
+    /// # Errors
+    /// The system has no descriptor or thread left.
     pub fn serve(self: &Arc<Self>, stream: Stream, peer: String) -> io::Result<()> {
         let (mailbox, inbox) = mailbox()?;
         let id = self.next_client.fetch_add(1, Relaxed);

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use zeo_proto::marshal::Encoding;
 
-/// How long a transaction may take when nothing is configured. ZEO's manual names it; its code
-/// has no limit then.
+/// How long a transaction may hold its locks when nothing is configured: as in ZEO's manual, though
+/// its code has no default.
 pub const DEFAULT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many transactions the invalidation queue holds when nothing is configured.
 pub const DEFAULT_QUEUE_SIZE: usize = 100;
 
-/// The longest message by default, in bytes: what a message's 4-byte length can say, which is
-/// the only limit that Python's server has.
+/// The longest message by default, in bytes: the limit of a message's 4-byte length, and the only
+/// one in Python's server.
 pub const DEFAULT_MAX_MESSAGE_SIZE: u32 = u32::MAX;
 
 /// How the server treats its clients.
@@ -29,8 +29,8 @@ pub struct Settings {
     pub max_message_size: usize,
     /// Conflicts go to the client instead of being resolved here.
     pub client_conflict_resolution: bool,
-    /// For how long a client may be away and still be told what changed, by
-    /// reading the end of the storage; `None`: not at all.
+    /// How long a client may be disconnected and still be told what changed, by
+    /// reading the end of the storage; `None`: never.
     pub invalidation_age: Option<Duration>,
     /// How many transactions are kept for clients that come back.
     pub invalidation_queue_size: usize,

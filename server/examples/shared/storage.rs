@@ -179,9 +179,10 @@ impl View {
         let after = Tid::ZERO.later_than(published).unwrap_or(Tid::MAX);
         let Some(found) = self.database.data.load_before(oid, before.min(after))? else {
             // What only others have stored so far is unknown here.
-            return match before > published {
-                true => Err(Error::NoObject(oid)),
-                false => Ok(None),
+            return if before > published {
+                Err(Error::NoObject(oid))
+            } else {
+                Ok(None)
             };
         };
         let next = found.next.filter(|&next| next <= published);
@@ -227,12 +228,12 @@ impl View {
     }
 
     fn check_reachable(&self) -> Result<()> {
-        match self.database.weather.is_away() {
-            true => Err(Error::Unavailable(
+        if self.database.weather.is_away() {
+            return Err(Error::Unavailable(
                 "the database can't be reached".to_owned(),
-            )),
-            false => Ok(()),
+            ));
         }
+        Ok(())
     }
 }
 

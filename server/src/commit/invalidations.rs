@@ -14,7 +14,7 @@ pub struct Invalidations {
     /// reaches: its objects are never asked for.
     recent: VecDeque<(Tid, Arc<[Oid]>)>,
     limit: usize,
-    /// Nobody knows what was changed before this transaction since any other.
+    /// What was changed before this transaction is not known.
     unknown_before: Tid,
 }
 
@@ -46,7 +46,7 @@ impl Invalidations {
         self.recent.push_back((tid, oids.into()));
     }
 
-    /// Begins anew at a transaction: nobody knows what was changed before it.
+    /// Starts again at a transaction: what was changed before it is not known.
     pub fn lose_track(&mut self, at: Tid) {
         self.recent = VecDeque::from([(at, Arc::from([]))]);
         self.unknown_before = at;

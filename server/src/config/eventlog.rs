@@ -8,11 +8,11 @@ use crate::eventlog::{
     Style, Template, Unit, When,
 };
 
-/// Other destinations that Python's logging has.
+/// Destinations of Python's logging that are not supported.
 const NOT_SUPPORTED: [&str; 4] = ["email-notifier", "http-logger", "syslog", "win32-eventlog"];
 
-/// Formatters whose lines look like ours. The second differs in tracebacks, which there are none
-/// of here.
+/// Formatters whose lines look like ours. The second one formats tracebacks differently, which this
+/// server never logs.
 pub(super) const FORMATTERS: [&str; 2] = ["logging.Formatter", "zope.exceptions.log.Formatter"];
 
 /// The keys of a log file.
@@ -33,6 +33,9 @@ const LOGFILE_KEYS: [&str; 13] = [
 ];
 
 /// Reads an eventlog section.
+///
+/// # Errors
+/// The first thing that is wrong with the section.
 pub fn from_section(section: &Section) -> Result<EventLogConfig, ConfigError> {
     let reader = Reader::new(section, &["level"])?;
     let level = reader.optional("level", datatypes::logging_level)?;
@@ -42,7 +45,10 @@ pub fn from_section(section: &Section) -> Result<EventLogConfig, ConfigError> {
     })
 }
 
-/// Checks a log section that is of no use: an eventlog, or a logger with a name.
+/// Checks a log section that the server does not use: an eventlog, or a logger with a name.
+///
+/// # Errors
+/// The first thing that is wrong with the section.
 pub fn check(section: &Section) -> Result<(), ConfigError> {
     let keys: &[&str] = match section.kind.as_str() {
         "logger" => &["level", "propagate", "name"],

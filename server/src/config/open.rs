@@ -73,6 +73,9 @@ fn identity(path: &Path) -> PathBuf {
 }
 
 /// Opens all of them. If one fails, those opened before are closed again.
+///
+/// # Errors
+/// The first storage that can't be opened.
 pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStorage>, OpenError> {
     let mut opened: Vec<NamedStorage> = Vec::new();
     for config in configs {

@@ -31,6 +31,9 @@ const KEYS: [&str; 19] = [
 
 /// Checks the keys and values of a runner section. Paths need not exist, since this server does
 /// not use them.
+///
+/// # Errors
+/// The first thing that is wrong with the section.
 pub fn check(section: &Section) -> Result<(), ConfigError> {
     let reader = Reader::new(section, &KEYS)?;
     reader.required("program", any)?;

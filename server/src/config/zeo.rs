@@ -21,20 +21,20 @@ const KEYS: [&str; 8] = [
     "msgpack",
 ];
 
-/// The parameters of a server but for its storages.
+/// The parameters of a server, except its storages.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ZeoConfig {
     /// Where to listen.
     pub address: Address,
-    /// Whether all writing is refused.
+    /// Whether all writes are refused.
     pub read_only: bool,
     /// How many transactions the invalidation queue holds.
     pub invalidation_queue_size: usize,
-    /// How old a client's cache may be to be verified by reading the end of the storage; no
-    /// client's is, if `None`.
+    /// How old a client's cache may be to be verified by reading the end of the storage; `None`:
+    /// never.
     pub invalidation_age: Option<Duration>,
-    /// How long a transaction may take once it has its locks. Zero: as long as it likes.
+    /// How long a transaction may hold its locks. Zero: no limit.
     pub transaction_timeout: Duration,
     /// The file to write the process's id to, as configured.
     pub pid_filename: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub struct ZeoConfig {
 }
 
 impl ZeoConfig {
-    /// The configuration of a server at `address` of which nothing else is said.
+    /// The configuration of a server at `address`, with defaults for everything else.
     pub fn new(address: Address) -> ZeoConfig {
         ZeoConfig {
             address,
@@ -88,8 +88,8 @@ impl ZeoConfig {
     }
 }
 
-/// A number of seconds, with or without a fraction. Negative is zero; too many are the most that
-/// there can be.
+/// A number of seconds, with or without a fraction. Negative numbers count as zero, too large ones
+/// as the longest duration.
 ///
 /// # Errors
 /// Not a number.

@@ -75,7 +75,7 @@ pub enum When {
     /// When it would reach this size in bytes. Old files are called `.1`, `.2` ..., so that a
     /// number of them has to be kept.
     Size(u64),
-    /// Every so many units. Old files have the date behind their name.
+    /// Each time this many units have passed. Old files have the date after their name.
     Every(Unit, u32),
 }
 

@@ -37,12 +37,12 @@ pub struct Receiver<T> {
     parker: Parker,
 }
 
-/// A channel that takes as much as is sent.
+/// A channel without a limit.
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     over(crossbeam_channel::unbounded())
 }
 
-/// A channel in which so much may wait; senders wait for room.
+/// A channel for up to `capacity` values; senders wait for room.
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     over(crossbeam_channel::bounded(capacity))
 }
@@ -73,7 +73,10 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Sends, and wakes the receiver if it sleeps. Fails when it is gone.
+    /// Sends, and wakes the receiver if it sleeps.
+    ///
+    /// # Errors
+    /// The receiver is gone.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.queue.send(value)?;
         self.waker.0.unpark();
@@ -83,6 +86,9 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     /// Waits for the next value, until `deadline` if there is one.
+    ///
+    /// # Errors
+    /// The deadline has passed, or all senders are gone.
     pub fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         loop {
             match self.queue.try_recv() {

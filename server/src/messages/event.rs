@@ -11,7 +11,7 @@ use crate::messages::notice::Notice;
 pub enum Event {
     /// It is entered for invalidations; the last tid at that moment.
     Registered(Tid),
-    /// The locks that its vote of this number asked for are its own.
+    /// The locks for its vote of this number are granted.
     Granted(u64),
     /// Its vote of this number does not wait for its locks any longer, as was
     /// asked.
@@ -37,7 +37,7 @@ pub enum Missed {
     Objects(Tid, Vec<Oid>),
     /// More than the queue holds; the storage may still tell.
     TooMuch,
-    /// Nobody can tell: others have changed the storage, and it is not known what.
+    /// Not known: others have changed the storage, and it can't say what.
     Unknown,
 }
 

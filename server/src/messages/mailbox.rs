@@ -135,6 +135,9 @@ pub struct Inbox {
 }
 
 /// A new mailbox.
+///
+/// # Errors
+/// The system has no descriptor left.
 pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;

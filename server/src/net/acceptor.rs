@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no descriptor or thread to give.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// True when somebody answers at the address already.
+/// True when a server answers at the address already.
 pub fn is_in_use(address: &Address) -> bool {
     match address {
         Address::Unix(path) => UnixStream::connect(path).is_ok(),
@@ -69,6 +69,9 @@ pub struct Acceptors {
 impl Acceptors {
     /// Listens at the address and serves who connects. A host name that has
     /// several addresses is listened for at each.
+    ///
+    /// # Errors
+    /// An address can't be resolved or bound, or a thread not started.
     pub fn start(address: &Address, server: &Arc<Server>) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let (listeners, socket_file) = match address {

@@ -74,6 +74,9 @@ impl RunError {
 
 /// Runs the server until a signal stops it; returns the status to exit with. An error is in the
 /// log, unless that is on standard error: whoever called tells it there.
+///
+/// # Errors
+/// [`RunError`]: the server could not be started.
 pub fn run(options: Options) -> Result<i32, RunError> {
     check(&options)?;
     let is_configured = options.config.eventlog.is_some();

@@ -89,6 +89,9 @@ impl CommitLog {
     }
 
     /// Adds a `storea`.
+    ///
+    /// # Errors
+    /// The temporary file can't be written; so do all that add a step.
     pub fn store(&mut self, oid: Oid, serial: Tid, data: &[u8]) -> Result<()> {
         self.touch(|claim| claim.stored.push(oid));
         self.step(STORE, oid, serial)?;
@@ -187,6 +190,9 @@ impl CommitLog {
     }
 
     /// All steps from the first on. More may be added afterwards.
+    ///
+    /// # Errors
+    /// The temporary file can't be read.
     pub fn replay(&mut self) -> Result<impl Iterator<Item = Result<Op>> + '_> {
         self.file.flush().map_err(spool_error)?;
         self.moved = true;

@@ -43,23 +43,23 @@ impl Checks {
 
     /// A reply to a ping that was sent when `committed` was the last transaction of all.
     pub(super) fn pong(&self, committed: Tid) -> Result<(), String> {
-        match self.last < committed {
-            true => Err(format!(
+        if self.last < committed {
+            return Err(format!(
                 "a ping behind {committed} is answered when the client knows of {} only",
                 self.last
-            )),
-            false => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     /// A conflict with `committed`.
     pub(super) fn conflict(&self, committed: Tid) -> Result<(), String> {
-        match self.last < committed {
-            true => Err(format!(
+        if self.last < committed {
+            return Err(format!(
                 "a conflict with {committed}, of which the client does not know"
-            )),
-            false => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     /// A reply that calls `serial` current.

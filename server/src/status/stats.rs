@@ -7,7 +7,7 @@ use zeo_proto::{Tid, Value};
 
 use crate::status::conflict_counts::ConflictCounts;
 
-/// Counters that any thread may move. (ZEO `monitor.StorageStats`.)
+/// Counters that any thread may change. (ZEO `monitor.StorageStats`.)
 #[derive(Debug)]
 pub struct Stats {
     /// Clients registered.
@@ -18,7 +18,7 @@ pub struct Stats {
     pub stores: AtomicU64,
     /// Transactions finished.
     pub commits: AtomicU64,
-    /// Transactions aborted by their clients, or by the end of these.
+    /// Transactions aborted by their clients, or because these disconnected.
     pub aborts: AtomicU64,
     /// Transactions begun and not ended.
     pub active_txns: AtomicU64,
@@ -30,8 +30,8 @@ pub struct Stats {
     pub conflict_classes: ConflictCounts,
     /// Votes that wait for locks.
     pub waiting: AtomicU64,
-    /// Since when the transaction holds its locks that has them longest, as the
-    /// bits of seconds since 1970; 0 when none does.
+    /// When the transaction that has held its locks longest got them: the bits of
+    /// the seconds since 1970; 0 when no transaction holds locks.
     lock_time: AtomicU64,
     has_timeout: bool,
     start: String,
@@ -58,16 +58,16 @@ impl Stats {
         }
     }
 
-    /// Notes since when the transaction holds its locks that has them longest;
-    /// `None`: none has any.
+    /// Notes when the transaction that has held its locks longest got them;
+    /// `None`: no transaction holds locks.
     pub fn set_lock_time(&self, since: Option<SystemTime>) {
         let seconds = since.map(|since| since.duration_since(UNIX_EPOCH).unwrap_or_default());
         let bits = seconds.map_or(0, |seconds| seconds.as_secs_f64().to_bits());
         self.lock_time.store(bits, Relaxed);
     }
 
-    /// All of it by name, in the words of Python's server, and what that does
-    /// not count.
+    /// All counters by name, as Python's server calls them, and some that it does
+    /// not have.
     pub fn status(&self, last: Tid) -> Vec<(&'static str, Value<'static>)> {
         let count = |counter: &AtomicU64| Value::Int(i128::from(counter.load(Relaxed)));
         let lock_time = match self.lock_time.load(Relaxed) {
@@ -75,9 +75,10 @@ impl Stats {
             bits => Value::Float(f64::from_bits(bits)),
         };
         // As Python's server tells that there are none.
-        let timeouts = match self.has_timeout {
-            true => Value::Bool(true),
-            false => Value::str("stub"),
+        let timeouts = if self.has_timeout {
+            Value::Bool(true)
+        } else {
+            Value::str("stub")
         };
         let mut status = vec![
             ("connections", count(&self.connections)),

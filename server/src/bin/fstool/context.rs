@@ -26,6 +26,9 @@ pub struct FileArguments {
 
 impl FileArguments {
     /// Opens the file to read it.
+    ///
+    /// # Errors
+    /// The file can't be opened.
     pub fn open(&self) -> Result<DataFile> {
         Ok(DataFile::open(&self.path)?)
     }
@@ -71,6 +74,9 @@ impl Context {
     }
 
     /// Writes what is left to be written.
+    ///
+    /// # Errors
+    /// Standard output can't be written.
     pub fn finish(mut self, verdict: Verdict) -> Result<Verdict> {
         self.out.flush()?;
         Ok(verdict)

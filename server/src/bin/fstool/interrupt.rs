@@ -13,11 +13,14 @@ use zeo_storage::Error;
 
 use crate::outcome::{Failure, Result};
 
-/// The signal that came; 0 as long as there was none.
+/// The signal that came; 0 if none did.
 static CAME: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
-/// From now on, a signal that ends the program cancels what it does; a second
-/// one ends it at once.
+/// From now on, the first signal that asks the program to end only cancels the subcommand; a
+/// second one ends the program at once.
+///
+/// # Errors
+/// The system refuses to install a handler.
 pub fn cancels() -> Result<()> {
     let ignored = ignored();
     let is_second = Arc::new(AtomicBool::new(false));
@@ -43,7 +46,10 @@ pub fn came() -> bool {
     CAME.load(Ordering::Relaxed) != 0
 }
 
-/// Fails when a signal came.
+/// Whether to go on.
+///
+/// # Errors
+/// [`Error::Cancelled`] when a signal came.
 pub fn check() -> Result<()> {
     if came() {
         return Err(Failure::Storage(Error::Cancelled));
@@ -51,8 +57,8 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Ends the program as the signal that came does by itself. Returns only when
-/// there was none, with the exit code for that.
+/// Ends the program the way the signal does by default. Returns only when no signal came, with
+/// the exit code for that.
 pub fn end() -> ExitCode {
     if let Ok(signal @ 1..) = i32::try_from(CAME.load(Ordering::Relaxed)) {
         // It does not return.
@@ -61,8 +67,7 @@ pub fn end() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// The signals that who started this wants to be ignored (`nohup`), a bit
-/// each, from 1 on.
+/// The signals that whoever started the program set to be ignored (`nohup`): signal N is bit N - 1.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

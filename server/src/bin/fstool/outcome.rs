@@ -29,7 +29,7 @@ pub enum Verdict {
     Problems,
 }
 
-/// Why it could not be done.
+/// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A file can't be read or written, or is damaged: exit code 2, or 1.
@@ -42,11 +42,10 @@ pub enum Failure {
     /// Signals can't be caught: exit code 2.
     #[error("catching signals: {0}")]
     Signals(io::Error),
-    /// A repository of backups, or a backup, is not as it should be: exit
-    /// code 2.
+    /// Something is wrong with a backup or the repository: exit code 2.
     #[error(transparent)]
     Backup(backup::Error),
-    /// It was asked for what makes no sense: exit code 2.
+    /// The arguments make no sense: exit code 2.
     #[error("{0}")]
     Usage(String),
     /// Anything else, told in a sentence: exit code 2.
@@ -75,12 +74,15 @@ impl Verdict {
 }
 
 /// How writing results went while the library works: the first failure
-/// cancels that.
+/// cancels the library's work.
 #[derive(Debug, Default)]
 pub struct Written(Option<io::Error>);
 
 impl Written {
-    /// Writes something more.
+    /// Writes more results.
+    ///
+    /// # Errors
+    /// `Cancelled`, if that failed.
     pub fn or_cancel(
         &mut self,
         write: impl FnOnce() -> io::Result<()>,
@@ -91,22 +93,24 @@ impl Written {
         })
     }
 
-    /// Fails when writing did.
+    /// How it went.
+    ///
+    /// # Errors
+    /// The first failure to write.
     pub fn result(self) -> Result<()> {
         self.0.map_or(Ok(()), |why| Err(Failure::Output(why)))
     }
 }
 
-/// Writes a line to standard error. Nobody may read that any more, or it is a
-/// full disk's: no reason to stop.
+/// Writes a line to standard error. A failure is ignored: nobody may be reading, or the disk is full.
 pub fn tell(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// The exit code of a program that SIGPIPE ended, as shells show it.
+/// The exit code that shells show for a program ended by SIGPIPE.
 const BROKEN_PIPE: u8 = 128 + 13;
 
-/// Tells standard error what failed, if anything, and gives the exit code.
+/// Writes to standard error what failed, if anything, and returns the exit code.
 pub fn exit_code(outcome: Result<Verdict>) -> ExitCode {
     let failure = match outcome {
         Ok(Verdict::Fine) => return ExitCode::SUCCESS,

@@ -48,6 +48,9 @@ impl Table {
 
     /// Writes the table in lines: titles, a rule, rows. Numbers with a
     /// fraction get two digits of it.
+    ///
+    /// # Errors
+    /// `out` can't be written.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let rows: Vec<Vec<String>> = self
             .rows

@@ -13,8 +13,8 @@ use crate::messages::notice::Notice;
 use crate::messages::request::{AtWork, ClientId};
 
 /// How many clients may be gone while the log writer still has their
-/// transactions, so that who comes, finishes and goes again and again while a
-/// disk stands still does not fill the memory.
+/// transactions. Without a limit, clients that connect, finish and leave while the
+/// disk is stuck would fill the memory.
 pub(super) const MAX_ORPHANS: usize = 256;
 
 impl Coordinator {

@@ -77,8 +77,8 @@ impl Coordinator {
         Ok(self.last_tid)
     }
 
-    /// The client hears of it when its transaction is gone: so it has no other
-    /// one before.
+    /// The client is told after its transaction was dropped, so it can't have another
+    /// one before that.
     fn refuse(&mut self, client: ClientId, prepared: Prepared, why: &str) {
         let why = Exception::transaction(why);
         let task = Task::Drop {
@@ -116,7 +116,7 @@ impl Coordinator {
         self.wait_for_next_poll();
     }
 
-    /// Nothing of a batch is in the storage; or nobody knows.
+    /// A batch was not appended, or it is not known whether it was.
     pub(super) fn not_appended(&mut self, clients: Vec<ClientId>, why: &Error) {
         match self.parts.storage.latched() {
             Some(_) => crit!(self.parts.log, "no more commits are accepted: {why}"),
@@ -176,8 +176,8 @@ impl Coordinator {
         self.grant_all(next);
     }
 
-    /// A transaction to which the storage has given a tid that is not later than all before: its
-    /// client must not see it in that order, nor may anybody else.
+    /// The storage has assigned a tid that is not later than all before: no client, nor the
+    /// committer, may see the transaction in that order.
     fn publish_too_late(&mut self, committer: ClientId, commit: &Commit) {
         crit!(
             self.parts.log,
@@ -192,8 +192,8 @@ impl Coordinator {
         self.grant_all(next);
     }
 
-    /// The transaction of a client is over, one way or the other. Returns
-    /// whose turn it is now.
+    /// A client's transaction has ended, committed or not. Returns the clients that get
+    /// their locks now.
     pub(super) fn end(&mut self, client: ClientId) -> Vec<ClientId> {
         self.finishing.remove(&client);
         self.set_state(client, State::Idle);

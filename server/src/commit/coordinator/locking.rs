@@ -10,7 +10,7 @@ use super::{Coordinator, State};
 use crate::messages::event::Event;
 use crate::messages::request::{AtWork, Claim, ClientId};
 
-/// So many deadlines are kept without a look at whether they are old.
+/// Up to this many deadlines are kept without checking whether their transactions have ended.
 const SPARE_DEADLINES: usize = 1000;
 
 impl Coordinator {
@@ -30,7 +30,7 @@ impl Coordinator {
         }
     }
 
-    /// At the levels of Python's server: few that wait are nothing to tell.
+    /// Logs how many votes wait, at the levels of Python's server.
     fn log_waiting(&self, waiting: usize) {
         let log = &self.parts.log;
         match waiting {
@@ -64,9 +64,9 @@ impl Coordinator {
         self.post(client, Event::Granted(vote));
     }
 
-    /// One transaction that holds its locks keeps the deadlines behind its
-    /// own from being looked at, however long it may: those of transactions
-    /// that have ended go before they are many.
+    /// A transaction that holds its locks for long keeps the deadlines behind its
+    /// own from being looked at; so those of transactions that have ended are
+    /// removed before there are too many.
     fn drop_old_deadlines(&mut self) {
         if self.deadlines.len() > 2 * self.clients.len() + SPARE_DEADLINES {
             let clients = &self.clients;
@@ -147,8 +147,7 @@ impl Coordinator {
         self.wake();
     }
 
-    /// When the time of a transaction that begins to hold its locks now runs
-    /// out.
+    /// The deadline of a transaction that is granted its locks now.
     fn deadline(&self) -> Option<Instant> {
         let timeout = self.parts.timeout?;
         self.parts.clock.instant().checked_add(timeout)

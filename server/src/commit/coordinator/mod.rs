@@ -127,6 +127,9 @@ pub struct Coordinator {
 
 impl Coordinator {
     /// A coordinator that gives its transactions to `log_writer`.
+    ///
+    /// # Errors
+    /// The storage can't be read.
     pub fn new(parts: Parts, log_writer: Sender<Task>) -> zeo_storage::Result<Self> {
         let last_tid = parts.storage.last_tid();
         let known = parts.storage.last_invalidations(parts.queue_size)?;

@@ -38,6 +38,9 @@ pub fn push_text(pieces: &mut Vec<Piece>, text: &str) {
 
 /// Reads a width or a precision, up to [`MAX_WIDTH_CHARS`]; `None` if `text` does not begin with a
 /// digit.
+///
+/// # Errors
+/// A larger number.
 pub fn number(text: &str) -> Result<(Option<usize>, &str), String> {
     let end = text.find(|c: char| !c.is_ascii_digit());
     let (digits, rest) = text.split_at(end.unwrap_or(text.len()));

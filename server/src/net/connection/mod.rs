@@ -13,19 +13,19 @@ use crate::messages::mailbox::Inbox;
 use crate::messages::rules;
 use crate::session::{Flow, Session};
 
-/// With so much waiting to be sent, nothing more is read or taken from the
-/// mailbox: the client is to read first.
+/// When this much waits to be sent, nothing more is read or taken from the
+/// mailbox until the client has read.
 const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
 /// An output buffer larger than this is given back when it is empty.
 const OUTPUT_KEEP_BYTES: usize = 64 * 1024;
-/// How long a client that sends no more is waited for, and what it is owed,
-/// while it takes nothing.
+/// How long to wait for a client that has ended its sending half to take the
+/// answers that it is owed.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take to register: those that say nothing are not
-/// to keep others out.
+/// How long a connection may take to register, so that silent ones don't keep
+/// others out.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client's socket, and what has come by it or is to go.
+/// A client's socket, with what was received and what is to be sent.
 pub struct Connection {
     waiter: Waiter,
     stream: Stream,
@@ -78,6 +78,9 @@ pub(crate) enum Turn {
 
 impl Connection {
     /// A connection by `stream`, for a session with this inbox.
+    ///
+    /// # Errors
+    /// The socket can't be configured, or the system has no descriptor left.
     pub fn new(stream: Stream, session: &Session, inbox: &Inbox) -> io::Result<Self> {
         Ok(Self {
             waiter: Waiter::new(&stream, inbox.descriptor())?,

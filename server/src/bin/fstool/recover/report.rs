@@ -1,4 +1,4 @@
-//! What `fstool recover` tells.
+//! What `fstool recover` reports.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::outcome::{Result, Verdict, counted};
 /// How many records of a kind are shown for one damage.
 const SHOWN: usize = 10;
 
-/// What is written while the copy goes on, and in the end.
+/// What is written during the copy and at its end.
 pub struct Report<'a> {
     arguments: &'a Arguments,
     /// What is wrong with the beginning of the file.
@@ -29,7 +29,7 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Nothing was told yet.
+    /// An empty report.
     pub fn new(arguments: &'a Arguments) -> Self {
         Self {
             arguments,
@@ -40,7 +40,10 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Tells what is wrong with the beginning of the file.
+    /// Reports what is wrong with the beginning of the file.
+    ///
+    /// # Errors
+    /// Standard output can't be written.
     pub fn begin(&mut self, context: &mut Context, wrong: &Error) -> Result<()> {
         if !self.arguments.json {
             writeln!(context.out, "{wrong}; taken for a FileStorage nevertheless")?;
@@ -49,7 +52,10 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// Tells of what just happened.
+    /// Reports one event.
+    ///
+    /// # Errors
+    /// `out` can't be written.
     pub fn on_event(
         &mut self,
         out: &mut impl Write,
@@ -139,7 +145,10 @@ impl<'a> Report<'a> {
         Verdict::of(damages.saturating_add(self.magic.is_some().into()))
     }
 
-    /// Tells how it went.
+    /// Writes the summary.
+    ///
+    /// # Errors
+    /// Standard output can't be written, or the new file not be read.
     pub fn end(
         &self,
         context: &mut Context,
