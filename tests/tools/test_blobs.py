@@ -258,7 +258,7 @@ def test_recover_empties_only_blob_directories():
     os.mkdir('new')
     files.write_bytes('new/precious', b'text')
     assert 'not empty' in fstool(*RECOVER, 'Data.fs', 'out.fs', code=2).err
-    assert 'no blob directory' in fstool(*RECOVER, '-f', 'Data.fs', 'out.fs', code=2).err
+    assert 'not a blob directory' in fstool(*RECOVER, '-f', 'Data.fs', 'out.fs', code=2).err
     fstool('recover', '--input-blobs', 'blobs', 'Data.fs', 'out.fs', code=2)
     fstool('recover', '--output-blobs', 'new', 'Data.fs', 'out.fs', code=2)
     fstool('recover', '--input-blobs', 'no', '--output-blobs', 'x', 'Data.fs', 'out.fs', code=2)
