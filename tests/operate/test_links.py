@@ -106,6 +106,25 @@ def test_index_and_old(serve):
     assert stored() == pickle_of('third')
 
 
+@pytest.mark.parametrize('name', ['Data.fs.index', 'Data.fs.old', 'volume/Data.fs'])
+def test_links_to_the_data(name, serve):
+    """The file takes the place of the link: that of the data would be their end."""
+    if '/' in name:  # both are links: the data's own, and that beside what it leads to
+        link('Data.fs')
+        os.symlink('Data.fs', name + '.old')
+        os.symlink('Data.fs', name + '.index')
+    else:
+        os.symlink('Data.fs', f'instance/{name}')
+    for text in 'first', 'second':
+        server = serve(DATA)
+        commit(server, text)
+        commit(server, text)
+        pack(server)
+        commit(server, text)
+        server.stop()
+        assert stored() == pickle_of(text)
+
+
 @pytest.mark.ours_only('it has no such option')
 def test_created_anew(serve):
     """`create` makes a new file in the place of the old one, and leaves the links."""

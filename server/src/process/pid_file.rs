@@ -7,6 +7,10 @@ use std::process;
 
 use zeo_storage::paths::resolve;
 
+/// More than an old pid file may have that a link leads to; else the link leads to another file, as
+/// the data, which is not to be written over.
+const MAX_OLD_BYTES: u64 = 64;
+
 /// A pid file that was written.
 #[derive(Debug)]
 pub struct PidFile {
@@ -27,6 +31,9 @@ impl PidFile {
         if target == path {
             // Not into a file that others have open.
             remove(path)?;
+        } else if fs::metadata(&target).is_ok_and(|found| found.len() > MAX_OLD_BYTES) {
+            let what = format!("it leads to {}, which is no pid file", target.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
         // A link is followed by the system, which refuses those that others planted.
         fs::write(path, format!("{}\n", process::id()))?;
@@ -76,6 +83,19 @@ mod tests {
 
         assert!(PidFile::write(&directory.path().join("none/ZEO.pid")).is_err());
     }
+
+    #[test]
+    fn a_link_to_what_is_no_pid_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("pid"), directory.path().join("data"));
+        std::os::unix::fs::symlink("data", &path).unwrap();
+        let data = [b'x'; 1000];
+        fs::write(&target, data).unwrap();
+        let error = PidFile::write(&path).unwrap_err();
+        assert!(error.to_string().contains("no pid file"));
+        assert_eq!(fs::read(&target).unwrap(), data);
+    }
+
     #[test]
     fn a_link_stays() {
         let directory = tempfile::tempdir().unwrap();

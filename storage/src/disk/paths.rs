@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
+use super::file_id::FileId;
 use crate::{Error, Result};
 
 /// How many links may lead to each other, as on Linux.
@@ -110,6 +111,19 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     Err(rustix::io::Errno::LOOP.into())
 }
 
+/// Where the file that belongs to the data at `data`, which is no link, and is called `name` is: as
+/// [`resolve`], but for a link that leads to the data themselves. The other file must not take their
+/// place, so it takes that of the link.
+///
+/// # Errors
+/// Those of [`resolve`].
+pub(crate) fn resolve_beside(name: &Path, data: &Path) -> io::Result<PathBuf> {
+    let found = resolve(name)?;
+    let is_data = found.file_name() == data.file_name()
+        && FileId::of(directory_of(&found)) == FileId::of(directory_of(data));
+    Ok(if is_data { name.to_owned() } else { found })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -148,5 +162,23 @@ mod tests {
         symlink("two", &one).unwrap();
         symlink("one", &two).unwrap();
         assert!(resolve(&one).is_err());
+    }
+
+    #[test]
+    fn links_to_the_data_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, name) = (dir.path().join("Data.fs"), dir.path().join("Data.fs.old"));
+        for (target, is_kept) in [
+            ("Data.fs", false),
+            ("./Data.fs", false),
+            ("../Data.fs", true),
+            ("other", true),
+        ] {
+            symlink(target, &name).unwrap();
+            let found = resolve_beside(&name, &data).unwrap();
+            assert_eq!(found != name, is_kept, "{target}");
+            fs::remove_file(&name).unwrap();
+        }
+        assert_eq!(resolve_beside(&name, &data).unwrap(), name);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::lock_file::LockFile;
 use crate::Result;
 use crate::disk::FileSystem;
-use crate::disk::paths::{beside, failed, resolve};
+use crate::disk::paths::{beside, failed, resolve, resolve_beside};
 
 /// Where indexes of the file may be that is called `path` and is at `data`:
 /// beside both.
@@ -17,15 +17,22 @@ pub(crate) fn indexes(path: &Path, data: &Path) -> Result<Vec<PathBuf>> {
     }
     let resolved = names
         .iter()
-        .map(|name| resolve(name).map_err(failed("opening", name)));
+        .map(|name| resolve_beside(name, data).map_err(failed("opening", name)));
     resolved.collect()
+}
+
+/// Where the index of the file is that is called `path`: the first of [`indexes`].
+pub(crate) fn index_of(path: &Path) -> Result<PathBuf> {
+    let (index, data) = (beside(path, ".index"), resolve(path));
+    data.and_then(|data| resolve_beside(&index, &data))
+        .map_err(failed("opening", &index))
 }
 
 /// The name that the file at `data`, which is no link, is kept under when a
 /// packed one takes its place.
 pub(crate) fn old_of(data: &Path) -> Result<PathBuf> {
     let old = beside(data, ".old");
-    resolve(&old).map_err(failed("opening", &old))
+    resolve_beside(&old, data).map_err(failed("opening", &old))
 }
 
 /// What stands on disk around the data.

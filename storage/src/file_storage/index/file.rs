@@ -28,6 +28,7 @@ use super::pickle::{Item, Pickles, write_int, write_none, write_pair};
 use crate::disk::backend::{Backend, open_file};
 use crate::disk::paths::{beside, failed, resolve};
 use crate::disk::sync_directory;
+use crate::file_storage::files::index_of;
 use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
 use crate::{Error, Result};
 
@@ -224,7 +225,7 @@ pub(crate) fn save(
     entries: impl Iterator<Item = Result<(Oid, u64)>>,
     state: State,
 ) -> Result<()> {
-    save_as(&beside(path, ".index"), position, entries, state)
+    save_at(&index_of(path)?, position, entries, state)
 }
 
 /// Notes in the index beside the storage at `path`, which is one of ours, that
@@ -257,8 +258,17 @@ pub(crate) fn save_as(
     entries: impl Iterator<Item = Result<(Oid, u64)>>,
     state: State,
 ) -> Result<()> {
+    let target = resolve(name).map_err(failed("saving the index", name))?;
+    save_at(&target, position, entries, state)
+}
+
+fn save_at(
+    name: &Path,
+    position: u64,
+    entries: impl Iterator<Item = Result<(Oid, u64)>>,
+    state: State,
+) -> Result<()> {
     let failed = failed("saving the index", name);
-    let name = &resolve(name).map_err(&failed)?;
     let temporary = beside(name, ".index_tmp");
     let file = File::create(&temporary).map_err(&failed)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);

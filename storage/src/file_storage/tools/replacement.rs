@@ -7,8 +7,8 @@ use tempfile::TempPath;
 
 use super::data_file::DataFile;
 use crate::Result;
-use crate::disk::paths::{beside, failed, remove, rename, resolve, unfinished};
-use crate::file_storage::files::indexes;
+use crate::disk::paths::{beside, failed, remove, rename, unfinished};
+use crate::file_storage::files::{index_of, indexes};
 use crate::file_storage::{FileStorage, Options};
 
 /// What a storage may have beside its file, and the file itself.
@@ -77,8 +77,7 @@ pub(crate) fn remove_indexes(path: &Path, target: &Path) -> Result<()> {
 
 /// Copies an index to where a server looks for it that opens the file as `path`.
 pub(crate) fn install_index(source: &Path, path: &Path) -> Result<()> {
-    let index = beside(path, ".index");
-    let index = resolve(&index).map_err(failed("opening", &index))?;
+    let index = index_of(path)?;
     let temporary = beside(&index, ".index_tmp");
     std::fs::copy(source, &temporary).map_err(failed("copying", source))?;
     let synced = File::open(&temporary).and_then(|file| file.sync_all());
