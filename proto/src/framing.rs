@@ -17,10 +17,10 @@ pub struct FrameBuffer {
     limit: usize,
 }
 
-/// What one read takes in at the least; also the size of an idle buffer.
-const CHUNK: usize = 8 * 1024;
-/// A buffer larger than this is given back when it is empty.
-const KEEP: usize = 64 * 1024;
+/// The least room for one read, and the size of an idle buffer.
+const READ_CHUNK_BYTES: usize = 8 * 1024;
+/// A larger buffer is freed when it is empty.
+const KEPT_BUFFER_MAX_BYTES: usize = 64 * 1024;
 
 /// How a TLS connection begins: a record of type 22, and the major version 3.
 const TLS_HANDSHAKE: usize = 0x1603;
@@ -86,7 +86,7 @@ impl FrameBuffer {
         self.start = (self.start + 4 + length).min(self.end);
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if self.buffer.len() > KEEP {
+            if self.buffer.len() > KEPT_BUFFER_MAX_BYTES {
                 self.buffer = Vec::new();
             }
         }
@@ -95,13 +95,13 @@ impl FrameBuffer {
     /// Takes in more bytes by one call of `read`; returns how many (0: the
     /// peer has closed).
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        if self.start > 0 && self.buffer.len() - self.end < CHUNK {
+        if self.start > 0 && self.buffer.len() - self.end < READ_CHUNK_BYTES {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.buffer.len() - self.end < CHUNK {
+        if self.buffer.len() - self.end < READ_CHUNK_BYTES {
             // Double, so that a long frame is copied a few times only.
-            let size = (self.buffer.len() * 2).max(self.end + CHUNK);
+            let size = (self.buffer.len() * 2).max(self.end + READ_CHUNK_BYTES);
             self.buffer.resize(size, 0);
         }
         let count = read(&mut self.buffer[self.end..])?;
@@ -174,7 +174,10 @@ mod tests {
         let mut buffer = FrameBuffer::new(usize::MAX);
         feed(&mut buffer, &[255, 255, 255, 255, 1]);
         assert_eq!(buffer.frame(), Ok(None));
-        assert!(buffer.buffer.len() <= CHUNK, "named lengths take no memory");
+        assert!(
+            buffer.buffer.len() <= READ_CHUNK_BYTES,
+            "named lengths take no memory"
+        );
         let mut buffer = FrameBuffer::new(10);
         feed(&mut buffer, &[0, 0, 0, 0]);
         assert_eq!(buffer.frame(), Err(FrameError::Empty));

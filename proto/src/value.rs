@@ -207,7 +207,7 @@ impl Object<'_> {
 }
 
 fn weight_of_pairs(pairs: &[(Value<'_>, Value<'_>)]) -> usize {
-    { pairs.iter() }.map(|(k, v)| k.weight() + v.weight()).sum()
+    pairs.iter().map(|(k, v)| k.weight() + v.weight()).sum()
 }
 
 fn owned(items: Vec<Value<'_>>) -> Vec<Value<'static>> {

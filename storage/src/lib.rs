@@ -32,6 +32,8 @@
 //! # Ok::<(), zeo_storage::Error>(())
 //! ```
 
+#![warn(clippy::match_bool)]
+
 #[cfg(feature = "backup")]
 pub mod backup;
 pub mod blob;

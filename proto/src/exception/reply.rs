@@ -81,7 +81,9 @@ fn reason(error: &Value<'_>) -> Option<String> {
     let Value::Dict(attributes) = attributes else {
         return None;
     };
-    let (_, reason) = { attributes.iter() }.find(|(name, _)| name.as_str() == Some("_reason"))?;
+    let (_, reason) = attributes
+        .iter()
+        .find(|(name, _)| name.as_str() == Some("_reason"))?;
     reason.as_str().map(str::to_owned)
 }
 

@@ -116,7 +116,10 @@ impl<'a> Fields<'a> {
     ///
     /// It is not of this type.
     pub fn take<T: Decode<'a>>(&mut self, name: &str) -> Result<T, Mismatch> {
-        let at = { self.0.iter() }.position(|(key, _)| key.as_str() == Some(name));
+        let at = self
+            .0
+            .iter()
+            .position(|(key, _)| key.as_str() == Some(name));
         let value = at.map_or(Value::None, |at| self.0.swap_remove(at).1);
         T::decode(value).map_err(|wrong| wrong.within(name))
     }
@@ -130,13 +133,17 @@ impl<'a> Decode<'a> for Value<'a> {
 
 impl Decode<'_> for Oid {
     fn decode(value: Value<'_>) -> Result<Self, Mismatch> {
-        { value.as_oid() }.ok_or_else(|| Mismatch::new("an oid of 8 bytes", &value))
+        value
+            .as_oid()
+            .ok_or_else(|| Mismatch::new("an oid of 8 bytes", &value))
     }
 }
 
 impl Decode<'_> for Tid {
     fn decode(value: Value<'_>) -> Result<Self, Mismatch> {
-        { value.as_tid() }.ok_or_else(|| Mismatch::new("a tid of 8 bytes", &value))
+        value
+            .as_tid()
+            .ok_or_else(|| Mismatch::new("a tid of 8 bytes", &value))
     }
 }
 

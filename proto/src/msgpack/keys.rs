@@ -23,9 +23,12 @@ pub fn unreadable_key<'v, 'a>(value: &'v Value<'a>) -> Option<&'v Value<'a>> {
 
 fn unreadable_in<'v, 'a>(pairs: &'v [(Value<'a>, Value<'a>)]) -> Option<&'v Value<'a>> {
     let mut pairs = pairs.iter();
-    pairs.find_map(|(key, value)| match is_readable(key) {
-        true => unreadable_key(value),
-        false => Some(key),
+    pairs.find_map(|(key, value)| {
+        if is_readable(key) {
+            unreadable_key(value)
+        } else {
+            Some(key)
+        }
     })
 }
 
@@ -49,9 +52,10 @@ fn with_text<'a>(value: &Value<'a>) -> Value<'a> {
 }
 
 fn pair_with_text<'a>((key, value): &(Value<'a>, Value<'a>)) -> (Value<'a>, Value<'a>) {
-    let key = match is_readable(key) {
-        true => key.clone(),
-        false => Value::Str(key_text(key).into()),
+    let key = if is_readable(key) {
+        key.clone()
+    } else {
+        Value::Str(key_text(key).into())
     };
     (key, with_text(value))
 }

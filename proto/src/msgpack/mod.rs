@@ -337,7 +337,11 @@ struct PackedPairs<'v, 'a>(&'v [(Value<'a>, Value<'a>)]);
 impl Serialize for PackedPairs<'_, '_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         check_length::<S>(self.0.len())?;
-        to.collect_map({ self.0.iter() }.map(|(key, value)| (Packed(key), Packed(value))))
+        to.collect_map(
+            self.0
+                .iter()
+                .map(|(key, value)| (Packed(key), Packed(value))),
+        )
     }
 }
 

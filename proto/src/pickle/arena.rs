@@ -254,9 +254,10 @@ fn owned_bytes(value: &Value<'_>) -> usize {
 #[cold]
 fn too_deep(open: &[Open], max_depth: usize) -> Problem {
     let mut seen = HashMap::new();
-    match open.iter().any(|open| seen.insert(open.id, ()).is_some()) {
-        true => Problem::Recursive,
-        false => Problem::TooDeep(max_depth),
+    if open.iter().any(|open| seen.insert(open.id, ()).is_some()) {
+        Problem::Recursive
+    } else {
+        Problem::TooDeep(max_depth)
     }
 }
 

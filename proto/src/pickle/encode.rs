@@ -250,7 +250,9 @@ impl<'o, 'v> Pickler<'o, 'v> {
             self.out.push(op::APPEND);
             return Ok(());
         }
-        { items.chunks(BATCH) }.try_for_each(|batch| self.batch(batch, &mut save, op::APPENDS))
+        items
+            .chunks(BATCH)
+            .try_for_each(|batch| self.batch(batch, &mut save, op::APPENDS))
     }
 
     /// A dict whose pairs are written by `save`.

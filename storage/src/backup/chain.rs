@@ -28,7 +28,7 @@ pub enum Reason {
     /// There is no full backup yet.
     #[error("there is no full backup yet")]
     First,
-    /// Nothing tells how far the backups go.
+    /// Without lines, the end of the last backup is unknown.
     #[error("the .dat file is missing or empty")]
     NoLines,
     /// A data file with a line is not there.
@@ -117,7 +117,7 @@ struct Comparison<'a> {
     repository: &'a Repository,
     source: &'a Source<'a>,
     observer: &'a mut dyn Observer,
-    /// Those of the files that were compared.
+    /// The lines of the files compared so far.
     lines: Vec<Line>,
 }
 
@@ -133,7 +133,7 @@ impl Comparison<'_> {
         Ok(None)
     }
 
-    /// The same by the checksum of the last file that has one.
+    /// As `all`, by the checksum of the last file that has one.
     fn last(&mut self, files: &[Name], written: &[Line]) -> Result<Option<Reason>> {
         let Some(last) = written.last() else {
             return Ok(Some(Reason::NoLines));

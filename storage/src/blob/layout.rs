@@ -148,9 +148,10 @@ fn short_hex(number: u64) -> String {
 fn parse_hex(digits: &str) -> Option<u64> {
     let mut bytes = digits.bytes();
     let is_hex = bytes.all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    match is_hex && matches!(digits.len(), 1..=16) {
-        true => u64::from_str_radix(digits, 16).ok(),
-        false => None,
+    if is_hex && matches!(digits.len(), 1..=16) {
+        u64::from_str_radix(digits, 16).ok()
+    } else {
+        None
     }
 }
 

@@ -60,7 +60,7 @@ impl BlobDirectory {
         Self::open_on(Arc::new(Disk), path)
     }
 
-    /// The same on a disk that may fail.
+    /// As `open`, on the given file system.
     pub(crate) fn open_on(disk: Arc<dyn FileSystem>, path: &Path) -> Result<Self> {
         let directory = Self {
             disk,
@@ -164,9 +164,10 @@ impl BlobDirectory {
     /// `NoBlob` when there is none.
     pub fn load(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
         let path = self.path_of(oid, serial);
-        match path.is_file() {
-            true => Ok(path),
-            false => Err(Error::NoBlob { oid, serial, path }),
+        if path.is_file() {
+            Ok(path)
+        } else {
+            Err(Error::NoBlob { oid, serial, path })
         }
     }
 

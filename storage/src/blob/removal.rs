@@ -114,10 +114,7 @@ impl BlobDirectory {
         if !path.exists() {
             return Ok(());
         }
-        let kept = match keep_old {
-            true => self.keep_all(),
-            false => Ok(()),
-        };
+        let kept = if keep_old { self.keep_all() } else { Ok(()) };
         kept.and_then(|()| self.go_through(&path, revisions))
             .and_then(|()| self.disk.remove(&path))
             .map_err(failed("removing blobs listed in", &path))

@@ -136,9 +136,10 @@ impl BlobDirectory {
         match (self.layout().oid_of(below), other.oid_of(below)) {
             (Some(oid), _) => {
                 // Ids have several spellings, of which one is right.
-                match self.path_of(oid, serial) == path {
-                    true => FoundFile::Blob(path, oid, serial),
-                    false => FoundFile::Other(path),
+                if self.path_of(oid, serial) == path {
+                    FoundFile::Blob(path, oid, serial)
+                } else {
+                    FoundFile::Other(path)
                 }
             }
             (None, Some(_)) => FoundFile::OtherLayout(path, other),

@@ -134,8 +134,9 @@ pub(crate) fn write<'a>(class: &Tree, bucket: Bucket<'a>) -> Value<'a> {
     };
     let parts = [Some(Value::Tuple(items)), bucket.next];
     let state = Value::Tuple(parts.into_iter().flatten().collect());
-    match class.is_tree() {
-        true => Value::Tuple(vec![Value::Tuple(vec![state])]),
-        false => state,
+    if class.is_tree() {
+        Value::Tuple(vec![Value::Tuple(vec![state])])
+    } else {
+        state
     }
 }

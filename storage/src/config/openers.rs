@@ -28,8 +28,8 @@ impl Openers {
         Openers(types)
     }
 
-    /// The same, and sections of the type `name`, which is in lower case. It may be one of those
-    /// that are not supported without.
+    /// These openers, and one for sections of the type `name` (in lower case). That may be a type
+    /// that is otherwise not supported.
     #[must_use]
     pub fn with(mut self, name: &'static str, read: ReadSection) -> Openers {
         self.0.push((name, read));

@@ -32,9 +32,10 @@ pub(super) fn check(
         }),
         Operand::Set { items, .. } => {
             items.iter().try_for_each(check)?;
-            match all(items.iter().map(hashable))? {
-                true => Ok(()),
-                false => malformed("a set has an item that can't be hashed"),
+            if all(items.iter().map(hashable))? {
+                Ok(())
+            } else {
+                malformed("a set has an item that can't be hashed")
             }
         }
         Operand::Reference(id) => match Reference::of(id) {

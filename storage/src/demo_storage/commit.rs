@@ -67,13 +67,14 @@ impl Voting<'_> {
 
     fn check(&self, oid: Oid, read: Tid) -> Result<Option<Op>> {
         let committed = self.demo.get_tid(oid)?;
-        match committed == read {
-            true => Ok(None),
-            false => Err(Error::ReadConflict {
+        if committed == read {
+            Ok(None)
+        } else {
+            Err(Error::ReadConflict {
                 oid,
                 committed,
                 read,
-            }),
+            })
         }
     }
 

@@ -129,9 +129,10 @@ fn conflicts_are_resolved_with_the_states_of_both() {
         let base = Arc::new(FileStorage::in_memory().unwrap());
         commit_under(&*base, 10, &[store(1, 0, length(1))]).unwrap();
         commit_under(&*base, 20, &[store(1, 10, length(4))]).unwrap();
-        let demo = match in_file {
-            true => over(base),
-            false => DemoStorage::in_memory(None, base).unwrap(),
+        let demo = if in_file {
+            over(base)
+        } else {
+            DemoStorage::in_memory(None, base).unwrap()
         };
         // Against the base, against the changes, and with the old state in
         // the base.
@@ -258,9 +259,10 @@ fn nobody_sees_where_the_base_ends() {
                 })
                 .collect();
             commit_under(&whole, time, &ops).unwrap();
-            match time < begin {
-                true => commit_under(&*base, time, &ops).unwrap(),
-                false => commit_under(&demo, time, &ops).unwrap(),
+            if time < begin {
+                commit_under(&*base, time, &ops).unwrap()
+            } else {
+                commit_under(&demo, time, &ops).unwrap()
             };
         }
         assert_eq!(

@@ -261,9 +261,10 @@ impl Leaving<'_> {
             _ => self.dice.usize(least..=most),
         };
         let sectors = (0..length).step_by(SECTOR).flat_map(|start| {
-            let from = match self.is_kept() {
-                true => &current[..],
-                false => durable,
+            let from = if self.is_kept() {
+                &current[..]
+            } else {
+                durable
             };
             let end = length.min(start + SECTOR);
             (start..end).map(move |at| from.get(at).copied().unwrap_or(0))

@@ -37,11 +37,11 @@ pub(crate) fn old_of(data: &Path) -> Result<PathBuf> {
 
 /// What stands on disk around the data.
 pub(crate) struct Files {
-    /// Of `Data.fs`, absolute. Index and lock stand beside it, where Python has
-    /// them.
+    /// The absolute path of `Data.fs` as it was given. Index and lock stand
+    /// beside it, where Python has them.
     pub path: PathBuf,
-    /// The same if it is no symbolic link, else where that leads to. Packs
-    /// work there, so that the packed file is on the volume of the old one.
+    /// The same path, or the target of a symbolic link. Packs work there, so
+    /// that the packed file is on the volume of the old one.
     pub data: PathBuf,
     /// Held by writers until they close.
     pub locks: Mutex<Vec<LockFile>>,

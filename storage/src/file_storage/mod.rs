@@ -21,7 +21,6 @@ mod golden;
 #[cfg(test)]
 mod tests;
 
-pub use self::format::{walk, window};
 pub use self::options::Options;
 pub(crate) use self::pack::pack_stop;
 pub use self::storage::FileStorage;

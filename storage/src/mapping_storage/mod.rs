@@ -40,7 +40,7 @@ impl MappingStorage {
         Self::with_blobs(name, None)
     }
 
-    /// The same with blobs on disk, if there is a directory for them.
+    /// As `new`, with blobs on disk if a directory is given.
     pub fn with_blobs(name: impl Into<String>, blob_dir: Option<PathBuf>) -> Result<Self> {
         Ok(Self {
             name: name.into(),

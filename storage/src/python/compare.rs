@@ -134,17 +134,19 @@ impl Comparer {
 
     fn numbers(&self, a: &Number<'_>, b: &Number<'_>) -> Result<Option<Ordering>, Error> {
         let words = a.words().saturating_add(b.words());
-        self.spend(match a.is_int() && b.is_int() {
-            true => words / 16,
-            false => words.saturating_mul(words) / 16,
+        self.spend(if a.is_int() && b.is_int() {
+            words / 16
+        } else {
+            words.saturating_mul(words) / 16
         })?;
         Ok(a.order(b))
     }
 
     fn numbers_equal(&self, a: &Number<'_>, b: &Number<'_>) -> Answer {
-        match a.is_signaling() || b.is_signaling() {
-            true => Err(Error::Incomparable(NAN)),
-            false => Ok(self.numbers(a, b)? == Some(Ordering::Equal)),
+        if a.is_signaling() || b.is_signaling() {
+            Err(Error::Incomparable(NAN))
+        } else {
+            Ok(self.numbers(a, b)? == Some(Ordering::Equal))
         }
     }
 

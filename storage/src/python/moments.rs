@@ -158,8 +158,9 @@ fn utc(bytes: &[u8], &[days, seconds, micros]: &Delta) -> Option<i128> {
     let [hour, minute, second, time_micros @ ..] = time else {
         return None;
     };
-    let time_micros =
-        { time_micros.iter() }.fold(0, |micros, &byte| micros << 8 | i128::from(byte));
+    let time_micros = time_micros
+        .iter()
+        .fold(0, |micros, &byte| micros << 8 | i128::from(byte));
     let [hour, minute, second] = [*hour, *minute, *second].map(i128::from);
     let seconds = (day - days) * 86_400 + hour * 3600 + minute * 60 + second - seconds;
     Some(seconds * 1_000_000 + time_micros - micros)

@@ -96,8 +96,8 @@ pub enum Vote {
 pub enum OnConflict {
     /// Resolve where the class is known, else fail with the conflict.
     Resolve,
-    /// The same, with the resulting records compressed or not. Otherwise they
-    /// are if any was that they were made of.
+    /// As `Resolve`, with the compression of merged records fixed here instead
+    /// of inherited from the records they are made of.
     ResolveAs {
         /// As by `zc.zlibstorage`, or plain.
         compressed: bool,

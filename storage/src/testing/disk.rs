@@ -56,9 +56,10 @@ impl Steps {
         if let Some(images) = &self.images {
             copy_all(&self.root, &images.join(number.to_string()));
         }
-        match self.failing == Some(number) {
-            true => Err(io::Error::other("the disk is broken")),
-            false => Ok(()),
+        if self.failing == Some(number) {
+            Err(io::Error::other("the disk is broken"))
+        } else {
+            Ok(())
         }
     }
 }
@@ -103,9 +104,10 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let copy = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_all(&entry.path(), &copy),
-            false => drop(fs::copy(entry.path(), copy).unwrap()),
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &copy)
+        } else {
+            fs::copy(entry.path(), copy).unwrap();
         }
     }
 }

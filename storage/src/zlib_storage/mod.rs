@@ -17,7 +17,7 @@ use crate::storage::{
 };
 use crate::{Error, Result, Storage};
 
-/// Who compresses and decompresses, and what.
+/// Which side compresses and decompresses records, and which records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transform {
     /// The storage transforms records for its clients (`ZlibStorage`), or
@@ -48,9 +48,10 @@ impl ZlibStorage {
             for_clients,
             compress: zip,
         } = self.transform;
-        match for_clients && zip && !is_compressed(&record) {
-            true => compress(record),
-            false => record,
+        if for_clients && zip && !is_compressed(&record) {
+            compress(record)
+        } else {
+            record
         }
     }
 

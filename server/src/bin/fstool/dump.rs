@@ -4,8 +4,8 @@ use std::io::Write;
 
 use zeo_proto::repr;
 use zeo_storage::file_storage::format::DataHeader;
+use zeo_storage::file_storage::format::walk::Txn;
 use zeo_storage::file_storage::tools::reading::Reading;
-use zeo_storage::file_storage::walk::Txn;
 
 use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict};

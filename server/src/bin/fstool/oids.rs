@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zeo_proto::{Oid, Tid, repr};
 use zeo_storage::file_storage::format::DataHeader;
+use zeo_storage::file_storage::format::walk::Txn;
 use zeo_storage::file_storage::tools::reading::{NO_CLASS, Reading};
-use zeo_storage::file_storage::walk::Txn;
 use zeo_storage::references::references_with_classes;
 
 use crate::context::{Context, FileArguments, Run};

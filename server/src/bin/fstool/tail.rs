@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 use zeo_proto::repr;
 use zeo_storage::file_storage::DataFile;
 use zeo_storage::file_storage::format::Reader;
-use zeo_storage::file_storage::walk::{Backwards, Txn};
+use zeo_storage::file_storage::format::walk::{Backwards, Txn};
 
 use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict, tell};

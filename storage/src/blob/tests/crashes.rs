@@ -82,9 +82,10 @@ fn commits_killed_at_every_step() {
     copy_all(place.directory.path(), &images.path().join("written"));
     let old = (first, OLD.to_owned());
     for step in 0..=COMMIT.len() {
-        let (name, expected) = match COMMIT.len() == step {
-            true => ("written".to_owned(), vec![old.clone(), (tid, NEW.into())]),
-            false => (step.to_string(), vec![old.clone()]),
+        let (name, expected) = if COMMIT.len() == step {
+            ("written".to_owned(), vec![old.clone(), (tid, NEW.into())])
+        } else {
+            (step.to_string(), vec![old.clone()])
         };
         let again = reopened(copied(&images.path().join(&name)), true);
         assert_eq!(again.revisions(), expected, "killed before step {name}");

@@ -92,9 +92,10 @@ impl Place {
     /// The root refers to the blob, or to nothing.
     fn root(&self, serial: Tid, refers: bool) -> Op {
         let mut data = b"\x80\x03ca\nC\nq\x00.\x80\x03".to_vec();
-        match refers {
-            true => data.extend([b"C\x08", &OID.to_bytes()[..], b"Q."].concat()),
-            false => data.extend(b"N."),
+        if refers {
+            data.extend([b"C\x08", &OID.to_bytes()[..], b"Q."].concat())
+        } else {
+            data.extend(b"N.")
         }
         Op::Store {
             oid: ROOT,

@@ -151,9 +151,10 @@ impl Run<'_> {
         let given = self.model.given.iter();
         let there = given.filter(|txn| txn.tid <= last).count();
         // A pack leaves out transactions, also the last ones.
-        let there = match self.model.packed {
-            true => there.max(self.model.acknowledged),
-            false => there,
+        let there = if self.model.packed {
+            there.max(self.model.acknowledged)
+        } else {
+            there
         };
         assert!(there >= self.model.acknowledged, "acknowledged is lost");
         self.model.given.truncate(there);

@@ -128,9 +128,10 @@ fn check_compressed(
     let mut which = 0..;
     let [old, committed, new] = records.map(|record| {
         let zip = number % 4 == 3 || which.next() == Some(number % 4);
-        match zip {
-            true => [b".z", &zlib(record)[..]].concat(),
-            false => record.clone(),
+        if zip {
+            [b".z", &zlib(record)[..]].concat()
+        } else {
+            record.clone()
         }
     });
     match (resolve(&old, &committed, &new), answer) {

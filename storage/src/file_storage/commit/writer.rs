@@ -58,9 +58,10 @@ pub(super) fn write_batch(
     for (tid, laid_out) in laid_out_mut(batch) {
         write_transaction(&mut tail, laid_out, tid)?;
     }
-    match tail.end().saturating_sub(tail.durable) < sync_every {
-        true => tail.flush().map_err(tail.failed(WRITING))?,
-        false => tail.sync()?,
+    if tail.end().saturating_sub(tail.durable) < sync_every {
+        tail.flush().map_err(tail.failed(WRITING))?
+    } else {
+        tail.sync()?
     }
     writer.durable = tail.durable;
     writer.buffer = tail.buffer;

@@ -22,9 +22,10 @@ impl<P: Copy> Followed<P> {
 
     /// Where the record at `position` leads, if that is known.
     pub fn get(&self, position: u64) -> Option<P> {
-        match self.0.is_empty() {
-            true => None,
-            false => self.0.get(&position).copied(),
+        if self.0.is_empty() {
+            None
+        } else {
+            self.0.get(&position).copied()
         }
     }
 

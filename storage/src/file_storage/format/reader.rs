@@ -46,9 +46,10 @@ impl Reader<'_> {
 
     /// Fails when the file is longer than a FileStorage can be.
     pub fn check_end(&self) -> Result<()> {
-        match self.end > END_MAX {
-            true => Err(self.corrupt(END_MAX, "the file is longer than a FileStorage can be")),
-            false => Ok(()),
+        if self.end > END_MAX {
+            Err(self.corrupt(END_MAX, "the file is longer than a FileStorage can be"))
+        } else {
+            Ok(())
         }
     }
 

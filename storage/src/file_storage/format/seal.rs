@@ -103,9 +103,10 @@ impl Ending {
         // changed. No pickle of a dict ends like that.
         let magic = bytes[37..].iter().zip(SEAL_MAGIC);
         let alike = magic.filter(|&(&found, &byte)| found == byte || found == 0);
-        match alike.count() + 1 >= SEAL_MAGIC.len() {
-            true => Self::Broken,
-            false => Self::Plain,
+        if alike.count() + 1 >= SEAL_MAGIC.len() {
+            Self::Broken
+        } else {
+            Self::Plain
         }
     }
 

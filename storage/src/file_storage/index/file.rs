@@ -166,9 +166,10 @@ fn read_origin(mut file: Summed<impl Read>) -> io::Result<Origin> {
         ([_, _, _, _, _, _, _, _], Some(&bytes)) => u64::from_be_bytes(bytes),
         _ => return Err(invalid("it does not match its checksum")),
     };
-    match sum == file.sum() {
-        true => Ok(Origin::Own(State { is_open, accepted })),
-        false => Err(invalid("it does not match its checksum")),
+    if sum == file.sum() {
+        Ok(Origin::Own(State { is_open, accepted }))
+    } else {
+        Err(invalid("it does not match its checksum"))
     }
 }
 

@@ -52,7 +52,7 @@ impl FileStorage {
         Self::open_on(Arc::new(Disk), path.as_ref(), &options)
     }
 
-    /// The same on a disk that may fail.
+    /// As `open`, on the given file system.
     pub(crate) fn open_on(
         disk: Arc<dyn FileSystem>,
         path: &Path,
@@ -66,9 +66,10 @@ impl FileStorage {
         check_directory(&path)?;
         let data = resolve(&path).map_err(opening(&path))?;
         check_directory(&data)?;
-        let locks = match options.read_only {
-            true => Vec::new(),
-            false => LockFile::acquire_all(&path, &data)?,
+        let locks = if options.read_only {
+            Vec::new()
+        } else {
+            LockFile::acquire_all(&path, &data)?
         };
         if !options.read_only && !options.create && recovery::take_back(&*disk, &data)? {
             let what = format!(
@@ -107,7 +108,7 @@ impl FileStorage {
         Self::over_with_index(backend, name.into(), options, None)
     }
 
-    /// The same with what the index file had, if there was one.
+    /// As `over`, with the contents of the index file, if there was one.
     pub(super) fn over_with_index(
         backend: Arc<dyn Backend>,
         name: String,
@@ -124,8 +125,8 @@ impl FileStorage {
         Self::in_memory_with_blobs(None)
     }
 
-    /// The same with blobs on disk, if there is a directory for them. A pack
-    /// keeps no old ones.
+    /// As [`in_memory`](Self::in_memory), with blobs on disk if a directory is
+    /// given. A pack keeps no old blobs.
     pub fn in_memory_with_blobs(blob_dir: Option<PathBuf>) -> Result<Self> {
         let backend = Arc::new(MemoryBackend::default());
         let options = Options {
@@ -189,9 +190,10 @@ impl FileStorage {
             options,
             (files, blobs),
         );
-        let saved = match start.has_own_index && read <= LONG_SCAN_BYTES {
-            true => storage.keep_index(from, known.is_open),
-            false => storage.write_index(true),
+        let saved = if start.has_own_index && read <= LONG_SCAN_BYTES {
+            storage.keep_index(from, known.is_open)
+        } else {
+            storage.write_index(true)
         };
         if let Err(error) = saved {
             let what = format!(
@@ -209,9 +211,10 @@ impl FileStorage {
             return Ok(());
         };
         *files.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
-        match is_open {
-            true => Ok(()),
-            false => index::file::mark_open(&files.path),
+        if is_open {
+            Ok(())
+        } else {
+            index::file::mark_open(&files.path)
         }
     }
 
@@ -260,9 +263,10 @@ impl FileStorage {
         let now = Tid::from_time(SystemTime::now());
         if last_tid > now {
             let seconds = last_tid.unix_time() - now.unix_time();
-            let level = match seconds > FAR_FUTURE_SECONDS {
-                true => Level::Error,
-                false => Level::Warning,
+            let level = if seconds > FAR_FUTURE_SECONDS {
+                Level::Error
+            } else {
+                Level::Warning
             };
             let what = format!(
                 "{}: the last transaction, {last_tid}, is {seconds:.0} seconds in the future: \
@@ -287,9 +291,10 @@ fn open_blobs(options: &Options, disk: Arc<dyn FileSystem>) -> Result<Option<Arc
         let emptied = resolve(path).and_then(std::fs::remove_dir_all);
         emptied.map_err(failed("emptying the blob directory", path))?;
     }
-    let directory = match options.read_only {
-        true => BlobDirectory::open_read_only(path),
-        false => BlobDirectory::open_on(disk, path),
+    let directory = if options.read_only {
+        BlobDirectory::open_read_only(path)
+    } else {
+        BlobDirectory::open_on(disk, path)
     };
     let directory = Arc::new(directory?);
     if directory.layout() == Layout::Lawn {
@@ -358,9 +363,10 @@ fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
             .and_then(|()| backend.sync())
             .map_err(failed("creating", backend.path()));
     }
-    let what = match magic.starts_with(MAGIC_PYTHON_2) {
-        true => "this is a FileStorage of Python 2; convert it with zodbupdate",
-        false => "this is not a FileStorage: it does not begin with FS30",
+    let what = if magic.starts_with(MAGIC_PYTHON_2) {
+        "this is a FileStorage of Python 2; convert it with zodbupdate"
+    } else {
+        "this is not a FileStorage: it does not begin with FS30"
     };
     Err(Error::Corrupt {
         file: backend.path().to_owned(),

@@ -89,7 +89,7 @@ pub(crate) struct LoggedProgress<'a> {
 }
 
 impl<'a> LoggedProgress<'a> {
-    /// Of a scan of so many bytes.
+    /// The progress of a scan of `size` bytes.
     pub fn new(log: &'a Log, path: PathBuf, size: u64) -> Self {
         Self {
             log,

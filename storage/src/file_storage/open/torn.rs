@@ -1,5 +1,6 @@
-//! Is what can't be read the torn end of a batch that nobody was told of, or
-//! damage? `FORMAT.md` says why this decides rightly.
+//! Decides whether unreadable bytes are the torn end of a batch that was never
+//! acknowledged (it is cut off), or damage (the file is refused). `FORMAT.md`
+//! says why this decides correctly.
 
 use crate::Result;
 use crate::file_storage::format::seal::{self, Ending, SEAL_LEN, SEAL_MAGIC};
@@ -7,7 +8,7 @@ use crate::file_storage::format::verify::{read_ending, sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
 use crate::file_storage::format::{FIRST, Fault, Reader, TXN_HEADER_LEN};
 
-/// Why a transaction is not cut off of which only the seal does not hold.
+/// Why a transaction is not cut off when only its seal does not hold.
 pub(super) const NOT_OURS: &str = "the transaction is complete, so it is damaged, or another tool has \
      copied or changed the file: if so, `fstool index --accept` accepts it as it is";
 
@@ -103,9 +104,10 @@ fn is_plain(reader: &Reader<'_>, position: u64) -> Result<bool> {
         _ => return Ok(false),
     }
     let records = position.saturating_add(header.header_len());
-    let known = match header.length == header.header_len() {
-        true => sound(reader.number(records))? == Some(header.length),
-        false => sound(reader.number(records.saturating_add(TLOC_OFFSET)))? == Some(position),
+    let known = if header.length == header.header_len() {
+        sound(reader.number(records))? == Some(header.length)
+    } else {
+        sound(reader.number(records.saturating_add(TLOC_OFFSET)))? == Some(position)
     };
     Ok(known)
 }

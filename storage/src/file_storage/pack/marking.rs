@@ -22,9 +22,9 @@ const LOOK_EVERY_OBJECTS: u64 = 1 << 12;
 pub(super) enum Collect {
     /// None.
     Nothing,
-    /// Those out of reach at the pack time.
+    /// Objects that can't be reached at the pack time.
     AsOfPackTime,
-    /// Of those, the ones to which no later record refers, reachable or not.
+    /// As `AsOfPackTime`, without objects to which any later record refers.
     AsOfNow,
 }
 
@@ -34,9 +34,9 @@ pub(super) struct Marking<'a> {
     collect: Collect,
     /// The greatest length of a wave.
     room: usize,
-    /// How many objects wait.
+    /// The number of waiting objects.
     waiting: u64,
-    /// From where on to look for objects that wait.
+    /// Where to continue looking for waiting objects.
     looked_to: Oid,
     /// How many objects were found to be reachable.
     pub found: u64,

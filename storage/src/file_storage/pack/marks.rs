@@ -70,9 +70,12 @@ impl Marks {
             // Of the first page, the front part does not count.
             let (word, bit) = if number == first { (word, bit) } else { (0, 1) };
             let words = page.iter().enumerate().skip(word);
-            let mut bits = words.map(|(i, &bits)| match i == word {
-                true => (i, bits & !(bit - 1)),
-                false => (i, bits),
+            let mut bits = words.map(|(i, &bits)| {
+                if i == word {
+                    (i, bits & !(bit - 1))
+                } else {
+                    (i, bits)
+                }
             });
             let (word, bits) = bits.find(|&(_, bits)| bits != 0)?;
             let within = word as u64 * u64::from(u64::BITS) + u64::from(bits.trailing_zeros());

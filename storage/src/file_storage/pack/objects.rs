@@ -124,15 +124,14 @@ impl Objects {
         let Some(current) = self.old.index.get(oid) else {
             return Ok(None);
         };
-        let found = match current < self.end {
-            true => Some(current),
-            false => {
-                // It is asked for again and again while the object changes.
-                let found = self.old.before(oid, current, self.end)?;
-                let found = found.filter(|_| !self.marks.has(oid, Mark::Gone));
-                self.changed.set(oid, found.unwrap_or(NONE));
-                found
-            }
+        let found = if current < self.end {
+            Some(current)
+        } else {
+            // It is asked for again and again while the object changes.
+            let found = self.old.before(oid, current, self.end)?;
+            let found = found.filter(|_| !self.marks.has(oid, Mark::Gone));
+            self.changed.set(oid, found.unwrap_or(NONE));
+            found
         };
         Ok(found.filter(|_| !self.marks.has(oid, Mark::Gone)))
     }

@@ -69,9 +69,10 @@ impl Output {
     /// Adds bytes to the transaction.
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
-        match self.buffer.len() >= 2 * WRITE_CHUNK_BYTES {
-            true => self.flush(),
-            false => Ok(()),
+        if self.buffer.len() >= 2 * WRITE_CHUNK_BYTES {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -98,9 +99,10 @@ impl Output {
         if let Some(header) = self.sealed {
             self.seal(length, &header)?;
         }
-        match self.buffer.len() >= WRITE_CHUNK_BYTES {
-            true => self.flush(),
-            false => Ok(()),
+        if self.buffer.len() >= WRITE_CHUNK_BYTES {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -182,9 +184,10 @@ impl Output {
         self.buffer.clear();
         self.buffer.shrink_to(WRITE_CHUNK_BYTES);
         self.position = end;
-        match end.saturating_sub(self.synced) > SYNC_CHUNK_BYTES {
-            true => self.sync_written(),
-            false => Ok(()),
+        if end.saturating_sub(self.synced) > SYNC_CHUNK_BYTES {
+            self.sync_written()
+        } else {
+            Ok(())
         }
     }
 

@@ -53,8 +53,8 @@ pub(super) struct Reach {
     /// Where the first transaction after the pack time begins.
     pub pack_end: u64,
     collect: Collect,
-    /// Of how many objects the record at the pack time is yet to be copied;
-    /// not known without garbage collection.
+    /// The number of objects whose record at the pack time is still to be
+    /// copied; unknown without garbage collection.
     found: u64,
     kept_bytes: u64,
 }
@@ -297,9 +297,10 @@ impl Reach {
     /// True when the record of `oid` at `position`, before the pack time, is
     /// to be kept. Asked once for each record.
     pub fn is_kept(&mut self, oid: Oid, position: u64) -> Result<bool> {
-        let current = match self.is_current(oid)? && !self.revived.contains(&oid) {
-            true => self.objects.get(oid)?,
-            false => None,
+        let current = if self.is_current(oid)? && !self.revived.contains(&oid) {
+            self.objects.get(oid)?
+        } else {
+            None
         };
         if current == Some(position) {
             self.found = self.found.saturating_sub(1);

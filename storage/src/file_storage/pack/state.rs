@@ -1,4 +1,4 @@
-//! Whether a pack runs, how far it is, and who stands in its way.
+//! Whether a pack is running, its progress, and the transactions it waits for.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

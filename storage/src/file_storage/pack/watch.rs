@@ -13,7 +13,7 @@ const MEGABYTE: u64 = 1_000_000;
 
 /// Looks at a pack at work.
 pub(super) struct Watch<'a> {
-    /// Of the storage.
+    /// The name of the storage.
     name: &'a str,
     log: &'a Log,
     packing: &'a PackState,

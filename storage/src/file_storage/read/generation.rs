@@ -14,8 +14,8 @@ use crate::file_storage::index::file::State;
 use crate::storage::Data;
 use crate::{Error, Result};
 
-/// Of the records on a long way over back-pointers, one in so many is noted,
-/// so that other ways into it soon meet one.
+/// On a long chain of back-pointers, one record in this many is noted, so that
+/// a search that enters the chain elsewhere soon meets one.
 const NOTE_EVERY_STEPS: u64 = 64;
 
 /// A file, its index, and how much of it is visible.

@@ -142,9 +142,10 @@ impl Disk {
             let (mut from, mut to) = (start, next);
             if dice.once_in(8) {
                 let middle = start + dice.below((next - start) as u64 + 1) as usize;
-                match dice.once_in(2) {
-                    true => from = middle,
-                    false => to = middle,
+                if dice.once_in(2) {
+                    from = middle
+                } else {
+                    to = middle
                 }
             } else if dice.below(256) >= kept {
                 to = from;

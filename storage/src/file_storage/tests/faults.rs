@@ -133,9 +133,10 @@ fn fails_at(n: i64, for_good: bool) -> bool {
     assert_eq!(storage.latched().is_some(), latched, "{call:?}");
     let syncs = backend.syncs.load(Ordering::Relaxed);
     let again = commit_two(&storage, round);
-    match latched {
-        true => assert!(matches!(again, Err(Error::Latched(first)) if first == text)),
-        false => assert_eq!(again.is_err(), for_good),
+    if latched {
+        assert!(matches!(again, Err(Error::Latched(first)) if first == text))
+    } else {
+        assert_eq!(again.is_err(), for_good)
     }
     if latched {
         storage.close().unwrap();

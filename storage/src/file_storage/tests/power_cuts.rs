@@ -76,9 +76,10 @@ impl Run {
                 self.work(&storage);
                 self.index_in_the_making(&storage);
             }
-            match self.dice.once_in(4) {
-                true => self.disk.process_killed(),
-                false => self.disk.power_cut(&mut self.dice),
+            if self.dice.once_in(4) {
+                self.disk.process_killed()
+            } else {
+                self.disk.power_cut(&mut self.dice)
             }
             self.open_without_index();
         }
@@ -303,9 +304,10 @@ impl Run {
             _ => 700,
         };
         let length = dice.below(longest) as usize + 1;
-        match dice.once_in(5) {
-            true => vec![0; length],
-            false => vec![dice.below(256) as u8; length],
+        if dice.once_in(5) {
+            vec![0; length]
+        } else {
+            vec![dice.below(256) as u8; length]
         }
     }
 }

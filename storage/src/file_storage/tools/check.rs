@@ -33,11 +33,12 @@ pub type OnEvent<'a> = &'a mut dyn FnMut(CheckEvent<'_>) -> std::result::Result<
 /// What there is in a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Transactions that are whole.
+    /// Complete transactions.
     pub transactions: u64,
-    /// Those of them with a checksum, which holds.
+    /// Complete transactions with a valid checksum.
     pub sealed: u64,
-    /// Those of them with a seal of another file, which means nothing here.
+    /// Complete transactions with the seal of another file, which proves nothing
+    /// here.
     pub foreign_seals: u64,
     /// Their records.
     pub records: u64,

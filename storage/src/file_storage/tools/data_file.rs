@@ -29,9 +29,9 @@ pub struct DataFile {
     size: u64,
     magic: [u8; 4],
     was_in_use: bool,
-    /// Of a file on a disk that fails.
+    /// What a failing disk could not read, if the file was opened for that.
     holes: Option<Arc<Holes>>,
-    /// What the index tells, once it is looked at.
+    /// What the index says about the file, once it was read.
     known: OnceLock<Known>,
 }
 
@@ -42,9 +42,9 @@ impl DataFile {
         Self::over(Self::open_backend(path.as_ref())?)
     }
 
-    /// The same on a disk that fails: what it can't read is passed over, and
-    /// told by [`DataFile::unreadable`]. It reads as zeros, so this is only for
-    /// what asks for that.
+    /// As [`open`](Self::open), on a failing disk: unreadable parts read as
+    /// zeros and are listed by [`DataFile::unreadable`]; callers have to look
+    /// there.
     pub fn open_failing(path: impl AsRef<Path>) -> Result<Self> {
         Self::failing(Self::open_backend(path.as_ref())?)
     }
@@ -64,7 +64,7 @@ impl DataFile {
         })
     }
 
-    /// The same for bytes that are anywhere.
+    /// As [`open`](Self::open), for any backend.
     pub fn over(backend: Arc<dyn Backend>) -> Result<Self> {
         let was_in_use = is_locked(backend.path());
         let reading = |doing| failed(doing, backend.path());

@@ -165,9 +165,10 @@ pub(crate) mod tests {
 
         fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
             let end = position + buffer.len() as u64;
-            match self.bad.iter().any(|b| b.start < end && position < b.end) {
-                true => Err(io::Error::from_raw_os_error(5)),
-                false => self.disk.read_at(buffer, position),
+            if self.bad.iter().any(|b| b.start < end && position < b.end) {
+                Err(io::Error::from_raw_os_error(5))
+            } else {
+                self.disk.read_at(buffer, position)
             }
         }
 

@@ -205,9 +205,10 @@ impl<'a> TransactionReader<'a> {
                 Err(Error::Corrupt { .. }) => true,
                 Err(error) => return Err(error),
             };
-        let next = match is_torn {
-            true => None,
-            false => behind(&reader, position)?,
+        let next = if is_torn {
+            None
+        } else {
+            behind(&reader, position)?
         };
         self.position = next.unwrap_or(reader.end);
         if next.is_none() && self.file.is_in_use() {

@@ -264,9 +264,10 @@ impl Exact {
         }
         let (left, right) = (left.magnitude(), right.magnitude());
         let tens = self.exponent.saturating_sub(other.exponent);
-        let order = match tens >= 0 {
-            true => order_of_scaled(left, tens.unsigned_abs(), right),
-            false => order_of_scaled(right, tens.unsigned_abs(), left).reverse(),
+        let order = if tens >= 0 {
+            order_of_scaled(left, tens.unsigned_abs(), right)
+        } else {
+            order_of_scaled(right, tens.unsigned_abs(), left).reverse()
         };
         match sign {
             Sign::Minus => order.reverse(),

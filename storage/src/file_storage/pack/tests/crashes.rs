@@ -266,9 +266,10 @@ fn neither_file_gets_the_name() {
                 .iter()
                 .filter(|name| *name == "rename")
                 .count();
-            match done >= 2 {
-                true => Err(io::Error::other("the disk is broken")),
-                false => self.0.rename(path, over),
+            if done >= 2 {
+                Err(io::Error::other("the disk is broken"))
+            } else {
+                self.0.rename(path, over)
             }
         }
         fn sync(&self, path: &Path) -> io::Result<()> {

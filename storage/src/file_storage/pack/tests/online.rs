@@ -288,16 +288,15 @@ fn transfer(storage: &FileStorage, number: &AtomicU64, random: u64) {
         return;
     }
     let last = number.load(Ordering::SeqCst);
-    let ops = match random.is_multiple_of(5) {
-        true => undo(last),
-        false => {
-            let amount = |oid| text_of(storage, oid).unwrap().parse::<i64>().unwrap();
-            let change = |oid, by: i64| {
-                let text = (amount(oid) + by).to_string();
-                store(storage, oid, record(&[], &text))
-            };
-            vec![change(from, -7), change(to, 7)]
-        }
+    let ops = if random.is_multiple_of(5) {
+        undo(last)
+    } else {
+        let amount = |oid| text_of(storage, oid).unwrap().parse::<i64>().unwrap();
+        let change = |oid, by: i64| {
+            let text = (amount(oid) + by).to_string();
+            store(storage, oid, record(&[], &text))
+        };
+        vec![change(from, -7), change(to, 7)]
     };
     let prepared = match prepare(storage, ops) {
         // Packed meanwhile, or the first of all.

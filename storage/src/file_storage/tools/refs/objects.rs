@@ -13,17 +13,17 @@ use crate::observer::{Cancelled, Observer};
 use crate::references::references;
 use crate::{Error, Result};
 
-/// How many records a thread takes at once.
-const CHUNK: usize = 1 << 10;
+/// The number of records that a thread takes at once.
+const CHUNK_RECORDS: usize = 1 << 10;
 
 /// What was found.
 #[derive(Default)]
 pub struct Objects {
-    /// Those that are gone, by their current record.
+    /// Objects whose current record says that their creation was undone.
     pub undone: Vec<Oid>,
-    /// Those that can't be read, with the reason for the first ones.
+    /// Objects that can't be read, with the reason for the first ones.
     pub unreadable: Vec<(Oid, String)>,
-    /// A reference leads to no object.
+    /// Whether any reference points to an object that does not exist.
     pub dangling: bool,
     /// How many reasons are told, by each thread.
     most: usize,
@@ -138,12 +138,12 @@ impl Pass<'_> {
             ..Objects::default()
         };
         loop {
-            let start = self.next.fetch_add(CHUNK, Ordering::Relaxed);
+            let start = self.next.fetch_add(CHUNK_RECORDS, Ordering::Relaxed);
             let Some(rest) = self.positions.get(start..) else {
                 return Ok(found);
             };
             let mut before = start.checked_sub(1).and_then(|i| self.positions.get(i));
-            for position in rest.iter().take(CHUNK) {
+            for position in rest.iter().take(CHUNK_RECORDS) {
                 if before == Some(position) {
                     // Two objects can't have one record.
                     found.strays.insert(*position);

@@ -204,9 +204,10 @@ impl Salvage<'_, '_> {
             damage.lost = all;
             return self.give_up(damage);
         }
-        let status = match damage.records.is_empty() {
-            true => found.status,
-            false => b'p',
+        let status = if damage.records.is_empty() {
+            found.status
+        } else {
+            b'p'
         };
         let tid = self.tid(&found, bound, &mut damage);
         let mut meta = find::meta(&self.window.reader(), &found.txn)?;
@@ -229,9 +230,10 @@ impl Salvage<'_, '_> {
         if !found.is_sound {
             damage.doubt(&resolved, tid);
         }
-        match damage.what.is_empty() {
-            true => Ok(()),
-            false => self.tell(damage),
+        if damage.what.is_empty() {
+            Ok(())
+        } else {
+            self.tell(damage)
         }
     }
 
