@@ -37,6 +37,7 @@ pub fn value(of: &Value<'_>) -> String {
         Value::Bool(false) => "False".to_owned(),
         Value::Int(number) => number.to_string(),
         Value::Long(bytes) => format!("<int of {} bytes>", bytes.len()),
+        Value::Float(number) if number.is_nan() => "nan".to_owned(),
         Value::Float(number) => format!("{number:?}"),
         Value::Bytes(found) => bytes(found),
         Value::Str(found) => text(found),

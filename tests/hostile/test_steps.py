@@ -160,19 +160,6 @@ def test_a_blob_that_is_ended_wrongly(target):
     assert client.is_closed()
 
 
-@pytest.mark.ours_only('it takes what is no file, and has no answer at the end')
-def test_shared_files_that_are_none(target):
-    """A directory, a link, a pipe: told at the vote, and left where they are."""
-    os.makedirs(os.path.join(DIRECTORY, 'directory.tmp'))
-    os.symlink('/etc/hostname', os.path.join(DIRECTORY, 'link.tmp'))
-    os.mkfifo(os.path.join(DIRECTORY, 'pipe.tmp'))
-    for name in 'directory.tmp', 'link.tmp', 'pipe.tmp', 'a\0b.tmp':
-        assert step(target, 'storeBlobShared', (NEW, z64, DATA, name)) == VALUE
-    os.rmdir(os.path.join(DIRECTORY, 'directory.tmp'))
-    for name in 'link.tmp', 'pipe.tmp':
-        os.remove(os.path.join(DIRECTORY, name))
-
-
 # Of `tpc_begin`: user, description, tid, status.
 BEGIN = {
     1: cases([None, 5, 1.5, True, (), {'a': 1}], CLOSED) + cases(['text', 'é', b'\xff'], FINE),

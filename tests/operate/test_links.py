@@ -70,6 +70,20 @@ def test_data(serve):
         assert stored() == pickle_of(text)
 
 
+@pytest.mark.parametrize('name', ['Data.fs.index', 'Data.fs.old'])
+def test_links_to_where_no_file_can_be(name, serve):
+    """They are replaced, as Python replaces every such link: there must be an index."""
+    link(name, '../missing/file')
+    server = serve(DATA)
+    commit(server, 'first')
+    commit(server, 'second')
+    pack(server)
+    server.stop()
+    path = f'instance/{name}'
+    assert os.path.isfile(path) and not os.path.islink(path)
+    assert stored() == pickle_of('second')
+
+
 @pytest.mark.ours_only('it puts the packed file in the place of the link')
 def test_pack(serve):
     """The packed file is on the volume of the old one, which stays there as .old."""

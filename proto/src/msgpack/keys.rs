@@ -2,8 +2,8 @@
 //! (`strict_map_key`), and takes a whole message for bad that has another one.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
+use crate::repr;
 use crate::value::Value;
 
 /// Whether Python's msgpack reads a map with this key.
@@ -62,39 +62,13 @@ fn pair_with_text<'a>((key, value): &(Value<'a>, Value<'a>)) -> (Value<'a>, Valu
 
 /// The key as text, as Python shows it: `1`, `None`, `(1, 'a')`.
 pub fn key_text(key: &Value<'_>) -> String {
-    let mut text = String::new();
-    show(key, &mut text);
-    text
-}
-
-fn show(value: &Value<'_>, out: &mut String) {
-    let shown = match value {
-        Value::None => write!(out, "None"),
-        Value::Bool(true) => write!(out, "True"),
-        Value::Bool(false) => write!(out, "False"),
-        Value::Int(number) => write!(out, "{number}"),
-        Value::Float(number) => write!(out, "{number:?}"),
-        Value::Bytes(bytes) => write!(out, "b'{}'", bytes.escape_ascii()),
-        Value::Str(text) => write!(out, "'{}'", text.escape_default()),
-        Value::Surrogates(text) => write!(out, "'{}'", text.escape_ascii()),
-        Value::Tuple(items) => {
-            out.push('(');
-            for (number, item) in items.iter().enumerate() {
-                out.push_str(if number > 0 { ", " } else { "" });
-                show(item, out);
-            }
-            write!(out, "{}", if items.len() == 1 { ",)" } else { ")" })
-        }
-        Value::Global { module, name } => write!(out, "{module}.{name}"),
-        other => write!(out, "{other:?}"),
-    };
-    // A String takes all.
-    let _ = shown;
+    repr::value(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Object;
 
     fn dict(key: Value<'static>, value: Value<'static>) -> Value<'static> {
         Value::Dict(vec![(key, value)])
@@ -122,12 +96,26 @@ mod tests {
     fn shows_keys_as_python_does() {
         let tuple = Value::Tuple(vec![Value::Int(-1), Value::str("a'b"), Value::bytes(b"\0")]);
         let one = Value::Tuple(vec![Value::Bool(true)]);
+        let date = Value::Object(Box::new(Object {
+            callable: Value::Global {
+                module: "datetime".into(),
+                name: "date".into(),
+            },
+            args: Value::Tuple(vec![Value::bytes(b"\x07\xea\x0b\x1b")]),
+            new: false,
+            state: None,
+            items: Vec::new(),
+            pairs: Vec::new(),
+        }));
         for (key, expected) in [
             (Value::None, "None"),
             (Value::Int(1), "1"),
             (Value::Float(1.5), "1.5"),
-            (tuple, r"(-1, 'a\'b', b'\x00')"),
+            (tuple, r#"(-1, "a'b", b'\x00')"#),
             (one, "(True,)"),
+            (Value::Float(f64::NAN), "nan"),
+            (Value::Float(f64::NEG_INFINITY), "-inf"),
+            (date, "datetime.date(b'\\x07\\xea\\x0b\\x1b')"),
         ] {
             assert_eq!(key_text(&key), expected);
         }

@@ -15,7 +15,7 @@ pub struct Error {
 #[non_exhaustive]
 pub enum Problem {
     /// An opcode, its argument or the STOP at the end is missing.
-    #[error("{needed} more bytes are needed, but only {left} are left")]
+    #[error("{needed} more bytes are needed, and {left} are left")]
     Truncated {
         /// Bytes that the opcode asks for.
         needed: usize,

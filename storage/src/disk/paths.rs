@@ -112,8 +112,9 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Where the file that belongs to the data at `data`, which is no link, and is called `name` is: as
-/// [`resolve`], but for a link that leads to the data themselves. The other file must not take their
-/// place, so it takes that of the link.
+/// [`resolve`], but for a link that leads to the data themselves, or to where no file can be (a
+/// directory, or below one that is missing). Then the other file takes the place of the link, as
+/// by Python, which replaces every such link.
 ///
 /// # Errors
 /// Those of [`resolve`].
@@ -121,7 +122,12 @@ pub(crate) fn resolve_beside(name: &Path, data: &Path) -> io::Result<PathBuf> {
     let found = resolve(name)?;
     let is_data = found.file_name() == data.file_name()
         && FileId::of(directory_of(&found)) == FileId::of(directory_of(data));
-    Ok(if is_data { name.to_owned() } else { found })
+    let is_usable = directory_of(&found).is_dir() && !found.is_dir();
+    Ok(if is_data || !is_usable {
+        name.to_owned()
+    } else {
+        found
+    })
 }
 
 #[cfg(test)]
@@ -165,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn links_to_the_data_lead_nowhere() {
+    fn links_to_the_data_or_nowhere_are_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (data, name) = (dir.path().join("Data.fs"), dir.path().join("Data.fs.old"));
         for (target, is_kept) in [
@@ -173,6 +179,8 @@ mod tests {
             ("./Data.fs", false),
             ("../Data.fs", true),
             ("other", true),
+            ("missing/other", false),
+            (".", false),
         ] {
             symlink(target, &name).unwrap();
             let found = resolve_beside(&name, &data).unwrap();
