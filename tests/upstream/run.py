@@ -28,7 +28,7 @@ from support.server import REPOSITORY, binary  # noqa: E402
 from upstream.skips import LATER, NOT_APPLICABLE  # noqa: E402
 
 WORKER = os.path.join(TESTS, 'upstream', 'worker.py')
-TESTS_PER_JOB = 30
+TESTS_PER_JOB = 50
 # In memory where that can be: thousands of syncs, several at a time, can keep a slow disk busy for
 # longer than the tests wait, and what they judge is not the disk.
 PLACE = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
