@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use environment::{blamed, in_full, with_variables};
 use zeo_storage::config::{FileStorageConfig, StorageConfig, StorageKind};
 use zeo_storage::zconfig::datatypes::{self, Address};
 use zeo_storage::zconfig::{self, ConfigError, Env};
@@ -11,10 +12,13 @@ use zeo_storage::zconfig::{self, ConfigError, Env};
 use crate::config::{Config, ZeoConfig, seconds};
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
+mod environment;
+
 /// Serve ZODB storages to ZEO clients.
 ///
 /// Options given here override the configuration file. Unless -C is given, -a and -f are
-/// required.
+/// required. Options that Python's runzeo does not know can also be set by a variable in the
+/// environment: --max-message-size by RZEO_MAX_MESSAGE_SIZE, and so on.
 #[derive(Debug, Parser)]
 #[command(name = "runzeo", version, infer_long_args = true)]
 struct CommandLine {
@@ -34,10 +38,9 @@ struct CommandLine {
     /// set
     #[arg(long, value_name = "PATH")]
     pid_file: Vec<PathBuf>,
-    /// Longest message accepted from a client, such as 100mb (default 4 GiB); overrides
-    /// RZEO_MAX_MESSAGE_SIZE from the environment
+    /// Longest message accepted from a client, such as 100mb (default 4 GiB)
     #[arg(long, value_name = "SIZE", value_parser = message_size)]
-    max_message_size: Vec<u32>,
+    max_message_size: Option<u32>,
 }
 
 /// All that a server is told: by the command line, the configuration file and the environment,
@@ -100,10 +103,11 @@ impl Options {
         I: IntoIterator,
         I::Item: Into<std::ffi::OsString> + Clone,
     {
-        let matches = CommandLine::command()
-            .try_get_matches_from(args)
-            .and_then(|matches| CommandLine::from_arg_matches(&matches));
-        let mut line = matches.map_err(usage)?;
+        let command = with_variables(CommandLine::command(), env);
+        let args = args.into_iter().map(|arg| in_full(arg.into()));
+        let matches = command.clone().try_get_matches_from(args);
+        let line = matches.and_then(|matches| CommandLine::from_arg_matches(&matches));
+        let mut line = line.map_err(|error| usage(&error, blamed(&error, &command, env)))?;
         let file = agreed("-C", std::mem::take(&mut line.configure))?;
         let timeout = agreed("-t", std::mem::take(&mut line.timeout))?;
         let pid_file = agreed("--pid-file", std::mem::take(&mut line.pid_file))?;
@@ -115,8 +119,7 @@ impl Options {
         Ok(Options {
             msgpack: msgpack.unwrap_or_else(|| non_empty("ZEO_MSGPACK", env).is_some()),
             pid_file: resolved_pid_file(pid_file, &config.zeo, env),
-            max_message_size: agreed("--max-message-size", line.max_message_size)?
-                .map_or_else(|| max_message_size(env), Ok)?,
+            max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
             config,
         })
     }
@@ -183,15 +186,6 @@ fn resolved_pid_file(option: Option<PathBuf>, zeo: &ZeoConfig, env: Env) -> Opti
         .or_else(|| Some(Path::new(&non_empty("INSTANCE_HOME", env)?).join("var/ZEO.pid")))
 }
 
-fn max_message_size(env: Env) -> Result<u32, OptionsError> {
-    let name = "RZEO_MAX_MESSAGE_SIZE";
-    let Some(text) = non_empty(name, env) else {
-        return Ok(DEFAULT_MAX_MESSAGE_SIZE);
-    };
-    message_size(&text)
-        .map_err(|problem| OptionsError::Usage(format!("bad value in ${name}: {problem}")))
-}
-
 /// A size of at least 1 kB. A length beyond what a message can have is as good as the longest.
 fn message_size(text: &str) -> Result<u32, String> {
     let size = datatypes::byte_size(text)?;
@@ -205,19 +199,24 @@ fn non_empty(name: &str, env: Env) -> Option<String> {
     env(name).filter(|value| !value.is_empty())
 }
 
-/// One line out of clap's several, or the whole of what is not an error.
-fn usage(error: clap::Error) -> OptionsError {
+/// One line out of clap's several, or the whole of what is not an error. A wrong value may come
+/// from a `variable`.
+fn usage(error: &clap::Error, variable: Option<String>) -> OptionsError {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             OptionsError::Information(error.to_string())
         }
-        _ if is_positional(&error) => {
+        _ if is_positional(error) => {
             OptionsError::Usage("positional arguments are not supported".to_owned())
         }
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
-            OptionsError::Usage(line.trim_start_matches("error: ").to_owned())
+            let problem = line.trim_start_matches("error: ");
+            OptionsError::Usage(match variable {
+                Some(name) => format!("bad value in ${name}: {problem}"),
+                None => problem.to_owned(),
+            })
         }
     }
 }

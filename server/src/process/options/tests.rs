@@ -166,6 +166,17 @@ fn help_is_no_error() {
 }
 
 #[test]
+fn abbreviations_of_python_s_options_stay() {
+    for (short, long) in [
+        ("--a=1", "--address=1"),
+        ("--conf", "--configure"),
+        ("--t", "--t"),
+    ] {
+        assert_eq!(environment::in_full(short.into()), long);
+    }
+}
+
+#[test]
 fn the_environment_fills_in() {
     let env = |name: &str| match name {
         "ZEO_MSGPACK" => Some("no".to_owned()),
