@@ -10,12 +10,16 @@ behind it.
 import pathlib
 import re
 
-CRATES = {'zeo_proto': 'proto/src', 'zeo_storage': 'storage/src', 'zeo_server': 'server/src'}
+CRATES = {'zeo_proto': 'proto/src', 'zeo_storage': 'storage/src', 'zeo_client': 'client/src',
+          'zeo_server': 'server/src'}
 
 # (who, never imports whom, why). A name is a file or folder below the root, without its ending.
 NEVER = [
     ('proto/src', 'storage/src', 'the protocol knows no storage'),
     ('storage/src', 'server/src', 'a storage knows no server'),
+    ('storage/src', 'client/src', 'a storage knows no client'),
+    ('client/src', 'server/src', 'a client knows no server'),
+    ('client/src/connection', 'client/src/probe', 'a connection knows nothing that is made of it'),
     ('storage/src/storage', 'storage/src/file_storage', 'the trait knows no implementation'),
     ('storage/src/storage', 'storage/src/mapping_storage', 'the trait knows no implementation'),
     ('storage/src/storage', 'storage/src/demo_storage', 'the trait knows no implementation'),

@@ -63,6 +63,11 @@ impl FrameBuffer {
         self.limit = limit;
     }
 
+    /// How many bytes have been received and not yet been used.
+    pub fn buffered(&self) -> usize {
+        self.end - self.start
+    }
+
     /// The first frame, if it is there whole.
     pub fn frame(&self) -> Result<Option<&[u8]>, FrameError> {
         let received = &self.buffer[self.start..self.end];

@@ -1,0 +1,269 @@
+//! Frames in and out, with a time limit on each wait.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use zeo_proto::framing::{FrameBuffer, FrameError, write_frame};
+use zeo_proto::marshal::Encoding;
+use zeo_proto::message::encode_keep_alive;
+use zeo_proto::stream::Stream;
+
+use super::Options;
+use crate::address::Address;
+use crate::dial::dial;
+use crate::error::{Error, MessageError};
+
+/// The longest greeting to take, in bytes: that of a server has a few.
+const GREETING_LIMIT: usize = 1024;
+
+/// How often a client tells the server that it is there, while it waits.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// The most to take in, in bytes, while the server does not take what is to be sent.
+const UNREAD_LIMIT: usize = 16 << 20;
+
+/// How a record of TLS begins that a server sends first: an alert or a handshake, version 3.
+const TLS_RECORDS: [usize; 2] = [0x1503, 0x1603];
+
+/// A stream, what has come in, what is to go out, and until when to wait.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    address: Address,
+    stream: Stream,
+    input: FrameBuffer,
+    output: Vec<u8>,
+    /// What to wait for at most, and when that is over; none: for ever.
+    limit: Option<(Duration, Instant)>,
+    /// Behind the greeting: how messages are encoded, and when the next heartbeat is due.
+    heartbeat: Option<(Encoding, Instant)>,
+}
+
+impl Wire {
+    /// Connects; the time for the greetings goes on.
+    pub fn open(address: &Address, options: &Options) -> Result<Self, Error> {
+        let until = Instant::now() + options.connect_limit;
+        Ok(Self {
+            address: address.clone(),
+            stream: dial(address, until)?,
+            input: FrameBuffer::new(GREETING_LIMIT),
+            output: Vec::new(),
+            limit: Some((options.connect_limit, until)),
+            heartbeat: None,
+        })
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// From now on, waits at most so long, all in all.
+    pub fn set_limit(&mut self, limit: Option<Duration>) {
+        // What is too far away to be told is as good as none.
+        self.limit = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
+    }
+
+    /// Takes messages of any length from now on.
+    pub fn begin_messages(&mut self, encoding: Encoding, options: &Options) {
+        self.set_message_limit(options.message_limit);
+        self.heartbeat = Some((encoding, Instant::now() + HEARTBEAT));
+    }
+
+    pub fn set_message_limit(&mut self, limit: usize) {
+        self.input.set_limit(limit);
+    }
+
+    /// The server's first frame.
+    pub fn greeting(&mut self) -> Result<Vec<u8>, Error> {
+        self.take("greeting", <[u8]>::to_vec)
+    }
+
+    /// What a greeting means that is none of ZEO 5.
+    pub fn strange_greeting(&self, greeting: &[u8]) -> Error {
+        let address = self.address.clone();
+        let version = String::from_utf8_lossy(greeting).into_owned();
+        let digits = version.strip_prefix(['Z', 'M']).unwrap_or_default();
+        if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) {
+            return Error::OldServer { address, version };
+        }
+        let why = format!("no ZEO server: its greeting is {}", shown(greeting));
+        Error::NoServer { address, why }
+    }
+
+    /// Where to encode what [`Self::flush`] will send.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    pub fn queue_frame(&mut self, payload: &[u8]) {
+        write_frame(&mut self.output, payload);
+    }
+
+    /// Sends all; meanwhile takes in what comes, so that neither waits for the other.
+    pub fn flush(&mut self, what: &str) -> Result<(), Error> {
+        let mut sent = 0;
+        while sent < self.output.len() {
+            match self.stream.write(&self.output[sent..]) {
+                Ok(0) => return Err(self.lost(what, Some(ErrorKind::WriteZero.into()))),
+                Ok(count) => sent += count,
+                Err(why) if why.kind() == ErrorKind::Interrupted => {}
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {
+                    if self.input.buffered() < UNREAD_LIMIT {
+                        self.wait(what, PollFlags::IN | PollFlags::OUT)?;
+                        self.receive(what)?;
+                    } else {
+                        self.wait(what, PollFlags::OUT)?;
+                    }
+                }
+                Err(why) => return Err(self.lost(what, Some(why))),
+            }
+        }
+        self.output.clear();
+        if let Some((_, due)) = &mut self.heartbeat {
+            *due = Instant::now() + HEARTBEAT;
+        }
+        Ok(())
+    }
+
+    /// Hands the next frame to `use_frame`, waiting for it.
+    pub fn take<R>(&mut self, what: &str, use_frame: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
+        loop {
+            match self.input.frame() {
+                Ok(Some(_)) => break,
+                Ok(None) => {}
+                Err(why) => return Err(self.no_frame(what, why)),
+            }
+            if !self.receive(what)? {
+                self.wait_for_input(what)?;
+            }
+        }
+        let frame = self.input.frame().ok().flatten().unwrap_or_default();
+        let (length, used) = (frame.len(), use_frame(frame));
+        self.input.consume(length);
+        Ok(used)
+    }
+
+    /// Takes in what is there; false if there is nothing.
+    fn receive(&mut self, what: &str) -> Result<bool, Error> {
+        let stream = &mut self.stream;
+        match self.input.fill(|space| stream.read(space)) {
+            Ok(0) => Err(self.lost(what, None)),
+            Ok(_) => Ok(true),
+            Err(why) if why.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(why) if why.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(why) => Err(self.lost(what, Some(why))),
+        }
+    }
+
+    /// Waits until there is something to read, and sends heartbeats meanwhile.
+    fn wait_for_input(&mut self, what: &str) -> Result<(), Error> {
+        while !self.wait(what, PollFlags::IN)? {
+            if let Some((encoding, _)) = self.heartbeat {
+                // Both encodings can hold it.
+                let _ = encode_keep_alive(&mut self.output, encoding);
+                self.flush(what)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the stream; false if a heartbeat is due instead, where nothing is being sent.
+    fn wait(&self, what: &str, flags: PollFlags) -> Result<bool, Error> {
+        let over = self.limit.map(|(_, over)| over);
+        let due = self.heartbeat.map(|(_, due)| due);
+        let due = due.filter(|_| !flags.contains(PollFlags::OUT));
+        loop {
+            let now = Instant::now();
+            if over.is_some_and(|over| over <= now) {
+                return Err(self.timed_out(what));
+            }
+            if due.is_some_and(|due| due <= now) {
+                return Ok(false);
+            }
+            let until = over.into_iter().chain(due).min();
+            let timeout = until.map(|until| until.saturating_duration_since(now));
+            // One that is too long to be told to the system is as good as none.
+            let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
+            match poll(&mut [PollFd::new(&self.stream, flags)], timeout.as_ref()) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(why) => return Err(self.lost(what, Some(why.into()))),
+            }
+        }
+    }
+
+    fn timed_out(&self, what: &str) -> Error {
+        let limit = self.limit.map_or(Duration::ZERO, |(limit, _)| limit);
+        let hint = match self.heartbeat {
+            Some(_) => "",
+            None => "; no ZEO server, a stuck one, or one that expects TLS",
+        };
+        Error::TimedOut {
+            address: self.address.clone(),
+            what: answer_to(what),
+            limit,
+            hint,
+        }
+    }
+
+    fn lost(&self, what: &str, why: Option<io::Error>) -> Error {
+        Error::Disconnected {
+            address: self.address.clone(),
+            what: answer_to(what),
+            why,
+        }
+    }
+
+    pub fn misunderstood(&self, what: &str, why: MessageError) -> Error {
+        Error::Message {
+            address: self.address.clone(),
+            what: answer_to(what),
+            why,
+        }
+    }
+
+    fn no_frame(&self, what: &str, why: FrameError) -> Error {
+        let address = self.address.clone();
+        match (&why, &self.heartbeat) {
+            (FrameError::TooLong { length, .. }, None) => {
+                let start = (*length as u32).to_be_bytes();
+                let why = if TLS_RECORDS.contains(&(length >> 16)) {
+                    "the server speaks TLS".to_owned()
+                } else {
+                    format!("no ZEO server: it begins with {}", shown(&start))
+                };
+                Error::NoServer { address, why }
+            }
+            (FrameError::Tls, _) => {
+                let why = "the server speaks TLS".to_owned();
+                Error::NoServer { address, why }
+            }
+            _ => self.misunderstood(what, why.into()),
+        }
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// What a wait is for: `what` is a method, or the greeting, a message, the status.
+fn answer_to(what: &str) -> String {
+    match what {
+        "greeting" | "message" | "status" => what.to_owned(),
+        method => format!("reply to {method}"),
+    }
+}
+
+/// The first bytes that something sent, for people.
+fn shown(bytes: &[u8]) -> String {
+    let shown: String = { bytes.iter().take(40) }
+        .flat_map(|byte| byte.escape_ascii())
+        .map(char::from)
+        .collect();
+    format!("'{shown}'")
+}

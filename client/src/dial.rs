@@ -1,0 +1,76 @@
+//! Connecting a socket within a time limit.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use zeo_proto::stream::Stream;
+
+use crate::address::Address;
+use crate::error::{DialError, Error};
+
+/// How long to pause before the next try, when a Unix socket takes no more connections at once.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Connects to the first of the server's addresses that takes the connection. Each has an equal
+/// share of the time that is left.
+///
+/// A look-up of the host's name takes as long as the system lets it.
+pub(crate) fn dial(address: &Address, until: Instant) -> Result<Stream, Error> {
+    let failed = |why| Error::Dial {
+        address: address.clone(),
+        why,
+    };
+    let candidates = match address {
+        Address::Unix(path) => vec![SockAddr::unix(path).map_err(|why| failed(why.into()))?],
+        Address::Tcp { host, port } => look_up(host, *port).map_err(failed)?,
+    };
+    let mut last = DialError::NoAddress;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = u32::try_from(candidates.len() - index).map_or(left, |count| left / count);
+        match connect(candidate, Instant::now() + share) {
+            Ok(stream) => return Ok(stream),
+            Err(why) => last = why.into(),
+        }
+    }
+    Err(failed(last))
+}
+
+fn look_up(host: &str, port: u16) -> Result<Vec<SockAddr>, DialError> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port).into()]);
+    }
+    let found = (host, port).to_socket_addrs().map_err(DialError::LookUp)?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses.into_iter().map(SockAddr::from).collect())
+}
+
+fn connect(to: &SockAddr, until: Instant) -> io::Result<Stream> {
+    let too_late = || io::Error::new(ErrorKind::TimedOut, "no answer in time");
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(too_late());
+        }
+        let socket = Socket::new(to.domain(), Type::STREAM, None)?;
+        match socket.connect_timeout(to, left) {
+            Ok(()) if to.domain() == Domain::UNIX => {
+                return Stream::unix(OwnedFd::from(socket).into());
+            }
+            Ok(()) => return Stream::tcp(socket.into()),
+            // The queue of a Unix socket is full.
+            Err(why) if why.kind() == ErrorKind::WouldBlock => sleep(QUEUE_PAUSE.min(left)),
+            Err(why) if why.kind() == ErrorKind::TimedOut => return Err(too_late()),
+            Err(why) => return Err(why),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A blocking client of ZEO servers, Python's (ZEO 5 and later) and this project's.
+//!
+//! [`Connection`] is its lowest layer: one connection to one server, used by one thread. It keeps
+//! nothing from one call to the next: no cache, no transaction, no other attempt after a loss.
+//!
+//! ```
+//! use zeo_client::{Address, Connection, Options, Raised};
+//! use zeo_proto::message::{Call, Revision};
+//! use zeo_proto::{Oid, Tid};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let served = std::sync::Arc::new(zeo_storage::MappingStorage::new("example")?);
+//! # let log = slog::Logger::root(slog::Discard, slog::o!());
+//! # let settings = zeo_server::Settings::default();
+//! # let server = zeo_server::Server::start(settings, vec![("1".into(), served)], log)?;
+//! # let any = zeo_server::Address::Tcp { host: Some("127.0.0.1".into()), port: Some(0) };
+//! # let acceptors = zeo_server::Acceptors::start(&any, &server)?;
+//! # let text = acceptors.addresses()[0].to_string();
+//! // Such as "localhost:8100" or "/run/zeo.sock".
+//! let address: Address = text.parse()?;
+//! let mut connection = Connection::open(&address, &Options::default())?;
+//! let read_only = true;
+//! let last_tid = connection.register("1", read_only)?;
+//! assert_eq!(last_tid, Some(Tid::ZERO), "there are no transactions yet");
+//!
+//! // The root object as it is now. What else the server tells meanwhile goes to the closure.
+//! let call = Call::LoadBefore { oid: Oid::ZERO, before: Tid::MAX };
+//! let root = connection.call_with(&call, &mut |_| {}, |reply| {
+//!     let revision: Option<Revision<'_>> = reply.result("loadBefore")?;
+//!     Ok(revision.map(|revision| revision.data.into_owned()))
+//! });
+//! assert_eq!(root.unwrap_err().raised(), Some(Raised::NoObject), "not even a root");
+//! # drop(acceptors);
+//! # server.stop();
+//! # Ok(())
+//! # }
+//! ```
+
+mod address;
+mod connection;
+mod dial;
+mod error;
+mod probe;
+
+pub use address::Address;
+pub use connection::{Connection, Notice, Options};
+pub use error::{DialError, Error, MessageError, Raised};
+pub use probe::{Probe, probe};
