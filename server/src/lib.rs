@@ -58,6 +58,7 @@ pub use eventlog::{
     When,
 };
 pub use net::acceptor::Acceptors;
+pub use net::tls::{Authorities, Loaded, PasswordSource, Secret, ServerTls, SslConfig, TlsError};
 pub use process::options::{Options, OptionsError};
 pub use process::run::{RunError, run};
 pub use server::{Server, StartError};

@@ -1,11 +1,12 @@
 """Configuration texts for the server under test."""
 
 
-def zeo(address='127.0.0.1:0', **options):
-    """A <zeo> section; `transaction_timeout=3` becomes `transaction-timeout 3`."""
+def zeo(address='127.0.0.1:0', ssl='', **options):
+    """A <zeo> section; `transaction_timeout=3` becomes `transaction-timeout 3`. `ssl` is the text
+    of an <ssl> section."""
     lines = ''.join(f'  {name.replace("_", "-")} {_text(value)}\n'
                     for name, value in options.items() if value is not None)
-    return f'<zeo>\n  address {address}\n{lines}</zeo>\n'
+    return f'<zeo>\n  address {address}\n{lines}{ssl}</zeo>\n'
 
 
 def filestorage(path='Data.fs', name='', **options):

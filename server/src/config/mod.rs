@@ -8,6 +8,7 @@
 mod eventlog;
 pub mod open;
 mod runner;
+mod ssl;
 mod zeo;
 
 use zeo_storage::config::{Openers, StorageConfig, name_the_unnamed};

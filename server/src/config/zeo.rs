@@ -7,6 +7,8 @@ use zeo_storage::zconfig::datatypes::{self, Address};
 use zeo_storage::zconfig::reader::{self, Reader};
 use zeo_storage::zconfig::{ConfigError, Section};
 
+use super::ssl;
+use crate::net::tls::SslConfig;
 use crate::settings::{DEFAULT_QUEUE_SIZE, DEFAULT_TRANSACTION_TIMEOUT};
 
 /// The keys of the section.
@@ -42,6 +44,8 @@ pub struct ZeoConfig {
     pub client_conflict_resolution: bool,
     /// Whether to speak msgpack; the environment says, if `None`.
     pub msgpack: Option<bool>,
+    /// TLS; `None`: clients are not encrypted.
+    pub ssl: Option<SslConfig>,
 }
 
 impl ZeoConfig {
@@ -56,6 +60,7 @@ impl ZeoConfig {
             pid_filename: None,
             client_conflict_resolution: false,
             msgpack: None,
+            ssl: None,
         }
     }
 
@@ -80,11 +85,15 @@ impl ZeoConfig {
         let resolution = reader.optional("client-conflict-resolution", datatypes::boolean)?;
         zeo.client_conflict_resolution = resolution.unwrap_or(false);
         zeo.msgpack = reader.optional("msgpack", datatypes::boolean)?;
-        match section.sections.first() {
-            None => Ok(zeo),
-            Some(ssl) if ssl.kind == "ssl" => Err(reader::section_not_supported(ssl)),
-            Some(other) => Err(reader::unknown_section(other, "<zeo>", vec!["<ssl>"])),
+        let mut ssl = None;
+        for inner in &section.sections {
+            match inner.kind.as_str() {
+                "ssl" => reader::only("ssl", &mut ssl, inner)?,
+                _ => return Err(reader::unknown_section(inner, "<zeo>", vec!["<ssl>"])),
+            }
         }
+        zeo.ssl = ssl.map(ssl::from_section).transpose()?;
+        Ok(zeo)
     }
 }
 

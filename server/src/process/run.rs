@@ -15,6 +15,7 @@ use zeo_storage::zconfig::datatypes::Address;
 use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogTarget};
 use crate::net::acceptor::{Acceptors, is_in_use};
+use crate::net::tls::{Loaded, ServerTls, TlsError};
 use crate::process::options::Options;
 use crate::process::pid_file::PidFile;
 use crate::process::signals::{self, Signal};
@@ -37,6 +38,12 @@ pub enum RunError {
     /// Two storages are on one file.
     #[error(transparent)]
     SharedFile(#[from] SharedFile),
+    /// Certificates or keys that can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS is not served yet.
+    #[error("<ssl> is not supported yet")]
+    NoTls,
     /// The log can't be written.
     #[error("eventlog: {0}")]
     Log(#[from] EventLogError),
@@ -66,7 +73,11 @@ impl RunError {
     /// The status to exit with: 2 for what is a matter of usage, else 1.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::InUse(_) | RunError::NoDirectory(..) | RunError::SharedFile(_) => 2,
+            RunError::InUse(_)
+            | RunError::NoDirectory(..)
+            | RunError::SharedFile(_)
+            | RunError::Tls(_)
+            | RunError::NoTls => 2,
             _ => 1,
         }
     }
@@ -78,7 +89,7 @@ impl RunError {
 /// # Errors
 /// [`RunError`]: the server could not be started.
 pub fn run(options: Options) -> Result<i32, RunError> {
-    check(&options)?;
+    let tls = check(&options)?;
     let is_configured = options.config.eventlog.is_some();
     let config = match options.config.eventlog.clone() {
         Some(config) => config,
@@ -96,7 +107,7 @@ pub fn run(options: Options) -> Result<i32, RunError> {
     } else {
         Logger::root(events.drain().fuse(), name)
     };
-    let result = serve(&options, &log, &events, is_configured);
+    let result = serve(&options, &log, &events, is_configured, tls);
     if let Err(why) = &result
         && !is_told
     {
@@ -105,8 +116,8 @@ pub fn run(options: Options) -> Result<i32, RunError> {
     result
 }
 
-/// Finds mistakes before any file is made.
-fn check(options: &Options) -> Result<(), RunError> {
+/// Finds mistakes before any file is made. Returns the certificates, if there is TLS.
+fn check(options: &Options) -> Result<Option<(ServerTls, Loaded)>, RunError> {
     if let Address::Unix(path) = &options.config.zeo.address
         && let Some(directory) = path.parent()
         && !directory.as_os_str().is_empty()
@@ -114,7 +125,9 @@ fn check(options: &Options) -> Result<(), RunError> {
     {
         return Err(RunError::NoDirectory(path.clone(), directory.to_owned()));
     }
-    Ok(check_files(&options.config.storages)?)
+    check_files(&options.config.storages)?;
+    let ssl = options.config.zeo.ssl.as_ref();
+    Ok(ssl.map(ServerTls::load).transpose()?)
 }
 
 /// The log for whoever starts the server by hand, in colours.
@@ -132,8 +145,13 @@ fn serve(
     log: &Logger,
     events: &EventLog,
     is_configured: bool,
+    tls: Option<(ServerTls, Loaded)>,
 ) -> Result<i32, RunError> {
     let address = &options.config.zeo.address;
+    let tls = tls.map(|(tls, loaded)| {
+        tell_tls(&loaded, address, log);
+        Arc::new(tls)
+    });
     if is_in_use(address) {
         return Err(RunError::InUse(address.clone()));
     }
@@ -141,7 +159,7 @@ fn serve(
     raise_descriptor_limit(log);
     let pid_file = write_pid_file(options, log);
     let reopen = || reopen(events, is_configured, log);
-    let code = match open_watchfully(options, log, &signals, reopen) {
+    let code = match open_watchfully(options, log, tls.as_ref(), &signals, reopen) {
         Ok(Ok((server, acceptors))) => {
             let code = wait(&signals, &server, reopen);
             drop(acceptors);
@@ -169,6 +187,21 @@ fn serve(
     code
 }
 
+/// Logs what is used of `<ssl>`, and what is wrong with it.
+fn tell_tls(loaded: &Loaded, address: &Address, log: &Logger) {
+    info!(log, "TLS: {}", loaded.summary);
+    for warning in &loaded.warnings {
+        warn!(log, "{warning}");
+    }
+    if let Address::Unix(path) = address {
+        warn!(
+            log,
+            "<ssl> with a Unix socket ({}): Python's clients can't connect there with TLS",
+            path.display()
+        );
+    }
+}
+
 /// A client takes three descriptors, so that the customary limit of 1024 would
 /// not do; up to the hard limit, a process may help itself.
 fn raise_descriptor_limit(log: &Logger) {
@@ -187,12 +220,13 @@ type Opened = Result<(Arc<Server>, Acceptors), RunError>;
 fn open_watchfully(
     options: &Options,
     log: &Logger,
+    tls: Option<&Arc<ServerTls>>,
     signals: &Receiver<Signal>,
     reopen: impl Fn(),
 ) -> Result<Opened, Signal> {
     let (done, opened) = crossbeam_channel::bounded(1);
-    let (thread_options, thread_log) = (options.clone(), log.clone());
-    let run = move || drop(done.send(open_and_listen(&thread_options, &thread_log)));
+    let (thread_options, thread_log, tls) = (options.clone(), log.clone(), tls.cloned());
+    let run = move || drop(done.send(open_and_listen(&thread_options, &thread_log, tls)));
     if let Err(why) = thread::Builder::new().name("opening".into()).spawn(run) {
         return Ok(Err(RunError::Start(StartError::Thread(why))));
     }
@@ -212,7 +246,10 @@ fn open_watchfully(
     }
 }
 
-fn open_and_listen(options: &Options, log: &Logger) -> Opened {
+fn open_and_listen(options: &Options, log: &Logger, tls: Option<Arc<ServerTls>>) -> Opened {
+    if tls.is_some() {
+        return Err(RunError::NoTls);
+    }
     let storages = open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
     info!(

@@ -12,6 +12,7 @@ use zeo_storage::zconfig::{self, datatypes::Address};
 use super::*;
 
 mod logs;
+mod ssl;
 
 const ZEO: &str = "<zeo>\n address 8100\n</zeo>\n";
 const MAPPING: &str = "<mappingstorage/>\n";
@@ -359,11 +360,6 @@ fn mistakes_are_named_by_line() {
 #[test]
 fn what_is_not_supported_says_so() {
     for (text, expected) in [
-        (
-            "<zeo>\naddress 1\n<ssl>\ncertificate x\nauthenticate y\n</ssl>\n</zeo>\n\
-             <mappingstorage/>",
-            "<ssl> is not supported yet (line 3, in zeo.conf)",
-        ),
         (
             "<demostorage>\n<zeoclient x/>\n</demostorage>",
             "<zeoclient x> is not supported yet (line 2, in zeo.conf)",

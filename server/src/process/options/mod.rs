@@ -13,6 +13,7 @@ use crate::config::{Config, ZeoConfig, seconds};
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 mod environment;
+mod tls;
 
 /// Serve ZODB storages to ZEO clients.
 ///
@@ -41,6 +42,8 @@ struct CommandLine {
     /// Longest message accepted from a client, such as 100mb (default 4 GiB)
     #[arg(long, value_name = "SIZE", value_parser = message_size)]
     max_message_size: Option<u32>,
+    #[command(flatten)]
+    tls: tls::TlsOptions,
 }
 
 /// All that a server is told: by the command line, the configuration file and the environment,
@@ -114,6 +117,10 @@ impl Options {
         let mut config = config(file.as_deref(), line.address.pop(), line.filename, env)?;
         if let Some(timeout) = timeout {
             config.zeo.transaction_timeout = timeout;
+        }
+        let password = line.tls.password(env)?;
+        if let Some(ssl) = &mut config.zeo.ssl {
+            ssl.password = password;
         }
         let msgpack = config.zeo.msgpack;
         Ok(Options {
