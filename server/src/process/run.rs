@@ -15,7 +15,7 @@ use zeo_storage::zconfig::datatypes::Address;
 use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogTarget};
 use crate::net::acceptor::{Acceptors, is_in_use};
-use crate::net::tls::{Loaded, ServerTls, TlsError};
+use crate::net::tls::{Loaded, ServerTls, TlsError, Watch};
 use crate::process::options::Options;
 use crate::process::pid_file::PidFile;
 use crate::process::signals::{self, Signal};
@@ -158,7 +158,19 @@ fn serve(
     let signals = signals::catch(events.reopen_flag()).map_err(RunError::Signals)?;
     raise_descriptor_limit(log);
     let pid_file = write_pid_file(options, log);
-    let reopen = || reopen(events, is_configured, log);
+    let certificates = tls
+        .as_ref()
+        .map(|tls| Watch::start(Arc::clone(tls), log.clone()))
+        .transpose()
+        .map_err(StartError::Thread)?;
+    let reopen = || {
+        if let Some(certificates) = &certificates {
+            certificates.reload();
+        }
+        if is_configured || certificates.is_none() {
+            reopen(events, is_configured, log);
+        }
+    };
     let code = match open_watchfully(options, log, tls.as_ref(), &signals, reopen) {
         Ok(Ok((server, acceptors))) => {
             let code = wait(&signals, &server, reopen);

@@ -20,7 +20,6 @@ use openssl::x509::X509Ref;
 use openssl::x509::verify::X509VerifyFlags;
 use zeo_storage::zconfig::Place;
 
-use super::Loaded;
 use super::config::{Authorities, SslConfig};
 use super::password;
 use super::pem::{self, Block};
@@ -53,6 +52,15 @@ pub enum TlsError {
     /// OpenSSL refuses what has nothing to do with files.
     #[error("<ssl>: OpenSSL fails: {0}")]
     OpenSsl(#[from] ErrorStack),
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Certificate and authorities in one line, for the log.
+    pub summary: String,
+    /// What works and is probably a mistake.
+    pub warnings: Vec<String>,
 }
 
 /// Shows a place, if it is known.
