@@ -9,8 +9,11 @@ import dataclasses
 import datetime
 import itertools
 import os
+import shutil
 import ssl
 import subprocess
+
+import pytest
 
 # What `openssl req -x509` writes into a certificate that signs itself.
 AUTHORITY = ('basicConstraints=critical,CA:TRUE', 'subjectKeyIdentifier=hash',
@@ -61,6 +64,8 @@ class Certificates:
     """Makes certificates in a directory."""
 
     def __init__(self, directory):
+        if not shutil.which('openssl'):
+            pytest.skip('the command openssl is not installed')
         self.directory = os.path.join(os.path.abspath(directory), 'certificates')
         os.makedirs(self.directory, exist_ok=True)
         self._numbers = itertools.count()
