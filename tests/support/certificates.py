@@ -87,14 +87,14 @@ class Certificates:
         authority = ['-config', config, '-cert', by.file, '-keyfile', by.key]
         for certificate in revoked:
             openssl('ca', *authority, '-md', 'sha256', '-revoke', certificate.file)
-        path = self._path(f'{by.name}.{name}')
+        path = self.path(f'{by.name}.{name}')
         openssl('ca', *authority, '-gencrl', '-out', path, '-crl_lastupdate', _date(days - 30),
                 '-crl_nextupdate', _date(days))
         return path
 
     def together(self, name, *parts):
         """The path of a file with these certificates, or files, one after the other."""
-        path = self._path(name)
+        path = self.path(name)
         with open(path, 'w') as out:
             for part in parts:
                 with open(getattr(part, 'file', part)) as f:
@@ -102,7 +102,7 @@ class Certificates:
         return path
 
     def _certificate(self, name, by, extensions, kind, days):
-        file, key, request = (self._path(f'{name}.{part}') for part in ('pem', 'key', 'csr'))
+        file, key, request = (self.path(f'{name}.{part}') for part in ('pem', 'key', 'csr'))
         openssl('genpkey', *KEYS[kind], '-out', key)
         config = self._config(by.name if by else name, extensions)
         openssl('req', '-new', '-config', _request_config(self.directory), '-key', key,
@@ -115,7 +115,7 @@ class Certificates:
 
     def _config(self, authority, extensions):
         """The configuration of `openssl ca`, with the list of what `authority` has signed."""
-        directory = self._path(f'{authority}.ca')
+        directory = self.path(f'{authority}.ca')
         os.makedirs(directory, exist_ok=True)
         with open(os.path.join(directory, 'index.txt'), 'a'):
             pass
@@ -126,7 +126,8 @@ class Certificates:
                                      extensions='\n'.join(extensions)))
         return path
 
-    def _path(self, name):
+    def path(self, name):
+        """The path of a file among the certificates: `server.pem`, `server.key`."""
         return os.path.join(self.directory, name)
 
 
