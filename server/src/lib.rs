@@ -59,7 +59,8 @@ pub use eventlog::{
 };
 pub use net::acceptor::Acceptors;
 pub use net::tls::{Authorities, Loaded, PasswordSource, Secret, ServerTls, SslConfig, TlsError};
-pub use process::options::{Options, OptionsError};
+pub use process::listen::ListenError;
+pub use process::options::{ListenOptions, Options, OptionsError};
 pub use process::run::{RunError, run};
 pub use server::{Server, StartError};
 pub use settings::Settings;

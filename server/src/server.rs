@@ -44,6 +44,7 @@ pub struct Server {
     next_client: AtomicU64,
     log: Logger,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    addresses: Mutex<Vec<String>>,
     /// Sizes of the storages when their indexes were saved, and when that was.
     saved: Mutex<HashMap<String, (u64, Instant)>>,
 }
@@ -71,6 +72,7 @@ impl Server {
             next_client: AtomicU64::new(1),
             log,
             threads: Mutex::new(threads),
+            addresses: Mutex::default(),
             saved: Mutex::default(),
         }))
     }
@@ -172,6 +174,21 @@ impl Server {
                 );
             }
         }
+    }
+
+    /// Where the server listens, as clients are configured with it: `HOST:PORT`, `[HOST]:PORT` or
+    /// the path of a Unix socket. None before it listens.
+    pub fn addresses(&self) -> Vec<String> {
+        let addresses = self.addresses.lock();
+        addresses.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn note_addresses(&self, more: &[String]) {
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        addresses.extend_from_slice(more);
     }
 
     /// The log.

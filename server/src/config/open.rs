@@ -24,35 +24,39 @@ pub struct OpenError {
     pub source: zeo_storage::Error,
 }
 
-/// A file that two storages would write to.
+/// A file or a blob directory that two storages would write to.
 #[derive(Debug, thiserror::Error)]
-#[error("the storages {} use the same file, {}: give each a file of its own",
+#[error("the storages {} use the same {what}, {}: give each a {what} of its own",
     .names.join(" and "), .path.display())]
 pub struct SharedFile {
     /// The storages' names, in quotes.
     names: Vec<String>,
+    /// What it is.
+    what: &'static str,
     /// The file.
     path: PathBuf,
 }
 
-/// Checks that no file is written to by two storages. Their locks would say so, too, but as if
-/// another process were at fault.
+/// Checks that no file or blob directory is written to by two storages. The locks of files would
+/// say so, too, but as if another process were at fault. Blob directories have no lock: both
+/// storages number their objects from 1, so that a pack of one removes blobs of the other.
 ///
 /// # Errors
-/// The first such file.
+/// The first such file or directory.
 pub fn check_files(configs: &[StorageConfig]) -> Result<(), SharedFile> {
     let mut owners = HashMap::new();
     for config in configs {
-        for file in config.kind.files() {
+        let files = config.kind.files();
+        let files = files.iter().filter(|file| !file.read_only);
+        let files = files.map(|file| ("file", file.path.as_path()));
+        let blobs = config.kind.blob_dirs().into_iter();
+        for (what, path) in files.chain(blobs.map(|path| ("blob directory", path))) {
             let name = format!("'{}'", config.name);
-            if file.read_only {
-                continue;
-            }
-            if let Some(first) = owners.insert(identity(&file.path), name.clone()) {
+            if let Some(first) = owners.insert(identity(path), name.clone()) {
                 let mut names = vec![first, name];
                 names.dedup();
-                let path = file.path.clone();
-                return Err(SharedFile { names, path });
+                let path = path.to_owned();
+                return Err(SharedFile { names, what, path });
             }
         }
     }

@@ -2,4 +2,7 @@
 
 pub mod acceptor;
 pub mod connection;
+mod listener;
+pub mod socket_rights;
+pub mod sockets;
 pub mod tls;

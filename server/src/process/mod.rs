@@ -1,5 +1,7 @@
 //! The process around a server: its options, its signals, its pid file, its start and its end.
 
+pub mod address_file;
+pub mod listen;
 pub mod options;
 pub mod pid_file;
 pub mod run;

@@ -1,7 +1,6 @@
 //! The life of the server process: start, signals, stop.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,8 +13,9 @@ use zeo_storage::zconfig::datatypes::Address;
 
 use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogTarget};
-use crate::net::acceptor::{Acceptors, is_in_use};
+use crate::net::sockets::Sockets;
 use crate::net::tls::{Loaded, ServerTls, TlsError, Watch};
+use crate::process::listen::{self, ListenError, Listening};
 use crate::process::options::Options;
 use crate::process::pid_file::PidFile;
 use crate::process::signals::{self, Signal};
@@ -29,13 +29,7 @@ const INDEX_CHECK_INTERVAL: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Somebody listens at the address already.
-    #[error("address {0} already in use")]
-    InUse(Address),
-    /// There is no directory for the socket.
-    #[error("can't listen at {}: there is no directory {}", .0.display(), .1.display())]
-    NoDirectory(PathBuf, PathBuf),
-    /// Two storages are on one file.
+    /// Two storages are on one file, or on one blob directory.
     #[error(transparent)]
     SharedFile(#[from] SharedFile),
     /// Certificates or keys that can't be used.
@@ -56,14 +50,9 @@ pub enum RunError {
     /// The server's threads can't be started.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The address can't be listened at.
-    #[error("can't listen at {address}: {source}")]
-    Listen {
-        /// The address.
-        address: Address,
-        /// The cause.
-        source: io::Error,
-    },
+    /// The server can't listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Signals can't be caught.
     #[error("can't catch signals: {0}")]
     Signals(io::Error),
@@ -73,11 +62,8 @@ impl RunError {
     /// The status to exit with: 2 for what is a matter of usage, else 1.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::InUse(_)
-            | RunError::NoDirectory(..)
-            | RunError::SharedFile(_)
-            | RunError::Tls(_)
-            | RunError::NoTls => 2,
+            RunError::SharedFile(_) | RunError::Tls(_) | RunError::NoTls => 2,
+            RunError::Listen(why) if why.is_usage() => 2,
             _ => 1,
         }
     }
@@ -118,13 +104,7 @@ pub fn run(options: Options) -> Result<i32, RunError> {
 
 /// Finds mistakes before any file is made. Returns the certificates, if there is TLS.
 fn check(options: &Options) -> Result<Option<(ServerTls, Loaded)>, RunError> {
-    if let Address::Unix(path) = &options.config.zeo.address
-        && let Some(directory) = path.parent()
-        && !directory.as_os_str().is_empty()
-        && !directory.is_dir()
-    {
-        return Err(RunError::NoDirectory(path.clone(), directory.to_owned()));
-    }
+    listen::check(options)?;
     check_files(&options.config.storages)?;
     let ssl = options.config.zeo.ssl.as_ref();
     Ok(ssl.map(ServerTls::load).transpose()?)
@@ -152,9 +132,7 @@ fn serve(
         tell_tls(&loaded, address, log);
         Arc::new(tls)
     });
-    if is_in_use(address) {
-        return Err(RunError::InUse(address.clone()));
-    }
+    let sockets = listen::sockets(options, log)?;
     let signals = signals::catch(events.reopen_flag()).map_err(RunError::Signals)?;
     raise_descriptor_limit(log);
     let pid_file = write_pid_file(options, log);
@@ -171,11 +149,10 @@ fn serve(
             reopen(events, is_configured, log);
         }
     };
-    let code = match open_watchfully(options, log, tls.as_ref(), &signals, reopen) {
-        Ok(Ok((server, acceptors))) => {
-            let code = wait(&signals, &server, reopen);
-            drop(acceptors);
-            server.stop();
+    let code = match open_watchfully(options, sockets, log, tls.as_ref(), &signals, reopen) {
+        Ok(Ok(listening)) => {
+            let code = wait(&signals, &listening.server, reopen);
+            listening.close().stop();
             Ok(code)
         }
         Ok(Err(why)) => Err(why),
@@ -224,13 +201,14 @@ fn raise_descriptor_limit(log: &Logger) {
     }
 }
 
-type Opened = Result<(Arc<Server>, Acceptors), RunError>;
+type Opened = Result<Listening, RunError>;
 
 /// Opens everything on a thread of its own, since a file without an index
 /// may take long to scan; a signal that asks for the end meanwhile is the
 /// error. (Opening can be broken off at any moment, as by a crash.)
 fn open_watchfully(
     options: &Options,
+    sockets: Sockets,
     log: &Logger,
     tls: Option<&Arc<ServerTls>>,
     signals: &Receiver<Signal>,
@@ -238,7 +216,7 @@ fn open_watchfully(
 ) -> Result<Opened, Signal> {
     let (done, opened) = crossbeam_channel::bounded(1);
     let (thread_options, thread_log, tls) = (options.clone(), log.clone(), tls.cloned());
-    let run = move || drop(done.send(open_and_listen(&thread_options, &thread_log, tls)));
+    let run = move || drop(done.send(open_and_listen(&thread_options, sockets, &thread_log, tls)));
     if let Err(why) = thread::Builder::new().name("opening".into()).spawn(run) {
         return Ok(Err(RunError::Start(StartError::Thread(why))));
     }
@@ -258,7 +236,12 @@ fn open_watchfully(
     }
 }
 
-fn open_and_listen(options: &Options, log: &Logger, tls: Option<Arc<ServerTls>>) -> Opened {
+fn open_and_listen(
+    options: &Options,
+    sockets: Sockets,
+    log: &Logger,
+    tls: Option<Arc<ServerTls>>,
+) -> Opened {
     if tls.is_some() {
         return Err(RunError::NoTls);
     }
@@ -271,18 +254,11 @@ fn open_and_listen(options: &Options, log: &Logger, tls: Option<Arc<ServerTls>>)
         shown(&storages)
     );
     let server = Server::start(settings(options), storages, server_log)?;
-    let address = &options.config.zeo.address;
-    let acceptors = Acceptors::start(address, &server);
-    match acceptors {
-        Ok(acceptors) => Ok((server, acceptors)),
-        Err(source) => {
-            server.stop();
-            Err(RunError::Listen {
-                address: address.clone(),
-                source,
-            })
-        }
+    let listening = Listening::start(options, sockets, &server);
+    if listening.is_err() {
+        server.stop();
     }
+    Ok(listening?)
 }
 
 /// The storages as Python shows them: `1:RW:/path/Data.fs,2:RO:/path/Other.fs`.

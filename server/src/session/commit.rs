@@ -276,7 +276,12 @@ impl Session {
     }
 
     pub(super) fn finish_failed(&mut self, exception: &Exception) {
-        error!(self.log, "tpc_finish failed: {exception}");
+        if exception.is_ordinary() {
+            // A conflict, where others change the storage, too.
+            debug!(self.log, "tpc_finish failed: {exception}");
+        } else {
+            error!(self.log, "tpc_finish failed: {exception}");
+        }
         if let Some(Phase::Finishing(call_id)) = self.drop_transaction() {
             self.reply_error(&call_id, exception);
         }

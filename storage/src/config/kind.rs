@@ -167,6 +167,29 @@ impl StorageKind {
         }
     }
 
+    /// The directories that blobs are written to.
+    pub fn blob_dirs(&self) -> Vec<&Path> {
+        match self {
+            StorageKind::FileStorage(file) if !file.read_only => {
+                file.blob_dir.as_deref().into_iter().collect()
+            }
+            StorageKind::FileStorage(_)
+            | StorageKind::MappingStorage { .. }
+            | StorageKind::Other(_) => Vec::new(),
+            // Nothing is written to the base.
+            StorageKind::DemoStorage { changes, .. } => {
+                let changes = changes.iter();
+                changes.flat_map(|part| part.blob_dirs()).collect()
+            }
+            StorageKind::ZlibStorage { base, .. } => base.blob_dirs(),
+            StorageKind::BlobStorage { blob_dir, base } => {
+                let mut all = base.blob_dirs();
+                all.push(blob_dir);
+                all
+            }
+        }
+    }
+
     /// Whether there is a directory for blobs.
     pub(super) fn has_blobs(&self) -> bool {
         match self {

@@ -13,7 +13,10 @@ use crate::config::{Config, ZeoConfig, seconds};
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 mod environment;
+mod listen;
 mod tls;
+
+pub use listen::ListenOptions;
 
 /// Serve ZODB storages to ZEO clients.
 ///
@@ -44,6 +47,8 @@ struct CommandLine {
     max_message_size: Option<u32>,
     #[command(flatten)]
     tls: tls::TlsOptions,
+    #[command(flatten)]
+    listen: listen::ListenArgs,
 }
 
 /// All that a server is told: by the command line, the configuration file and the environment,
@@ -59,6 +64,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// The longest message to take from a client, in bytes.
     pub max_message_size: u32,
+    /// How to listen.
+    pub listen: ListenOptions,
 }
 
 /// Why there are no options.
@@ -127,6 +134,7 @@ impl Options {
             msgpack: msgpack.unwrap_or_else(|| non_empty("ZEO_MSGPACK", env).is_some()),
             pid_file: resolved_pid_file(pid_file, &config.zeo, env),
             max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
+            listen: line.listen.resolve(),
             config,
         })
     }
