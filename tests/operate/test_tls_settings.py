@@ -52,7 +52,7 @@ MISTAKES = [
     ({'certificate': 'damaged'}, 'certificate M/damaged: '),
     ({'certificate': 'locked.pem'}, 'certificate M/locked.pem: the certificate is encrypted'),
     ({'certificate': 'server.der'}, 'certificate M/server.der: the file is in DER; PEM is needed'),
-    ({'certificate': 'weak.pem', 'key': 'weak.key'}, 'certificate M/weak.pem: ee key too small'),
+    ({'certificate': 'weak.pem', 'key': 'weak.key'}, 'certificate M/weak.pem: ee key too small, at least 2048 bits'),
     ({'key': None}, 'certificate M/server.pem: no private key in this file; name its file by the '
                     'setting `key`'),
     ({'key': 'none.key'}, 'key M/none.key: No such file or directory'),

@@ -278,12 +278,43 @@ fn trust(
         }
         Authorities::System => {
             builder.set_default_verify_paths()?;
+            // Each replaces one of two places; the other still counts.
+            let given =
+                ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| std::env::var_os(name).is_some());
+            if given == [false, false] {
+                add_system_places(builder);
+            }
+            if given != [true, true] {
+                warnings.push(
+                    "<ssl>: authenticate DYNAMIC: everybody can connect who has a certificate of \
+                     any authority that this system trusts"
+                        .to_owned(),
+                );
+            }
             let crls = std::env::var_os("SSL_CERT_FILE").is_some_and(|path| {
                 let text = read(Path::new(&path));
                 text.is_ok_and(|text| pem::blocks(&text).iter().any(Block::is_crl))
             });
             Ok(("the system's authorities".to_owned(), crls))
         }
+    }
+}
+
+/// Adds the places where Linux distributions keep their authorities: an OpenSSL that was built with
+/// the server looks for them where it would itself be installed.
+fn add_system_places(builder: &mut SslContextBuilder) {
+    let found = openssl_probe::probe();
+    let directories = found
+        .cert_dir
+        .iter()
+        .map(|path| (None, Some(path.as_path())));
+    let files = found
+        .cert_file
+        .iter()
+        .map(|path| (Some(path.as_path()), None));
+    for (file, directory) in directories.chain(files) {
+        // One that holds nothing vouches for nobody.
+        let _ = builder.load_verify_locations(file, directory);
     }
 }
 
@@ -351,6 +382,10 @@ fn reasons(errors: &ErrorStack) -> String {
         if !reasons.contains(&reason) {
             reasons.push(reason);
         }
+    }
+    // OpenSSL's words: "ee key too small", "ca md too weak".
+    if reasons.iter().any(|why| why.contains(" too ")) {
+        reasons.push("at least 2048 bits (RSA) and SHA-256 are needed".to_owned());
     }
     reasons.join(", ")
 }

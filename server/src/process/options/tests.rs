@@ -235,4 +235,5 @@ fn the_sample_is_good() {
     fs::write(&all, lines.collect::<Vec<_>>().join("\n")).unwrap();
     let config = parse(&["-C", all.to_str().unwrap()]).unwrap().config;
     assert_eq!(config.zeo.invalidation_age, Some(Duration::from_secs(7200)));
+    assert!(config.zeo.ssl.is_some());
 }
