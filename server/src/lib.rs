@@ -38,6 +38,7 @@
 
 mod commit;
 mod config;
+mod conflict_resolver;
 mod errors;
 mod eventlog;
 mod messages;
@@ -53,6 +54,7 @@ mod storages;
 
 pub use config::open::{NamedStorage, OpenError};
 pub use config::{Config, ZeoConfig, storages as configured_storages};
+pub use conflict_resolver::{ConflictResolver, ResolverError};
 pub use eventlog::{
     DateFormat, EventLogConfig, EventLogError, LogFileConfig, LogTarget, Rotation, Template, Unit,
     When,
@@ -60,7 +62,7 @@ pub use eventlog::{
 pub use net::acceptor::Acceptors;
 pub use net::tls::{Authorities, Loaded, PasswordSource, Secret, ServerTls, SslConfig, TlsError};
 pub use process::listen::ListenError;
-pub use process::options::{ListenOptions, Options, OptionsError};
+pub use process::options::{ListenOptions, Options, OptionsError, ResolverOptions};
 pub use process::run::{RunError, run};
 pub use server::{Server, StartError};
 pub use settings::Settings;

@@ -110,6 +110,9 @@ impl Server {
     /// Finishes what has begun to finish, closes all clients, and closes the
     /// storages.
     pub fn stop(&self) {
+        if let Some(resolver) = &self.settings.conflict_resolver {
+            resolver.stop();
+        }
         for (_, served) in self.storages.iter() {
             // It is gone already only if it has failed, with its own message.
             let _ = served.coordinator.send(Request::Stop);

@@ -1,8 +1,11 @@
 //! How a server treats its clients.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeo_proto::marshal::Encoding;
+
+use crate::conflict_resolver::ConflictResolver;
 
 /// How long a transaction may hold its locks when nothing is configured: as in ZEO's manual, though
 /// its code has no default.
@@ -29,6 +32,8 @@ pub struct Settings {
     pub max_message_size: usize,
     /// Conflicts go to the client instead of being resolved here.
     pub client_conflict_resolution: bool,
+    /// Who merges conflicts of the application's classes, unless they go to the client.
+    pub conflict_resolver: Option<Arc<ConflictResolver>>,
     /// How long a client may be disconnected and still be told what changed, by
     /// reading the end of the storage; `None`: never.
     pub invalidation_age: Option<Duration>,
@@ -45,6 +50,7 @@ impl Default for Settings {
             read_only: false,
             max_message_size: DEFAULT_MAX_MESSAGE_SIZE as usize,
             client_conflict_resolution: false,
+            conflict_resolver: None,
             invalidation_age: None,
             invalidation_queue_size: DEFAULT_QUEUE_SIZE,
             transaction_timeout: Some(DEFAULT_TRANSACTION_TIMEOUT),

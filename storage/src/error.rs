@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use zeo_proto::{Exception, Oid, Tid};
 
+use crate::conflict::DecidedBy;
+
 /// The result of a storage operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -171,6 +173,8 @@ pub struct Conflict {
     pub data: Vec<u8>,
     /// Why it was not resolved, for logs; `None` if that was not tried.
     pub reason: Option<String>,
+    /// Who found that it can't be resolved.
+    pub decided_by: DecidedBy,
 }
 
 /// What the system says of a read of a FileStorage's file that failed, and

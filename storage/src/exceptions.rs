@@ -107,6 +107,7 @@ fn conflict(exception: &Exception) -> Option<Error> {
         read,
         data: Vec::new(),
         reason: None,
+        decided_by: crate::conflict::DecidedBy::Storage,
     })))
 }
 

@@ -4,5 +4,6 @@ pub mod address_file;
 pub mod listen;
 pub mod options;
 pub mod pid_file;
+mod resolver;
 pub mod run;
 pub mod signals;

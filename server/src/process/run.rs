@@ -12,12 +12,14 @@ use zeo_proto::marshal::Encoding;
 use zeo_storage::zconfig::datatypes::Address;
 
 use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
+use crate::conflict_resolver::ResolverError;
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogTarget};
 use crate::net::sockets::Sockets;
 use crate::net::tls::{Loaded, ServerTls, TlsError, Watch};
 use crate::process::listen::{self, ListenError, Listening};
 use crate::process::options::Options;
 use crate::process::pid_file::PidFile;
+use crate::process::resolver;
 use crate::process::signals::{self, Signal};
 use crate::server::{Server, StartError};
 use crate::settings::Settings;
@@ -53,6 +55,9 @@ pub enum RunError {
     /// The server can't listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The conflict resolver does not work.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
     /// Signals can't be caught.
     #[error("can't catch signals: {0}")]
     Signals(io::Error),
@@ -62,7 +67,10 @@ impl RunError {
     /// The status to exit with: 2 for what is a matter of usage, else 1.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::SharedFile(_) | RunError::Tls(_) | RunError::NoTls => 2,
+            RunError::SharedFile(_)
+            | RunError::Tls(_)
+            | RunError::NoTls
+            | RunError::Resolver(_) => 2,
             RunError::Listen(why) if why.is_usage() => 2,
             _ => 1,
         }
@@ -245,6 +253,7 @@ fn open_and_listen(
     if tls.is_some() {
         return Err(RunError::NoTls);
     }
+    let resolver = resolver::start(options, log)?;
     let storages = open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
     info!(
@@ -253,7 +262,11 @@ fn open_and_listen(
         access(options.config.zeo.read_only),
         shown(&storages)
     );
-    let server = Server::start(settings(options), storages, server_log)?;
+    let settings = Settings {
+        conflict_resolver: resolver,
+        ..settings(options)
+    };
+    let server = Server::start(settings, storages, server_log)?;
     let listening = Listening::start(options, sockets, &server);
     if listening.is_err() {
         server.stop();
@@ -285,6 +298,7 @@ fn settings(options: &Options) -> Settings {
         read_only: zeo.read_only,
         max_message_size: options.max_message_size as usize,
         client_conflict_resolution: zeo.client_conflict_resolution,
+        conflict_resolver: None,
         invalidation_age: zeo.invalidation_age,
         invalidation_queue_size: zeo.invalidation_queue_size,
         // Zero turns the limit off, which has a default here.

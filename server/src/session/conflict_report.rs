@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use slog::{debug, info};
 use zeo_proto::message::{ClientConflict, Voted};
 use zeo_storage::Error;
+use zeo_storage::conflict::DecidedBy;
 use zeo_storage::error::Conflict;
+use zeo_storage::storage::Merged;
 
 use super::Session;
 use crate::status::conflict_counts::{Ending, one_line};
@@ -16,12 +18,16 @@ use crate::storages::ServedStorage;
 const MAX_REASON_CHARS: usize = 500;
 
 impl Session {
-    /// Counts conflicts that ended well, of these classes.
-    pub(super) fn count_resolved(&self, storage: &ServedStorage, classes: &[Option<String>]) {
-        for class in classes {
+    /// Counts conflicts that ended well.
+    pub(super) fn count_resolved(&self, storage: &ServedStorage, merged: &[Merged]) {
+        for Merged { class, by } in merged {
             storage.stats.conflicts_resolved.fetch_add(1, Relaxed);
+            let ending = match by {
+                DecidedBy::Application => Ending::ResolvedByProgram,
+                DecidedBy::Storage | DecidedBy::Nobody => Ending::Resolved,
+            };
             let counts = &storage.stats.conflict_classes;
-            if let Some(line) = counts.add(class.as_deref(), Ending::Resolved) {
+            if let Some(line) = counts.add(class.as_deref(), ending) {
                 info!(self.log, "{line}");
             }
         }
@@ -35,7 +41,12 @@ impl Session {
             _ => return,
         };
         for conflict in unresolved {
-            self.count_conflict(storage, conflict, Ending::Unresolved);
+            let ending = match conflict.decided_by {
+                DecidedBy::Storage => Ending::Unresolved,
+                DecidedBy::Application => Ending::RefusedByProgram,
+                DecidedBy::Nobody => Ending::ProgramFailed,
+            };
+            self.count_conflict(storage, conflict, ending);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Session: the vote. Locks are asked for, and once they are granted, the transaction is
 //! prepared, here or on a helper thread.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,14 +10,16 @@ use zeo_proto::Value;
 use zeo_proto::exception::Exception;
 use zeo_proto::message::Voted;
 use zeo_storage::Error;
-use zeo_storage::storage::{OnConflict, Vote};
+use zeo_storage::conflict::{Question, Resolver, Unmerged};
+use zeo_storage::storage::{OnConflict, TransactionMeta, Vote};
 
 use super::after_poll::AfterPoll;
 use super::commit_log::CommitLog;
 use super::transaction::Phase;
 use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
-use crate::messages::request::Request;
+use crate::messages::request::{AtWork, Request};
+use crate::settings::Settings;
 use crate::status::conflict_counts::Ending;
 use crate::storages::ServedStorage;
 
@@ -24,6 +27,60 @@ use crate::storages::ServedStorage;
 /// thread, so that the session goes on with its mailbox.
 const SMALL_VOTE_STEPS: u64 = 200;
 const SMALL_VOTE_BYTES: u64 = 1 << 20;
+
+/// A transaction whose locks are granted.
+struct Preparation {
+    storage: Arc<ServedStorage>,
+    settings: Arc<Settings>,
+    meta: TransactionMeta,
+    at_work: AtWork,
+    log: CommitLog,
+}
+
+impl Preparation {
+    /// Prepares it.
+    fn run(&mut self) -> zeo_storage::Result<Vote> {
+        let settings = Arc::clone(&self.settings);
+        let asking = settings.conflict_resolver.as_ref().map(|r| r.for_vote());
+        self.prepare(asking.as_ref().map(|asking| asking as &dyn Resolver))
+    }
+
+    /// Prepares it without waiting for the conflict resolver; `None` when that would have to be
+    /// asked.
+    fn run_here(&mut self) -> Option<zeo_storage::Result<Vote>> {
+        let later = Later::default();
+        let resolver = self.settings.conflict_resolver.is_some();
+        let vote = self.prepare(resolver.then_some(&later as &dyn Resolver));
+        (!later.0.get()).then_some(vote)
+    }
+
+    fn prepare(&mut self, resolver: Option<&dyn Resolver>) -> zeo_storage::Result<Vote> {
+        let on_conflict = if self.settings.client_conflict_resolution {
+            OnConflict::Report
+        } else {
+            OnConflict::ResolveWith {
+                resolver,
+                compressed: None,
+            }
+        };
+        let (storage, meta, log) = (&self.storage.storage, &self.meta, &mut self.log);
+        self.at_work.during(|| {
+            let mut steps = log.replay()?;
+            storage.prepare(meta, &mut steps, on_conflict)
+        })
+    }
+}
+
+/// In place of the conflict resolver: whether it is needed.
+#[derive(Default)]
+struct Later(Cell<bool>);
+
+impl Resolver for Later {
+    fn resolve(&self, _: &Question<'_>) -> Result<Vec<u8>, Unmerged> {
+        self.0.set(true);
+        Err(Unmerged::Failed("not asked yet".to_owned()))
+    }
+}
 
 impl Session {
     /// Asks for the locks; [`Self::granted`] goes on.
@@ -66,11 +123,6 @@ impl Session {
             return;
         };
         let storage = Arc::clone(storage);
-        let on_conflict = if self.settings.client_conflict_resolution {
-            OnConflict::Report
-        } else {
-            OnConflict::Resolve
-        };
         // A grant that an abort has crossed is for nobody: the abort has
         // released its locks.
         let Some(transaction) = self.transaction.as_mut().filter(|t| t.vote == vote) else {
@@ -80,25 +132,25 @@ impl Session {
             return;
         };
         transaction.phase = Phase::Preparing(call_id.clone());
-        let mut log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
-        let meta = transaction.meta.clone();
+        let log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
         let small = log.steps() <= SMALL_VOTE_STEPS
             && log.bytes() <= SMALL_VOTE_BYTES
             && !log.claim().whole
             && !log.has_blobs();
-        let at_work = transaction.at_work.clone();
-        let work = move || {
-            let prepare = || {
-                let mut steps = log.replay()?;
-                storage.storage.prepare(&meta, &mut steps, on_conflict)
-            };
-            let vote = at_work.during(prepare);
-            (log, vote)
+        let mut preparation = Preparation {
+            storage,
+            settings: Arc::clone(&self.settings),
+            meta: transaction.meta.clone(),
+            at_work: transaction.at_work.clone(),
+            log,
         };
-        if small {
-            let outcome = work();
-            return self.prepared(outcome);
+        if small && let Some(vote) = preparation.run_here() {
+            return self.prepared((preparation.log, vote));
         }
+        let work = move || {
+            let vote = preparation.run();
+            (preparation.log, vote)
+        };
         if let Err(exception) = self.spawn(work, Session::prepared) {
             self.vote_failed(exception);
         }

@@ -129,6 +129,7 @@ impl World {
             read_only: false,
             max_message_size: 1 << 20,
             client_conflict_resolution: plan.client_conflict_resolution,
+            conflict_resolver: None,
             invalidation_age: None,
             invalidation_queue_size: 10,
             transaction_timeout: Some(TIMEOUT),

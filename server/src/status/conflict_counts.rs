@@ -2,6 +2,7 @@
 //! and the `ruok` probe, and a line in the log now and then.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use zeo_proto::Value;
@@ -21,8 +22,14 @@ const UNKNOWN: &str = "(unknown)";
 pub enum Ending {
     /// The server merged both changes.
     Resolved,
-    /// The transaction failed.
+    /// The conflict resolver did.
+    ResolvedByProgram,
+    /// The transaction failed, by the rules of the server.
     Unresolved,
+    /// The application's class, in the conflict resolver, has not merged the changes.
+    RefusedByProgram,
+    /// The conflict resolver itself failed.
+    ProgramFailed,
     /// The client was told, to resolve it itself
     /// (`client-conflict-resolution`).
     LeftToClient,
@@ -34,6 +41,75 @@ struct Counts {
     resolved: u64,
     unresolved: u64,
     left_to_client: u64,
+    by_program: ByProgram,
+}
+
+/// Those that the conflict resolver was asked about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct ByProgram {
+    resolved: u64,
+    refused: u64,
+    failed: u64,
+}
+
+impl Counts {
+    fn of(&mut self, ending: Ending) -> &mut u64 {
+        match ending {
+            Ending::Resolved => &mut self.resolved,
+            Ending::Unresolved => &mut self.unresolved,
+            Ending::LeftToClient => &mut self.left_to_client,
+            Ending::ResolvedByProgram => &mut self.by_program.resolved,
+            Ending::RefusedByProgram => &mut self.by_program.refused,
+            Ending::ProgramFailed => &mut self.by_program.failed,
+        }
+    }
+
+    fn total(&self) -> u64 {
+        let ByProgram {
+            resolved,
+            refused,
+            failed,
+        } = self.by_program;
+        self.resolved + self.unresolved + self.left_to_client + resolved + refused + failed
+    }
+
+    /// What is not of the conflict resolver always, what is of it if there is any.
+    fn fields(&self) -> Vec<(&'static str, u64)> {
+        let mut fields = vec![
+            ("resolved", self.resolved),
+            ("unresolved", self.unresolved),
+            ("left-to-client", self.left_to_client),
+        ];
+        if self.by_program != ByProgram::default() {
+            fields.extend([
+                ("resolved-by-program", self.by_program.resolved),
+                ("refused-by-program", self.by_program.refused),
+                ("program-failed", self.by_program.failed),
+            ]);
+        }
+        fields
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} resolved, {} unresolved, {} left to clients",
+            self.resolved, self.unresolved, self.left_to_client
+        )?;
+        match self.by_program {
+            none if none == ByProgram::default() => Ok(()),
+            ByProgram {
+                resolved,
+                refused,
+                failed,
+            } => write!(
+                f,
+                "; by the conflict resolver: {resolved} resolved, {refused} refused, {failed} failed"
+            ),
+        }
+    }
 }
 
 /// Counters by class.
@@ -55,37 +131,21 @@ impl ConflictCounts {
             OTHERS.clone_into(&mut name);
         }
         let counts = classes.entry(name.clone()).or_default();
-        *match ending {
-            Ending::Resolved => &mut counts.resolved,
-            Ending::Unresolved => &mut counts.unresolved,
-            Ending::LeftToClient => &mut counts.left_to_client,
-        } += 1;
-        let Counts {
-            resolved,
-            unresolved,
-            left_to_client,
-        } = *counts;
+        *counts.of(ending) += 1;
+        let counts = *counts;
         drop(classes);
-        is_power_of_ten(resolved + unresolved + left_to_client).then(|| {
-            format!(
-                "conflicts of class {name} so far: {resolved} resolved, {unresolved} unresolved, \
-                 {left_to_client} left to clients"
-            )
-        })
+        is_power_of_ten(counts.total())
+            .then(|| format!("conflicts of class {name} so far: {counts}"))
     }
 
     /// By the names of the classes, how many conflicts ended how.
     pub fn status(&self) -> Value<'static> {
         let classes = self.classes();
         let fields = classes.iter().map(|(name, counts)| {
-            let counts = [
-                ("resolved", counts.resolved),
-                ("unresolved", counts.unresolved),
-                ("left-to-client", counts.left_to_client),
-            ];
+            let counts = counts.fields().into_iter();
             let counts = counts.map(|(name, n)| (Value::str(name), Value::Int(n.into())));
             let name = Value::Str(name.clone().into());
-            (name, Value::Dict(counts.to_vec()))
+            (name, Value::Dict(counts.collect()))
         });
         Value::Dict(fields.collect())
     }

@@ -7,6 +7,8 @@
 //! and `_base.py` of BTrees). A Python server tells its client only that
 //! there is a conflict; [`Unresolved`] is for logs and tests.
 //!
+//! Conflicts of the application's classes are for a [`Resolver`], who knows them.
+//!
 //! Which values are known, and how they compare, `python::operand` tells. What is
 //! bound to differ: classes of applications and of packages besides ZEO are
 //! never known, as on a Python server that can't import them; so a state that
@@ -17,6 +19,7 @@
 //! far away as in Python 3: a state with text of it that is not ASCII, or
 //! with a class by a name that only Python 2 has, stays in conflict.
 
+mod application;
 mod length;
 mod loadable;
 mod merge;
@@ -32,6 +35,8 @@ use zeo_proto::pickle::{Memo, Policy, Strings, Unpickler, encode_all};
 use crate::btrees::{self, Class};
 use crate::python::Comparer;
 use crate::record::{compress, decompress, is_compressed};
+pub(crate) use application::{Conflicting, resolve as resolve_with};
+pub use application::{DecidedBy, Question, Resolver, Unmerged};
 pub use unresolved::{Reason, Revision, Unresolved};
 
 /// The record that carries both changes of an object: that from `old` to
@@ -118,10 +123,15 @@ const GROWTH: usize = 4;
 /// What the result may take however small the records are, in bytes.
 const FREE_SIZE: usize = 1 << 20;
 
+/// How long a record may be that is merged from records with `size` bytes.
+fn max_size(size: usize) -> usize {
+    size.saturating_mul(GROWTH).saturating_add(FREE_SIZE)
+}
+
 /// Both by one pickler, as Python does it: an undo compares records by their
 /// bytes.
 fn write(class: &Value<'_>, state: &Value<'_>, size: usize) -> Result<Vec<u8>, Unresolved> {
-    let mut left = size.saturating_mul(GROWTH).saturating_add(FREE_SIZE);
+    let mut left = max_size(size);
     if !fits(class, &mut left) || !fits(state, &mut left) {
         return Err(Unresolved::TooLarge);
     }

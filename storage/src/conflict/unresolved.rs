@@ -20,8 +20,8 @@ pub enum Revision {
 pub enum Unresolved {
     /// A class whose merge rules are not known here.
     #[error(
-        "the class {0} is the application's, which this server does not run; \
-         if it has _p_resolveConflict, client-conflict-resolution lets clients use it"
+        "the class {0} is the application's, which this server does not run; if it has _p_resolveConflict, --conflict-resolver lets the server use it, or \
+         client-conflict-resolution lets clients use it"
     )]
     Class(String),
     /// The record does not tell its class in a way that Python takes.
@@ -47,7 +47,8 @@ pub enum Unresolved {
     /// could only be loaded by importing it.
     #[error(
         "the {revision} state holds a value of class {class}, which this server does not know; \
-         client-conflict-resolution lets clients merge it"
+         --conflict-resolver lets the server import it, client-conflict-resolution lets clients \
+         merge it"
     )]
     Instance {
         /// Which record.

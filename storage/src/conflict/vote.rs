@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use zeo_proto::{Oid, Tid};
 
+use crate::conflict::{self, Conflicting, DecidedBy};
 use crate::error::Conflict;
 use crate::record::class_name;
-use crate::storage::{Data, OnConflict};
-use crate::{Error, Result, conflict};
+use crate::storage::{Data, Merged, OnConflict};
+use crate::{Error, Result};
 
-/// The record that merges a conflicting store into what is committed; `load`
+/// The record that merges a conflicting store into what is committed, and who merged it; `load`
 /// finds the revisions of its object.
 ///
 /// # Errors
@@ -19,8 +20,8 @@ use crate::{Error, Result, conflict};
 fn resolve(
     mut conflict: Conflict,
     load: impl Fn(Tid) -> Result<Data>,
-    on_conflict: OnConflict,
-) -> Result<Vec<u8>> {
+    on_conflict: OnConflict<'_>,
+) -> Result<(Vec<u8>, DecidedBy)> {
     let load = |serial| match load(serial) {
         Err(Error::NoObject(_)) => Ok(None),
         found => found.map(Some),
@@ -28,9 +29,11 @@ fn resolve(
     let revisions = (load(conflict.read)?, load(conflict.committed)?);
     let reason = match revisions {
         (Some(old), Some(committed)) => {
-            match conflict::resolve(&old, &committed, &conflict.data, on_conflict.compressed()) {
-                Ok(data) => return Ok(data),
-                Err(unresolved) => unresolved.to_string(),
+            let (by, resolved) = conflict.resolve((&old, &committed), on_conflict);
+            conflict.decided_by = by;
+            match resolved {
+                Ok(record) => return Ok((record, by)),
+                Err(reason) => reason,
             }
         }
         (None, _) => "the revision that was read no longer exists".to_owned(),
@@ -46,23 +49,46 @@ impl Conflict {
     pub fn class_name(&self) -> Option<String> {
         class_name(&self.data)
     }
+
+    /// The merged record and who merged it, from the records that were read and committed; or the
+    /// reason why there is none.
+    pub(crate) fn resolve(
+        &self,
+        (old, committed): (&[u8], &[u8]),
+        on_conflict: OnConflict<'_>,
+    ) -> (DecidedBy, std::result::Result<Vec<u8>, String>) {
+        let class = on_conflict.resolver().and_then(|_| self.class_name());
+        let conflicting = Conflicting {
+            oid: self.oid,
+            class: class.as_deref(),
+            serials: (self.read, self.committed),
+            old,
+            committed,
+            new: &self.data,
+        };
+        conflict::resolve_with(
+            &conflicting,
+            on_conflict.compressed(),
+            on_conflict.resolver(),
+        )
+    }
 }
 
 /// What has become of the conflicts of a transaction so far.
-pub(crate) struct Conflicts {
-    on_conflict: OnConflict,
+pub(crate) struct Conflicts<'a> {
+    on_conflict: OnConflict<'a>,
     /// The objects whose conflicts were resolved.
     pub resolved: Vec<Oid>,
-    /// For each of these conflicts the class, where that can be told.
-    pub merged: Vec<Option<String>>,
+    /// The same conflicts.
+    pub merged: Vec<Merged>,
     /// Those to be reported, with the number of reports before.
     reported: HashMap<Oid, (usize, Conflict)>,
     reports: usize,
 }
 
-impl Conflicts {
+impl<'a> Conflicts<'a> {
     /// Nothing has happened yet.
-    pub fn new(on_conflict: OnConflict) -> Self {
+    pub fn new(on_conflict: OnConflict<'a>) -> Self {
         Self {
             on_conflict,
             resolved: Vec::new(),
@@ -95,14 +121,15 @@ impl Conflicts {
             read,
             data,
             reason: None,
+            decided_by: DecidedBy::Storage,
         };
-        if self.on_conflict == OnConflict::Report {
+        if self.on_conflict.is_report() {
             self.report(conflict);
             return Ok(None);
         }
         let class = conflict.class_name();
-        let data = resolve(conflict, load, self.on_conflict)?;
-        self.merged.push(class);
+        let (data, by) = resolve(conflict, load, self.on_conflict)?;
+        self.merged.push(Merged { class, by });
         self.resolved.push(oid);
         Ok(Some(data))
     }
@@ -142,6 +169,7 @@ mod tests {
             read: Tid::new(1),
             data: data.to_vec(),
             reason: None,
+            decided_by: DecidedBy::Storage,
         }
     }
 
@@ -149,7 +177,8 @@ mod tests {
     fn lengths_add_up_and_others_stay_in_conflict() {
         let length = |n: u8| [b"cBTrees.Length\nLength\n.K", &[n, b'.'][..]].concat();
         let load = |serial: Tid| Ok(length(serial.as_u64() as u8).into());
-        let merged = resolve(conflict(1, &length(5)), load, OnConflict::Resolve).unwrap();
+        let (merged, by) = resolve(conflict(1, &length(5)), load, OnConflict::Resolve).unwrap();
+        assert_eq!(by, DecidedBy::Storage);
         assert!(merged.ends_with(b"K\x06."));
 
         let refused = |conflict, load: &dyn Fn(Tid) -> Result<Data>| match resolve(

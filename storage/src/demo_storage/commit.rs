@@ -42,7 +42,7 @@ pub(super) fn prepare(
 
 struct Voting<'a> {
     demo: &'a DemoStorage,
-    conflicts: Conflicts,
+    conflicts: Conflicts<'a>,
 }
 
 impl Voting<'_> {

@@ -128,7 +128,7 @@ impl crate::storage::Layer for MappingStorage {
             .prepare(meta, &mut supported, OnConflict::Report)?;
         match (vote, on_conflict) {
             (Vote::Conflicts(mut conflicts), _)
-                if on_conflict != OnConflict::Report && !conflicts.is_empty() =>
+                if !on_conflict.is_report() && !conflicts.is_empty() =>
             {
                 let mut first = conflicts.swap_remove(0);
                 first.reason = Some("a MappingStorage resolves none".to_owned());

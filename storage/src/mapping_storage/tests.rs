@@ -1,4 +1,5 @@
 use super::*;
+use crate::conflict::DecidedBy;
 use crate::error::Conflict;
 use crate::testing::{commit_under, store, vote};
 
@@ -76,6 +77,7 @@ fn conflicts_are_errors_or_reported() {
     let storage = filled();
     let mut expected = Conflict {
         reason: Some("a MappingStorage resolves none".to_owned()),
+        decided_by: DecidedBy::Storage,
         oid: Oid::new(1),
         committed: Tid::new(20),
         read: Tid::new(10),

@@ -71,7 +71,9 @@ pub use self::revision::{
     CurrentRecord, Data, DataRecord, HistoryEntry, Invalidation, RecordIter, Revision,
     TransactionIter, TransactionRecord, UndoEntry,
 };
-pub use self::transaction::{Appended, Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
+pub use self::transaction::{
+    Appended, Commit, Merged, OnConflict, Op, Prepared, TransactionMeta, Vote,
+};
 
 /// What a storage can do beyond what every storage does, for `get_info` and
 /// for the server, which does not ask for what is not there.

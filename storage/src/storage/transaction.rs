@@ -7,6 +7,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::outside::OutsideChange;
 use crate::blob::BlobFile;
+use crate::conflict::{DecidedBy, Resolver};
 use crate::error::Conflict;
 use crate::{Error, Result};
 
@@ -91,16 +92,18 @@ pub enum Vote {
     Conflicts(Vec<Conflict>),
 }
 
-/// What to do with conflicting stores that the storage can't resolve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnConflict {
+/// What to do with conflicting stores.
+#[derive(Clone, Copy)]
+pub enum OnConflict<'a> {
     /// Resolve where the class is known, else fail with the conflict.
     Resolve,
-    /// As `Resolve`, with the compression of merged records fixed here instead
-    /// of inherited from the records they are made of.
-    ResolveAs {
-        /// As by `zc.zlibstorage`, or plain.
-        compressed: bool,
+    /// As `Resolve`, but with more knowledge.
+    ResolveWith {
+        /// Who knows the application's classes.
+        resolver: Option<&'a dyn Resolver>,
+        /// Whether merged records are compressed as by `zc.zlibstorage`; `None`: if any of the
+        /// records that they are made of is.
+        compressed: Option<bool>,
     },
     /// Resolve nothing; gather all conflicts for the client
     /// (`client-conflict-resolution`). A later store of the same object that
@@ -108,14 +111,47 @@ pub enum OnConflict {
     Report,
 }
 
-impl OnConflict {
+impl<'a> OnConflict<'a> {
     /// Whether resulting records are to be compressed, if that is settled.
     pub(crate) fn compressed(self) -> Option<bool> {
         match self {
-            OnConflict::ResolveAs { compressed } => Some(compressed),
+            OnConflict::ResolveWith { compressed, .. } => compressed,
             OnConflict::Resolve | OnConflict::Report => None,
         }
     }
+
+    /// Who knows the application's classes, if somebody does.
+    pub(crate) fn resolver(self) -> Option<&'a dyn Resolver> {
+        match self {
+            OnConflict::ResolveWith { resolver, .. } => resolver,
+            OnConflict::Resolve | OnConflict::Report => None,
+        }
+    }
+
+    /// True when nothing is to be resolved.
+    pub(crate) fn is_report(self) -> bool {
+        matches!(self, OnConflict::Report)
+    }
+
+    /// The same, with the compression of merged records settled, unless it is already.
+    pub(crate) fn with_compression(self, wanted: bool) -> OnConflict<'a> {
+        match self {
+            OnConflict::Report => OnConflict::Report,
+            settled => OnConflict::ResolveWith {
+                resolver: settled.resolver(),
+                compressed: settled.compressed().or(Some(wanted)),
+            },
+        }
+    }
+}
+
+/// A conflict that was resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// The dotted name of the object's class, where that can be told.
+    pub class: Option<String>,
+    /// Who merged it.
+    pub by: DecidedBy,
 }
 
 /// A transaction whose vote has succeeded: what [`Storage::prepare`] made of
@@ -137,9 +173,8 @@ pub struct Prepared {
     /// Objects that were undone, and then those whose conflicts were
     /// resolved: what `vote` answers.
     pub resolved: Vec<Oid>,
-    /// For each conflict that was resolved (also by undo), the dotted name
-    /// of the class, where that can be told.
-    pub merged: Vec<Option<String>>,
+    /// The conflicts that were resolved, also by undo.
+    pub merged: Vec<Merged>,
     work: Box<dyn Any + Send>,
 }
 

@@ -160,11 +160,7 @@ impl crate::storage::Layer for ZlibStorage {
         on_conflict: OnConflict,
     ) -> Result<Vote> {
         let mut kept = ops.map(|op| Ok(self.kept_op(op?)));
-        let compressed = self.transform.compress;
-        let on_conflict = match on_conflict {
-            OnConflict::Resolve => OnConflict::ResolveAs { compressed },
-            settled => settled,
-        };
+        let on_conflict = on_conflict.with_compression(self.transform.compress);
         let mut vote = self.base.prepare(meta, &mut kept, on_conflict)?;
         if let Vote::Conflicts(conflicts) = &mut vote {
             for conflict in conflicts {

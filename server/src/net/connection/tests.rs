@@ -42,6 +42,7 @@ fn connected_to(storages: Storages) -> (Session, Connection, UnixStream, Mailbox
         read_only: false,
         max_message_size: 1 << 20,
         client_conflict_resolution: false,
+        conflict_resolver: None,
         invalidation_age: None,
         invalidation_queue_size: 100,
         transaction_timeout: None,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use environment::{blamed, in_full, with_variables};
+use resolver::ResolverArgs;
 use zeo_storage::config::{FileStorageConfig, StorageConfig, StorageKind};
 use zeo_storage::zconfig::datatypes::{self, Address};
 use zeo_storage::zconfig::{self, ConfigError, Env};
@@ -14,9 +15,11 @@ use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 mod environment;
 mod listen;
+mod resolver;
 mod tls;
 
 pub use listen::ListenOptions;
+pub use resolver::ResolverOptions;
 
 /// Serve ZODB storages to ZEO clients.
 ///
@@ -49,6 +52,8 @@ struct CommandLine {
     tls: tls::TlsOptions,
     #[command(flatten)]
     listen: listen::ListenArgs,
+    #[command(flatten)]
+    resolver: ResolverArgs,
 }
 
 /// All that a server is told: by the command line, the configuration file and the environment,
@@ -66,6 +71,8 @@ pub struct Options {
     pub max_message_size: u32,
     /// How to listen.
     pub listen: ListenOptions,
+    /// What merges conflicts of the application's classes, if anything.
+    pub conflict_resolver: Option<ResolverOptions>,
 }
 
 /// Why there are no options.
@@ -135,6 +142,7 @@ impl Options {
             pid_file: resolved_pid_file(pid_file, &config.zeo, env),
             max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
             listen: line.listen.resolve(),
+            conflict_resolver: line.resolver.resolved(),
             config,
         })
     }

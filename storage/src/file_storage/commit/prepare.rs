@@ -14,6 +14,7 @@ use super::pending::{Payload, Pending};
 use super::restore::find_data;
 use super::undo::undo;
 use crate::blob::{BlobFile, Staged, is_blob};
+use crate::conflict::DecidedBy;
 use crate::conflict::vote::Conflicts;
 use crate::disk::paths::failed;
 use crate::error::Conflict;
@@ -102,7 +103,7 @@ fn header_len(meta: &TransactionMeta) -> u64 {
 struct Preparing<'a> {
     storage: &'a FileStorage,
     generation: &'a Generation,
-    on_conflict: OnConflict,
+    on_conflict: OnConflict<'a>,
     /// No restored record can be later than this.
     latest_serial: Tid,
     /// Where the first record will stand if nobody else commits before.
@@ -114,7 +115,7 @@ struct Preparing<'a> {
     undone: Vec<Oid>,
     /// One for each revision: clients store, and so undo, a blob's record twice.
     blobs: BTreeMap<(Oid, Option<Tid>), Staged>,
-    conflicts: Conflicts,
+    conflicts: Conflicts<'a>,
 }
 
 impl Preparing<'_> {
@@ -172,6 +173,7 @@ impl Preparing<'_> {
                 read,
                 data: Vec::new(),
                 reason: None,
+                decided_by: DecidedBy::Storage,
             })));
         }
         let at = self.end();

@@ -10,12 +10,13 @@ use std::collections::HashMap;
 use zeo_proto::{Oid, Tid};
 
 use super::pending::{Payload, Pending};
+use crate::conflict::DecidedBy;
 use crate::error::Conflict;
 use crate::file_storage::format::DataHeader;
 use crate::file_storage::format::walk::{RecordHeaders, find_txn};
 use crate::file_storage::read::generation::Generation;
-use crate::storage::{Data, OnConflict};
-use crate::{Error, Result, conflict};
+use crate::storage::{Data, Merged, OnConflict};
+use crate::{Error, Result};
 
 /// A record that undoes another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub(crate) struct UndoRecord {
     /// Position of the committed record that is current now, 0 if none.
     pub prev: u64,
     pub payload: Payload,
-    /// If conflict resolution made the payload: the class, if that is known.
-    pub merged: Option<Option<String>>,
+    /// If conflict resolution made the payload.
+    pub merged: Option<Merged>,
 }
 
 /// The records that undo transaction `tid`, in its own order, given what the
@@ -102,7 +103,7 @@ impl From<Reason> for Failure {
 struct Undoing<'a> {
     generation: &'a Generation,
     pending: &'a Pending,
-    on_conflict: OnConflict,
+    on_conflict: OnConflict<'a>,
     position: u64,
     header: DataHeader,
 }
@@ -142,7 +143,7 @@ impl Undoing<'_> {
         let Some(previous) = self.data_at(prev)? else {
             return Ok(Err(NO_PREVIOUS_DATA.into()));
         };
-        if self.on_conflict == OnConflict::Report {
+        if self.on_conflict.is_report() {
             return Ok(Err(CHANGED.into()));
         }
         let mut lost = Conflict {
@@ -151,24 +152,28 @@ impl Undoing<'_> {
             read: self.header.tid,
             data: previous.to_vec(),
             reason: None,
+            decided_by: DecidedBy::Storage,
         };
-        Ok(
-            match conflict::resolve(&to_undo, &current, &previous, self.on_conflict.compressed()) {
-                Ok(data) => Ok(UndoRecord {
-                    oid,
-                    prev: committed,
-                    payload: Payload::Data(data),
-                    merged: Some(lost.class_name()),
+        let (by, resolved) = lost.resolve((&to_undo, &current), self.on_conflict);
+        Ok(match resolved {
+            Ok(data) => Ok(UndoRecord {
+                oid,
+                prev: committed,
+                payload: Payload::Data(data),
+                merged: Some(Merged {
+                    class: lost.class_name(),
+                    by,
                 }),
-                Err(unresolved) => {
-                    lost.reason = Some(unresolved.to_string());
-                    Err(Failure {
-                        reason: CHANGED,
-                        conflict: Some(lost),
-                    })
-                }
-            },
-        )
+            }),
+            Err(reason) => {
+                lost.reason = Some(reason);
+                lost.decided_by = by;
+                Err(Failure {
+                    reason: CHANGED,
+                    conflict: Some(lost),
+                })
+            }
+        })
     }
 
     /// The transaction that wrote the current record.
