@@ -56,8 +56,8 @@ pub use config::open::{NamedStorage, OpenError};
 pub use config::{Config, ZeoConfig, storages as configured_storages};
 pub use conflict_resolver::{ConflictResolver, ResolverError};
 pub use eventlog::{
-    DateFormat, EventLogConfig, EventLogError, LogFileConfig, LogTarget, Rotation, Template, Unit,
-    When,
+    DateFormat, EmailConfig, EventLogConfig, EventLogError, HandlerConfig, HttpConfig, HttpMethod,
+    LogFormat, LogTarget, Rotation, SyslogAddress, SyslogConfig, Template, Unit, When,
 };
 pub use net::acceptor::Acceptors;
 pub use net::tls::{Authorities, Loaded, PasswordSource, Secret, ServerTls, SslConfig, TlsError};

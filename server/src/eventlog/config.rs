@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use super::dates::DateFormat;
 use super::encoding::LogEncoding;
+use super::remote::{EmailConfig, HttpConfig, SyslogConfig};
 use super::template::{Style, Template};
 
 /// The level of Python's INFO, which a log has by default.
@@ -20,25 +23,25 @@ pub struct EventLogConfig {
     /// DEBUG, 20 INFO, 30 WARNING, 40 ERROR, 50 CRITICAL.
     pub level: u8,
     /// The destinations. If there are none, nothing is logged.
-    pub logfiles: Vec<LogFileConfig>,
+    pub handlers: Vec<HandlerConfig>,
 }
 
 /// One destination.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct LogFileConfig {
-    /// The file or stream.
+pub struct HandlerConfig {
+    /// Where its lines go.
     pub target: LogTarget,
     /// The lowest level that is written here.
     pub level: u8,
-    /// How a line looks.
+    /// How a line looks. For [`LogTarget::Http`], the server is sent the fields instead.
     pub template: Template,
     /// How a date looks.
     pub dates: DateFormat,
 }
 
-/// A file or stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum LogTarget {
     /// Standard output.
@@ -56,6 +59,25 @@ pub enum LogTarget {
         /// When it is replaced by a new one, if ever.
         rotation: Option<Rotation>,
     },
+    /// A syslog daemon.
+    Syslog(SyslogConfig),
+    /// A web server.
+    Http(HttpConfig),
+    /// A mail for each line.
+    Email(EmailConfig),
+    /// The event log of Windows, which is not there: lines are dropped.
+    Windows,
+}
+
+/// What the lines of log files and of the standard streams are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// Text, as configured
+    #[default]
+    Text,
+    /// A JSON object in each line
+    Json,
 }
 
 /// When a log file is replaced, and how many old ones are kept.
@@ -131,12 +153,28 @@ impl EventLogConfig {
     pub fn standard() -> Result<EventLogConfig, String> {
         Ok(EventLogConfig {
             level: INFO,
-            logfiles: vec![LogFileConfig {
+            handlers: vec![HandlerConfig {
                 target: LogTarget::Stderr,
                 level: 0,
                 template: Template::parse(Style::Classic, DEFAULT_FORMAT, false)?,
                 dates: DateFormat::default(),
             }],
         })
+    }
+
+    /// Has log files and standard streams written in `format`. JSON takes the place of their
+    /// format, and is always UTF-8.
+    pub fn set_format(&mut self, format: LogFormat) {
+        if format == LogFormat::Text {
+            return;
+        }
+        for handler in &mut self.handlers {
+            match &mut handler.target {
+                LogTarget::Stdout | LogTarget::Stderr => {}
+                LogTarget::File { encoding, .. } => *encoding = LogEncoding::Utf8,
+                _ => continue,
+            }
+            handler.template = Template::json();
+        }
     }
 }

@@ -23,6 +23,14 @@ pub enum EventLogError {
         /// What the system says.
         source: io::Error,
     },
+    /// The host of a syslog daemon is unknown.
+    #[error("can't find the syslog host {host}: {source}")]
+    SyslogHost {
+        /// The host's name.
+        host: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The log's thread can't be started.
     #[error("can't start the log's thread: {0}")]
     Thread(#[source] io::Error),

@@ -5,6 +5,9 @@
 //! disk is slower than the log for long, the queue fills up and lines are dropped, counted, and
 //! the count is logged. Nobody waits for a disk.
 //!
+//! What is sent to other programs (`remote/`) goes through one more bounded queue and thread for
+//! each of them.
+//!
 //! To have the files opened again, set [`EventLog::reopen_flag`]: the thread looks at it before
 //! every line.
 
@@ -23,20 +26,28 @@ mod config;
 mod dates;
 mod encoding;
 mod error;
+mod handler;
 mod logfile;
 mod record;
+mod remote;
 mod rotation;
 mod template;
 mod writer;
 
-pub use config::{DEFAULT_FORMAT, EventLogConfig, LogFileConfig, LogTarget, Rotation, Unit, When};
+pub use config::{
+    DEFAULT_FORMAT, EventLogConfig, HandlerConfig, LogFormat, LogTarget, Rotation, Unit, When,
+};
 pub use dates::DateFormat;
 pub use encoding::LogEncoding;
 pub use error::EventLogError;
 pub use record::{LogRecord, level_number};
+pub use remote::email::{SMTP_PORT, mailboxes};
+pub use remote::http::check_url;
+pub use remote::syslog::facility;
+pub use remote::{EmailConfig, HttpConfig, HttpMethod, SyslogAddress, SyslogConfig};
 pub use template::{Style, Template};
 
-use logfile::LogFile;
+use handler::Handler;
 use writer::{Event, Writer};
 
 /// How many lines may wait for the disk.
@@ -55,22 +66,28 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Opens the files of `config` and starts the thread.
+    /// Opens the files of `config` and starts the threads.
     ///
     /// # Errors
-    /// A file can't be opened, or the thread not started.
+    /// A file can't be opened, a syslog host is unknown, or a thread can't be started.
     pub fn start(config: EventLogConfig) -> Result<EventLog, EventLogError> {
         let start = Timestamp::now();
-        let lowest = config.logfiles.iter().map(|logfile| logfile.level).min();
+        let lowest = config.handlers.iter().map(|handler| handler.level).min();
         let level = config.level.max(lowest.unwrap_or(u8::MAX));
-        let logfiles = config.logfiles.into_iter();
-        let logfiles: Result<Vec<_>, _> = logfiles.map(|l| LogFile::open(l, start)).collect();
         let (queue, events) = unbounded();
+        let handlers = config.handlers.into_iter().enumerate();
+        let handlers = handlers.map(|(number, handler)| {
+            let log = queue.clone();
+            // When the log has ended, nobody is left to tell.
+            let tell = move |text| drop(log.send(Event::Trouble(number, text)));
+            Handler::start(handler, start, tell)
+        });
+        let handlers: Result<Vec<_>, _> = handlers.collect();
         let (end, ended) = bounded(0);
         let lost = Arc::new(AtomicU64::new(0));
         let reopen = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
-            logfiles: logfiles?,
+            handlers: handlers?,
             events,
             reopen: Arc::clone(&reopen),
             reopened: Ok(()),

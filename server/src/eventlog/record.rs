@@ -5,7 +5,10 @@ use std::process;
 use std::thread;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use slog::{KV, Key, Level, OwnedKVList, Record, Serializer};
+
+use super::dates::DateFormat;
 
 /// The level of Python's logging that stands for a slog level.
 ///
@@ -28,8 +31,12 @@ pub struct LogRecord {
     pub level: Level,
     /// The logger's name, such as `ZEO.StorageServer`.
     pub name: String,
-    /// The message, with the key-value pairs behind it.
-    pub message: String,
+    /// The message without what its logger knows.
+    pub text: String,
+    /// The client that it is about.
+    pub client: Option<String>,
+    /// The other key-value pairs, the last one given first.
+    pub pairs: Vec<(Key, Value)>,
     /// When.
     pub time: Timestamp,
     /// The system's id of the thread.
@@ -48,14 +55,9 @@ pub struct LogRecord {
 
 impl LogRecord {
     /// Takes down `record`, on the thread that logs it. The pair whose key is `logger` is the
-    /// name, the one whose key is `client` stands before the message as `(client) `, as in
-    /// Python's server; of each the last one given wins. Other pairs follow as ` key=value`.
+    /// name, the one whose key is `client` the client; of each the last one given wins.
     pub fn new(record: &Record, values: &OwnedKVList) -> LogRecord {
-        let mut pairs = Pairs {
-            name: None,
-            client: None,
-            text: record.msg().to_string(),
-        };
+        let mut pairs = Pairs::default();
         // A value that fails to show itself is left out; the message counts.
         let _ = record.kv().serialize(record, &mut pairs);
         let _ = values.serialize(record, &mut pairs);
@@ -66,10 +68,9 @@ impl LogRecord {
         LogRecord {
             level: record.level(),
             name: pairs.name.unwrap_or_else(|| "root".to_owned()),
-            message: match pairs.client {
-                Some(client) => format!("({client}) {}", pairs.text),
-                None => pairs.text,
-            },
+            text: record.msg().to_string(),
+            client: pairs.client,
+            pairs: pairs.others,
             time: Timestamp::now(),
             thread: rustix::thread::gettid().as_raw_nonzero().get().into(),
             thread_name,
@@ -78,6 +79,32 @@ impl LogRecord {
             module: record.module(),
             function: record.function(),
         }
+    }
+
+    /// A warning of the log itself.
+    pub fn warning(text: &str) -> LogRecord {
+        let values = slog::o!("logger" => "ZEO.runzeo").into();
+        let arguments = format_args!("{text}");
+        LogRecord::new(
+            &slog::record!(Level::Warning, "", &arguments, slog::b!()),
+            &values,
+        )
+    }
+
+    /// The message as log lines have it: `(client) ` before it, as in Python's server, and the
+    /// other pairs behind it as ` key=value`.
+    pub fn message(&self) -> String {
+        let mut message = match &self.client {
+            Some(client) => format!("({client}) {}", self.text),
+            None => self.text.clone(),
+        };
+        for (key, value) in &self.pairs {
+            match value {
+                Value::String(text) => message.push_str(&format!(" {key}={text}")),
+                value => message.push_str(&format!(" {key}={value}")),
+            }
+        }
+        message
     }
 
     /// The process that logs, which is this one.
@@ -92,22 +119,55 @@ impl LogRecord {
     }
 }
 
+/// What earlier handlers have added to a record: Python's formatters keep in it what they make, and
+/// that is what `<http-logger>` sends.
+#[derive(Default)]
+pub struct Formatted {
+    /// Whether there was any.
+    pub message: bool,
+    /// How the last one with a date formats it.
+    pub dates: Option<DateFormat>,
+}
+
 /// Collects key-value pairs. They come latest first, a record's own before its logger's.
+#[derive(Default)]
 struct Pairs {
     name: Option<String>,
     client: Option<String>,
-    text: String,
+    others: Vec<(Key, Value)>,
+}
+
+impl Pairs {
+    fn put(&mut self, key: Key, value: Value) {
+        let text = match &value {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        match key {
+            "logger" => drop(self.name.get_or_insert(text)),
+            "client" => drop(self.client.get_or_insert(text)),
+            key => self.others.push((key, value)),
+        }
+    }
+}
+
+/// Keeps numbers what they are.
+macro_rules! emit_numbers {
+    ($($name:ident $type:ty),*) => {
+        $(fn $name(&mut self, key: Key, value: $type) -> slog::Result {
+            self.put(key, value.into());
+            Ok(())
+        })*
+    };
 }
 
 impl Serializer for Pairs {
     fn emit_arguments(&mut self, key: Key, value: &std::fmt::Arguments) -> slog::Result {
-        if key == "logger" {
-            self.name.get_or_insert_with(|| value.to_string());
-        } else if key == "client" {
-            self.client.get_or_insert_with(|| value.to_string());
-        } else {
-            self.text.push_str(&format!(" {key}={value}"));
-        }
+        self.put(key, value.to_string().into());
         Ok(())
     }
+
+    emit_numbers!(
+        emit_u32 u32, emit_u64 u64, emit_usize usize, emit_i64 i64, emit_f64 f64, emit_bool bool
+    );
 }

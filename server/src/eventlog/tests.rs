@@ -5,8 +5,8 @@ use slog::{Logger, debug, error, info, o, trace};
 
 use super::*;
 
-fn logfile(path: &Path, level: u8) -> LogFileConfig {
-    LogFileConfig {
+fn logfile(path: &Path, level: u8) -> HandlerConfig {
+    HandlerConfig {
         target: LogTarget::File {
             path: path.to_owned(),
             delay: false,
@@ -20,8 +20,8 @@ fn logfile(path: &Path, level: u8) -> LogFileConfig {
     }
 }
 
-fn start(level: u8, logfiles: Vec<LogFileConfig>) -> (EventLog, Logger) {
-    let log = EventLog::start(EventLogConfig { level, logfiles }).unwrap();
+fn start(level: u8, handlers: Vec<HandlerConfig>) -> (EventLog, Logger) {
+    let log = EventLog::start(EventLogConfig { level, handlers }).unwrap();
     let root = Logger::root(log.drain(), o!("logger" => "ZEO"));
     (log, root)
 }
@@ -90,7 +90,7 @@ fn a_file_that_cannot_be_opened_is_named() {
     let path = directory.path().join("none/x.log");
     let config = EventLogConfig {
         level: 20,
-        logfiles: vec![logfile(&path, 0)],
+        handlers: vec![logfile(&path, 0)],
     };
     let error = EventLog::start(config).err().unwrap().to_string();
     let expected = format!("can't open log file {}: ", path.display());

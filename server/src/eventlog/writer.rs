@@ -3,17 +3,24 @@
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::error::EventLogError;
-use super::logfile::LogFile;
-use super::record::LogRecord;
+use super::handler::Handler;
+use super::logfile::to_stderr;
+use super::record::{Formatted, LogRecord};
+
+/// How long the end, or whoever waits for the lines so far, waits for other machines.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the log's thread is told, in order.
 pub enum Event {
     /// Write this.
     Record(Box<LogRecord>),
+    /// The handler of this number could not send its lines, as the text says.
+    Trouble(usize, String),
     /// Reopen the files if the flag says so, then answer how that went last.
     Reopen(Sender<Result<(), EventLogError>>),
     /// Answer, since all before is written.
@@ -25,7 +32,7 @@ pub enum Event {
 /// What the thread works with.
 pub struct Writer {
     /// The destinations.
-    pub logfiles: Vec<LogFile>,
+    pub handlers: Vec<Handler>,
     /// What it is told.
     pub events: Receiver<Event>,
     /// How many lines found no room.
@@ -45,28 +52,78 @@ impl Writer {
             }
             match event {
                 Event::Record(record) => self.write(&record),
+                Event::Trouble(handler, text) => self.tell(handler, &text),
                 // Who does not wait for an answer does not need it.
                 Event::Reopen(answer) => {
                     drop(answer.try_send(mem::replace(&mut self.reopened, Ok(()))));
                 }
-                Event::Flush(answer) => drop(answer.try_send(())),
-                Event::Stop => return self.report_loss(),
+                Event::Flush(answer) => {
+                    self.flush();
+                    let _ = answer.try_send(());
+                }
+                Event::Stop => return self.stop(),
             }
             self.report_loss();
         }
     }
 
     fn write(&mut self, record: &LogRecord) {
-        for logfile in &mut self.logfiles {
-            logfile.write(record);
+        let mut formatted = Formatted::default();
+        for handler in &mut self.handlers {
+            handler.write(record, &mut formatted);
+        }
+    }
+
+    /// Tells the other handlers, and standard error in any case, of a handler's trouble.
+    fn tell(&mut self, troubled: usize, text: &str) {
+        let record = LogRecord::warning(text);
+        let is_on_stderr = |handler: &Handler| handler.is_on_stderr(record.level);
+        if !self.handlers.iter().any(is_on_stderr) {
+            to_stderr(&format!("{text}\n"));
+        }
+        let mut formatted = Formatted::default();
+        for (number, handler) in self.handlers.iter_mut().enumerate() {
+            if number != troubled {
+                handler.write(&record, &mut formatted);
+            }
+        }
+    }
+
+    /// Waits until the threads of the handlers have sent what they have, or some seconds.
+    fn flush(&mut self) {
+        let deadline = Instant::now() + REMOTE_TIMEOUT;
+        let answers = self
+            .handlers
+            .iter()
+            .filter_map(|handler| handler.flush(deadline));
+        let answers: Vec<_> = answers.collect();
+        for answer in answers {
+            // What was not sent by then may still be, or is lost.
+            let _ = answer.recv_deadline(deadline);
+        }
+    }
+
+    /// Sends what is left, and tells what could not be sent.
+    fn stop(&mut self) {
+        self.report_loss();
+        self.flush();
+        while let Ok(event) = self.events.try_recv() {
+            if let Event::Trouble(handler, text) = event {
+                self.tell(handler, &text);
+            }
+        }
+        for number in 0..self.handlers.len() {
+            if let Some(text) = self.handlers.get(number).and_then(Handler::unsent) {
+                self.tell(number, &text);
+            }
         }
     }
 
     /// Reopens all files; gives the first error.
     fn reopen_files(&mut self) -> Result<(), EventLogError> {
         let mut result = Ok(());
-        for logfile in &mut self.logfiles {
-            result = result.and(logfile.reopen());
+        for handler in &mut self.handlers {
+            result = result.and(handler.reopen());
         }
         result
     }
@@ -76,16 +133,7 @@ impl Writer {
         if lost == 0 {
             return;
         }
-        let values = slog::o!("logger" => "ZEO.runzeo").into();
-        let record = LogRecord::new(
-            &slog::record!(
-                slog::Level::Warning,
-                "",
-                &format_args!("{lost} log lines were dropped, since the disk is too slow for them"),
-                slog::b!()
-            ),
-            &values,
-        );
-        self.write(&record);
+        let problem = format!("{lost} log lines were dropped, since the disk is too slow for them");
+        self.write(&LogRecord::warning(&problem));
     }
 }

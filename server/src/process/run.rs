@@ -13,7 +13,7 @@ use zeo_storage::zconfig::datatypes::Address;
 
 use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
 use crate::conflict_resolver::ResolverError;
-use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogTarget};
+use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogFormat, LogTarget};
 use crate::net::sockets::Sockets;
 use crate::net::tls::{Loaded, ServerTls, TlsError, Watch};
 use crate::process::listen::{self, ListenError, Listening};
@@ -85,18 +85,20 @@ impl RunError {
 pub fn run(options: Options) -> Result<i32, RunError> {
     let tls = check(&options)?;
     let is_configured = options.config.eventlog.is_some();
-    let config = match options.config.eventlog.clone() {
+    let mut config = match options.config.eventlog.clone() {
         Some(config) => config,
         None => EventLogConfig::standard().map_err(RunError::Format)?,
     };
+    config.set_format(options.log_format);
     let is_told = config
-        .logfiles
+        .handlers
         .iter()
         .any(|to| to.target == LogTarget::Stderr);
     signals::block_reopen().map_err(RunError::Signals)?;
     let events = EventLog::start(config)?;
     let name = o!("logger" => "ZEO.runzeo");
-    let log = if !is_configured && io::stderr().is_terminal() {
+    let is_text = options.log_format == LogFormat::Text;
+    let log = if !is_configured && is_text && io::stderr().is_terminal() {
         Logger::root(terminal().ignore_res(), name)
     } else {
         Logger::root(events.drain().fuse(), name)

@@ -22,6 +22,19 @@ impl<'a> Reader<'a> {
         section: &'a Section,
         keys: &'static [&'static str],
     ) -> Result<Reader<'a>, ConfigError> {
+        Reader::with_repeated(section, keys, &[])
+    }
+
+    /// As [`Reader::new`]; those of `keys` that are `repeated` may be given several times, and
+    /// [`Reader::all`] takes their values.
+    ///
+    /// # Errors
+    /// As for [`Reader::new`].
+    pub fn with_repeated(
+        section: &'a Section,
+        keys: &'static [&'static str],
+        repeated: &[&str],
+    ) -> Result<Reader<'a>, ConfigError> {
         let mut entries: HashMap<String, &Entry> = HashMap::new();
         for entry in &section.entries {
             let key = datatypes::basic_key(&entry.key).map_err(|problem| ConfigError::Syntax {
@@ -37,6 +50,9 @@ impl<'a> Reader<'a> {
                 });
             }
             if let Some(first) = entries.get(&key) {
+                if repeated.contains(&key.as_str()) {
+                    continue;
+                }
                 return Err(ConfigError::DuplicateKey {
                     key,
                     first: first.place.line,
@@ -63,15 +79,28 @@ impl<'a> Reader<'a> {
         convert: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, ConfigError> {
         debug_assert!(self.keys.contains(&key), "{key} is not listed");
-        let Some(entry) = self.entries.get(key) else {
-            return Ok(None);
-        };
-        let value = convert(&entry.value).map_err(|problem| ConfigError::Value {
-            key: key.to_owned(),
-            problem,
-            place: entry.place.clone(),
-        })?;
-        Ok(Some(value))
+        let entry = self.entries.get(key);
+        entry
+            .map(|entry| converted(key, entry, convert))
+            .transpose()
+    }
+
+    /// Takes all values of a `key` that may be repeated, in the order of the file.
+    ///
+    /// # Errors
+    /// One of them is not of that type.
+    pub fn all<T>(
+        &self,
+        key: &'static str,
+        convert: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        debug_assert!(self.keys.contains(&key), "{key} is not listed");
+        let entries = self.section.entries.iter();
+        let entries =
+            entries.filter(|entry| datatypes::basic_key(&entry.key).is_ok_and(|k| k == key));
+        entries
+            .map(|entry| converted(key, entry, &convert))
+            .collect()
     }
 
     /// Takes the value of `key` as [`Reader::optional`] does.
@@ -124,6 +153,19 @@ impl<'a> Reader<'a> {
             place: self.section.place.clone(),
         }
     }
+}
+
+/// The value of `entry`, whose key is `key`, as the datatype `convert` reads it.
+fn converted<T>(
+    key: &str,
+    entry: &Entry,
+    convert: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    convert(&entry.value).map_err(|problem| ConfigError::Value {
+        key: key.to_owned(),
+        problem,
+        place: entry.place.clone(),
+    })
 }
 
 /// Puts `section` into `place`, where only one may stand.

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{MAPPING, ZEO, config, logfile};
-use crate::eventlog::{LogEncoding, LogTarget, Rotation, Unit, When};
+use super::{MAPPING, ZEO, config, handler, logfile};
+use crate::eventlog::{
+    EmailConfig, HttpConfig, HttpMethod, LogEncoding, LogTarget, Rotation, SyslogAddress,
+    SyslogConfig, Unit, When,
+};
 
 #[test]
 fn log_files_are_read() {
@@ -15,10 +18,10 @@ fn log_files_are_read() {
         .unwrap();
     assert_eq!(log.level, 30);
     assert_eq!(
-        (&log.logfiles[0].target, log.logfiles[0].level),
+        (&log.handlers[0].target, log.handlers[0].level),
         (&LogTarget::Stderr, 40)
     );
-    assert_eq!((log.logfiles.len(), log.logfiles[1].level), (2, 0));
+    assert_eq!((log.handlers.len(), log.handlers[1].level), (2, 0));
 
     for (lines, expected) in [
         ("", None),
@@ -113,4 +116,186 @@ fn the_directory_of_a_log_file_must_be_there() {
                           </eventlog>\n</runner>\n"
     );
     assert!(config(&format!("{ZEO}{MAPPING}{runner}")).is_ok());
+}
+
+#[test]
+fn syslog_is_read() {
+    let syslog = |address, facility| LogTarget::Syslog(SyslogConfig { address, facility });
+    let host = |host: &str, port| SyslogAddress::Host(host.to_owned(), port);
+    for (lines, expected) in [
+        ("", syslog(host("localhost", 514), 1)),
+        (
+            "address /dev/log\nfacility LOCAL0",
+            syslog(SyslogAddress::Path("/dev/log".into()), 16),
+        ),
+        ("address LogHost:5514", syslog(host("loghost", 5514), 1)),
+        (
+            "address [::1]:514\nformat %(message)s",
+            syslog(host("::1", 514), 1),
+        ),
+    ] {
+        assert_eq!(
+            handler("syslog", lines).unwrap().target,
+            expected,
+            "{lines}"
+        );
+    }
+    for (lines, expected) in [
+        (
+            "address 5514",
+            "bad value for address: \"5514\" is not the address of a syslog daemon; \
+                          expected HOST:PORT or a path with a slash (line 8, in zeo.conf)",
+        ),
+        ("address loghost", "bad value for address"),
+        ("address :514", "bad value for address"),
+        (
+            "facility local8",
+            "bad value for facility: \"local8\" is not a syslog facility",
+        ),
+        ("level loud", "bad value for level"),
+        ("style nope", "bad value for style"),
+        ("style format", "<syslog>: the format"),
+        ("format none", "bad value for format"),
+        (
+            "dateformat %Y\ndateformat %Y",
+            "\"dateformat\" may be given only once",
+        ),
+        ("path x.log", "\"path\" is not a known key of <syslog>"),
+        ("formatter no.such", "formatter no.such"),
+        (
+            "<logfile>\npath x\n</logfile>",
+            "unknown section <logfile> in <syslog>",
+        ),
+    ] {
+        let told = handler("syslog", lines).unwrap_err();
+        assert!(told.starts_with(expected), "{lines}: {told}");
+        assert!(
+            told.contains("line ") && told.ends_with("zeo.conf)"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn http_loggers_are_read() {
+    let http = |url: &str, method| {
+        let url = url.to_owned();
+        LogTarget::Http(HttpConfig { url, method })
+    };
+    for (lines, expected) in [
+        ("", http("http://localhost/", HttpMethod::Get)),
+        (
+            "method post\nurl http://h:8/p?q=1",
+            http("http://h:8/p?q=1", HttpMethod::Post),
+        ),
+    ] {
+        assert_eq!(
+            handler("http-logger", lines).unwrap().target,
+            expected,
+            "{lines}"
+        );
+    }
+    for (lines, expected) in [
+        (
+            "url https://h/",
+            "bad value for url: \"https://h/\" is not an http URL; expected a URL \
+                            such as http://host:port/path (line 8, in zeo.conf)",
+        ),
+        (
+            "method PUT",
+            "bad value for method: \"PUT\" is not a method; expected GET or POST",
+        ),
+        (
+            "format %(nope)s",
+            "bad value for format: unknown field %(nope)s",
+        ),
+        ("style template", "<http-logger>: the format"),
+        (
+            "address h:1",
+            "\"address\" is not a known key of <http-logger>",
+        ),
+    ] {
+        let told = handler("http-logger", lines).unwrap_err();
+        assert!(told.starts_with(expected), "{lines}: {told}");
+    }
+}
+
+#[test]
+fn email_notifiers_are_read() {
+    let lines = "from Zope <zope@example.com>\nTO a@example.com\nto b@example.com, c@example.com\n";
+    let more = "subject Trouble, at last\nsmtp-server mail\nsmtp-username u\nsmtp-password p\n";
+    let LogTarget::Email(EmailConfig {
+        from,
+        to,
+        subject,
+        server,
+        credentials,
+        ..
+    }) = handler("email-notifier", &format!("{lines}{more}"))
+        .unwrap()
+        .target
+    else {
+        panic!("no mail")
+    };
+    assert_eq!(from.to_string(), "Zope <zope@example.com>");
+    let to: Vec<_> = to.iter().map(|to| to.email.to_string()).collect();
+    assert_eq!(to, ["a@example.com", "b@example.com", "c@example.com"]);
+    assert_eq!(subject, "Trouble, at last");
+    assert_eq!(server, ("mail".to_owned(), 25));
+    assert_eq!(credentials, Some(("u".to_owned(), "p".to_owned())));
+    let LogTarget::Email(mail) = handler("email-notifier", lines).unwrap().target else {
+        panic!("no mail")
+    };
+    assert_eq!(
+        (mail.subject.as_str(), mail.server.0.as_str()),
+        ("Message from Zope", "localhost")
+    );
+    assert_eq!(mail.credentials, None);
+    for (wrong, expected) in [
+        (
+            "from a@b.c",
+            "<email-notifier> needs a value for \"to\" (line 7, in zeo.conf)",
+        ),
+        ("to a@b.c", "<email-notifier> needs a value for \"from\""),
+        (
+            "to a@b.c\nfrom a@b.c, d@e.f",
+            "bad value for from: \"a@b.c, d@e.f\" is more than one",
+        ),
+        (
+            "to a@b.c\nto @\nfrom a@b.c",
+            "bad value for to: \"@\" is not a mail address",
+        ),
+        (
+            "to a@b.c\nfrom a@b.c\nsmtp-username u",
+            "<email-notifier>: give smtp-username and",
+        ),
+        (
+            "to a@b.c\nfrom a@b.c\nsmtp-password u",
+            "<email-notifier>: give smtp-username and",
+        ),
+        (
+            "to a@b.c\nfrom a@b.c\nsmtp-server 25",
+            "bad value for smtp-server: \"25\" is not the",
+        ),
+        (
+            "to a@b.c\nfrom a@b.c\nsmtp-server /x",
+            "bad value for smtp-server",
+        ),
+        (
+            "to a@b.c\nfrom a@b.c\nfrom a@b.c",
+            "\"from\" may be given only once",
+        ),
+    ] {
+        let told = handler("email-notifier", wrong).unwrap_err();
+        assert!(told.starts_with(expected), "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn the_event_log_of_windows_is_accepted() {
+    let target = handler("win32-eventlog", "appname Zope\nlevel error")
+        .unwrap()
+        .target;
+    assert_eq!(target, LogTarget::Windows);
+    assert!(handler("win32-eventlog", "dllname x").is_err());
 }

@@ -1,4 +1,4 @@
-//! One destination of the log.
+//! A log file or standard stream.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,17 +9,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zeo_storage::paths::resolve;
 
-use super::config::{LogFileConfig, LogTarget, Rotation, When};
+use super::config::{LogTarget, Rotation, When};
 use super::error::EventLogError;
-use super::record::{LogRecord, level_number};
 use super::rotation;
 
 /// A file or stream that lines are written to. While the file can't be written, its lines go to
 /// standard error, so that none is lost.
 pub struct LogFile {
-    config: LogFileConfig,
-    /// For relative times.
-    start: Timestamp,
+    target: LogTarget,
     /// None for a stream, before a delayed file's first line, and while it can't be opened.
     file: Option<File>,
     /// The length of the file in bytes, as far as this process knows.
@@ -31,39 +28,34 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens what `config` names, unless it is to be delayed.
+    /// Opens the file `target`, unless it is to be delayed.
     ///
     /// # Errors
     /// The file can't be opened.
-    pub fn open(config: LogFileConfig, start: Timestamp) -> Result<LogFile, EventLogError> {
+    pub fn open(target: LogTarget) -> Result<LogFile, EventLogError> {
         let mut logfile = LogFile {
-            config,
-            start,
+            target,
             file: None,
             length: 0,
             due: None,
             failing: false,
         };
         logfile.plan_rotation();
-        if let LogTarget::File { delay: false, .. } = logfile.config.target {
+        if let LogTarget::File { delay: false, .. } = logfile.target {
             logfile.open_file()?;
         }
         Ok(logfile)
     }
 
-    /// Writes `record` if its level is high enough here.
-    pub fn write(&mut self, record: &LogRecord) {
-        if level_number(record.level) < self.config.level {
-            return;
-        }
-        let template = &self.config.template;
-        let mut line = template.format(record, &self.config.dates, self.start);
+    /// Writes `line` and a newline.
+    pub fn write(&mut self, mut line: String) {
         line.push('\n');
-        let written = match self.config.target {
+        let written = match self.target {
             // Where the standard streams can't be written, there is nobody left to tell.
             LogTarget::Stdout => return drop(io::stdout().write_all(line.as_bytes())),
-            LogTarget::Stderr => return to_stderr(&line),
             LogTarget::File { encoding, .. } => self.write_file(&encoding.encode(&line)),
+            // Other handlers are not opened here.
+            _ => return to_stderr(&line),
         };
         match written {
             Ok(()) => self.failing = false,
@@ -85,7 +77,7 @@ impl LogFile {
     pub fn reopen(&mut self) -> Result<(), EventLogError> {
         let LogTarget::File {
             delay, rotation, ..
-        } = &self.config.target
+        } = &self.target
         else {
             return Ok(());
         };
@@ -95,6 +87,11 @@ impl LogFile {
         }
         self.file = None;
         if delay { Ok(()) } else { self.open_file() }
+    }
+
+    /// Whether this is standard error.
+    pub fn is_stderr(&self) -> bool {
+        self.target == LogTarget::Stderr
     }
 
     fn write_file(&mut self, line: &[u8]) -> Result<(), EventLogError> {
@@ -199,14 +196,14 @@ impl LogFile {
     }
 
     fn rotation(&self) -> Option<&Rotation> {
-        match &self.config.target {
+        match &self.target {
             LogTarget::File { rotation, .. } => rotation.as_ref(),
             _ => None,
         }
     }
 
     fn path(&self) -> &Path {
-        match &self.config.target {
+        match &self.target {
             LogTarget::File { path, .. } => path,
             _ => Path::new(""),
         }
@@ -214,7 +211,7 @@ impl LogFile {
 }
 
 /// Writes to standard error, if it can be written.
-fn to_stderr(text: &str) {
+pub fn to_stderr(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

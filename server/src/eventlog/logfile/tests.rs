@@ -2,36 +2,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::eventlog::{DateFormat, LogEncoding, Style, Template, Unit};
-
-fn record(message: &str) -> LogRecord {
-    LogRecord {
-        level: slog::Level::Info,
-        name: "ZEO".to_owned(),
-        message: message.to_owned(),
-        time: Timestamp::UNIX_EPOCH,
-        thread: 1,
-        thread_name: String::new(),
-        path: "",
-        line: 0,
-        module: "",
-        function: "",
-    }
-}
+use crate::eventlog::{LogEncoding, Unit};
 
 fn open(path: PathBuf, delay: bool, rotation: Option<Rotation>) -> Result<LogFile, EventLogError> {
-    let config = LogFileConfig {
-        target: LogTarget::File {
-            path,
-            delay,
-            encoding: LogEncoding::Utf8,
-            rotation,
-        },
-        level: 20,
-        template: Template::parse(Style::Classic, "%(message)s", false).unwrap(),
-        dates: DateFormat::default(),
-    };
-    LogFile::open(config, Timestamp::UNIX_EPOCH)
+    LogFile::open(LogTarget::File {
+        path,
+        delay,
+        encoding: LogEncoding::Utf8,
+        rotation,
+    })
 }
 
 fn read(directory: &Path, name: &str) -> String {
@@ -39,14 +18,11 @@ fn read(directory: &Path, name: &str) -> String {
 }
 
 #[test]
-fn lines_of_the_level_are_appended() {
+fn lines_are_appended() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("x.log"), "old\n").unwrap();
     let mut logfile = open(directory.path().join("x.log"), false, None).unwrap();
-    logfile.write(&record("one"));
-    let mut debug = record("two");
-    debug.level = slog::Level::Debug;
-    logfile.write(&debug);
+    logfile.write("one".to_owned());
     assert_eq!(read(directory.path(), "x.log"), "old\none\n");
 }
 
@@ -54,10 +30,10 @@ fn lines_of_the_level_are_appended() {
 fn lines_are_encoded() {
     let directory = tempfile::tempdir().unwrap();
     let mut logfile = open(directory.path().join("x.log"), false, None).unwrap();
-    if let LogTarget::File { encoding, .. } = &mut logfile.config.target {
+    if let LogTarget::File { encoding, .. } = &mut logfile.target {
         *encoding = LogEncoding::Latin1;
     }
-    logfile.write(&record("Gr\u{fc}\u{df}e f\u{fc}r 3 \u{20ac}"));
+    logfile.write("Gr\u{fc}\u{df}e f\u{fc}r 3 \u{20ac}".to_owned());
     let written = fs::read(directory.path().join("x.log")).unwrap();
     assert_eq!(written, b"Gr\xfc\xdfe f\xfcr 3 \\u20ac\n");
     assert_eq!(logfile.length, written.len() as u64);
@@ -68,7 +44,7 @@ fn a_delayed_file_is_opened_by_its_first_line() {
     let directory = tempfile::tempdir().unwrap();
     let mut logfile = open(directory.path().join("x.log"), true, None).unwrap();
     assert!(!directory.path().join("x.log").exists());
-    logfile.write(&record("one"));
+    logfile.write("one".to_owned());
     assert_eq!(read(directory.path(), "x.log"), "one\n");
 }
 
@@ -77,11 +53,11 @@ fn reopening_follows_the_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.log");
     let mut logfile = open(path.clone(), false, None).unwrap();
-    logfile.write(&record("one"));
+    logfile.write("one".to_owned());
     fs::rename(&path, directory.path().join("old.log")).unwrap();
-    logfile.write(&record("two"));
+    logfile.write("two".to_owned());
     logfile.reopen().unwrap();
-    logfile.write(&record("three"));
+    logfile.write("three".to_owned());
     assert_eq!(read(directory.path(), "old.log"), "one\ntwo\n");
     assert_eq!(read(directory.path(), "x.log"), "three\n");
 }
@@ -99,16 +75,16 @@ fn a_file_that_fails_is_tried_again() {
     let mut logfile = open(path, false, None).unwrap();
     fs::remove_dir_all(directory.path().join("sub")).unwrap();
     assert!(logfile.reopen().is_err());
-    logfile.write(&record("this goes to standard error"));
+    logfile.write("this goes to standard error".to_owned());
     fs::create_dir(directory.path().join("sub")).unwrap();
-    logfile.write(&record("back"));
+    logfile.write("back".to_owned());
     assert_eq!(read(directory.path(), "sub/x.log"), "back\n");
 }
 
 #[test]
 fn a_full_disk_is_survived() {
     let mut logfile = open(PathBuf::from("/dev/full"), false, None).unwrap();
-    logfile.write(&record("this goes to standard error"));
+    logfile.write("this goes to standard error".to_owned());
     assert!(logfile.failing);
 }
 
@@ -121,7 +97,7 @@ fn files_rotate_by_size() {
     };
     let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
     for message in ["a", "b", "c", "d", "e", "longer than the limit", "f"] {
-        logfile.write(&record(message));
+        logfile.write(message.to_owned());
     }
     // Python's limit is reached, not passed: four lines of two bytes.
     assert_eq!(read(directory.path(), "x.log.2"), "e\n");
@@ -149,10 +125,10 @@ fn files_rotate_by_time() {
         old_files: Some(2),
     };
     let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
-    logfile.write(&record("one"));
+    logfile.write("one".to_owned());
     logfile.due = Some("2026-02-03T12:00:00Z".parse().unwrap());
-    logfile.write(&record("two"));
-    logfile.write(&record("three"));
+    logfile.write("two".to_owned());
+    logfile.write("three".to_owned());
     let start = logfile.due.unwrap();
     assert!(start > Timestamp::now());
     assert_eq!(read(directory.path(), "x.log"), "two\nthree\n");
@@ -183,7 +159,7 @@ fn a_rotation_that_fails_loses_no_line() {
     };
     let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
     for message in ["a", "b", "c"] {
-        logfile.write(&record(message));
+        logfile.write(message.to_owned());
     }
     assert_eq!(read(directory.path(), "x.log"), "a\nb\nc\n");
 }
@@ -213,11 +189,11 @@ fn what_somebody_else_has_rotated_is_only_reopened() {
             old_files: Some(1),
         };
         let mut logfile = open(path.clone(), false, Some(rotation)).unwrap();
-        logfile.write(&record("1 ours"));
+        logfile.write("1 ours".to_owned());
         fs::rename(&path, &old).unwrap();
         fs::write(&path, "2 theirs\n").unwrap();
         logfile.reopen().unwrap();
-        logfile.write(&record("3 ours"));
+        logfile.write("3 ours".to_owned());
         assert_eq!(read(directory.path(), "x.log.1"), "1 ours\n");
         assert_eq!(read(directory.path(), "x.log"), "2 theirs\n3 ours\n");
         // The same when nobody has the name, and when it is due.
@@ -228,7 +204,7 @@ fn what_somebody_else_has_rotated_is_only_reopened() {
         fs::write(&path, "4 theirs\n").unwrap();
         logfile.due = logfile.due.map(|_| Timestamp::UNIX_EPOCH);
         logfile.length = 1 << 20;
-        logfile.write(&record("5 ours"));
+        logfile.write("5 ours".to_owned());
         assert_eq!(
             all_lines(directory.path()),
             ["1 ours", "2 theirs", "3 ours", "4 theirs", "5 ours"]
@@ -246,7 +222,7 @@ fn a_second_rotation_in_a_period_loses_no_line() {
     let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
     let mut expected = Vec::new();
     for number in 0..4 {
-        logfile.write(&record(&format!("line {number}")));
+        logfile.write(format!("line {number}"));
         expected.push(format!("line {number}"));
         logfile.reopen().unwrap();
         assert_eq!(all_lines(directory.path()), expected);
@@ -267,9 +243,9 @@ fn a_link_to_a_log_stays() {
         old_files: Some(1),
     };
     let mut logfile = open(path.clone(), false, Some(rotation)).unwrap();
-    logfile.write(&record("one"));
+    logfile.write("one".to_owned());
     logfile.reopen().unwrap();
-    logfile.write(&record("two"));
+    logfile.write("two".to_owned());
     assert!(path.is_symlink());
     assert_eq!(fs::read_to_string(&target).unwrap(), "two\n");
     assert_eq!(read(directory.path(), "sub/y.log.1"), "one\n");
@@ -287,12 +263,12 @@ fn a_directory_that_is_gone_is_survived() {
             old_files: Some(2),
         };
         let mut logfile = open(sub.join("x.log"), false, Some(rotation)).unwrap();
-        logfile.write(&record("one"));
+        logfile.write("one".to_owned());
         fs::remove_dir_all(&sub).unwrap();
         assert!(logfile.reopen().is_err());
-        logfile.write(&record("lost to standard error"));
+        logfile.write("lost to standard error".to_owned());
         fs::create_dir(&sub).unwrap();
-        logfile.write(&record("back"));
+        logfile.write("back".to_owned());
         assert_eq!(read(&sub, "x.log"), "back\n");
         fs::remove_dir_all(&sub).unwrap();
     }

@@ -106,14 +106,15 @@ impl Field {
             Field::ThreadName => Value::Text(record.thread_name.clone()),
             Field::Process => Value::Integer(record.process().into()),
             Field::ProcessName => Value::Text("MainProcess".to_owned()),
-            Field::Message => Value::Text(record.message.clone()),
+            Field::Message => Value::Text(record.message()),
             Field::Arguments => Value::Object("()"),
             Field::Nothing => Value::Object("None"),
         }
     }
 }
 
-fn level_name(record: &LogRecord) -> &'static str {
+/// The level as Python names it.
+pub fn level_name(record: &LogRecord) -> &'static str {
     match record.level {
         slog::Level::Critical => "CRITICAL",
         slog::Level::Error => "ERROR",

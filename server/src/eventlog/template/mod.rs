@@ -6,6 +6,7 @@
 mod classic;
 mod dollar;
 mod field;
+mod json;
 mod piece;
 mod spec;
 mod structured;
@@ -51,8 +52,12 @@ impl Style {
 
 /// A format, ready to use.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Template {
-    pieces: Vec<Piece>,
+pub struct Template(Layout);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Layout {
+    Pieces(Vec<Piece>),
+    Json,
 }
 
 impl Template {
@@ -66,7 +71,7 @@ impl Template {
         let text = with_control_characters(text);
         if text.is_empty() {
             let pieces = vec![Piece::Field(Field::Message, Spec::default())];
-            return Ok(Template { pieces });
+            return Ok(Template(Layout::Pieces(pieces)));
         }
         let pieces = match style {
             Style::Classic => classic::pieces(&text),
@@ -87,14 +92,32 @@ impl Template {
         if fields == 0 && style != Style::SafeTemplate {
             return Err(format!("the format {text:?} has no field"));
         }
-        Ok(Template { pieces })
+        Ok(Template(Layout::Pieces(pieces)))
+    }
+
+    /// A JSON object in place of a format: see [`json::line`].
+    pub fn json() -> Template {
+        Template(Layout::Json)
+    }
+
+    /// Whether a date stands in it.
+    pub fn uses_time(&self) -> bool {
+        let Layout::Pieces(pieces) = &self.0 else {
+            return false;
+        };
+        let mut pieces = pieces.iter();
+        pieces.any(|piece| matches!(piece, Piece::Field(Field::Time, _)))
     }
 
     /// The line for `record`, without a newline at its end. `start` is when the log was
     /// started, for `relativeCreated`.
     pub fn format(&self, record: &LogRecord, dates: &DateFormat, start: Timestamp) -> String {
+        let pieces = match &self.0 {
+            Layout::Pieces(pieces) => pieces,
+            Layout::Json => return json::line(record),
+        };
         let mut line = String::new();
-        for piece in &self.pieces {
+        for piece in pieces {
             match piece {
                 Piece::Text(text) | Piece::Unknown(text) => line.push_str(text),
                 Piece::Field(field, spec) => {

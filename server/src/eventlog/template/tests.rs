@@ -6,7 +6,9 @@ fn record() -> LogRecord {
     LogRecord {
         level: slog::Level::Warning,
         name: "ZEO.runzeo".to_owned(),
-        message: "it's \"a\" message".to_owned(),
+        text: "it's \"a\" message".to_owned(),
+        client: None,
+        pairs: Vec::new(),
         time: "2026-02-03T04:05:06.0785Z".parse().unwrap(),
         thread: 4321,
         thread_name: "MainThread".to_owned(),
@@ -174,6 +176,39 @@ fn unknown_fields_may_be_let_through() {
     let start = Timestamp::UNIX_EPOCH;
     let line = template.format(&record(), &DateFormat::default(), start);
     assert_eq!(line, "%(x)5s ZEO.runzeo");
+}
+
+#[test]
+fn json_has_one_line_whatever_the_message_holds() {
+    let values = slog::o!("storage" => "1", "logger" => "ZEO.StorageServer", "client" => "b:1");
+    let arguments = format_args!("a\n\"b\"\r{}", "\u{2028}");
+    let kept = LogRecord::new(
+        &slog::record!(
+            slog::Level::Error,
+            "",
+            &arguments,
+            slog::b!("storage" => "2", "session" => 7_u64, "share" => 0.5, "held" => true)
+        ),
+        &values.into(),
+    );
+    let kept = LogRecord {
+        time: record().time,
+        ..kept
+    };
+    let json = Template::json();
+    let line = json.format(&kept, &DateFormat::default(), Timestamp::UNIX_EPOCH);
+    let pid = std::process::id();
+    let expected = format!(
+        r#"{{"time":"2026-02-03T04:05:06.078Z","level":"ERROR","logger":"ZEO.StorageServer",\
+           "message":"a\n\"b\"\r{}","pid":{pid},"client":"b:1","held":true,"share":0.5,\
+           "session":7,"storage":"2"}}"#,
+        "\u{2028}"
+    );
+    assert_eq!(line, expected.replace("\\\n           ", ""));
+    assert_eq!(
+        kept.message(),
+        "(b:1) a\n\"b\"\r\u{2028} held=true share=0.5 session=7 storage=2 storage=1"
+    );
 }
 
 proptest::proptest! {

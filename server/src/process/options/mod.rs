@@ -11,10 +11,12 @@ use zeo_storage::zconfig::datatypes::{self, Address};
 use zeo_storage::zconfig::{self, ConfigError, Env};
 
 use crate::config::{Config, ZeoConfig, seconds};
+use crate::eventlog::LogFormat;
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 mod environment;
 mod listen;
+mod log;
 mod resolver;
 mod tls;
 
@@ -54,6 +56,8 @@ struct CommandLine {
     listen: listen::ListenArgs,
     #[command(flatten)]
     resolver: ResolverArgs,
+    #[command(flatten)]
+    log: log::LogOptions,
 }
 
 /// All that a server is told: by the command line, the configuration file and the environment,
@@ -73,6 +77,8 @@ pub struct Options {
     pub listen: ListenOptions,
     /// What merges conflicts of the application's classes, if anything.
     pub conflict_resolver: Option<ResolverOptions>,
+    /// How log files are written.
+    pub log_format: LogFormat,
 }
 
 /// Why there are no options.
@@ -143,6 +149,7 @@ impl Options {
             max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
             listen: line.listen.resolve(),
             conflict_resolver: line.resolver.resolved(),
+            log_format: line.log.format(),
             config,
         })
     }

@@ -215,7 +215,7 @@ fn the_sample_is_good() {
     let config = parse(&["-C", file]).unwrap().config;
     assert_eq!(config.zeo.address.to_string(), "127.0.0.1:8100");
     assert_eq!(summary(&config.storages), ["1=./Data.fs"]);
-    assert_eq!(config.eventlog.unwrap().logfiles.len(), 1);
+    assert_eq!(config.eventlog.unwrap().handlers.len(), 1);
 
     // The settings that it only mentions are good, too.
     let directory = tempfile::tempdir().unwrap();
