@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,8 +27,9 @@ use crate::settings::Settings;
 use crate::status::stats::Stats;
 use crate::storages::{ServedStorage, Storages};
 
-/// How long a stop waits for client threads before it goes on without them.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stop waits for client threads before it goes on without them. With the time for
+/// those who have voted, a stop takes less than the 10 seconds after which supervisord kills.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A storage's index is saved when the file has grown by this many bytes, which take about a second
 /// to scan.
@@ -45,6 +46,8 @@ pub struct Server {
     log: Logger,
     threads: Mutex<Vec<JoinHandle<()>>>,
     addresses: Mutex<Vec<String>>,
+    /// A stop waits for nobody but the disk.
+    hurried: AtomicBool,
     /// Sizes of the storages when their indexes were saved, and when that was.
     saved: Mutex<HashMap<String, (u64, Instant)>>,
 }
@@ -73,6 +76,7 @@ impl Server {
             log,
             threads: Mutex::new(threads),
             addresses: Mutex::default(),
+            hurried: AtomicBool::new(false),
             saved: Mutex::default(),
         }))
     }
@@ -107,20 +111,18 @@ impl Server {
         })
     }
 
-    /// Finishes what has begun to finish, closes all clients, and closes the
-    /// storages.
+    /// Lets transactions finish that have voted, for [`Settings::stop_timeout`], closes all clients,
+    /// and closes the storages. Begin with the addresses, so that no more clients come.
     pub fn stop(&self) {
-        if let Some(resolver) = &self.settings.conflict_resolver {
-            resolver.stop();
-        }
-        for (_, served) in self.storages.iter() {
-            // It is gone already only if it has failed, with its own message.
-            let _ = served.coordinator.send(Request::Stop);
-        }
+        self.stop_at(Instant::now() + self.settings.stop_timeout);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
+        }
+        // Votes may have needed it until now.
+        if let Some(resolver) = &self.settings.conflict_resolver {
+            resolver.stop();
         }
         self.close_clients();
         for (name, served) in self.storages.iter() {
@@ -134,8 +136,21 @@ impl Server {
         }
     }
 
+    /// Makes a stop that is under way wait for nobody but the disk.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Relaxed);
+        self.stop_at(Instant::now());
+    }
+
+    fn stop_at(&self, until: Instant) {
+        for (_, served) in self.storages.iter() {
+            // It is gone already if it has stopped, or failed, with its own message.
+            let _ = served.coordinator.send(Request::Stop { until });
+        }
+    }
+
     fn close_clients(&self) {
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
         loop {
             let clients = self.clients();
             if clients.is_empty() {
@@ -144,7 +159,7 @@ impl Server {
             clients
                 .values()
                 .for_each(|mailbox| mailbox.close("the server is stopping"));
-            if Instant::now() > deadline {
+            if Instant::now() > deadline || self.hurried.load(Relaxed) {
                 warn!(
                     self.log,
                     "{} clients are still being served; exiting without waiting for them",

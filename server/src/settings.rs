@@ -18,6 +18,9 @@ pub const DEFAULT_QUEUE_SIZE: usize = 100;
 /// one in Python's server.
 pub const DEFAULT_MAX_MESSAGE_SIZE: u32 = u32::MAX;
 
+/// How long a stop waits for transactions that have voted, when nothing is configured.
+pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How the server treats its clients.
 ///
 /// The default is what a configuration file that says nothing gives.
@@ -41,6 +44,8 @@ pub struct Settings {
     pub invalidation_queue_size: usize,
     /// How long a transaction may hold its locks before it finishes.
     pub transaction_timeout: Option<Duration>,
+    /// How long a stop waits for transactions that have voted.
+    pub stop_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -54,6 +59,7 @@ impl Default for Settings {
             invalidation_age: None,
             invalidation_queue_size: DEFAULT_QUEUE_SIZE,
             transaction_timeout: Some(DEFAULT_TRANSACTION_TIMEOUT),
+            stop_timeout: DEFAULT_STOP_TIMEOUT,
         }
     }
 }

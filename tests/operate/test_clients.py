@@ -199,6 +199,21 @@ def test_invalidation_age(serve, encoding):
         assert invalidations(wire, old) is None
 
 
+@pytest.mark.ours_only('it reads the file only with an invalidation-age')
+def test_clients_that_were_away_for_longer(serve, encoding, tmp_path):
+    """What neither the queue nor the one of the next start holds is read from the end of the file."""
+    server = serve(encoding=encoding)
+    tids = commit_numbers(server, 1500)
+    for restart in True, False:
+        with Wire(server.address) as wire:
+            assert invalidations(wire, tids[-300]) == (tids[-1], set(range(1201, 1500)))
+            assert invalidations(wire, tids[0]) == (tids[-1], set(range(1, 1500)))
+            assert invalidations(wire, p64(1)) is None
+        if restart:
+            server.stop()
+            server = serve(encoding=encoding)
+
+
 @pytest.mark.parametrize('missed, options, verdict', [
     (0, {}, 'Cache up to date'),
     (3, {}, 'quick verification'),

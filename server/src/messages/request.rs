@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use zeo_proto::exception::Exception;
@@ -141,6 +142,9 @@ pub enum Request {
         /// Hears when it is in all mailboxes. Must have room for that.
         told: Sender<()>,
     },
-    /// Finish what has begun to finish, then close all clients and end.
-    Stop,
+    /// Grant no more locks, let those finish who have voted, then close all clients and end.
+    Stop {
+        /// Until then is waited for those who have voted.
+        until: Instant,
+    },
 }

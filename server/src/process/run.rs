@@ -162,7 +162,7 @@ fn serve(
     let code = match open_watchfully(options, sockets, log, tls.as_ref(), &signals, reopen) {
         Ok(Ok(listening)) => {
             let code = wait(&signals, &listening.server, reopen);
-            listening.close().stop();
+            stop(&listening.close(), &signals, reopen);
             Ok(code)
         }
         Ok(Err(why)) => Err(why),
@@ -303,6 +303,7 @@ fn settings(options: &Options) -> Settings {
         conflict_resolver: None,
         invalidation_age: zeo.invalidation_age,
         invalidation_queue_size: zeo.invalidation_queue_size,
+        stop_timeout: options.listen.stop_timeout,
         // Zero turns the limit off, which has a default here.
         transaction_timeout: Some(zeo.transaction_timeout).filter(|timeout| !timeout.is_zero()),
     }
@@ -325,6 +326,36 @@ fn wait(signals: &Receiver<Signal>, server: &Arc<Server>, reopen: impl Fn()) -> 
             }
             Err(RecvTimeoutError::Timeout) => server.save_indexes(),
             Err(RecvTimeoutError::Disconnected) => return 1,
+        }
+    }
+}
+
+/// Stops the server; a second signal hurries it.
+fn stop(server: &Arc<Server>, signals: &Receiver<Signal>, reopen: impl Fn()) {
+    let (done, stopped) = crossbeam_channel::bounded::<()>(0);
+    let stopping = Arc::clone(server);
+    let run = move || {
+        stopping.stop();
+        drop(done);
+    };
+    if thread::Builder::new()
+        .name("stopping".into())
+        .spawn(run)
+        .is_err()
+    {
+        return server.stop();
+    }
+    loop {
+        crossbeam_channel::select! {
+            recv(stopped) -> _ => return,
+            recv(signals) -> signal => match signal {
+                Ok(signal) if signal.exit_code().is_some() => {
+                    info!(server.log(), "{} again: waiting for no client", signal.name());
+                    server.hurry();
+                }
+                Ok(_) => reopen(),
+                Err(_) => drop(stopped.recv()),
+            },
         }
     }
 }

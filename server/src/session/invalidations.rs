@@ -13,11 +13,18 @@ use super::helper::ClientWatch;
 use super::{Answer, Outcome, Session, Stage};
 use crate::messages::event::Missed;
 use crate::messages::request::Request;
+use crate::settings::DEFAULT_QUEUE_SIZE;
 use crate::storages::ServedStorage;
 
 /// How many changed objects a client may catch up with that was away; behind
 /// more, it is told nothing, so that it empties its cache.
 const MAX_CHANGED_OBJECTS: usize = 1_000_000;
+
+/// How many transactions at the end of the storage are read for a client that the queue does not
+/// reach back to, when no age is configured: some 100 ms of work.
+const REACH_TRANSACTIONS: usize = 16_384;
+/// How many are read first; four times as many each time that it is not enough.
+const FIRST_REACH_TRANSACTIONS: usize = 256;
 
 impl Session {
     /// Asks the coordinator what has changed since a tid; [`Self::invalidations`] goes on.
@@ -71,15 +78,33 @@ impl Session {
             .unwrap_or_default();
         let away = now.as_secs_f64() - since.unix_time();
         let age = self.settings.invalidation_age;
-        if age.is_none_or(|age| age.as_secs_f64() <= away) {
+        // Who configures less than the default wants caches to be dropped.
+        let reaches = age.is_none() && self.settings.invalidation_queue_size >= DEFAULT_QUEUE_SIZE;
+        if !reaches && age.is_none_or(|age| age.as_secs_f64() <= away) {
             info!(
                 self.log,
                 "tid {since} is too old for the invalidation queue"
             );
             return self.reply(&id, &());
         }
+        let log = self.log.clone();
         let walk = move |storage: &ServedStorage, client: &ClientWatch| {
-            changed_since(&*storage.storage, since, MAX_CHANGED_OBJECTS, client)
+            let storage = &*storage.storage;
+            if !reaches {
+                return changed_since(storage, since, MAX_CHANGED_OBJECTS, client);
+            }
+            // Without an answer from the file, the client drops its cache, as ever.
+            let found = changed_recently(storage, since, client).unwrap_or_default();
+            match &found {
+                Some(found) => info!(
+                    log,
+                    "Return {} invalidations up to tid {}, from the end of the storage",
+                    found.oids.len(),
+                    found.last
+                ),
+                None => info!(log, "tid {since} is too old: too much has changed since"),
+            }
+            Ok(found)
         };
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
             self.reply_error(&id, &exception);
@@ -113,6 +138,33 @@ fn changed_since(
         last,
         oids: oids.into_iter().collect(),
     }))
+}
+
+/// The last tid and all objects changed after `since`, if that is among the last transactions.
+fn changed_recently(
+    storage: &dyn Storage,
+    since: Tid,
+    client: &ClientWatch,
+) -> zeo_storage::Result<Option<Invalidations>> {
+    let (mut reach, mut before) = (FIRST_REACH_TRANSACTIONS, 0);
+    loop {
+        client.check()?;
+        let recent = storage.last_invalidations(reach)?.unwrap_or_default();
+        let (Some((oldest, _)), Some((last, _))) = (recent.first(), recent.last()) else {
+            return Ok(None);
+        };
+        if *oldest <= since {
+            let newer = recent.iter().filter(|(tid, _)| *tid > since);
+            let oids: BTreeSet<_> = newer.flat_map(|(_, oids)| oids).copied().collect();
+            let oids = oids.into_iter().collect();
+            return Ok(Some(Invalidations { last: *last, oids }));
+        }
+        let objects: usize = recent.iter().map(|(_, oids)| oids.len()).sum();
+        if reach >= REACH_TRANSACTIONS || recent.len() == before || objects > MAX_CHANGED_OBJECTS {
+            return Ok(None);
+        }
+        (reach, before) = (reach * 4, recent.len());
+    }
 }
 
 #[cfg(test)]

@@ -91,18 +91,22 @@ impl Client {
         !self.waiting && !matches!(self.doing, Doing::Voted(_))
     }
 
-    /// The server's side takes one turn, as its thread would.
-    pub(super) fn turn(&mut self, history: &mut History) {
+    /// The server's side takes one turn, as its thread would. What it has sent before it ends is
+    /// still read.
+    pub(super) fn turn(&mut self, history: &mut History) -> Result<(), String> {
         let Some((connection, session, inbox)) = &mut self.server_side else {
-            return;
+            return Ok(());
         };
         let gone = matches!(connection.receive(), Ok(Some(0)) | Err(_));
         let turn = connection.turn(session, inbox);
         if gone || !matches!(turn, Ok(Turn::Wait(_))) {
             session.end("the simulation");
+            let read = self.read(history);
             self.server_side = None;
             self.unknown_outcome(history);
+            return read;
         }
+        Ok(())
     }
 
     /// The client's own side vanishes.

@@ -89,6 +89,18 @@ fn a_failing_disk_ends_commits_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_stop_lets_those_finish_who_have_voted() {
+    break_rule(None);
+    let plan = Plan {
+        stops: true,
+        ..Plan::default()
+    };
+    for seed in 0..SEEDS {
+        run(seed, &plan).unwrap();
+    }
+}
+
 /// A storage that others change, too.
 fn others() -> Plan {
     Plan {

@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) breaks: bool,
     /// At times nobody knows what others have changed.
     pub(super) loses_track: bool,
+    /// At some time the server stops, and waits for all that have voted.
+    pub(super) stops: bool,
     /// The storage reports changes by others too late.
     pub(super) lies: bool,
 }

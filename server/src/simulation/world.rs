@@ -49,6 +49,8 @@ pub(super) struct World {
     appending: Cell<bool>,
     /// Nobody begins anything new.
     resting: Cell<bool>,
+    /// Nobody connects any more.
+    stopping: Cell<bool>,
     /// Where nobody knew what was changed.
     lost: RefCell<Vec<Tid>>,
     stats: Arc<Stats>,
@@ -133,6 +135,7 @@ impl World {
             invalidation_age: None,
             invalidation_queue_size: 10,
             transaction_timeout: Some(TIMEOUT),
+            ..Settings::default()
         };
         let mut world = Self {
             random: RefCell::new(Random::new(seed)),
@@ -140,6 +143,7 @@ impl World {
             database,
             appending: Cell::new(false),
             resting: Cell::new(false),
+            stopping: Cell::new(false),
             lost: RefCell::default(),
             clock,
             storage,
@@ -200,6 +204,11 @@ impl World {
             if self.plan.disk_fails && step == steps / 2 {
                 self.storage.failing.store(true, Ordering::Relaxed);
             }
+            if self.plan.stops && step == steps / 2 {
+                self.stopping.set(true);
+                let until = self.clock.instant() + Duration::from_secs(3600);
+                let _ = self.requests.0.send(Request::Stop { until });
+            }
             if let Some(found) = self.found.take() {
                 return Err(found);
             }
@@ -255,6 +264,16 @@ impl World {
         let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else {
             return false;
         };
+        if coordinator.is_done() {
+            coordinator.close_all();
+            // As the server does with all that the coordinator has not heard of.
+            while let Some(request) = self.requests.1.try_recv() {
+                if let Request::Subscribe { mailbox, .. } = request {
+                    mailbox.close("the server is stopping");
+                }
+            }
+            return false;
+        }
         coordinator.expire();
         if !self.resting.get() {
             coordinator.poll_when_due();
@@ -305,8 +324,12 @@ impl World {
                 // The history is nobody's business while others go on.
                 drop(history);
                 let mut gone = History::default();
-                client.turn(&mut gone);
-                self.history.borrow_mut().unknown += gone.unknown;
+                if let Err(found) = client.turn(&mut gone) {
+                    self.found.borrow_mut().get_or_insert(found);
+                }
+                let mut history = self.history.borrow_mut();
+                history.unknown += gone.unknown;
+                history.finished.extend(gone.finished);
             }
             1 => {
                 if let Err(found) = client.read(&mut history) {
@@ -317,6 +340,7 @@ impl World {
                 let mut random = self.random.borrow_mut();
                 client.act(&mut random, &self.plan, &mut history);
             }
+            _ if self.stopping.get() => {}
             _ => *client = self.connect(false),
         }
     }
@@ -364,6 +388,14 @@ impl World {
 
     fn check(&self) -> Result<(), String> {
         let history = self.history.borrow();
+        if self.stopping.get() {
+            if history.unknown > 0 {
+                return Err("a stop has not waited for one that had voted".into());
+            }
+            if !self.coordinator.borrow().is_done() {
+                return Err("the coordinator does not stop".into());
+            }
+        }
         if history.unknown == 0 {
             self.check_history(&history)?;
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use zeo_proto::{Oid, Tid};
 
+use super::stopping::STOPPING;
 use super::{Client, Coordinator, State};
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
@@ -21,8 +22,8 @@ impl Coordinator {
     /// Enters the client first and reads the last tid then, so that it
     /// misses nothing in between.
     pub(super) fn subscribe(&mut self, client: ClientId, mailbox: Mailbox) {
-        if self.stopping {
-            mailbox.close("the server is stopping");
+        if self.stopping.is_some() {
+            mailbox.close(STOPPING);
             return;
         }
         if self.finishing.len() >= self.clients.len() + MAX_ORPHANS {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use slog::{crit, debug, warn};
 
+use super::stopping::STOPPING;
 use super::{Coordinator, State};
 use crate::messages::event::Event;
 use crate::messages::request::{AtWork, Claim, ClientId};
@@ -15,8 +16,11 @@ const SPARE_DEADLINES: usize = 1000;
 
 impl Coordinator {
     pub(super) fn lock(&mut self, client: ClientId, vote: u64, claim: &Claim, at_work: AtWork) {
-        if self.stopping || self.state(client) != Some(State::Idle) {
+        if self.state(client) != Some(State::Idle) {
             return;
+        }
+        if self.stopping.is_some() {
+            return self.close(client, STOPPING);
         }
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.state = State::Waiting(vote);

@@ -10,6 +10,7 @@ mod finishing;
 mod locking;
 mod outside;
 mod polls;
+mod stopping;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -75,10 +76,11 @@ pub struct Parts {
 ///
 /// | file | what |
 /// |---|---|
-/// | `mod.rs` | the loop, requests by kind, the stop |
+/// | `mod.rs` | the loop, requests by kind |
 /// | `clients.rs` | who is served; posting to mailboxes and waking |
 /// | `locking.rs` | votes: locks and their deadlines |
 /// | `finishing.rs` | tids, the log writer, publication |
+/// | `stopping.rs` | the stop of the server |
 /// | `outside.rs` | changes by others, and the polls that find them |
 ///
 /// Invariants:
@@ -118,7 +120,8 @@ pub struct Coordinator {
     /// Whose transactions the log writer has. A client may be gone by now:
     /// then its locks, which last until the end, are all that is left of it.
     finishing: HashSet<ClientId>,
-    stopping: bool,
+    /// The server stops: until then is waited for those who have voted.
+    stopping: Option<Instant>,
     /// Who has an answer in its mailbox and is to be woken.
     answered: Vec<ClientId>,
     /// Everybody is to be woken: there are invalidations.
@@ -147,16 +150,17 @@ impl Coordinator {
             polls,
             log_writer,
             finishing: HashSet::new(),
-            stopping: false,
+            stopping: None,
             answered: Vec::new(),
             announced: false,
             parts,
         })
     }
 
-    /// Takes requests until it is stopped and nothing is in flight.
+    /// Takes requests until it is stopped, and those who have voted have finished or had their
+    /// time.
     pub fn run(mut self, requests: &Receiver<Request>) {
-        while !(self.stopping && self.finishing.is_empty()) {
+        while !self.is_done() {
             match self.next_request(requests) {
                 Ok(request) => {
                     self.take(request);
@@ -170,14 +174,13 @@ impl Coordinator {
             self.expire();
             self.poll_when_due();
         }
-        for client in self.clients.values() {
-            client.mailbox.close("the server is stopping");
-        }
+        self.close_all();
     }
 
     fn next_request(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
         let deadline = self.deadlines.front().map(|&(deadline, ..)| deadline);
-        requests.recv(deadline.into_iter().chain(self.polls.due()).min())
+        let due = deadline.into_iter().chain(self.polls.due());
+        requests.recv(due.chain(self.stop_due()).min())
     }
 
     /// Does what one request asks for.
@@ -225,7 +228,7 @@ impl Coordinator {
                 // Who has asked may be gone.
                 let _ = told.try_send(());
             }
-            Request::Stop => self.stop(),
+            Request::Stop { until } => self.stop(until),
         }
     }
 
@@ -233,16 +236,5 @@ impl Coordinator {
     fn settle(&mut self) {
         self.note_locks();
         self.wake();
-    }
-
-    fn stop(&mut self) {
-        self.stopping = true;
-        for client in self
-            .clients
-            .values()
-            .filter(|client| client.state != State::Finishing)
-        {
-            client.mailbox.close("the server is stopping");
-        }
     }
 }

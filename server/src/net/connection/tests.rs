@@ -46,6 +46,7 @@ fn connected_to(storages: Storages) -> (Session, Connection, UnixStream, Mailbox
         invalidation_age: None,
         invalidation_queue_size: 100,
         transaction_timeout: None,
+        ..Settings::default()
     };
     let session = Session::new(
         1,
