@@ -28,6 +28,26 @@ pub fn text(text: &str) -> String {
     shown
 }
 
+/// `repr(float)`: `0.5`, `1e-05`, `1e+16`.
+pub fn float(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return if number.is_nan() {
+            "nan".to_owned()
+        } else {
+            scientific // inf
+        };
+    };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..16).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ if number.fract() == 0.0 => format!("{number:.1}"),
+        _ => number.to_string(),
+    }
+}
+
 /// `repr` of a value out of a pickle, with classes by their dotted names and
 /// other objects as calls that would make them.
 pub fn value(of: &Value<'_>) -> String {
@@ -37,8 +57,7 @@ pub fn value(of: &Value<'_>) -> String {
         Value::Bool(false) => "False".to_owned(),
         Value::Int(number) => number.to_string(),
         Value::Long(bytes) => format!("<int of {} bytes>", bytes.len()),
-        Value::Float(number) if number.is_nan() => "nan".to_owned(),
-        Value::Float(number) => format!("{number:?}"),
+        Value::Float(number) => float(*number),
         Value::Bytes(found) => bytes(found),
         Value::Str(found) => text(found),
         Value::Surrogates(found) => format!("<str {}>", bytes(found)),
@@ -132,6 +151,36 @@ mod tests {
             (b"\t\n\r\\\0\x7f\xff", r"b'\t\n\r\\\x00\x7f\xff'"),
         ] {
             assert_eq!(bytes(of), expected);
+        }
+    }
+
+    #[test]
+    fn floats_as_in_python() {
+        for (of, expected) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (81.226297803, "81.226297803"),
+            (1000000000000000.0, "1000000000000000.0"),
+            (1e+16, "1e+16"),
+            (1.2345678901234568e+17, "1.2345678901234568e+17"),
+            (1e+22, "1e+22"),
+            (0.0001, "0.0001"),
+            (0.00012345, "0.00012345"),
+            (1e-05, "1e-05"),
+            (5e-05, "5e-05"),
+            (-2.5e-07, "-2.5e-07"),
+            (1e+100, "1e+100"),
+            (0.3333333333333333, "0.3333333333333333"),
+            (5e-324, "5e-324"),
+            (1.7976931348623157e+308, "1.7976931348623157e+308"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (9999999999999998.0, "9999999999999998.0"),
+            (f64::NAN, "nan"),
+        ] {
+            assert_eq!(float(of), expected);
         }
     }
 

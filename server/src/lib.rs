@@ -51,6 +51,7 @@ mod settings;
 mod simulation;
 mod status;
 mod storages;
+pub mod tools;
 
 pub use config::open::{NamedStorage, OpenError};
 pub use config::{Config, ZeoConfig, storages as configured_storages};

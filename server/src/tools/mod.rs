@@ -1,0 +1,6 @@
+//! What the programs `zeo`, `zeopack` and `zeo-nagios` share.
+
+pub mod connect;
+pub mod output;
+
+pub use connect::ConnectArguments;
