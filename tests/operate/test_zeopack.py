@@ -1,5 +1,7 @@
 """`zeopack` beside the script of ZEO, with both servers."""
 import os
+import pickle
+import struct
 import time
 
 import pytest
@@ -115,14 +117,18 @@ def test_an_unknown_storage_is_told_at_once(serve):
     assert result.code == 1 and 'unknown storage' in result.err, result
 
 
-def test_a_failing_pack(serve):
-    """Here: up to a time that is beyond all tids."""
-    server = serve()
-    grow(server)
-    result = run(OURS, '-d', '-9999999', text(server.address))
-    if result.code:
-        assert result.code == 1
-        assert result.err.startswith('Error:\nError packing storage 1 in (\'127.0.0.1\', '), result
+def test_a_failing_pack():
+    """It is told, and the next one is packed all the same."""
+    frames = (1, 0, '.reply', b'\0' * 8), (2, 2, '.reply', ('ZODB.FileStorage.FileStorageError', ('busy',)))
+    answer = GREETING
+    for frame in map(pickle.dumps, frames, [3, 3]):
+        answer += struct.pack('>I', len(frame)) + frame
+    with pretender(answer) as address:
+        result = run(OURS, address, address)
+    port = address.split(':')[1]
+    assert result.code == 1 and result.err == 2 * (
+        f"Error:\nError packing storage 1 in ('127.0.0.1', {port})\n"
+        f'{address}: pack: ZODB.FileStorage.FileStorageError: busy\n'), result
 
 
 @pytest.mark.parametrize('answer', [

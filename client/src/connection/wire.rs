@@ -196,9 +196,9 @@ impl Wire {
 
     fn timed_out(&self, what: &str) -> Error {
         let limit = self.limit.map_or(Duration::ZERO, |(limit, _)| limit);
-        let hint = match self.heartbeat {
-            Some(_) => "",
-            None => "; no ZEO server, a stuck one, or one that expects TLS",
+        let hint = match what {
+            "greeting" => "; no ZEO server, a stuck one, or one that expects TLS",
+            _ => "",
         };
         Error::TimedOut {
             address: self.address.clone(),
@@ -226,8 +226,8 @@ impl Wire {
 
     fn no_frame(&self, what: &str, why: FrameError) -> Error {
         let address = self.address.clone();
-        match (&why, &self.heartbeat) {
-            (FrameError::TooLong { length, .. }, None) => {
+        match (&why, what) {
+            (FrameError::TooLong { length, .. }, "greeting") => {
                 let start = (*length as u32).to_be_bytes();
                 let why = if TLS_RECORDS.contains(&(length >> 16)) {
                     "the server speaks TLS".to_owned()

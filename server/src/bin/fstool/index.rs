@@ -7,7 +7,7 @@ use zeo_storage::file_storage::tools::index::{Difference, Saved, check_index, re
 
 use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict, counted};
-use crate::table::{Align, Table};
+use zeo_server::tools::table::{Align, Table};
 
 /// Rebuild the index of a file, or check it
 ///

@@ -13,10 +13,11 @@
 //!
 //! What reads or writes the format belongs into `zeo-storage`: [`DataFile`]
 //! opens a file without a lock, also beside a running server. Tables go
-//! through [`table::Table`], which also makes the JSON. Errors of writing
+//! through [`Table`], which also makes the JSON. Errors of writing
 //! to standard output are just passed on with `?`: main ends silently when it
 //! is a pipe that nobody reads any more.
 //!
+//! [`Table`]: zeo_server::tools::table::Table
 //! [`DataFile`]: zeo_storage::file_storage::DataFile
 //! [`Verdict`]: outcome::Verdict
 //! [`Failure`]: outcome::Failure
@@ -34,7 +35,6 @@ mod recover;
 mod refs;
 mod repozo;
 mod size;
-mod table;
 mod tail;
 mod test;
 

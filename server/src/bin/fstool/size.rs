@@ -10,7 +10,7 @@ use zeo_storage::file_storage::tools::reading::{NO_CLASS, Reading};
 
 use crate::context::{Context, FileArguments, Run};
 use crate::outcome::{Result, Verdict};
-use crate::table::{Align, Table};
+use zeo_server::tools::table::{Align, Table};
 
 /// Show how much space the objects of each class take (analyze, space)
 ///

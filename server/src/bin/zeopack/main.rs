@@ -22,7 +22,12 @@ const SOME: u8 = 3;
 
 fn main() -> ExitCode {
     if std::env::args_os().len() < 2 {
-        output::show(CommandLine::command().render_help());
+        output::show(
+            CommandLine::command()
+                .render_long_help()
+                .to_string()
+                .trim_end(),
+        );
         return ExitCode::SUCCESS;
     }
     let matches = CommandLine::command().get_matches();
