@@ -36,12 +36,14 @@
 //! # }
 //! ```
 
+mod clients;
 mod commit;
 mod config;
 mod conflict_resolver;
 mod errors;
 mod eventlog;
 mod messages;
+mod monitor;
 mod net;
 mod process;
 mod server;
@@ -60,10 +62,11 @@ pub use eventlog::{
     DateFormat, EmailConfig, EventLogConfig, EventLogError, HandlerConfig, HttpConfig, HttpMethod,
     LogFormat, LogTarget, Rotation, SyslogAddress, SyslogConfig, Template, Unit, When,
 };
+pub use monitor::MonitorError;
 pub use net::acceptor::Acceptors;
 pub use net::tls::{Authorities, Loaded, PasswordSource, Secret, ServerTls, SslConfig, TlsError};
 pub use process::listen::ListenError;
-pub use process::options::{ListenOptions, Options, OptionsError, ResolverOptions};
+pub use process::options::{ListenOptions, Monitoring, Options, OptionsError, ResolverOptions};
 pub use process::run::{RunError, run};
 pub use server::{Server, StartError};
 pub use settings::Settings;

@@ -7,23 +7,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use slog::{Logger, crit, info, o, warn};
 use zeo_proto::stream::Stream;
 use zeo_storage::Storage;
 use zeo_storage::storage::Wake;
 
+use crate::clients::Clients;
 use crate::commit::clock::SystemClock;
 use crate::commit::coordinator::{Coordinator, Parts};
 use crate::commit::log_writer;
 use crate::config::open::NamedStorage;
 use crate::messages::channel;
-use crate::messages::mailbox::{Mailbox, mailbox};
-use crate::messages::request::{ClientId, Request};
+use crate::messages::mailbox::mailbox;
+use crate::messages::request::Request;
 use crate::net::connection::Connection;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::status::client::ClientStatus;
+use crate::status::outcomes::{Outcomes, TlsRefusal};
 use crate::status::stats::Stats;
 use crate::storages::{ServedStorage, Storages};
 
@@ -41,7 +44,7 @@ const INDEX_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 pub struct Server {
     settings: Arc<Settings>,
     storages: Arc<Storages>,
-    clients: Mutex<HashMap<ClientId, Mailbox>>,
+    clients: Clients,
     next_client: AtomicU64,
     log: Logger,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -50,6 +53,10 @@ pub struct Server {
     hurried: AtomicBool,
     /// Sizes of the storages when their indexes were saved, and when that was.
     saved: Mutex<HashMap<String, (u64, Instant)>>,
+    started: SystemTime,
+    stopping: AtomicBool,
+    /// Connections that were refused for TLS.
+    tls_refusals: Outcomes<TlsRefusal>,
 }
 
 impl Server {
@@ -71,13 +78,16 @@ impl Server {
         Ok(Arc::new(Self {
             settings: Arc::new(settings),
             storages: Arc::new(Storages::of(served)),
-            clients: Mutex::default(),
+            clients: Clients::default(),
             next_client: AtomicU64::new(1),
             log,
             threads: Mutex::new(threads),
             addresses: Mutex::default(),
             hurried: AtomicBool::new(false),
             saved: Mutex::default(),
+            started: SystemTime::now(),
+            stopping: AtomicBool::new(false),
+            tls_refusals: Outcomes::default(),
         }))
     }
 
@@ -88,32 +98,33 @@ impl Server {
     pub fn serve(self: &Arc<Self>, stream: Stream, peer: String) -> io::Result<()> {
         let (mailbox, inbox) = mailbox()?;
         let id = self.next_client.fetch_add(1, Relaxed);
+        let status = Arc::new(ClientStatus::new(id, peer, false));
         let session = Session::new(
-            id,
-            peer,
+            Arc::clone(&status),
             Arc::clone(&self.settings),
             Arc::clone(&self.storages),
             mailbox.clone(),
             &self.log,
         );
         let connection = Connection::new(stream, &session, &inbox)?;
-        self.clients().insert(id, mailbox);
+        self.clients.insert(mailbox, status);
         let server = Arc::clone(self);
         let run = move || {
             connection.run(session, &inbox);
-            server.clients().remove(&id);
+            server.clients.remove(id);
         };
         let started = thread::Builder::new()
             .name(format!("session {id}"))
             .spawn(run);
         started.map(|_| ()).inspect_err(|_| {
-            self.clients().remove(&id);
+            self.clients.remove(id);
         })
     }
 
     /// Lets transactions finish that have voted, for [`Settings::stop_timeout`], closes all clients,
     /// and closes the storages. Begin with the addresses, so that no more clients come.
     pub fn stop(&self) {
+        self.stopping.store(true, Relaxed);
         self.stop_at(Instant::now() + self.settings.stop_timeout);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
@@ -152,22 +163,18 @@ impl Server {
     fn close_clients(&self) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         loop {
-            let clients = self.clients();
-            if clients.is_empty() {
+            let left = self.clients.len();
+            if left == 0 {
                 return;
             }
-            clients
-                .values()
-                .for_each(|mailbox| mailbox.close("the server is stopping"));
+            self.clients.close_all("the server is stopping");
             if Instant::now() > deadline || self.hurried.load(Relaxed) {
                 warn!(
                     self.log,
-                    "{} clients are still being served; exiting without waiting for them",
-                    clients.len()
+                    "{left} clients are still being served; exiting without waiting for them"
                 );
                 return;
             }
-            drop(clients);
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -214,8 +221,29 @@ impl Server {
         &self.log
     }
 
-    fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<ClientId, Mailbox>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The storages that are served.
+    pub(crate) fn storages(&self) -> &Storages {
+        &self.storages
+    }
+
+    /// The clients that are connected.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// When the server was started.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// True once it has been told to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Connections that were refused for TLS, to be counted here.
+    pub(crate) fn tls_refusals(&self) -> &Outcomes<TlsRefusal> {
+        &self.tls_refusals
     }
 }
 
@@ -273,9 +301,10 @@ fn start_storage(
     threads.push(essential("coordinator", &log, move || {
         coordinator.run(&inbox)
     })?);
-    let (writer_storage, done) = (Arc::clone(&storage), requests.clone());
+    let (writer_storage, writer_stats) = (Arc::clone(&storage), Arc::clone(&stats));
+    let done = requests.clone();
     threads.push(essential("log writer", &log, move || {
-        log_writer::run(&writer_storage, &queue, &done);
+        log_writer::run(&writer_storage, &writer_stats, &queue, &done);
     })?);
     Ok(ServedStorage {
         storage,

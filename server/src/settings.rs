@@ -20,6 +20,12 @@ pub const DEFAULT_MAX_MESSAGE_SIZE: u32 = u32::MAX;
 
 /// How long a stop waits for transactions that have voted, when nothing is configured.
 pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a load takes at least that is logged, when nothing is configured.
+pub const DEFAULT_SLOW_LOAD: Duration = Duration::from_secs(1);
+/// How long a commit takes at least that is logged.
+pub const DEFAULT_SLOW_COMMIT: Duration = Duration::from_secs(2);
+/// How long a vote waits at least for its locks when that is logged.
+pub const DEFAULT_SLOW_LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// How the server treats its clients.
 ///
@@ -46,6 +52,12 @@ pub struct Settings {
     pub transaction_timeout: Option<Duration>,
     /// How long a stop waits for transactions that have voted.
     pub stop_timeout: Duration,
+    /// A load that takes so long is logged; `None`: none is. To some milliseconds.
+    pub slow_load: Option<Duration>,
+    /// So is a commit, from the vote to its end.
+    pub slow_commit: Option<Duration>,
+    /// So is a vote that waits so long for its locks.
+    pub slow_lock_wait: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -60,6 +72,9 @@ impl Default for Settings {
             invalidation_queue_size: DEFAULT_QUEUE_SIZE,
             transaction_timeout: Some(DEFAULT_TRANSACTION_TIMEOUT),
             stop_timeout: DEFAULT_STOP_TIMEOUT,
+            slow_load: Some(DEFAULT_SLOW_LOAD),
+            slow_commit: Some(DEFAULT_SLOW_COMMIT),
+            slow_lock_wait: Some(DEFAULT_SLOW_LOCK_WAIT),
         }
     }
 }

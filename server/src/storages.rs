@@ -26,7 +26,7 @@ impl ServedStorage {
     pub fn status(&self) -> Value<'static> {
         let mut status = self.stats.status(self.storage.last_tid());
         if let Some(progress) = self.storage.packing() {
-            status.push(("packing", Value::Str(progress.into())));
+            status.push(("packing", Value::Str(progress.to_string().into())));
         }
         Value::Dict(
             status

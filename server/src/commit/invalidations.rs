@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use crate::messages::event::Missed;
+use crate::messages::report::QueueReport;
 
 /// The last N transactions with the objects that they changed.
 #[derive(Debug)]
@@ -50,6 +51,15 @@ impl Invalidations {
     pub fn lose_track(&mut self, at: Tid) {
         self.recent = VecDeque::from([(at, Arc::from([]))]);
         self.unknown_before = at;
+    }
+
+    /// How far it reaches.
+    pub fn report(&self) -> QueueReport {
+        QueueReport {
+            transactions: self.recent.len(),
+            limit: self.limit,
+            oldest: self.recent.front().map(|&(tid, _)| tid),
+        }
     }
 
     /// The last tid and all objects changed after `since`, as far as the

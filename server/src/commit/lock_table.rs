@@ -11,6 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 use zeo_proto::Oid;
 
+use crate::messages::report::Wait;
 use crate::messages::request::{Claim, ClientId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +116,37 @@ impl LockTable {
             entry.remove();
         }
         next
+    }
+
+    /// Who waits, in the order of arrival, each with the first resource that it can't have yet and
+    /// up to `most` of those before it there. Takes no more than `steps` through queues; whose turn
+    /// comes behind those is left out.
+    pub fn waits(&self, most: usize, mut steps: usize) -> Vec<Wait> {
+        let waiting = self.claims.iter().filter(|(_, held)| held.missing > 0);
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable_by_key(|(_, held)| held.number);
+        let mut waits = Vec::new();
+        for (&client, held) in waiting {
+            let missing = held.resources.iter().find_map(|resource| {
+                let queue = self.queues.get(resource)?;
+                steps = steps.checked_sub(queue.len())?;
+                let place = queue.iter().position(|&(other, _)| other == client)?;
+                (place >= granted(queue)).then_some((*resource, queue, place))
+            });
+            let Some((resource, queue, place)) = missing else {
+                continue;
+            };
+            let before = queue.range(..place).take(most);
+            waits.push(Wait {
+                client,
+                oid: match resource {
+                    Resource::Storage => None,
+                    Resource::Object(oid) => Some(oid),
+                },
+                behind: before.map(|&(other, _)| other).collect(),
+            });
+        }
+        waits
     }
 
     /// True when the client's claim is granted.
@@ -232,6 +264,31 @@ mod tests {
         assert!(table.release(1).is_empty());
         assert_eq!(table.release(2), [3]);
         assert_eq!(table.release(3), [4]);
+    }
+
+    #[test]
+    fn who_waits_is_told_with_whom_it_waits_for() {
+        let mut table = LockTable::default();
+        table.claim(1, &claim(&[1], &[9]));
+        table.claim(2, &claim(&[2], &[9]));
+        table.claim(3, &claim(&[1, 9], &[]));
+        table.claim(4, &WHOLE);
+        table.claim(5, &claim(&[5], &[]));
+        let wait = |client, oid: Option<u64>, behind: &[ClientId]| Wait {
+            client,
+            oid: oid.map(Oid::new),
+            behind: behind.to_vec(),
+        };
+        let all = [
+            wait(3, Some(1), &[1]),
+            wait(4, None, &[1, 2]),
+            wait(5, None, &[1, 2]),
+        ];
+        assert_eq!(table.waits(2, 1000), all);
+        assert_eq!(table.waits(2, 12), all[..2], "it has taken all its steps");
+        table.release(1);
+        assert_eq!(table.waits(9, 1000)[0], wait(3, Some(9), &[2]));
+        assert_eq!(table.waits(9, 1000)[2], wait(5, None, &[2, 3, 4]));
     }
 
     #[test]

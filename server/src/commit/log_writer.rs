@@ -5,6 +5,7 @@
 //! reports to the coordinator are in order.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
@@ -12,6 +13,7 @@ use zeo_storage::{Error, Storage};
 
 use crate::messages::channel::{Receiver, Sender};
 use crate::messages::request::{ClientId, Request};
+use crate::status::stats::Stats;
 
 /// A transaction with its tid, on its way to the disk.
 #[derive(Debug)]
@@ -42,9 +44,17 @@ pub enum Task {
 }
 
 /// Works until the coordinator is gone.
-pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Task>, coordinator: &Sender<Request>) {
+pub fn run(
+    storage: &Arc<dyn Storage>,
+    stats: &Stats,
+    queue: &Receiver<Task>,
+    coordinator: &Sender<Request>,
+) {
     while let Ok(first) = queue.recv(None) {
-        for done in work(storage, first, queue) {
+        stats.log_writer.begin();
+        let done = work(storage, stats, first, queue);
+        stats.log_writer.end();
+        for done in done {
             if coordinator.send(done).is_err() {
                 return;
             }
@@ -56,6 +66,7 @@ pub fn run(storage: &Arc<dyn Storage>, queue: &Receiver<Task>, coordinator: &Sen
 /// returns what to tell the coordinator.
 pub(crate) fn work(
     storage: &Arc<dyn Storage>,
+    stats: &Stats,
     first: Task,
     queue: &Receiver<Task>,
 ) -> Vec<Request> {
@@ -79,7 +90,7 @@ pub(crate) fn work(
         }
     }
     let mut done = refused;
-    done.extend(append(storage, clients, commits));
+    done.extend(append(storage, stats, clients, commits));
     if poll {
         let found = storage.outside().map(|outside| outside.poll());
         let found = found.unwrap_or_else(|| Ok(Vec::new()));
@@ -92,13 +103,17 @@ pub(crate) fn work(
 /// whose blob is not there any more, each is appended alone.
 fn append(
     storage: &Arc<dyn Storage>,
+    stats: &Stats,
     mut clients: Vec<ClientId>,
     mut commits: Vec<Commit>,
 ) -> Vec<Request> {
     if commits.is_empty() {
         return Vec::new();
     }
-    match storage.append(&mut commits) {
+    let begun = Instant::now();
+    let appended = storage.append(&mut commits);
+    stats.durations.sync.observe(begun.elapsed());
+    match appended {
         Ok(appended) => {
             let refused = take_refused(&mut clients, &mut commits, appended.refused);
             vec![Request::Appended {
@@ -110,7 +125,7 @@ fn append(
         }
         Err(why) if commits.len() > 1 && may_be_tried_again(&**storage, &why) => {
             let each = clients.into_iter().zip(commits);
-            each.flat_map(|(client, commit)| append(storage, vec![client], vec![commit]))
+            each.flat_map(|(client, commit)| append(storage, stats, vec![client], vec![commit]))
                 .collect()
         }
         Err(why) => {
@@ -206,7 +221,7 @@ mod tests {
         };
         assert!(upload.exists());
         let storage: Arc<dyn Storage> = storage;
-        let done = work(&storage, first, &queue);
+        let done = work(&storage, &Stats::new(true), first, &queue);
         assert!(!upload.exists());
         let told = done.iter().map(|request| match request {
             Request::Refused { client, .. } => (*client, "refused"),
@@ -272,7 +287,7 @@ mod tests {
             }
             let outside = database.commit(&[store(8, Tid::ZERO)]).unwrap();
             sender.send(Task::Poll).unwrap();
-            let done = work(&storage, first, &queue);
+            let done = work(&storage, &Stats::new(true), first, &queue);
             match (breaks, &done[..]) {
                 (
                     false,

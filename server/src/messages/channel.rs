@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use crossbeam_channel::TryRecvError;
-pub use crossbeam_channel::{RecvTimeoutError, SendError};
+pub use crossbeam_channel::{RecvTimeoutError, SendError, TrySendError};
 use crossbeam_utils::sync::{Parker, Unparker};
 
 /// The end that others send to. Clones send to the same receiver.
@@ -81,6 +81,21 @@ impl<T> Sender<T> {
         self.queue.send(value)?;
         self.waker.0.unpark();
         Ok(())
+    }
+
+    /// Sends, unless the channel is full, and wakes the receiver if it sleeps.
+    ///
+    /// # Errors
+    /// The channel is full, or the receiver is gone.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.queue.try_send(value)?;
+        self.waker.0.unpark();
+        Ok(())
+    }
+
+    /// How many values wait for the receiver.
+    pub fn len(&self) -> usize {
+        self.queue.len()
     }
 }
 

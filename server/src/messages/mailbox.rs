@@ -95,6 +95,20 @@ impl Mailbox {
         true
     }
 
+    /// How many events wait, and about how many bytes they take.
+    pub fn load(&self) -> (usize, usize) {
+        let bytes = self.wake.weight.load(Ordering::Relaxed);
+        (self.events.len(), bytes)
+    }
+
+    /// How full it is, from 0 to 1.
+    pub fn fill(&self) -> f64 {
+        let (events, bytes) = self.load();
+        let of = |part: usize, whole: usize| part as f64 / whole as f64;
+        let fill = of(events, CAPACITY_EVENTS).max(of(bytes, CAPACITY_BYTES));
+        fill.min(1.0)
+    }
+
     /// True when the session has ended or is about to.
     pub fn is_closed(&self) -> bool {
         self.wake.close.get().is_some()

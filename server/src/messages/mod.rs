@@ -1,8 +1,10 @@
 //! What the threads say to each other, and the queues that carry it.
 
 pub mod channel;
+pub mod client_id;
 pub mod event;
 pub mod mailbox;
 pub mod notice;
+pub mod report;
 pub mod request;
 pub(crate) mod rules;

@@ -10,10 +10,9 @@ use zeo_proto::{Oid, Tid};
 use zeo_storage::Error;
 use zeo_storage::storage::{Commit, OutsideChange, Prepared};
 
+pub use crate::messages::client_id::ClientId;
 use crate::messages::mailbox::Mailbox;
-
-/// A client, by the number of its connection. It has one claim at a time.
-pub type ClientId = u64;
+use crate::messages::report::CoordinatorReport;
 
 /// What a transaction needs to itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,6 +140,11 @@ pub enum Request {
     TellSizes {
         /// Hears when it is in all mailboxes. Must have room for that.
         told: Sender<()>,
+    },
+    /// Tell who holds locks, who waits for them, and how far the invalidation queue reaches.
+    Inspect {
+        /// Gets the answer. Must have room for it.
+        report: Sender<CoordinatorReport>,
     },
     /// Grant no more locks, let those finish who have voted, then close all clients and end.
     Stop {

@@ -14,6 +14,7 @@ use zeo_storage::zconfig::datatypes::Address;
 use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
 use crate::conflict_resolver::ResolverError;
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogFormat, LogTarget};
+use crate::monitor::{Monitor, MonitorError};
 use crate::net::sockets::Sockets;
 use crate::net::tls::{Loaded, ServerTls, TlsError, Watch};
 use crate::process::listen::{self, ListenError, Listening};
@@ -55,6 +56,9 @@ pub enum RunError {
     /// The server can't listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The monitor can't listen.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
     /// The conflict resolver does not work.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
@@ -72,6 +76,7 @@ impl RunError {
             | RunError::NoTls
             | RunError::Resolver(_) => 2,
             RunError::Listen(why) if why.is_usage() => 2,
+            RunError::Monitor(why) if why.is_usage() => 2,
             _ => 1,
         }
     }
@@ -159,14 +164,19 @@ fn serve(
             reopen(events, is_configured, log);
         }
     };
+    let monitor = Monitor::start(&options.monitoring.addresses, log)?;
     let code = match open_watchfully(options, sockets, log, tls.as_ref(), &signals, reopen) {
         Ok(Ok(listening)) => {
+            if let Some(monitor) = &monitor {
+                monitor.show(&listening.server);
+            }
             let code = wait(&signals, &listening.server, reopen);
             stop(&listening.close(), &signals, reopen);
             Ok(code)
         }
         Ok(Err(why)) => Err(why),
         Err(signal) => {
+            drop(monitor);
             if let Some(pid_file) = pid_file {
                 remove_pid_file(pid_file, log);
             }
@@ -302,6 +312,9 @@ fn settings(options: &Options) -> Settings {
         client_conflict_resolution: zeo.client_conflict_resolution,
         conflict_resolver: None,
         invalidation_age: zeo.invalidation_age,
+        slow_load: options.monitoring.slow_load,
+        slow_commit: options.monitoring.slow_commit,
+        slow_lock_wait: options.monitoring.slow_lock_wait,
         invalidation_queue_size: zeo.invalidation_queue_size,
         stop_timeout: options.listen.stop_timeout,
         // Zero turns the limit off, which has a default here.

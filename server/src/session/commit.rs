@@ -14,11 +14,13 @@ use zeo_storage::storage::TransactionMeta;
 
 use super::commit_log::CommitLog;
 use super::extension::extension_pickle;
+use super::slow::COMMITTED;
 use super::transaction::{Phase, Transaction};
 use super::{Answer, Outcome, Session, Stage, is_nobody};
 use crate::errors::exception_from;
 use crate::messages::notice::Notice;
 use crate::messages::request::{AtWork, Request};
+use crate::status::client::Phase as Seen;
 use crate::storages::ServedStorage;
 
 /// Tids from the year 9400 on are not taken from a client: tids only grow, so
@@ -36,7 +38,11 @@ impl Session {
         if self.read_only {
             return Err(Exception::read_only());
         }
-        let stores = &storage.stats.stores;
+        let status = Arc::clone(&self.status);
+        let count = || {
+            storage.stats.stores.fetch_add(1, Relaxed);
+            status.stores.add(1);
+        };
         match call {
             Call::Vote { id } => self.vote(storage, call_id, &id),
             Call::TpcAbort { id } => self.tpc_abort(storage, &id),
@@ -49,7 +55,7 @@ impl Session {
                 data,
                 id,
             } => self.step(&id, |log| {
-                stores.fetch_add(1, Relaxed);
+                count();
                 log.store(oid, serial, &data)
             }),
             Call::StoreBlobEnd {
@@ -67,7 +73,7 @@ impl Session {
             } => self.store_blob_shared(storage, call_id, &id, (oid, serial, &data), &name),
             Call::CheckSerial { oid, serial, id } => self.step(&id, |log| log.check(oid, serial)),
             Call::DeleteObject { oid, serial, id } => self.step(&id, |log| {
-                stores.fetch_add(1, Relaxed);
+                count();
                 log.delete(oid, serial)
             }),
             Call::Restore {
@@ -77,7 +83,7 @@ impl Session {
                 prev_tid,
                 id,
             } => self.step(&id, |log| {
-                stores.fetch_add(1, Relaxed);
+                count();
                 log.restore(oid, serial, data.as_deref(), prev_tid)
             }),
             Call::Undo { undo_id, id } => match undo_tid(&undo_id) {
@@ -116,6 +122,7 @@ impl Session {
         match step.effect {
             Effect::Stores => {
                 storage.stats.stores.fetch_add(1, Relaxed);
+                self.status.stores.add(1);
             }
             Effect::EndsBlob => drop(self.take_upload()?),
             Effect::Begins | Effect::None => {}
@@ -157,6 +164,7 @@ impl Session {
     }
 
     fn begin(&mut self, storage: &ServedStorage, id: Value<'static>, meta: TransactionMeta) {
+        self.status.begin(&meta.user, &meta.description);
         self.transaction = Some(Transaction {
             id,
             log: CommitLog::new(meta.tid.is_some()),
@@ -243,6 +251,7 @@ impl Session {
         let tid = transaction.meta.tid;
         match std::mem::replace(&mut transaction.phase, finishing) {
             Phase::Voted(prepared) => {
+                self.status.enter(Seen::Finishing);
                 self.ask(
                     storage,
                     Request::Finish {
@@ -269,7 +278,8 @@ impl Session {
             return;
         };
         let notice = Notice::info(storage.storage.len(), storage.storage.size());
-        if let Some(Phase::Finishing(call_id)) = self.drop_transaction() {
+        self.status.commits.add(1);
+        if let Some(Phase::Finishing(call_id)) = self.drop_transaction(COMMITTED) {
             self.notify(&notice);
             self.reply(&call_id, &tid);
         }
@@ -282,7 +292,7 @@ impl Session {
         } else {
             error!(self.log, "tpc_finish failed: {exception}");
         }
-        if let Some(Phase::Finishing(call_id)) = self.drop_transaction() {
+        if let Some(Phase::Finishing(call_id)) = self.drop_transaction("failed") {
             self.reply_error(&call_id, exception);
         }
     }
@@ -295,7 +305,7 @@ impl Session {
             return Ok(Answer::Hold);
         }
         storage.stats.aborts.fetch_add(1, Relaxed);
-        match self.drop_transaction() {
+        match self.drop_transaction("aborted") {
             Some(Phase::Waiting(call_id)) => {
                 self.ask(storage, Request::Release { client: self.id });
                 self.reply_error(&call_id, &Exception::transaction("aborted"));
@@ -306,10 +316,12 @@ impl Session {
         Ok(Answer::Value(Value::None))
     }
 
-    pub(super) fn drop_transaction(&mut self) -> Option<Phase> {
+    /// The transaction is no more; how it ended is for the log.
+    pub(super) fn drop_transaction(&mut self, ending: &'static str) -> Option<Phase> {
         let transaction = self.transaction.take()?;
         if let Stage::Open(_, storage) = &self.stage {
             storage.stats.active_txns.fetch_sub(1, Relaxed);
+            self.transaction_ended(storage, ending);
         }
         Some(transaction.phase)
     }

@@ -14,6 +14,7 @@ use super::{Answer, Outcome, Session, Stage};
 use crate::messages::event::Missed;
 use crate::messages::request::Request;
 use crate::settings::DEFAULT_QUEUE_SIZE;
+use crate::status::outcomes::Verification;
 use crate::storages::ServedStorage;
 
 /// How many changed objects a client may catch up with that was away; behind
@@ -58,6 +59,7 @@ impl Session {
             Missed::Objects(last, oids) => {
                 let count = oids.len();
                 info!(self.log, "Return {count} invalidations up to tid {last}");
+                self.count_verification(Verification::Queue);
                 return self.reply(&id, &Invalidations { last, oids });
             }
             Missed::Unknown => {
@@ -65,6 +67,7 @@ impl Session {
                     self.log,
                     "it is not known what has changed since tid {since}"
                 );
+                self.count_verification(Verification::Unknown);
                 return self.reply(&id, &None::<Invalidations>);
             }
             Missed::TooMuch => {}
@@ -85,29 +88,48 @@ impl Session {
                 self.log,
                 "tid {since} is too old for the invalidation queue"
             );
+            self.count_verification(Verification::TooOld);
             return self.reply(&id, &());
         }
         let log = self.log.clone();
         let walk = move |storage: &ServedStorage, client: &ClientWatch| {
-            let storage = &*storage.storage;
+            let (counts, storage) = (&storage.stats.verifications, &*storage.storage);
             if !reaches {
-                return changed_since(storage, since, MAX_CHANGED_OBJECTS, client);
+                let found = changed_since(storage, since, MAX_CHANGED_OBJECTS, client);
+                counts.count(match &found {
+                    Ok(Some(_)) => Verification::Storage,
+                    Ok(None) => Verification::TooMuch,
+                    Err(_) => Verification::Failed,
+                });
+                return found;
             }
             // Without an answer from the file, the client drops its cache, as ever.
             let found = changed_recently(storage, since, client).unwrap_or_default();
             match &found {
-                Some(found) => info!(
-                    log,
-                    "Return {} invalidations up to tid {}, from the end of the storage",
-                    found.oids.len(),
-                    found.last
-                ),
-                None => info!(log, "tid {since} is too old: too much has changed since"),
+                Some(found) => {
+                    counts.count(Verification::Storage);
+                    info!(
+                        log,
+                        "Return {} invalidations up to tid {}, from the end of the storage",
+                        found.oids.len(),
+                        found.last
+                    );
+                }
+                None => {
+                    counts.count(Verification::TooOld);
+                    info!(log, "tid {since} is too old: too much has changed since");
+                }
             }
             Ok(found)
         };
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
             self.reply_error(&id, &exception);
+        }
+    }
+
+    fn count_verification(&self, outcome: Verification) {
+        if let Stage::Open(_, storage) = &self.stage {
+            storage.stats.verifications.count(outcome);
         }
     }
 }

@@ -26,19 +26,23 @@ impl Session {
         before: Tid,
     ) -> Outcome {
         storage.stats.loads.fetch_add(1, Relaxed);
-        let Some(found) = storage
-            .storage
-            .load_before(oid, before)
-            .map_err(|why| exception_from(&why))?
-        else {
-            return self.answer(id, &());
+        self.status.loads.add(1);
+        let begun = self.load_begins();
+        let found = storage.storage.load_before(oid, before);
+        let outcome = match found {
+            Ok(Some(found)) => {
+                let revision = Revision {
+                    data: Cow::Borrowed(&found.data),
+                    serial: found.serial,
+                    next: found.next,
+                };
+                self.answer(id, &revision)
+            }
+            Ok(None) => self.answer(id, &()),
+            Err(why) => Err(exception_from(&why)),
         };
-        let revision = Revision {
-            data: Cow::Borrowed(&found.data),
-            serial: found.serial,
-            next: found.next,
-        };
-        self.answer(id, &revision)
+        self.load_ends(storage, begun, oid);
+        outcome
     }
 
     /// Finds the revision of an object that a transaction has stored.

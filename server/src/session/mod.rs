@@ -19,6 +19,7 @@ mod open_iterators;
 mod packing;
 mod poll;
 mod register;
+mod slow;
 mod transaction;
 mod transfers;
 mod undo_info;
@@ -48,6 +49,7 @@ use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
 use crate::messages::request::{ClientId, Request};
 use crate::settings::Settings;
+use crate::status::client::ClientStatus;
 use crate::storages::{ServedStorage, Storages};
 
 /// The longest frame before `register`: nobody has shown who they are.
@@ -114,6 +116,7 @@ enum Stage {
 /// | `undo_log.rs` | `undoLog`, `undoInfo` |
 /// | `packing.rs` | `pack` |
 /// | `poll.rs` | answers behind changes by others |
+/// | `slow.rs` | how long loads and commits take |
 /// | `helper.rs` | work on helper threads |
 ///
 /// Invariants:
@@ -132,6 +135,8 @@ enum Stage {
 /// - `read_only` never becomes false again.
 pub struct Session {
     id: ClientId,
+    /// What can be seen of it from outside.
+    status: Arc<ClientStatus>,
     stage: Stage,
     settings: Arc<Settings>,
     storages: Arc<Storages>,
@@ -139,7 +144,6 @@ pub struct Session {
     /// The server's log, to make `log` from.
     server_log: Logger,
     log: Logger,
-    peer: String,
     read_only: bool,
     transaction: Option<Transaction>,
     iterators: Iterators,
@@ -162,11 +166,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session for a new connection from `peer`, with the greeting in its
-    /// output.
+    /// A session for a new connection, with the greeting in its output.
     pub fn new(
-        id: ClientId,
-        peer: String,
+        status: Arc<ClientStatus>,
         settings: Arc<Settings>,
         storages: Arc<Storages>,
         mailbox: Mailbox,
@@ -176,15 +178,15 @@ impl Session {
         let mut output = Vec::new();
         zeo_proto::framing::write_frame(&mut output, greeting);
         Self {
-            id,
+            id: status.id,
             stage: Stage::Greeted,
             read_only: settings.read_only,
             settings,
             storages,
             mailbox,
             server_log: log.clone(),
-            log: log.new(o!("client" => peer.clone())),
-            peer,
+            log: log.new(o!("client" => status.address.clone())),
+            status,
             transaction: None,
             iterators: Iterators::default(),
             upload: None,
@@ -204,6 +206,11 @@ impl Session {
             Stage::Open(..) => self.settings.max_message_size,
             _ => UNREGISTERED_FRAME_BYTES,
         }
+    }
+
+    /// What can be seen of the client from outside.
+    pub fn status(&self) -> &Arc<ClientStatus> {
+        &self.status
     }
 
     /// The session's log, which names the client.
@@ -419,6 +426,7 @@ impl Session {
             match self.transaction.take() {
                 Some(transaction) => {
                     storage.stats.active_txns.fetch_sub(1, Relaxed);
+                    self.transaction_ended(&storage, "disconnected");
                     if !transaction.is_finishing() {
                         storage.stats.aborts.fetch_add(1, Relaxed);
                     }

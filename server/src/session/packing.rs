@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use slog::{Logger, info, warn};
 use zeo_proto::Value;
+use zeo_storage::Error;
 
 use super::helper::ClientWatch;
 use super::{Answer, Outcome, Session};
 use crate::messages::request::Request;
+use crate::status::outcomes::PackEnd;
 use crate::storages::ServedStorage;
 
 impl Session {
@@ -42,7 +44,13 @@ impl Session {
 
 fn pack(storage: &ServedStorage, time: f64, log: &Logger) -> zeo_storage::Result<()> {
     info!(log, "pack(time={time}) started...");
-    storage.storage.pack(time, None)?;
+    let packed = storage.storage.pack(time, None);
+    storage.stats.packs.count(match &packed {
+        Ok(()) => PackEnd::Complete,
+        Err(Error::Cancelled) => PackEnd::Cancelled,
+        Err(_) => PackEnd::Failed,
+    });
+    packed?;
     info!(log, "pack(time={time}) complete");
     // The answer comes behind the sizes, so that the client knows them.
     let (told, done) = crossbeam_channel::bounded(1);

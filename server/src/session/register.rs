@@ -1,6 +1,7 @@
 //! Session: from the greeting to `register`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{error, info, o};
 use zeo_proto::exception::Exception;
@@ -53,6 +54,8 @@ impl Session {
             return Err(Exception::read_only());
         }
         self.read_only |= read_only;
+        self.status.read_only.store(self.read_only, Relaxed);
+        let _ = self.status.storage.set(name.to_owned());
         let subscribe = Request::Subscribe {
             client: self.id,
             mailbox: self.mailbox.clone(),
@@ -77,8 +80,8 @@ impl Session {
             .filter(|c| !c.is_control())
             .take(200)
             .collect();
-        self.log = self
-            .server_log
-            .new(o!("client" => format!("{label} {}", self.peer)));
+        let client = format!("{label} {}", self.status.address);
+        self.log = self.server_log.new(o!("client" => client));
+        self.status.set_label(&label);
     }
 }

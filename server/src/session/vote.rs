@@ -20,6 +20,7 @@ use super::{Answer, Outcome, Session, Stage};
 use crate::errors::exception_from;
 use crate::messages::request::{AtWork, Request};
 use crate::settings::Settings;
+use crate::status::client::Phase as Seen;
 use crate::status::conflict_counts::Ending;
 use crate::storages::ServedStorage;
 
@@ -104,6 +105,7 @@ impl Session {
         transaction.vote = number;
         let claim = transaction.log.claim().clone();
         let at_work = transaction.at_work.clone();
+        self.status.enter(Seen::Waiting);
         self.ask(
             storage,
             Request::Lock {
@@ -132,6 +134,7 @@ impl Session {
             return;
         };
         transaction.phase = Phase::Preparing(call_id.clone());
+        let waited = self.status.enter(Seen::Preparing);
         let log = std::mem::replace(&mut transaction.log, CommitLog::new(false));
         let small = log.steps() <= SMALL_VOTE_STEPS
             && log.bytes() <= SMALL_VOTE_BYTES
@@ -144,6 +147,7 @@ impl Session {
             at_work: transaction.at_work.clone(),
             log,
         };
+        self.lock_wait_ended(&preparation.storage, waited);
         if small && let Some(vote) = preparation.run_here() {
             return self.prepared((preparation.log, vote));
         }
@@ -169,6 +173,14 @@ impl Session {
         };
         let call_id = call_id.clone();
         transaction.log = log;
+        let seen = match &vote {
+            Ok(Vote::Ready(_)) => Seen::Voted,
+            // It votes again, or its end is next.
+            Ok(Vote::Conflicts(_)) | Err(_) => Seen::Open,
+        };
+        if let Some(took) = self.status.enter(seen) {
+            storage.stats.durations.prepare.observe(took);
+        }
         match vote {
             Ok(Vote::Ready(mut prepared)) => {
                 let resolved = prepared.resolved.iter().map(|&oid| Voted::Resolved(oid));
@@ -224,7 +236,7 @@ impl Session {
         let waits = transaction.is_some_and(|transaction| {
             transaction.vote == vote && matches!(transaction.phase, Phase::Waiting(_))
         });
-        if waits && let Some(Phase::Waiting(call_id)) = self.drop_transaction() {
+        if waits && let Some(Phase::Waiting(call_id)) = self.drop_transaction("given up") {
             if let Stage::Open(_, storage) = &self.stage {
                 storage.stats.aborts.fetch_add(1, Relaxed);
             }
@@ -242,7 +254,7 @@ impl Session {
             return;
         };
         let storage = Arc::clone(storage);
-        let aborted = self.drop_transaction();
+        let aborted = self.drop_transaction("failed");
         self.ask(&storage, Request::Release { client: self.id });
         if let Some(Phase::Preparing(call_id)) = aborted {
             self.answer_after_poll(&storage, &call_id, AfterPoll::Failed(exception));

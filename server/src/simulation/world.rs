@@ -30,6 +30,7 @@ use crate::messages::request::Request;
 use crate::net::connection::Connection;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::status::client::ClientStatus;
 use crate::status::stats::Stats;
 use crate::storages::{ServedStorage, Storages};
 
@@ -171,8 +172,7 @@ impl World {
         let mut id = self.next_client.borrow_mut();
         *id += 1;
         let session = Session::new(
-            *id,
-            "simulated".into(),
+            Arc::new(ClientStatus::new(*id, "simulated".to_owned(), false)),
             Arc::clone(&self.settings),
             Arc::clone(&self.storages),
             mailbox,
@@ -294,7 +294,7 @@ impl World {
         };
         let storage = Arc::clone(&self.storage) as Arc<dyn Storage>;
         self.appending.set(true);
-        for done in log_writer::work(&storage, first, &self.queue) {
+        for done in log_writer::work(&storage, &self.stats, first, &self.queue) {
             let _ = self.requests.0.send(done);
         }
         self.appending.set(false);

@@ -150,6 +150,20 @@ impl ConflictCounts {
         Value::Dict(fields.collect())
     }
 
+    /// By the names of the classes, how many conflicts ended how; for programs.
+    pub fn counts(&self) -> Vec<(String, [(&'static str, u64); 3])> {
+        let classes = self.classes();
+        let counts = classes.iter().map(|(name, counts)| {
+            let counts = [
+                ("resolved", counts.resolved),
+                ("unresolved", counts.unresolved),
+                ("left_to_client", counts.left_to_client),
+            ];
+            (name.clone(), counts)
+        });
+        counts.collect()
+    }
+
     fn classes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Counts>> {
         self.classes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,9 @@
 //! What a server counts, and tells those who ask.
 
+pub mod client;
 pub mod conflict_counts;
+pub mod histogram;
 pub(crate) mod json;
+pub mod outcomes;
 pub mod stats;
+pub mod throttle;

@@ -1,11 +1,14 @@
 //! Counters of one storage: what `server_status` and the `ruok` probe show.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use zeo_proto::{Tid, Value};
 
 use crate::status::conflict_counts::ConflictCounts;
+use crate::status::histogram::Histogram;
+use crate::status::outcomes::{Operation, Outcomes, PackEnd, Verification};
+use crate::status::throttle::Throttle;
 
 /// Counters that any thread may change. (ZEO `monitor.StorageStats`.)
 #[derive(Debug)]
@@ -30,6 +33,18 @@ pub struct Stats {
     pub conflict_classes: ConflictCounts,
     /// Votes that wait for locks.
     pub waiting: AtomicU64,
+    /// How long operations took.
+    pub durations: Durations,
+    /// Whether the log writer is at work.
+    pub log_writer: Work,
+    /// How clients that came back could verify their caches.
+    pub verifications: Outcomes<Verification>,
+    /// Packs that have ended.
+    pub packs: Outcomes<PackEnd>,
+    /// Operations that took longer than the settings' thresholds.
+    pub slow: Outcomes<Operation>,
+    /// Which lines of the log may tell of those.
+    pub slow_lines: Throttle<Operation>,
     /// When the transaction that has held its locks longest got them: the bits of
     /// the seconds since 1970; 0 when no transaction holds locks.
     lock_time: AtomicU64,
@@ -52,6 +67,12 @@ impl Stats {
             conflicts_resolved: zero(),
             conflict_classes: ConflictCounts::default(),
             waiting: zero(),
+            durations: Durations::default(),
+            log_writer: Work::default(),
+            verifications: Outcomes::default(),
+            packs: Outcomes::default(),
+            slow: Outcomes::default(),
+            slow_lines: Throttle::default(),
             lock_time: zero(),
             has_timeout,
             start: ctime_now(),
@@ -101,6 +122,79 @@ impl Stats {
             status.push(("conflict_classes", classes));
         }
         status
+    }
+}
+
+/// How long operations of one storage took.
+#[derive(Debug, Default)]
+pub struct Durations {
+    /// Loads, one of a number of them.
+    pub load: Histogram,
+    /// Votes' waits for locks.
+    pub vote_wait: Histogram,
+    /// The server's checks of votes.
+    pub prepare: Histogram,
+    /// From the grant of locks to their end.
+    pub lock_hold: Histogram,
+    /// Writes and syncs of the log writer.
+    pub sync: Histogram,
+    /// From `tpc_finish` to its answer.
+    pub finish: Histogram,
+    /// From the vote to the answer to `tpc_finish`.
+    pub commit: Histogram,
+}
+
+impl Durations {
+    /// All of them by name.
+    pub fn all(&self) -> [(&'static str, &Histogram); 7] {
+        [
+            ("load", &self.load),
+            ("vote_wait", &self.vote_wait),
+            ("prepare", &self.prepare),
+            ("lock_hold", &self.lock_hold),
+            ("sync", &self.sync),
+            ("finish", &self.finish),
+            ("commit", &self.commit),
+        ]
+    }
+}
+
+/// Whether a thread is at work, and since when.
+#[derive(Debug)]
+pub struct Work {
+    created: Instant,
+    /// One more than the nanoseconds from `created` to the beginning of its work; 0 when it rests.
+    since: AtomicU64,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            created: Instant::now(),
+            since: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Work {
+    /// The thread begins to work.
+    pub fn begin(&self) {
+        self.since.store(1 + self.now(), Relaxed);
+    }
+
+    /// The thread rests.
+    pub fn end(&self) {
+        self.since.store(0, Relaxed);
+    }
+
+    /// For how long it has been at work; `None` when it rests.
+    pub fn busy(&self) -> Option<Duration> {
+        let since = self.since.load(Relaxed).checked_sub(1)?;
+        Some(Duration::from_nanos(self.now().saturating_sub(since)))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
     }
 }
 

@@ -22,7 +22,8 @@ use crate::disk::paths::failed;
 use crate::log::{Level, Log};
 use crate::storage::{
     Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
-    Op, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote, no_blobs,
+    Op, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote,
+    no_blobs,
 };
 use crate::{Error, Result};
 
@@ -298,8 +299,12 @@ impl Storage for FileStorage {
         self.pack_observed(time, gc, &mut ())
     }
 
-    fn packing(&self) -> Option<String> {
+    fn packing(&self) -> Option<PackProgress> {
         self.packing.progress()
+    }
+
+    fn cancel_pack(&self) -> bool {
+        self.packing.cancel()
     }
 
     fn save_index(&self) -> Result<()> {

@@ -6,7 +6,8 @@ use zeo_proto::{Oid, Tid};
 
 use super::{
     Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
-    Op, Outside, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote,
+    Op, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry,
+    Vote,
 };
 use crate::Result;
 use crate::blob::BlobDirectory;
@@ -83,7 +84,8 @@ layer! {
     fn blobs(&self) -> Option<&BlobDirectory>;
     fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf>;
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()>;
-    fn packing(&self) -> Option<String>;
+    fn packing(&self) -> Option<PackProgress>;
+    fn cancel_pack(&self) -> bool;
     fn save_index(&self) -> Result<()>;
     fn close(&self) -> Result<()>;
 }

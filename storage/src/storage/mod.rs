@@ -55,6 +55,7 @@
 
 mod layer;
 pub mod outside;
+mod pack_progress;
 mod revision;
 mod transaction;
 
@@ -67,6 +68,7 @@ use crate::{Error, Result};
 
 pub use self::layer::Layer;
 pub use self::outside::{Outside, OutsideChange, Wake};
+pub use self::pack_progress::{PackProgress, Unit};
 pub use self::revision::{
     CurrentRecord, Data, DataRecord, HistoryEntry, Invalidation, RecordIter, Revision,
     TransactionIter, TransactionRecord, UndoEntry,
@@ -265,9 +267,15 @@ pub trait Storage: Send + Sync {
     /// `Unsupported`; `Dangling` and others when it can't go on. The data are
     /// as before then.
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()>;
-    /// How far the pack is that runs now, for people.
-    fn packing(&self) -> Option<String> {
+    /// How far the pack is that runs now.
+    fn packing(&self) -> Option<PackProgress> {
         None
+    }
+    /// Ends the pack that runs now, as soon as it can: it fails with
+    /// `Cancelled`, and the data are as before. False when none is running,
+    /// or it can't be ended.
+    fn cancel_pack(&self) -> bool {
+        false
     }
 
     /// Saves what makes the next start quick (the index), from any thread.

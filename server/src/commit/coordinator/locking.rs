@@ -7,7 +7,7 @@ use std::time::Instant;
 use slog::{crit, debug, warn};
 
 use super::stopping::STOPPING;
-use super::{Coordinator, State};
+use super::{Coordinator, Holder, State};
 use crate::messages::event::Event;
 use crate::messages::request::{AtWork, Claim, ClientId};
 
@@ -64,7 +64,11 @@ impl Coordinator {
             self.deadlines.push_back((deadline, client, self.grants));
         }
         self.set_state(client, State::Locked(self.grants));
-        self.holders.push_back((client, self.parts.clock.now()));
+        self.holders.push_back(Holder {
+            client,
+            since: self.parts.clock.now(),
+            granted: self.parts.clock.instant(),
+        });
         self.post(client, Event::Granted(vote));
     }
 
@@ -99,8 +103,12 @@ impl Coordinator {
     /// Takes a claim back, granted or not. Returns whose turn it is now.
     pub(super) fn take_locks(&mut self, client: ClientId) -> Vec<ClientId> {
         // The first one, as a rule.
-        let place = self.holders.iter().position(|&(other, _)| other == client);
-        place.and_then(|place| self.holders.remove(place));
+        let place = self.holders.iter().position(|held| held.client == client);
+        if let Some(held) = place.and_then(|place| self.holders.remove(place)) {
+            let now = self.parts.clock.instant();
+            let hold = now.saturating_duration_since(held.granted);
+            self.parts.stats.durations.lock_hold.observe(hold);
+        }
         self.locks.release(client)
     }
 
@@ -165,7 +173,7 @@ impl Coordinator {
         let oldest = self.holders.front();
         self.parts
             .stats
-            .set_lock_time(oldest.map(|&(_, since)| since));
+            .set_lock_time(oldest.map(|held| held.since));
     }
 }
 

@@ -10,6 +10,7 @@ mod finishing;
 mod locking;
 mod outside;
 mod polls;
+mod report;
 mod stopping;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -54,6 +55,14 @@ enum State {
     Finishing,
 }
 
+/// Who holds its locks.
+struct Holder {
+    client: ClientId,
+    /// Since when: for people, and to be measured.
+    since: SystemTime,
+    granted: Instant,
+}
+
 /// What a coordinator works with.
 pub struct Parts {
     /// The storage.
@@ -82,6 +91,7 @@ pub struct Parts {
 /// | `finishing.rs` | tids, the log writer, publication |
 /// | `stopping.rs` | the stop of the server |
 /// | `outside.rs` | changes by others, and the polls that find them |
+/// | `report.rs` | what the monitor is told |
 ///
 /// Invariants:
 ///
@@ -104,8 +114,8 @@ pub struct Coordinator {
     parts: Parts,
     clients: HashMap<ClientId, Client>,
     locks: LockTable,
-    /// Who holds its locks, and since when; in the order of grants.
-    holders: VecDeque<(ClientId, SystemTime)>,
+    /// Who holds its locks; in the order of grants.
+    holders: VecDeque<Holder>,
     /// When locks run out, in the order of grants; entries of grants that
     /// have ended are skipped.
     deadlines: VecDeque<(Instant, ClientId, u64)>,
@@ -228,6 +238,8 @@ impl Coordinator {
                 // Who has asked may be gone.
                 let _ = told.try_send(());
             }
+            // Who has asked may have lost patience.
+            Request::Inspect { report } => drop(report.try_send(self.report())),
             Request::Stop { until } => self.stop(until),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{debug, error};
@@ -12,6 +13,7 @@ use zeo_proto::stream::{Ready, Stream, Waiter};
 use crate::messages::mailbox::Inbox;
 use crate::messages::rules;
 use crate::session::{Flow, Session};
+use crate::status::client::ClientStatus;
 
 /// When this much waits to be sent, nothing more is read or taken from the
 /// mailbox until the client has read.
@@ -45,6 +47,8 @@ pub struct Connection {
     state: State,
     /// There are events that were left in the mailbox.
     mail: bool,
+    /// Where its bytes are counted.
+    status: Arc<ClientStatus>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +98,7 @@ impl Connection {
             sent: 0,
             state: State::Reading,
             mail: false,
+            status: Arc::clone(session.status()),
         })
     }
 
@@ -309,6 +314,7 @@ impl Connection {
                 ..Ready::default()
             });
         }
+        self.status.received.add(received.unwrap_or(0) as u64);
         // Less than there was room for: no more has come, but maybe the end.
         self.readable &= received == Some(room) || self.ended;
         Ok(received)
@@ -320,7 +326,10 @@ impl Connection {
             let rest = &output[self.sent..];
             match would_block(uninterrupted(|| self.stream.write(rest)))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Some(count) => self.sent += count,
+                Some(count) => {
+                    self.sent += count;
+                    self.status.sent.add(count as u64);
+                }
                 None => break,
             }
             if self.ended {

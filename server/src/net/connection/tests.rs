@@ -49,8 +49,7 @@ fn connected_to(storages: Storages) -> (Session, Connection, UnixStream, Mailbox
         ..Settings::default()
     };
     let session = Session::new(
-        1,
-        "test".into(),
+        Arc::new(ClientStatus::new(1, "test".to_owned(), false)),
         Arc::new(settings),
         Arc::new(storages),
         mailbox.clone(),

@@ -17,10 +17,12 @@ use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 mod environment;
 mod listen;
 mod log;
+mod monitor;
 mod resolver;
 mod tls;
 
 pub use listen::ListenOptions;
+pub use monitor::Monitoring;
 pub use resolver::ResolverOptions;
 
 /// Serve ZODB storages to ZEO clients.
@@ -58,6 +60,8 @@ struct CommandLine {
     resolver: ResolverArgs,
     #[command(flatten)]
     log: log::LogOptions,
+    #[command(flatten)]
+    monitor: monitor::MonitorOptions,
 }
 
 /// All that a server is told: by the command line, the configuration file and the environment,
@@ -79,6 +83,8 @@ pub struct Options {
     pub conflict_resolver: Option<ResolverOptions>,
     /// How log files are written.
     pub log_format: LogFormat,
+    /// Who watches the server.
+    pub monitoring: Monitoring,
 }
 
 /// Why there are no options.
@@ -146,6 +152,7 @@ impl Options {
         Ok(Options {
             msgpack: msgpack.unwrap_or_else(|| non_empty("ZEO_MSGPACK", env).is_some()),
             pid_file: resolved_pid_file(pid_file, &config.zeo, env),
+            monitoring: line.monitor.resolved(),
             max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
             listen: line.listen.resolve(),
             conflict_resolver: line.resolver.resolved(),

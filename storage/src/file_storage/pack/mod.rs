@@ -87,6 +87,8 @@ impl FileStorage {
         let running = self.packing.begin()?;
         let packed = self.pack_once(&running, stop, gc.unwrap_or(self.pack_gc), observer);
         if let Err(Error::Cancelled) = packed {
+            let what = format!("packing {}: cancelled; the file is as it was", self.name);
+            self.say(Level::Warning, &what);
             return packed;
         }
         packed.inspect_err(|error| {
@@ -168,6 +170,9 @@ impl FileStorage {
             return Err(Error::FileStorage(
                 "the pack was stopped: the storage is being closed".to_owned(),
             ));
+        }
+        if self.packing.is_cancelled() {
+            return Err(Error::Cancelled);
         }
         self.check_writable()
     }

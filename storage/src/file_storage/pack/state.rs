@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::storage::{PackProgress, Unit};
 use crate::{Error, Result};
 
 /// How often a waiting pack looks whether it is to end.
@@ -17,8 +18,10 @@ pub(crate) struct PackState {
 
 #[derive(Debug, Default)]
 struct State {
-    running: bool,
-    progress: String,
+    /// The pack that runs.
+    running: Option<PackProgress>,
+    /// It is to end.
+    cancelled: bool,
     /// How many prepared transactions hold back-pointers.
     holders: usize,
 }
@@ -36,18 +39,18 @@ impl PackState {
     /// Begins a pack, unless there is one.
     pub(super) fn begin(self: &Arc<Self>) -> Result<Running> {
         let mut state = self.state();
-        if state.running {
+        if state.running.is_some() {
             return Err(Error::FileStorage("Already packing".to_owned()));
         }
-        state.running = true;
-        "starting".clone_into(&mut state.progress);
+        state.running = Some(PackProgress::starting());
+        state.cancelled = false;
         Ok(Running(Arc::clone(self)))
     }
 
     /// The right to use back-pointers; `None` while a pack runs.
     pub(crate) fn back_pointers(self: &Arc<Self>) -> Option<BackPointers> {
         let mut state = self.state();
-        if state.running {
+        if state.running.is_some() {
             return None;
         }
         state.holders += 1;
@@ -55,19 +58,43 @@ impl PackState {
     }
 
     /// How far the pack is, if one runs.
-    pub(crate) fn progress(&self) -> Option<String> {
-        let state = self.state();
-        state.running.then(|| state.progress.clone())
+    pub(crate) fn progress(&self) -> Option<PackProgress> {
+        self.state().running
     }
 
-    pub(super) fn set_progress(&self, progress: String) {
-        self.state().progress = progress;
+    /// Takes note of the progress of the pack that runs, and returns it whole.
+    pub(super) fn note(
+        &self,
+        doing: &'static str,
+        done: u64,
+        total: Option<u64>,
+        unit: Unit,
+    ) -> Option<PackProgress> {
+        let mut state = self.state();
+        let progress = state.running.as_mut()?;
+        (progress.doing, progress.done) = (doing, done);
+        (progress.total, progress.unit) = (total, unit);
+        Some(*progress)
+    }
+
+    /// Tells the pack that runs to end; false if none does.
+    pub(crate) fn cancel(&self) -> bool {
+        let mut state = self.state();
+        state.cancelled = state.running.is_some();
+        state.cancelled
+    }
+
+    /// True when the pack that runs is to end.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.state().cancelled
     }
 
     /// Waits until no pack runs.
     pub(crate) fn wait_for_end(&self) {
         let state = self.state();
-        let waited = self.changed.wait_while(state, |state| state.running);
+        let waited = self
+            .changed
+            .wait_while(state, |state| state.running.is_some());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -93,7 +120,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.state().running = false;
+        self.0.state().running = None;
         self.0.changed.notify_all();
     }
 }

@@ -6,6 +6,7 @@ use super::state::PackState;
 use crate::Result;
 use crate::log::{Level, Log};
 use crate::observer::Observer;
+use crate::storage::Unit;
 
 /// How often the log hears of a long pack.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
@@ -60,16 +61,14 @@ impl<'a> Watch<'a> {
             return Ok(());
         }
         self.noted = done;
-        let percent = u128::from(done) * 100 / u128::from(total.max(1));
-        let megabytes = total / MEGABYTE;
-        self.note(format!("{doing}: {percent} % of {megabytes} MB"))
+        self.note(doing, done, Some(total), Unit::Bytes)
     }
 
     /// Takes note of so many objects, and fails like [`Self::bytes`].
     pub fn objects(&mut self, doing: &'static str, count: u64) -> Result<()> {
         self.begin(doing, None);
         self.observer.set(count)?;
-        self.note(format!("{doing}: {count} objects"))
+        self.note(doing, count, None, Unit::Objects)
     }
 
     fn begin(&mut self, doing: &'static str, total: Option<u64>) {
@@ -79,12 +78,20 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn note(&mut self, progress: String) -> Result<()> {
-        if self.told_at.elapsed() >= TELL_INTERVAL {
+    fn note(
+        &mut self,
+        doing: &'static str,
+        done: u64,
+        total: Option<u64>,
+        unit: Unit,
+    ) -> Result<()> {
+        let progress = self.packing.note(doing, done, total, unit);
+        if let Some(progress) = progress
+            && self.told_at.elapsed() >= TELL_INTERVAL
+        {
             self.told_at = Instant::now();
-            self.say(&progress);
+            self.say(&progress.to_string());
         }
-        self.packing.set_progress(progress);
         self.check()
     }
 
