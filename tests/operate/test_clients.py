@@ -214,13 +214,14 @@ def test_clients_that_were_away_for_longer(serve, encoding, tmp_path):
             server = serve(encoding=encoding)
 
 
-@pytest.mark.parametrize('missed, options, verdict', [
-    (0, {}, 'Cache up to date'),
-    (3, {}, 'quick verification'),
-    (12, {'invalidation_queue_size': 5}, 'cache too old, clearing'),
-    (12, {'invalidation_queue_size': 5, 'invalidation_age': 1000}, 'quick verification'),
+@pytest.mark.parametrize('missed, options, verdict, logged', [
+    (0, {}, 'Cache up to date', ''),
+    (3, {}, 'quick verification', 'Return 3 invalidations up to tid'),
+    (12, {'invalidation_queue_size': 5}, 'cache too old, clearing', 'must drop its cache'),
+    (12, {'invalidation_queue_size': 5, 'invalidation_age': 1000}, 'quick verification',
+     'from the end of the storage'),
 ])
-def test_cache_verification(missed, options, verdict, serve, encoding):
+def test_cache_verification(missed, options, verdict, logged, serve, encoding):
     """A client with a persistent cache comes back after having missed some transactions."""
     server = serve(encoding=encoding, **options)
     commit_numbers(server, 15)
@@ -236,6 +237,8 @@ def test_cache_verification(missed, options, verdict, serve, encoding):
     other.close()
     client = ClientStorage(server.address, client='cache')
     assert client._server.client.verify_result.lower() == verdict.lower()
+    if not is_python():
+        server.wait_for_log(logged)
     for number in range(15):
         expected = pickle_of('new') if number < missed else pickle_of(number)
         assert client.load(p64(number))[0] == expected

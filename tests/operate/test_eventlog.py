@@ -13,7 +13,7 @@ import pytest
 import ZConfig
 from support.configuration import eventlog
 from support.receivers import Datagrams, Mail, Stream, Web
-from support.server import run, wait_until
+from support.server import REPOSITORY, run, wait_until
 from support.wire import Disconnected, Wire
 from ZEO.ClientStorage import ClientStorage
 
@@ -224,6 +224,40 @@ def test_a_syslog_host_that_is_not_there(tmp_path, monkeypatch):
                 f'address {host}:514\n</syslog>\n</eventlog>\n')
     code, text = run('-C', 'zeo.conf')
     assert code == 1 and f"Error: eventlog: can't find the syslog host {host}: " in text
+
+
+def test_health_checks_make_no_noise(serve):
+    """Somebody connects and goes without a word, or asks whether all is well."""
+    server = serve(extra=eventlog('x.log', 'info'))
+    wait_until(lambda: 'listening' in read('x.log'))
+    before = read('x.log')
+    for _ in range(5):
+        socket.create_connection(server.address).close()
+        with socket.create_connection(server.address) as reset:
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
+        with Wire(server.address, register=None) as wire:
+            wire.send(b'ruok')
+            assert json.loads(wire.receive())['1']['connections'] == 0
+    with Wire(server.address):
+        pass
+    wait_until(lambda: 'disconnected' in read('x.log'))
+    server.stop()
+    lines = read('x.log')[len(before):].replace('------\n', '').splitlines()
+    assert ["received handshake 'Z5'" in lines[0], 'disconnected' in lines[1]] == [True, True]
+    assert 'terminated by SIGTERM' in lines[2]
+
+
+def test_words_to_grep_for_are_in_the_log():
+    """Those that docs/operating.md names are what the server says."""
+    table = read(f'{REPOSITORY}/docs/operating.md').split('### What to grep for')[1].split('\n## ')[0]
+    words = re.findall(r'^\| `([^`]+)` \|', table, re.MULTILINE)
+    assert len(words) > 10
+    source = ''
+    for directory, _, names in os.walk(f'{REPOSITORY}/server/src'):
+        source += ''.join(read(f'{directory}/{name}') for name in names if name.endswith('.rs'))
+    source = re.sub(r'\\\n\s*', '', source)
+    for each in words:
+        assert each in source, each
 
 
 JSON_MEMBERS = ['time', 'level', 'logger', 'message', 'pid']

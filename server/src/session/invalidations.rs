@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use slog::info;
+use slog::{Logger, info};
 use zeo_proto::message::Invalidations;
 use zeo_proto::{Tid, Value};
 use zeo_storage::Storage;
@@ -65,7 +65,8 @@ impl Session {
             Missed::Unknown => {
                 info!(
                     self.log,
-                    "it is not known what has changed since tid {since}"
+                    "it is not known what has changed since tid {since}; \
+                     the client must drop its cache"
                 );
                 self.count_verification(Verification::Unknown);
                 return self.reply(&id, &None::<Invalidations>);
@@ -86,7 +87,8 @@ impl Session {
         if !reaches && age.is_none_or(|age| age.as_secs_f64() <= away) {
             info!(
                 self.log,
-                "tid {since} is too old for the invalidation queue"
+                "tid {since} is too old for the invalidation queue; \
+                 the client must drop its cache"
             );
             self.count_verification(Verification::TooOld);
             return self.reply(&id, &());
@@ -94,33 +96,24 @@ impl Session {
         let log = self.log.clone();
         let walk = move |storage: &ServedStorage, client: &ClientWatch| {
             let (counts, storage) = (&storage.stats.verifications, &*storage.storage);
-            if !reaches {
-                let found = changed_since(storage, since, MAX_CHANGED_OBJECTS, client);
-                counts.count(match &found {
-                    Ok(Some(_)) => Verification::Storage,
-                    Ok(None) => Verification::TooMuch,
-                    Err(_) => Verification::Failed,
-                });
-                return found;
-            }
-            // Without an answer from the file, the client drops its cache, as ever.
-            let found = changed_recently(storage, since, client).unwrap_or_default();
-            match &found {
-                Some(found) => {
-                    counts.count(Verification::Storage);
-                    info!(
-                        log,
-                        "Return {} invalidations up to tid {}, from the end of the storage",
-                        found.oids.len(),
-                        found.last
-                    );
-                }
-                None => {
-                    counts.count(Verification::TooOld);
-                    info!(log, "tid {since} is too old: too much has changed since");
-                }
-            }
-            Ok(found)
+            let (missed, beyond) = if reaches {
+                // Without an answer from the file, the client drops its cache, as ever.
+                let missed = changed_recently(storage, since, client).unwrap_or_default();
+                (missed, Verification::TooOld)
+            } else {
+                let missed = changed_since(storage, since, MAX_CHANGED_OBJECTS, client);
+                (
+                    missed.inspect_err(|_| counts.count(Verification::Failed))?,
+                    Verification::TooMuch,
+                )
+            };
+            counts.count(if missed.is_some() {
+                Verification::Storage
+            } else {
+                beyond
+            });
+            log_walk(&log, since, missed.as_ref());
+            Ok(missed)
         };
         if let Err(exception) = self.answer_later(&storage, &id, walk) {
             self.reply_error(&id, &exception);
@@ -131,6 +124,21 @@ impl Session {
         if let Stage::Open(_, storage) = &self.stage {
             storage.stats.verifications.count(outcome);
         }
+    }
+}
+
+/// Logs what a walk through the end of the storage has found.
+fn log_walk(log: &Logger, since: Tid, missed: Option<&Invalidations>) {
+    match missed {
+        Some(Invalidations { last, oids }) => info!(
+            log,
+            "Return {} invalidations up to tid {last}, from the end of the storage",
+            oids.len()
+        ),
+        None => info!(
+            log,
+            "tid {since} is too old: too much has changed since; the client must drop its cache"
+        ),
     }
 }
 
