@@ -253,9 +253,10 @@ fn trust(
             let crls = found.iter().filter(|block| block.is_crl()).count();
             let lists = match crls {
                 0 => String::new(),
-                _ => format!(" and {crls} revocation lists"),
+                _ => format!(" and {}", counted(crls, "revocation list")),
             };
-            let trusted = format!("{certificates} certificates{lists} in {}", path.display());
+            let certificates = counted(certificates, "certificate");
+            let trusted = format!("{certificates}{lists} in {}", path.display());
             Ok((trusted, crls > 0))
         }
         Authorities::Directory(path) => {
@@ -326,6 +327,14 @@ pub(super) fn is_hashed(name: &str) -> bool {
             && !number.is_empty()
             && number.bytes().all(|c| c.is_ascii_digit())
     })
+}
+
+/// A number of things in words.
+fn counted(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
 }
 
 /// What is wrong with a certificate's dates today.
