@@ -37,7 +37,7 @@ class Browser:
         os.close(answers)
         self.complaints, self.requests = [], []
         self._results, self._changed, self._ended = {}, threading.Condition(), False
-        self._last_id, self._session = 0, None
+        self._last_id, self._session, self._loaded = 0, None, 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         wait_until(self._pages, lambda: 'chromium has opened no page')
@@ -69,9 +69,11 @@ class Browser:
             self._profile.cleanup()
 
     def open(self, url):
-        """Goes to a page."""
+        """Goes to a page, and waits until it is there."""
+        before = self._loaded
         failed = self.command('Page.navigate', url=url).get('errorText')
         assert not failed, failed
+        wait_until(lambda: self._loaded > before, lambda: f'{url} was not loaded')
 
     def resize(self, width, height, phone=False):
         """Gives the page this many CSS pixels."""
@@ -140,6 +142,8 @@ class Browser:
         match message.get('method'):
             case None:
                 self._results[message['id']] = message
+            case 'Page.loadEventFired':
+                self._loaded += 1
             case 'Runtime.exceptionThrown':
                 self.complaints.append(message['params']['exceptionDetails'])
             case 'Log.entryAdded' if message['params']['entry']['source'] != 'network':

@@ -77,7 +77,7 @@ function lockRows(trees) {
       const { oid, age: waited } = waiter.client.transaction.waits_for;
       const others = waiter.behind.filter((other) => other !== client).map(nameOf);
       const behind = others.length > 0 ? `, behind ${firstOf(others, 2)}` : '';
-      const state = `waits for ${oid === null ? 'all objects' : shortOid(oid)}${behind}`;
+      const state = `waits for ${oid === null ? 'the storage' : shortOid(oid)}${behind}`;
       rows.push({ id: waiter.client.id, client: waiter.client, kind: 'waiter', for: waited, state });
     }
   }
