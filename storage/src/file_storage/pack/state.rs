@@ -108,13 +108,16 @@ impl Running {
     /// no right to, and those that have it end in time, by the limit that the
     /// server sets. `stop` may end the waiting by an error.
     pub(super) fn wait_for_back_pointers(&self, stop: impl Fn() -> Result<()>) -> Result<()> {
-        let mut state = self.0.state();
-        while state.holders > 0 {
+        loop {
+            // Not under the lock: it asks for the state itself.
             stop()?;
+            let state = self.0.state();
+            if state.holders == 0 {
+                return Ok(());
+            }
             let waited = self.0.changed.wait_timeout(state, LOOK_INTERVAL);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
-        Ok(())
     }
 }
 
