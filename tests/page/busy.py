@@ -20,7 +20,8 @@ HOLDER = 'the one that holds locks'
 def monitor_url(server):
     """The URL of a server's monitor."""
     server.wait_for_log('monitor at ')
-    return f'http://{re.search("monitor at ([^ ,]+)", server.log())[1]}/'
+    address = re.search(r'monitor at ([^\s,]+)', server.log())[1]
+    return f'http://{address}/'
 
 
 class Busy:

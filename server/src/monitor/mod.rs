@@ -7,6 +7,7 @@
 mod control;
 mod listener;
 mod metrics;
+mod page;
 mod process;
 mod request;
 mod response;

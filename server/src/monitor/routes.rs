@@ -9,14 +9,13 @@ use openssl::sha::sha256;
 use slog::Logger;
 
 use super::listener::Peer;
+use super::page::PAGE;
 use super::request::{Method, Request};
 use super::response::Response;
 use super::served::Served;
 use super::snapshot::{Faults, Inspector, Snapshot, faults};
 use super::{control, metrics, status};
 
-/// The page for people: all in one file.
-const PAGE: &str = include_str!("page.html");
 const HTML: &str = "text/html; charset=utf-8";
 /// Prometheus's text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
