@@ -65,7 +65,9 @@ pub use eventlog::{
 pub use monitor::MonitorError;
 pub use net::acceptor::Acceptors;
 pub use net::tls::{Authorities, Loaded, PasswordSource, Secret, ServerTls, SslConfig, TlsError};
+pub use process::check::check;
 pub use process::listen::ListenError;
+pub use process::manual;
 pub use process::options::{ListenOptions, Monitoring, Options, OptionsError, ResolverOptions};
 pub use process::run::{RunError, run};
 pub use server::{Server, StartError};

@@ -22,6 +22,15 @@ fn main() -> ExitCode {
             return exit_code(why.exit_code());
         }
     };
+    if options.check {
+        return match zeo_server::check(&options) {
+            Ok(text) => exit_code(write!(io::stdout(), "{text}").map_or(1, |()| 0)),
+            Err(why) => {
+                tell(&format!("Error: {why}\n"));
+                exit_code(why.exit_code())
+            }
+        };
+    }
     match zeo_server::run(options) {
         Ok(code) => exit_code(code),
         Err(why) => {

@@ -118,7 +118,7 @@ pub fn run(options: Options) -> Result<i32, RunError> {
 }
 
 /// Finds mistakes before any file is made. Returns the certificates, if there is TLS.
-fn check(options: &Options) -> Result<Option<(ServerTls, Loaded)>, RunError> {
+pub(super) fn check(options: &Options) -> Result<Option<(ServerTls, Loaded)>, RunError> {
     listen::check(options)?;
     check_files(&options.config.storages)?;
     let ssl = options.config.zeo.ssl.as_ref();

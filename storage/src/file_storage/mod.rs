@@ -24,4 +24,4 @@ mod tests;
 pub use self::options::Options;
 pub(crate) use self::pack::pack_stop;
 pub use self::storage::FileStorage;
-pub use self::tools::data_file::DataFile;
+pub use self::tools::data_file::{DataFile, is_in_use};

@@ -9,6 +9,7 @@
 pub mod datatypes;
 mod error;
 mod locate;
+pub mod overrides;
 mod parser;
 pub mod reader;
 mod substitution;

@@ -7,15 +7,18 @@ use std::sync::Arc;
 /// Where something stands: a line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file, by the name it was opened with.
+    /// The file, by the name it was opened with, or what else it is.
     pub file: Arc<Path>,
-    /// The line, counted from 1.
+    /// The line, counted from 1; 0 if it is no file.
     pub line: usize,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "(line {}, in {})", self.line, self.file.display())
+        match self.line {
+            0 => write!(f, "(in {})", self.file.display()),
+            line => write!(f, "(line {line}, in {})", self.file.display()),
+        }
     }
 }
 

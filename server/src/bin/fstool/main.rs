@@ -40,7 +40,8 @@ mod test;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use zeo_server::manual::{answer, with_manual};
 
 use context::{Context, Run};
 
@@ -98,7 +99,12 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let command = CommandLine::command();
+    if let Some(code) = answer(&command) {
+        return code;
+    }
+    let matches = with_manual(command).get_matches();
+    let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());
     let mut context = Context::new(line.quiet);
     let done = line.command.arguments().run(&mut context);
     outcome::exit_code(done.and_then(|verdict| context.finish(verdict)))
@@ -110,7 +116,6 @@ mod tests {
 
     #[test]
     fn the_command_line_makes_sense() {
-        use clap::CommandFactory;
-        CommandLine::command().debug_assert();
+        with_manual(CommandLine::command()).debug_assert();
     }
 }

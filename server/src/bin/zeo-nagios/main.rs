@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
+use zeo_server::manual::answer;
 use zeo_server::tools::connect::time_limit;
 use zeo_server::tools::{ConnectArguments, output};
 
@@ -77,6 +78,9 @@ impl Unit {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = answer(&CommandLine::command()) {
+        return code;
+    }
     let line = CommandLine::parse();
     let report = check::check(&line);
     output::show(report.text);
@@ -89,7 +93,6 @@ mod tests {
 
     #[test]
     fn the_command_line_makes_sense() {
-        use clap::CommandFactory;
         CommandLine::command().debug_assert();
     }
 }

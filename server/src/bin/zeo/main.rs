@@ -17,6 +17,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use zeo_server::manual::{answer, with_manual};
 use zeo_server::tools::output::tell;
 
 /// Look after running ZEO servers.
@@ -74,7 +75,10 @@ const FAILED: u8 = 1;
 const BROKEN_PIPE: u8 = 128 + 13;
 
 fn main() -> ExitCode {
-    let command = arguments::with_variables(CommandLine::command());
+    if let Some(code) = answer(&CommandLine::command()) {
+        return code;
+    }
+    let command = with_manual(arguments::with_variables(CommandLine::command()));
     let matches = command.get_matches();
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());
     let done = match &line.command {

@@ -11,6 +11,7 @@ mod time;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use zeo_server::manual::answer;
 use zeo_server::tools::output;
 
 use arguments::CommandLine;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
                 .trim_end(),
         );
         return ExitCode::SUCCESS;
+    }
+    if let Some(code) = answer(&CommandLine::command()) {
+        return code;
     }
     let matches = CommandLine::command().get_matches();
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());

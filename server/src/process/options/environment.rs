@@ -22,6 +22,9 @@ const PYTHONS: &[&str] = &[
     "version",
 ];
 
+/// What is asked for once and is no setting. They have no variable either.
+const ONCE: &[&str] = &["check", "print-config", "man-page", "completions"];
+
 /// `arg` with an abbreviated option of Python's in full.
 pub(super) fn in_full(arg: OsString) -> OsString {
     let Some(text) = arg.to_str().and_then(|text| text.strip_prefix("--")) else {
@@ -39,9 +42,9 @@ pub(super) fn in_full(arg: OsString) -> OsString {
 }
 
 /// The name of the option's variable, if it has one.
-fn variable(arg: &Arg) -> Option<String> {
+pub(super) fn variable(arg: &Arg) -> Option<String> {
     let long = arg.get_long()?;
-    let named = !PYTHONS.contains(&long);
+    let named = !PYTHONS.contains(&long) && !ONCE.contains(&long);
     named.then(|| format!("RZEO_{}", long.replace('-', "_").to_uppercase()))
 }
 

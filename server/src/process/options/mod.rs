@@ -1,5 +1,6 @@
 //! The command line of runzeo, and what it makes of the configuration file.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
@@ -8,16 +9,19 @@ use environment::{blamed, in_full, with_variables};
 use resolver::ResolverArgs;
 use zeo_storage::config::{FileStorageConfig, StorageConfig, StorageKind};
 use zeo_storage::zconfig::datatypes::{self, Address};
-use zeo_storage::zconfig::{self, ConfigError, Env};
+use zeo_storage::zconfig::overrides::{self, Override};
+use zeo_storage::zconfig::{self, ConfigError, Env, Section};
 
 use crate::config::{Config, ZeoConfig, seconds};
 use crate::eventlog::LogFormat;
+use crate::process::manual::{manual, with_manual};
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 mod environment;
 mod listen;
 mod log;
 mod monitor;
+mod print;
 mod resolver;
 mod tls;
 
@@ -36,6 +40,9 @@ struct CommandLine {
     /// Configuration file
     #[arg(short = 'C', long, value_name = "FILE")]
     configure: Vec<PathBuf>,
+    /// Override a value of the configuration file; SECTION is its type or its name
+    #[arg(short = 'X', value_name = "SECTION/KEY=VALUE")]
+    overrides: Vec<String>,
     /// Server address: PORT, HOST:PORT, or a PATH with at least one "/"
     #[arg(short, long, value_parser = datatypes::socket_binding_address)]
     address: Vec<Address>,
@@ -52,6 +59,12 @@ struct CommandLine {
     /// Longest message accepted from a client, such as 100mb (default 4 GiB)
     #[arg(long, value_name = "SIZE", value_parser = message_size)]
     max_message_size: Option<u32>,
+    /// Check the configuration and the files, without changing anything, and exit
+    #[arg(long, visible_alias = "test")]
+    check: bool,
+    /// Show what is in force and where it comes from, and exit
+    #[arg(long)]
+    print_config: bool,
     #[command(flatten)]
     tls: tls::TlsOptions,
     #[command(flatten)]
@@ -79,6 +92,8 @@ pub struct Options {
     pub max_message_size: u32,
     /// How to listen.
     pub listen: ListenOptions,
+    /// Only check them.
+    pub check: bool,
     /// What merges conflicts of the application's classes, if anything.
     pub conflict_resolver: Option<ResolverOptions>,
     /// How log files are written.
@@ -132,15 +147,25 @@ impl Options {
         I: IntoIterator,
         I::Item: Into<std::ffi::OsString> + Clone,
     {
-        let command = with_variables(CommandLine::command(), env);
-        let args = args.into_iter().map(|arg| in_full(arg.into()));
+        let args: Vec<OsString> = args.into_iter().map(|arg| in_full(arg.into())).collect();
+        if let Some(text) = manual(&CommandLine::command(), &args) {
+            let text = text.map_err(OptionsError::Usage)?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            return Err(OptionsError::Information(text));
+        }
+        let command = with_variables(with_manual(CommandLine::command()), env);
         let matches = command.clone().try_get_matches_from(args);
-        let line = matches.and_then(|matches| CommandLine::from_arg_matches(&matches));
-        let mut line = line.map_err(|error| usage(&error, blamed(&error, &command, env)))?;
+        let parsed = matches.and_then(|matches| {
+            let line = CommandLine::from_arg_matches(&matches)?;
+            Ok((matches, line))
+        });
+        let (matches, mut line) =
+            parsed.map_err(|error| usage(&error, blamed(&error, &command, env)))?;
         let file = agreed("-C", std::mem::take(&mut line.configure))?;
         let timeout = agreed("-t", std::mem::take(&mut line.timeout))?;
         let pid_file = agreed("--pid-file", std::mem::take(&mut line.pid_file))?;
-        let mut config = config(file.as_deref(), line.address.pop(), line.filename, env)?;
+        let root = tree(file.as_deref(), &line.overrides, env)?;
+        let mut config = config(root.as_ref(), line.address.pop(), line.filename)?;
         if let Some(timeout) = timeout {
             config.zeo.transaction_timeout = timeout;
         }
@@ -149,12 +174,20 @@ impl Options {
             ssl.password = password;
         }
         let msgpack = config.zeo.msgpack;
+        let msgpack = msgpack.unwrap_or_else(|| non_empty("ZEO_MSGPACK", env).is_some());
+        let pid_file = resolved_pid_file(pid_file, &config.zeo, env);
+        if line.print_config {
+            let now = (pid_file.as_deref(), msgpack);
+            let text = print::text(root, (&command, &matches), now, env);
+            return Err(OptionsError::Information(text));
+        }
         Ok(Options {
-            msgpack: msgpack.unwrap_or_else(|| non_empty("ZEO_MSGPACK", env).is_some()),
-            pid_file: resolved_pid_file(pid_file, &config.zeo, env),
+            msgpack,
+            pid_file,
             monitoring: line.monitor.resolved(),
             max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
             listen: line.listen.resolve(),
+            check: line.check,
             conflict_resolver: line.resolver.resolved(),
             log_format: line.log.format(),
             config,
@@ -162,12 +195,33 @@ impl Options {
     }
 }
 
-/// The configuration in `file`, overridden by the command line's address and filenames.
-fn config(
+/// What stands in `file`, with the values given by `-X`.
+fn tree(
     file: Option<&Path>,
+    overrides: &[String],
+    env: Env,
+) -> Result<Option<Section>, OptionsError> {
+    let overrides = overrides.iter().map(|spec| Override::parse(spec, "-X"));
+    let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
+    let Some(file) = file else {
+        return match overrides.is_empty() {
+            true => Ok(None),
+            false => Err(OptionsError::Usage(
+                "configuration overrides (-X) cannot be used without a configuration file"
+                    .to_owned(),
+            )),
+        };
+    };
+    let mut root = zconfig::load(file, env)?;
+    overrides::apply(&mut root, &overrides)?;
+    Ok(Some(root))
+}
+
+/// The configuration `root`, overridden by the command line's address and filenames.
+fn config(
+    root: Option<&Section>,
     address: Option<Address>,
     filenames: Vec<PathBuf>,
-    env: Env,
 ) -> Result<Config, OptionsError> {
     let missing = |what: &str| OptionsError::Usage(what.to_owned());
     let storages: Vec<StorageConfig> = (1..)
@@ -177,8 +231,8 @@ fn config(
             StorageConfig::new(number.to_string(), StorageKind::FileStorage(file))
         })
         .collect();
-    let mut config = match file {
-        Some(file) => Config::from_tree(&zconfig::load(file, env)?)?,
+    let mut config = match root {
+        Some(root) => Config::from_tree(root)?,
         None => Config {
             zeo: ZeoConfig::new(
                 address

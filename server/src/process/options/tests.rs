@@ -133,6 +133,22 @@ fn wrong_usage_is_one_line() {
             "invalid value '1' for '--max-message-size <SIZE>'",
         ),
         (
+            &["-a", "1", "-f", "a", "-X", "zeo/read-only=on"],
+            "configuration overrides (-X) cannot be used without a configuration file",
+        ),
+        (
+            &["-C", "/no/such/file", "-X", "zeo"],
+            "invalid configuration specifier; expected SECTION/KEY=VALUE (in -X zeo)",
+        ),
+        (
+            &["--check", "--man-page"],
+            "the argument '--man-page' cannot be used with one or more of the other",
+        ),
+        (
+            &["--completions", "cmd"],
+            "there are no completions for \"cmd\", but for bash",
+        ),
+        (
             &["-C", "/no/such/file"],
             "error opening file /no/such/file: ",
         ),

@@ -66,7 +66,7 @@ impl DataFile {
 
     /// As [`open`](Self::open), for any backend.
     pub fn over(backend: Arc<dyn Backend>) -> Result<Self> {
-        let was_in_use = is_locked(backend.path());
+        let was_in_use = is_in_use(backend.path());
         let reading = |doing| failed(doing, backend.path());
         let size = backend.len().map_err(reading("reading the size of"))?;
         let mut magic = [0; 4];
@@ -207,13 +207,14 @@ impl DataFile {
     /// file was opened, so that the end of the file may be half written. Takes
     /// no lock to find out. False also where that can't be told.
     pub fn is_in_use(&self) -> bool {
-        self.was_in_use || is_locked(self.path())
+        self.was_in_use || is_in_use(self.path())
     }
 }
 
-/// Whether a process holds the lock of the file at `path`, or that of what it
-/// leads to.
-fn is_locked(path: &Path) -> bool {
+/// Whether a process has the storage at `path` open for writing: it holds the
+/// lock of that file, or of what it leads to. Takes no lock to find out. False
+/// also where that can't be told.
+pub fn is_in_use(path: &Path) -> bool {
     let data = resolve(path).unwrap_or_else(|_| path.to_owned());
     [path, &data]
         .iter()

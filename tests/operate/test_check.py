@@ -1,0 +1,196 @@
+"""What runzeo tells of itself and its configuration: --check, -X, --print-config, manuals."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+import ZODB
+from support import server as support
+from support.configuration import demostorage, eventlog, filestorage, zeo
+from support.server import run
+from ZODB.FileStorage import FileStorage
+
+ours_only = pytest.mark.ours_only('Python\'s runzeo has no such option')
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
+    """A function that writes a configuration and returns its name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(*sections, **options):
+        with open('zeo.conf', 'w') as f:
+            f.write(zeo(**options) + ''.join(sections or [filestorage()]))
+        return 'zeo.conf'
+    return write
+
+
+def fill(path='Data.fs', count=3):
+    db = ZODB.DB(FileStorage(path))
+    with db.transaction() as connection:
+        for number in range(count):
+            connection.root()[number] = type(connection.root())()
+    db.close()
+
+
+def contents():
+    """All files with their bytes and times."""
+    found = {}
+    for folder, _, names in os.walk('.'):
+        for name in [*names, '']:
+            path = os.path.join(folder, name)
+            known = os.stat(path)
+            with open(os.devnull if os.path.isdir(path) else path, 'rb') as f:
+                found[path] = (f.read(), known.st_mtime_ns, known.st_ino)
+    return found
+
+
+def check(expected, *args):
+    """Runs --check, which must change nothing; returns what it prints."""
+    before = contents()
+    code, output = run('-C', 'zeo.conf', '--check', *args)
+    assert code == expected, output
+    assert contents() == before
+    return output
+
+
+@ours_only
+def test_good_files(conf):
+    conf(filestorage(blob_dir='blobs'), filestorage('New.fs', 'new', blob_dir='new-blobs'),
+         demostorage(filestorage('Base.fs', read_only=True), name='demo'),
+         eventlog('log/zeo.log'), pid_filename='zeo.pid')
+    os.mkdir('log')
+    fill()
+    fill('Base.fs')
+    output = check(0)
+    assert "storage '1': Data.fs has 4 objects in " in output
+    assert "storage 'new': New.fs does not exist, and will be created" in output
+    assert "storage 'demo': Base.fs has 4 objects" in output
+    assert output.endswith('the configuration is good\n')
+    assert run('-C', 'zeo.conf', '--test')[0] == 0
+
+
+@ours_only
+def test_the_index(conf):
+    conf()
+    fill()
+    os.remove('Data.fs.index')
+    assert 'there is no Data.fs.index: a start reads the whole file' in check(0)
+    with open('Data.fs.index', 'w') as f:
+        f.write('no index')
+    assert 'Data.fs.index' in check(0)
+
+
+@ours_only
+@pytest.mark.parametrize('prepare, code, words', [
+    (lambda: open('Data.fs', 'w').write('no FileStorage at all'), 1, "can't open storage '1': "),
+    (lambda: fill() or damage('Data.fs'), 1, "can't open storage '1': "),
+    (lambda: os.mkdir('Data.fs'), 1, "can't open storage '1': "),
+])
+def test_files_that_can_t_be_opened(prepare, code, words, conf):
+    conf()
+    prepare()
+    assert words in check(code)
+
+
+def damage(path):
+    """Overwrites the length of the first transaction."""
+    with open(path, 'r+b') as f:
+        f.seek(12)
+        f.write(b'\xff' * 8)
+    os.remove(path + '.index')
+
+
+@ours_only
+@pytest.mark.parametrize('sections, options, code, words', [
+    ([filestorage('missing/Data.fs')], {}, 2, 'missing'),
+    ([filestorage(read_only=True)], {}, 1, "can't open storage '1': "),
+    ([filestorage(), filestorage(name='again')], {}, 2, 'use the same file'),
+    ([filestorage(color='red')], {}, 2, "'color'"),
+    (None, {'address': 'missing/socket'}, 2, 'missing'),
+])
+def test_configurations_that_can_t_be_served(sections, options, code, words, conf):
+    conf(*sections or [filestorage()], **options)
+    assert words in check(code).replace('"', "'")
+
+
+@ours_only
+def test_while_the_server_runs(serve):
+    """A running server is no error."""
+    server = serve()
+    with open('zeo.conf', 'w') as f:
+        f.write(zeo('%s:%s' % server.address) + filestorage())
+    code, output = run('-C', 'zeo.conf', '--check')
+    assert code == 0
+    assert 'Warning: somebody listens at 127.0.0.1:' in output
+    assert 'Data.fs is in use by another process' in output
+
+
+@ours_only
+def test_the_conflict_resolver(conf):
+    conf()
+    assert 'the conflict resolver works' in check(0, '--conflict-resolver', sys.executable)
+    assert 'does not work' in check(2, '--conflict-resolver', '/no/such/program')
+
+
+@pytest.mark.parametrize('spec, problem', [
+    ('zeo/color=red', 'known key'), ('color=red', 'known key'), ('zeo', 'invalid configuration'),
+    ('nothing/here=1', ''), ('zeo//address=1', "'//' is not allowed"), ('zeo/ssl/key=1', ''),
+])
+def test_wrong_overrides(spec, problem, conf):
+    code, output = run('-C', conf(), '-X', spec)
+    assert code == 2 and problem in output, output
+
+
+def test_overrides_need_a_configuration_file(tmp_path):
+    code, output = run('-a', '127.0.0.1:0', '-f', 'x.fs', '-X', 'zeo/read-only=on', cwd=tmp_path)
+    assert code == 2
+    assert 'configuration overrides (-X) cannot be used without a configuration file' in output
+
+
+def test_overrides(serve):
+    """A path by the section's name, and a level of the log by its type."""
+    server = serve(storages=filestorage(name='main'), extra=eventlog(),
+                   args=['-X', 'MAIN/path=Other.fs', '-X', 'eventlog/level=debug'])
+    server.stop()
+    assert os.path.exists('Other.fs') and not os.path.exists('Data.fs')
+
+
+@ours_only
+def test_print_config(conf):
+    code, text = run('-C', conf(transaction_timeout=7), '-X', 'zeo/read-only=on', '--print-config')
+    assert code == 0
+    assert '# zeo.conf:3\n  transaction-timeout 7\n' in text
+    assert '# -X zeo/read-only=on\n  read-only on\n' in text
+    with open('again.conf', 'w') as f:
+        f.write(text)
+    assert run('-C', 'again.conf', '--check')[0] == 0
+    from ZEO.runzeo import ZEOOptions
+    options = ZEOOptions()
+    options.realize(['-C', 'again.conf'])
+    assert options.read_only and options.transaction_timeout == 7
+
+
+@ours_only
+@pytest.mark.parametrize('program', ['runzeo', 'fstool'])
+def test_manuals(program, tmp_path):
+    path = os.path.join(os.path.dirname(support.binary()), program)
+
+    def ask(*args):
+        return subprocess.run([path, *args], stdout=subprocess.PIPE, check=True, text=True).stdout
+    page = ask('--man-page')
+    assert f'.TH {program} 1' in page
+    script = tmp_path / 'completions'
+    for shell in 'bash', 'zsh', 'fish':
+        text = ask('--completions', shell)
+        assert program in text
+        if shell == 'bash':
+            script.write_text(text)
+            subprocess.run(['bash', '-n', str(script)], check=True)
+    if program == 'fstool':
+        assert '.TH fstool-test 1' in ask('--man-page', 'test')
+    script = os.path.join(support.REPOSITORY, 'scripts', 'manuals')
+    subprocess.run([script, os.path.dirname(path), str(tmp_path)], check=True)
+    made = {name for _, _, names in os.walk(tmp_path) for name in names}
+    assert {f'{program}.1', program, f'_{program}', f'{program}.fish', 'fstool-copy.1'} <= made
