@@ -3,10 +3,12 @@ import json
 import os
 import pathlib
 import re
+import urllib.request
 
 from support.server import REPOSITORY
 
-from page.tools import promtool
+from page.busy import monitor_url
+from page.tools import METRIC, PREFIX, promtool
 
 ETC = pathlib.Path(REPOSITORY, 'etc')
 HERE = pathlib.Path(__file__).parent
@@ -59,3 +61,17 @@ def test_dashboard(tmp_path):
         taken |= cells
     numbers = [panel['id'] for panel in panels()]
     assert len(numbers) == len(set(numbers))
+
+
+def test_metrics_are_those_of_the_server(serve):
+    """Every name in the alerts and the dashboard is one that a server tells, and with such labels."""
+    server = serve(args=['--monitor', '127.0.0.1:0'])
+    with urllib.request.urlopen(f'{monitor_url(server)}metrics') as answer:
+        text = answer.read().decode()
+    told = set(re.findall(rf'^# TYPE ({PREFIX}\w+)', text, re.MULTILINE))
+    histograms = set(re.findall(rf'^# TYPE ({PREFIX}\w+) histogram', text, re.MULTILINE))
+    told |= {f'{name}_bucket' for name in histograms}
+    used = set(METRIC.findall(RULES.read_text()))
+    for query in expressions():
+        used |= set(METRIC.findall(query))
+    assert used and used <= told, used - told

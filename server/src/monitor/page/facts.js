@@ -64,7 +64,6 @@ const storageColumns = [
   { key: 'state', title: 'State', show: ({ storage }) => (storage.failure ? `accepts no commits: ${plain(storage.failure)}` : storage.read_only ? 'read-only' : storage.coordinator ? 'in order' : 'does not answer') },
   { key: 'size', title: 'Size', number: true, show: ({ storage }) => bytes(storage.size) },
   { key: 'objects', title: 'Objects', number: true, show: ({ storage }) => count(storage.objects) },
-  { key: 'index', title: 'Index', number: true, show: ({ storage }) => bytes(storage.index_size), hint: () => 'memory' },
   { key: 'clients', title: 'Clients', number: true, show: ({ storage }) => count(storage.clients) },
   { key: 'age', title: 'Last commit', number: true, show: ({ storage }) => (isNumber(storage.last_tid_age) ? age(storage.last_tid_age) + ' ago' : DASH), hint: ({ storage }) => moment(storage.last_tid_time) },
   { key: 'tid', title: 'Last tid', show: ({ storage }) => plain(storage.last_tid) },

@@ -77,7 +77,7 @@ function lockRows(trees) {
       const { oid, age: waited } = waiter.client.transaction.waits_for;
       const others = waiter.behind.filter((other) => other !== client).map(nameOf);
       const behind = others.length > 0 ? `, behind ${firstOf(others, 2)}` : '';
-      const state = `waits for ${oid === null ? 'the storage' : shortOid(oid)}${behind}`;
+      const state = `waits for ${oid === null ? 'the storage' : plain(oid)}${behind}`;
       rows.push({ id: waiter.client.id, client: waiter.client, kind: 'waiter', for: waited, state });
     }
   }
@@ -85,9 +85,6 @@ function lockRows(trees) {
 }
 
 const firstOf = (names, most) => names.slice(0, most).join(', ') + (names.length > most ? ', \u2026' : '');
-
-// An oid as Python's tools show it: without its leading zeros.
-const shortOid = (oid) => '0x' + (String(oid).replace(/^0+/, '') || '0');
 
 class Locks {
   constructor() {
