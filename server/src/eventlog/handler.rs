@@ -121,6 +121,11 @@ impl Handler {
         }
     }
 
+    /// Whether this is a file or standard stream.
+    pub fn is_file(&self) -> bool {
+        matches!(&self.kind, Kind::File(_))
+    }
+
     /// Whether a line of this level goes to standard error.
     pub fn is_on_stderr(&self, level: slog::Level) -> bool {
         matches!(&self.kind, Kind::File(file) if file.is_stderr())

@@ -75,11 +75,10 @@ impl EventLog {
         let lowest = config.handlers.iter().map(|handler| handler.level).min();
         let level = config.level.max(lowest.unwrap_or(u8::MAX));
         let (queue, events) = unbounded();
-        let handlers = config.handlers.into_iter().enumerate();
-        let handlers = handlers.map(|(number, handler)| {
+        let handlers = config.handlers.into_iter().map(|handler| {
             let log = queue.clone();
             // When the log has ended, nobody is left to tell.
-            let tell = move |text| drop(log.send(Event::Trouble(number, text)));
+            let tell = move |text| drop(log.send(Event::Trouble(text)));
             Handler::start(handler, start, tell)
         });
         let handlers: Result<Vec<_>, _> = handlers.collect();

@@ -140,3 +140,35 @@ fn the_next_line_is_in_the_new_file() {
     log.reopen().unwrap();
     assert!(!path.exists());
 }
+
+/// Two receivers that are down, and a log file that tells of both.
+#[test]
+fn lost_lines_are_told_in_files_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.log");
+    let missing = |name| HandlerConfig {
+        target: LogTarget::Syslog(SyslogConfig {
+            address: SyslogAddress::Path(directory.path().join(name)),
+            facility: 1,
+        }),
+        ..logfile(&path, 0)
+    };
+    let (log, root) = start(20, vec![missing("a"), logfile(&path, 0), missing("b")]);
+    info!(root, "line");
+    log.flush().unwrap();
+    drop(log);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<_> = text
+        .lines()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    lines.sort_unstable();
+    let lost = |name| {
+        let path = directory.path().join(name);
+        format!(
+            "WARNING ZEO.runzeo lost 1 log line to syslog at {}",
+            path.display()
+        )
+    };
+    assert_eq!(lines, ["INFO ZEO line", &lost("a"), &lost("b")]);
+}

@@ -19,8 +19,8 @@ const REMOTE_TIMEOUT: Duration = Duration::from_secs(3);
 pub enum Event {
     /// Write this.
     Record(Box<LogRecord>),
-    /// The handler of this number could not send its lines, as the text says.
-    Trouble(usize, String),
+    /// Lines could not be sent, as the text says.
+    Trouble(String),
     /// Reopen the files if the flag says so, then answer how that went last.
     Reopen(Sender<Result<(), EventLogError>>),
     /// Answer, since all before is written.
@@ -52,7 +52,7 @@ impl Writer {
             }
             match event {
                 Event::Record(record) => self.write(&record),
-                Event::Trouble(handler, text) => self.tell(handler, &text),
+                Event::Trouble(text) => self.tell(&text),
                 // Who does not wait for an answer does not need it.
                 Event::Reopen(answer) => {
                     drop(answer.try_send(mem::replace(&mut self.reopened, Ok(()))));
@@ -74,18 +74,17 @@ impl Writer {
         }
     }
 
-    /// Tells the other handlers, and standard error in any case, of a handler's trouble.
-    fn tell(&mut self, troubled: usize, text: &str) {
+    /// Tells the log files, and standard error in any case, of lines that could not be sent. Other
+    /// receivers are not told, or two that are down would tell of each other for ever.
+    fn tell(&mut self, text: &str) {
         let record = LogRecord::warning(text);
         let is_on_stderr = |handler: &Handler| handler.is_on_stderr(record.level);
         if !self.handlers.iter().any(is_on_stderr) {
             to_stderr(&format!("{text}\n"));
         }
         let mut formatted = Formatted::default();
-        for (number, handler) in self.handlers.iter_mut().enumerate() {
-            if number != troubled {
-                handler.write(&record, &mut formatted);
-            }
+        for handler in self.handlers.iter_mut().filter(|handler| handler.is_file()) {
+            handler.write(&record, &mut formatted);
         }
     }
 
@@ -108,15 +107,12 @@ impl Writer {
         self.report_loss();
         self.flush();
         while let Ok(event) = self.events.try_recv() {
-            if let Event::Trouble(handler, text) = event {
-                self.tell(handler, &text);
+            if let Event::Trouble(text) = event {
+                self.tell(&text);
             }
         }
-        for number in 0..self.handlers.len() {
-            if let Some(text) = self.handlers.get(number).and_then(Handler::unsent) {
-                self.tell(number, &text);
-            }
-        }
+        let unsent: Vec<_> = self.handlers.iter().filter_map(Handler::unsent).collect();
+        unsent.iter().for_each(|text| self.tell(text));
     }
 
     /// Reopens all files; gives the first error.

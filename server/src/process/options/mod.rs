@@ -304,11 +304,23 @@ fn usage(error: &clap::Error, variable: Option<String>) -> OptionsError {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
             let problem = line.trim_start_matches("error: ");
+            let problem = format!("{problem}{}", choices(error));
             OptionsError::Usage(match variable {
                 Some(name) => format!("bad value in ${name}: {problem}"),
-                None => problem.to_owned(),
+                None => problem,
             })
         }
+    }
+}
+
+/// What an option with few values could have had.
+fn choices(error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ContextValue};
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) if error.kind() == ErrorKind::InvalidValue => {
+            format!("; expected {}", values.join(" or "))
+        }
+        _ => String::new(),
     }
 }
 

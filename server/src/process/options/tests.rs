@@ -129,6 +129,10 @@ fn wrong_usage_is_one_line() {
             "conflicting command line option \"-C\"",
         ),
         (
+            &["--log-format", "xml"],
+            "invalid value 'xml' for '--log-format <FORMAT>'; expected text or json",
+        ),
+        (
             &["--max-message-size", "1"],
             "invalid value '1' for '--max-message-size <SIZE>'",
         ),
