@@ -31,8 +31,6 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Connection {
     waiter: Waiter,
     stream: Stream,
-    /// Reading may find something. Only a change of that is told.
-    readable: bool,
     /// The client sends no more.
     ended: bool,
     /// It is served until then: a stranger, or one that sends no more.
@@ -89,7 +87,6 @@ impl Connection {
         Ok(Self {
             waiter: Waiter::new(&stream, inbox.descriptor())?,
             stream,
-            readable: false,
             ended: false,
             until: Some(Instant::now() + REGISTER_TIMEOUT),
             finished: false,
@@ -142,7 +139,7 @@ impl Connection {
     /// when the client has gone, or its time is over.
     fn wait(&mut self, inbox: &Inbox, interest: Interest) -> io::Result<bool> {
         let read = interest.read && !self.finished;
-        let has_more = read && self.readable;
+        let has_more = read && self.stream.is_readable();
         if !has_more && !self.gone {
             // With news in the mailbox this is only a look at the socket.
             let sleeps = !interest.busy && inbox.fall_asleep();
@@ -155,7 +152,7 @@ impl Connection {
             inbox.wake_up();
             self.note(ready?);
         }
-        if read && self.readable {
+        if read && self.stream.is_readable() {
             self.receive()?;
             return Ok(true);
         }
@@ -164,7 +161,7 @@ impl Connection {
     }
 
     fn note(&mut self, ready: Ready) {
-        self.readable |= ready.read;
+        self.stream.note(ready);
         self.gone |= ready.gone;
         if ready.ended && !self.ended {
             self.ended = true;
@@ -301,12 +298,8 @@ impl Connection {
 
     /// Reads what is there, up to the room in the buffer.
     pub(crate) fn receive(&mut self) -> io::Result<Option<usize>> {
-        let (stream, mut room) = (&mut self.stream, 0);
-        let received = self.input.fill(|space| {
-            room = space.len();
-            uninterrupted(|| stream.read(space))
-        });
-        let received = would_block(received)?;
+        let stream = &mut self.stream;
+        let received = would_block(self.input.fill(|space| stream.read(space)))?;
         if received == Some(0) {
             self.finished = true;
             self.note(Ready {
@@ -315,8 +308,6 @@ impl Connection {
             });
         }
         self.status.received.add(received.unwrap_or(0) as u64);
-        // Less than there was room for: no more has come, but maybe the end.
-        self.readable &= received == Some(room) || self.ended;
         Ok(received)
     }
 
@@ -324,7 +315,7 @@ impl Connection {
         let output = &mut session.output;
         while self.sent < output.len() {
             let rest = &output[self.sent..];
-            match would_block(uninterrupted(|| self.stream.write(rest)))? {
+            match would_block(self.stream.write(rest))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(count) => {
                     self.sent += count;
@@ -356,15 +347,6 @@ fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
         Ok(count) => Ok(Some(count)),
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(e) => Err(e),
-    }
-}
-
-fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }
 

@@ -109,11 +109,14 @@ fn what_came_before_the_end_is_read_and_then_the_end() {
     zeo_proto::framing::write_frame(&mut all, b"ruok");
     theirs.write_all(&all[..5]).unwrap();
     assert!(connection.wait(&inbox, READ).unwrap());
-    assert!(!connection.readable, "all was read");
+    assert!(!connection.stream.is_readable(), "all was read");
     theirs.write_all(&all[5..]).unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
     assert!(connection.wait(&inbox, READ).unwrap());
-    assert!(connection.readable, "the end is still to be read");
+    assert!(
+        connection.stream.is_readable(),
+        "the end is still to be read"
+    );
     assert!(connection.input.frame().unwrap() == Some(b"ruok"));
     assert!(!connection.finished);
     assert!(connection.wait(&inbox, READ).unwrap());
