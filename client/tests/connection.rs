@@ -31,7 +31,7 @@ fn serve(address: &str, encoding: Encoding) -> (Acceptors, Arc<Server>, Address)
     let log = slog::Logger::root(slog::Discard, slog::o!());
     let server = Server::start(settings, vec![("1".to_owned(), storage)], log).unwrap();
     let wanted = zeo_storage::zconfig::datatypes::socket_binding_address(address).unwrap();
-    let acceptors = Acceptors::start(&wanted, &server).unwrap();
+    let acceptors = Acceptors::start(&wanted, &server, None).unwrap();
     let found = acceptors.addresses().first().map(|found| (*found).into());
     let address = found.unwrap_or_else(|| address.parse().unwrap());
     (acceptors, server, address)

@@ -22,7 +22,7 @@
 //!     host: Some("127.0.0.1".to_owned()),
 //!     port: Some(0),
 //! };
-//! let acceptors = Acceptors::start(&address, &server)?;
+//! let acceptors = Acceptors::start(&address, &server, None)?;
 //!
 //! // The server speaks first: a frame with the version of its protocol.
 //! let mut client = TcpStream::connect(acceptors.addresses())?;

@@ -23,6 +23,8 @@ use crate::messages::channel;
 use crate::messages::mailbox::mailbox;
 use crate::messages::request::Request;
 use crate::net::connection::Connection;
+use crate::net::gate::Gate;
+use crate::net::refusals::Refusals;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::status::client::ClientStatus;
@@ -45,6 +47,8 @@ pub struct Server {
     settings: Arc<Settings>,
     storages: Arc<Storages>,
     clients: Clients,
+    /// Connections that were refused for TLS.
+    refusals: Refusals,
     next_client: AtomicU64,
     log: Logger,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -55,8 +59,6 @@ pub struct Server {
     saved: Mutex<HashMap<String, (u64, Instant)>>,
     started: SystemTime,
     stopping: AtomicBool,
-    /// Connections that were refused for TLS.
-    tls_refusals: Outcomes<TlsRefusal>,
 }
 
 impl Server {
@@ -79,6 +81,7 @@ impl Server {
             settings: Arc::new(settings),
             storages: Arc::new(Storages::of(served)),
             clients: Clients::default(),
+            refusals: Refusals::default(),
             next_client: AtomicU64::new(1),
             log,
             threads: Mutex::new(threads),
@@ -87,7 +90,6 @@ impl Server {
             saved: Mutex::default(),
             started: SystemTime::now(),
             stopping: AtomicBool::new(false),
-            tls_refusals: Outcomes::default(),
         }))
     }
 
@@ -96,9 +98,26 @@ impl Server {
     /// # Errors
     /// The system has no descriptor or thread left.
     pub fn serve(self: &Arc<Self>, stream: Stream, peer: String) -> io::Result<()> {
+        self.serve_behind(None, stream, peer)
+    }
+
+    /// Serves one connection, with TLS if there is a gate.
+    ///
+    /// # Errors
+    /// The system has no descriptor, thread or memory left.
+    pub(crate) fn serve_behind(
+        self: &Arc<Self>,
+        gate: Option<&Arc<Gate>>,
+        stream: Stream,
+        peer: String,
+    ) -> io::Result<()> {
+        let stream = match gate {
+            Some(gate) => gate.secure(stream)?,
+            None => stream,
+        };
         let (mailbox, inbox) = mailbox()?;
         let id = self.next_client.fetch_add(1, Relaxed);
-        let status = Arc::new(ClientStatus::new(id, peer, false));
+        let status = Arc::new(ClientStatus::new(id, peer, gate.is_some()));
         let session = Session::new(
             Arc::clone(&status),
             Arc::clone(&self.settings),
@@ -107,10 +126,11 @@ impl Server {
             &self.log,
         );
         let connection = Connection::new(stream, &session, &inbox)?;
+        let newcomer = gate.map(|gate| gate.enter(id, mailbox.clone()));
         self.clients.insert(mailbox, status);
         let server = Arc::clone(self);
         let run = move || {
-            connection.run(session, &inbox);
+            connection.run(session, &inbox, newcomer, &server.refusals);
             server.clients.remove(id);
         };
         let started = thread::Builder::new()
@@ -216,6 +236,11 @@ impl Server {
         addresses.extend_from_slice(more);
     }
 
+    /// How clients are treated.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The log.
     pub fn log(&self) -> &Logger {
         &self.log
@@ -241,9 +266,9 @@ impl Server {
         self.stopping.load(Relaxed)
     }
 
-    /// Connections that were refused for TLS, to be counted here.
+    /// Connections that were refused for TLS.
     pub(crate) fn tls_refusals(&self) -> &Outcomes<TlsRefusal> {
-        &self.tls_refusals
+        self.refusals.counts()
     }
 }
 

@@ -26,6 +26,8 @@ pub const DEFAULT_SLOW_LOAD: Duration = Duration::from_secs(1);
 pub const DEFAULT_SLOW_COMMIT: Duration = Duration::from_secs(2);
 /// How long a vote waits at least for its locks when that is logged.
 pub const DEFAULT_SLOW_LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How long a TLS handshake may take as a whole when nothing is configured.
+pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the server treats its clients.
 ///
@@ -58,6 +60,8 @@ pub struct Settings {
     pub slow_commit: Option<Duration>,
     /// So is a vote that waits so long for its locks.
     pub slow_lock_wait: Option<Duration>,
+    /// How long a TLS handshake may take as a whole.
+    pub handshake_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -75,6 +79,7 @@ impl Default for Settings {
             slow_load: Some(DEFAULT_SLOW_LOAD),
             slow_commit: Some(DEFAULT_SLOW_COMMIT),
             slow_lock_wait: Some(DEFAULT_SLOW_LOCK_WAIT),
+            handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
         }
     }
 }

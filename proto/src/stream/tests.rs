@@ -285,11 +285,8 @@ fn what_is_not_tls_is_called_so() {
     ] {
         let (mut server, client) = ends(&context, &context);
         assert!(server.stream.is_silent());
-        let Carrier::Tls(below) = client.stream.carrier else {
-            panic!()
-        };
-        rustix::io::write(below.socket(), sent).unwrap();
-        drop(below);
+        rustix::io::write(&client.stream, sent).unwrap();
+        drop(client);
         server.look();
         let why = server.stream.handshake().unwrap_err();
         assert_eq!(why.to_string(), shown);
@@ -300,12 +297,9 @@ fn what_is_not_tls_is_called_so() {
 #[test]
 fn garbage_behind_the_handshake_is_an_error() {
     let (mut server, client) = connected(SslVersion::TLS1_3);
-    let Carrier::Tls(below) = &client.stream.carrier else {
-        panic!()
-    };
-    rustix::io::write(below.socket(), &[23, 3, 3, 0, 20, 1, 2, 3]).unwrap();
+    rustix::io::write(&client.stream, &[23, 3, 3, 0, 20, 1, 2, 3]).unwrap();
     assert!(is_blocked(&server.read(10)), "it is not whole");
-    rustix::io::write(below.socket(), &[9; 17]).unwrap();
+    rustix::io::write(&client.stream, &[9; 17]).unwrap();
     let why = server.read(10).unwrap_err().to_string();
     assert!(why.starts_with("TLS: ") && why.contains("mac"), "{why}");
 }

@@ -1,4 +1,4 @@
-//! TLS over a plain stream.
+//! TLS over a socket.
 //!
 //! OpenSSL reads and writes the socket by way of [`Below`], on the thread of
 //! the session, which alone has the stream. It may have to write in order to
@@ -13,7 +13,8 @@ use openssl::nid::Nid;
 use openssl::ssl::{self, ErrorCode, Ssl, SslContextBuilder, SslMode, SslStream};
 use openssl::x509::X509Ref;
 
-use super::{Ready, Stream};
+use super::socket::Socket;
+use super::waiter::Ready;
 
 /// The first byte of TLS: the type of a record with a handshake message.
 const HANDSHAKE_RECORD: u8 = 22;
@@ -103,15 +104,17 @@ pub(super) struct Tls {
     ssl: SslStream<Below>,
     /// The subject of a certificate that was not accepted.
     refused: Arc<OnceLock<String>>,
+    /// A read may find something.
+    readable: bool,
     /// A read goes on when there is room to write.
     reads_when_writable: bool,
     is_truncated: bool,
 }
 
-/// The stream that carries TLS, as OpenSSL sees it.
+/// The socket as OpenSSL sees it.
 #[derive(Debug)]
 struct Below {
-    stream: Stream,
+    socket: Socket,
     /// The first byte that has come.
     first: Option<u8>,
     /// During the handshake: what is to be sent, so that the alert of a failed
@@ -120,7 +123,7 @@ struct Below {
 }
 
 impl Tls {
-    pub(super) fn new(stream: Stream, mut ssl: Ssl) -> io::Result<Self> {
+    pub(super) fn new(socket: Socket, mut ssl: Ssl) -> io::Result<Self> {
         let refused = Arc::new(OnceLock::new());
         let (noted, mode) = (Arc::clone(&refused), ssl.verify_mode());
         ssl.set_verify_callback(mode, move |is_good, checked| {
@@ -132,13 +135,14 @@ impl Tls {
             is_good
         });
         let below = Below {
-            stream,
+            socket,
             first: None,
             held: Some(Vec::new()),
         };
         Ok(Self {
             ssl: SslStream::new(ssl, below)?,
             refused,
+            readable: false,
             reads_when_writable: false,
             is_truncated: false,
         })
@@ -155,7 +159,9 @@ impl Tls {
         if is_done && is_sent {
             below.held = None;
         }
-        Ok(is_done && is_sent)
+        // What has come behind the handshake may be here already.
+        self.readable = is_done && is_sent;
+        Ok(self.readable)
     }
 
     fn failure(&self, why: ssl::Error) -> HandshakeError {
@@ -192,21 +198,21 @@ impl Tls {
         }
     }
 
-    /// Takes note of what a wait has found; true when a read that has found
-    /// no room may go on.
-    pub(super) fn note(&mut self, ready: Ready) -> bool {
-        self.ssl.get_mut().stream.note(ready);
-        self.reads_when_writable && ready.write
+    /// Takes note of what a wait has found.
+    pub(super) fn note(&mut self, ready: Ready) {
+        self.ssl.get_mut().socket.note(ready);
+        self.readable |= ready.read || (self.reads_when_writable && ready.write);
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable
     }
 
     pub(super) fn is_truncated(&self) -> bool {
         self.is_truncated
     }
 
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
-        self.ssl.get_ref().stream.as_fd()
-    }
-
+    /// Reads from one record; there may be more, until it finds nothing.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reads_when_writable = false;
         loop {
@@ -221,7 +227,10 @@ impl Tls {
                     return Ok(0);
                 }
                 None if is_to_be_repeated(&why) => {}
-                None => return Err(as_io_error(why)),
+                None => {
+                    self.readable = false;
+                    return Err(as_io_error(why));
+                }
             }
         }
     }
@@ -245,12 +254,18 @@ impl Tls {
     }
 }
 
+impl AsFd for Tls {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ssl.get_ref().socket.as_fd()
+    }
+}
+
 impl Below {
     /// Sends what is held; false when there is no room for all of it.
     fn send_held(&mut self) -> io::Result<bool> {
         let held = self.held.get_or_insert_default();
         while !held.is_empty() {
-            match self.stream.write(held) {
+            match self.socket.write(held) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => drop(held.drain(..count)),
                 Err(why) if why.kind() == ErrorKind::WouldBlock => return Ok(false),
@@ -264,10 +279,10 @@ impl Below {
 impl Read for Below {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Without asking the system again.
-        if !self.stream.is_readable() {
+        if !self.socket.is_readable() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let count = self.stream.read(buffer)?;
+        let count = self.socket.read(buffer)?;
         if self.first.is_none() {
             self.first = buffer.iter().take(count).next().copied();
         }
@@ -279,7 +294,7 @@ impl Write for Below {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.held {
             Some(held) => held.write(bytes),
-            None => self.stream.write(bytes),
+            None => self.socket.write(bytes),
         }
     }
 

@@ -2,19 +2,32 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use super::{Ready, Stream};
+/// What has become ready since the last wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// There may be something to read: bytes, the end, or an error.
+    pub read: bool,
+    /// There is room to write.
+    pub write: bool,
+    /// The wake descriptor was written to.
+    pub woken: bool,
+    /// The peer sends no more. It may still read.
+    pub ended: bool,
+    /// Nothing can be sent any more either.
+    pub gone: bool,
+}
 
 /// Waits for a stream and for a wake descriptor at once.
 ///
 /// Both are entered once, edge-triggered: a wait costs one system call that
 /// names neither of them, and the wake descriptor is never read. So whoever
-/// waits has to remember what it was told ([`Stream::note`]): the stream is
+/// waits has to remember what it was told ([`super::Stream::note`]): the stream is
 /// ready until a read (or a write) has found that it is not.
 #[derive(Debug)]
 pub struct Waiter(OwnedFd);
@@ -27,7 +40,7 @@ impl Waiter {
     ///
     /// # Errors
     /// The system has no descriptor left.
-    pub fn new(stream: &Stream, wake: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn new(stream: &impl AsFd, wake: BorrowedFd<'_>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let edge = EventFlags::ET;
         let any = EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT;

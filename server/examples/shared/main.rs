@@ -100,7 +100,7 @@ fn serve(
         host: Some("127.0.0.1".to_owned()),
         port: Some(0),
     };
-    let acceptors = Acceptors::start(&address, &server)?;
+    let acceptors = Acceptors::start(&address, &server, None)?;
     Ok((server, acceptors))
 }
 

@@ -13,9 +13,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use slog::{Logger, debug, error, info};
 use zeo_storage::zconfig::datatypes::Address;
 
+use super::gate::Gate;
 use super::listener::Listener;
 use super::socket_rights::SocketRights;
 use super::sockets::Sockets;
+use super::tls::ServerTls;
 use crate::server::Server;
 
 /// How long to wait when the system has no descriptor or thread to give.
@@ -33,22 +35,32 @@ pub struct Acceptors {
 }
 
 impl Acceptors {
-    /// Listens at the address and serves who connects. A host name that has
-    /// several addresses is listened for at each.
+    /// Listens at the address and serves who connects, by TLS if that is given. A host name that
+    /// has several addresses is listened for at each.
     ///
     /// # Errors
     /// An address can't be resolved or bound, or a thread not started.
-    pub fn start(address: &Address, server: &Arc<Server>) -> io::Result<Self> {
-        let acceptors = Self::over(Sockets::bind(address, &SocketRights::default())?, server)?;
+    pub fn start(
+        address: &Address,
+        server: &Arc<Server>,
+        tls: Option<Arc<ServerTls>>,
+    ) -> io::Result<Self> {
+        let sockets = Sockets::bind(address, &SocketRights::default())?;
+        let acceptors = Self::over(sockets, server, tls)?;
         acceptors.announce(server.log());
         Ok(acceptors)
     }
 
-    /// Listens with these sockets.
+    /// Listens with these sockets, and serves by TLS if that is given.
     ///
     /// # Errors
     /// An address can't be had, or a thread not started.
-    pub(crate) fn over(sockets: Sockets, server: &Arc<Server>) -> io::Result<Self> {
+    pub(crate) fn over(
+        sockets: Sockets,
+        server: &Arc<Server>,
+        tls: Option<Arc<ServerTls>>,
+    ) -> io::Result<Self> {
+        let gate = tls.map(|tls| Arc::new(Gate::new(tls, server.settings().handshake_timeout)));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let (listeners, socket_file) = sockets.listen()?;
         let mut acceptors = Self {
@@ -65,8 +77,9 @@ impl Acceptors {
             labels.push(listener.label()?);
             acceptors.shown.push(listener.address()?);
             acceptors.addresses.extend(listener.socket_address()?);
-            let (server, stop) = (Arc::clone(server), Arc::clone(&acceptors.stop));
-            let run = move || accept_all(&listener, &server, stop.as_fd());
+            let (server, gate) = (Arc::clone(server), gate.clone());
+            let stop = Arc::clone(&acceptors.stop);
+            let run = move || accept_all(&listener, &server, gate.as_ref(), stop.as_fd());
             acceptors
                 .threads
                 .push(thread::Builder::new().name("acceptor".into()).spawn(run)?);
@@ -106,7 +119,12 @@ impl Drop for Acceptors {
     }
 }
 
-fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
+fn accept_all(
+    listener: &Listener,
+    server: &Arc<Server>,
+    gate: Option<&Arc<Gate>>,
+    stop: BorrowedFd<'_>,
+) {
     // Since a connection was accepted.
     let mut failures: u64 = 0;
     loop {
@@ -125,7 +143,7 @@ fn accept_all(listener: &Listener, server: &Arc<Server>, stop: BorrowedFd<'_>) {
         }
         let accepted = listener.accept().and_then(|(stream, peer)| {
             debug!(server.log(), "Connected {peer}");
-            server.serve(stream, peer)
+            server.serve_behind(gate, stream, peer)
         });
         match accepted {
             Ok(()) if failures > 0 => {

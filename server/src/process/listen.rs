@@ -9,6 +9,7 @@ use zeo_storage::zconfig::datatypes::Address;
 
 use crate::net::acceptor::Acceptors;
 use crate::net::sockets::{Sockets, is_in_use};
+use crate::net::tls::ServerTls;
 use crate::process::address_file::AddressFile;
 use crate::process::options::Options;
 use crate::server::Server;
@@ -123,7 +124,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens with these sockets, and tells where.
+    /// Listens with these sockets, by TLS if that is given, and tells where.
     ///
     /// # Errors
     /// The address can't be had, or not be told. The server goes on.
@@ -131,9 +132,10 @@ impl Listening {
         options: &Options,
         sockets: Sockets,
         server: &Arc<Server>,
+        tls: Option<Arc<ServerTls>>,
     ) -> Result<Self, ListenError> {
         let address = &options.config.zeo.address;
-        let acceptors = Acceptors::over(sockets, server);
+        let acceptors = Acceptors::over(sockets, server, tls);
         let acceptors = acceptors.map_err(|source| ListenError::address(address, source))?;
         let tell = |path: &PathBuf| {
             let written = AddressFile::write(path, acceptors.shown_addresses());

@@ -38,9 +38,6 @@ pub enum RunError {
     /// Certificates or keys that can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// TLS is not served yet.
-    #[error("<ssl> is not supported yet")]
-    NoTls,
     /// The log can't be written.
     #[error("eventlog: {0}")]
     Log(#[from] EventLogError),
@@ -71,10 +68,7 @@ impl RunError {
     /// The status to exit with: 2 for what is a matter of usage, else 1.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::SharedFile(_)
-            | RunError::Tls(_)
-            | RunError::NoTls
-            | RunError::Resolver(_) => 2,
+            RunError::SharedFile(_) | RunError::Tls(_) | RunError::Resolver(_) => 2,
             RunError::Listen(why) if why.is_usage() => 2,
             RunError::Monitor(why) if why.is_usage() => 2,
             _ => 1,
@@ -262,9 +256,6 @@ fn open_and_listen(
     log: &Logger,
     tls: Option<Arc<ServerTls>>,
 ) -> Opened {
-    if tls.is_some() {
-        return Err(RunError::NoTls);
-    }
     let resolver = resolver::start(options, log)?;
     let storages = open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
@@ -279,7 +270,7 @@ fn open_and_listen(
         ..settings(options)
     };
     let server = Server::start(settings, storages, server_log)?;
-    let listening = Listening::start(options, sockets, &server);
+    let listening = Listening::start(options, sockets, &server, tls);
     if listening.is_err() {
         server.stop();
     }
@@ -319,6 +310,7 @@ fn settings(options: &Options) -> Settings {
         stop_timeout: options.listen.stop_timeout,
         // Zero turns the limit off, which has a default here.
         transaction_timeout: Some(zeo.transaction_timeout).filter(|timeout| !timeout.is_zero()),
+        handshake_timeout: options.handshake_timeout,
     }
 }
 

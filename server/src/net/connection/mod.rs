@@ -1,19 +1,24 @@
 //! The thread of one client: it alone reads and writes the socket, and waits
 //! for it and for the mailbox at once.
 
+mod handshake;
+
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{debug, error};
-use zeo_proto::framing::FrameBuffer;
+use zeo_proto::framing::{FrameBuffer, FrameError};
 use zeo_proto::stream::{Ready, Stream, Waiter};
 
 use crate::messages::mailbox::Inbox;
 use crate::messages::rules;
+use crate::net::gate::Newcomer;
+use crate::net::refusals::Refusals;
 use crate::session::{Flow, Session};
 use crate::status::client::ClientStatus;
+use crate::status::outcomes::TlsRefusal;
 
 /// When this much waits to be sent, nothing more is read or taken from the
 /// mailbox until the client has read.
@@ -47,6 +52,8 @@ pub struct Connection {
     mail: bool,
     /// Where its bytes are counted.
     status: Arc<ClientStatus>,
+    /// It speaks TLS where there is none.
+    speaks_tls: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,12 +103,38 @@ impl Connection {
             state: State::Reading,
             mail: false,
             status: Arc::clone(session.status()),
+            speaks_tls: false,
         })
     }
 
-    /// Serves the client until it goes, or has to.
-    pub fn run(mut self, mut session: Session, inbox: &Inbox) {
-        let served = catch_unwind(AssertUnwindSafe(|| self.serve(&mut session, inbox)));
+    /// Serves the client until it goes, or has to. With TLS, it is a
+    /// newcomer until the handshake is done.
+    pub fn run(
+        mut self,
+        mut session: Session,
+        inbox: &Inbox,
+        newcomer: Option<Newcomer>,
+        refusals: &Refusals,
+    ) {
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(newcomer) = newcomer
+                && let Some(reason) = self.shake_hands(newcomer, &session, inbox, refusals)?
+            {
+                return Ok(reason);
+            }
+            let reason = self.serve(&mut session, inbox);
+            if self.speaks_tls {
+                let log = session.log();
+                refusals.note(
+                    log,
+                    &session.status().address,
+                    TlsRefusal::TlsAtPlainAddress,
+                    &FrameError::Tls,
+                );
+            }
+            reason
+        }));
+        self.stream.close();
         let reason = match served {
             Ok(Ok(reason)) => reason.to_owned(),
             Ok(Err(why)) => why.to_string(),
@@ -127,7 +160,7 @@ impl Connection {
             if !self.wait(inbox, interest)? {
                 let has_gone = self.gone || self.ended;
                 return Ok(if has_gone {
-                    "the client has gone"
+                    self.farewell()
                 } else {
                     "it does not register"
                 });
@@ -205,7 +238,7 @@ impl Connection {
                 }
             }
             if self.finished && self.is_even(session) {
-                return Ok(Turn::Ended("the client has gone"));
+                return Ok(Turn::Ended(self.farewell()));
             }
             if session.is_registered() && !self.ended {
                 self.until = None;
@@ -219,6 +252,15 @@ impl Connection {
                 write: !session.output.is_empty() || session.has_chunks(),
                 busy: session.output.is_empty() && session.has_chunks(),
             }));
+        }
+    }
+
+    /// What is said of a client that has gone.
+    fn farewell(&self) -> &'static str {
+        if self.stream.is_truncated() {
+            "the client has gone without TLS's close_notify: it was killed, or the connection cut"
+        } else {
+            "the client has gone"
         }
     }
 
@@ -258,6 +300,10 @@ impl Connection {
                         self.input.consume(length);
                     }
                     flow
+                }
+                Err(FrameError::Tls) => {
+                    self.speaks_tls = true;
+                    Flow::Close
                 }
                 Err(why) => {
                     error!(session.log(), "{why}");

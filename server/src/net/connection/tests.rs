@@ -208,7 +208,7 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
     theirs.write_all(&question).unwrap();
     theirs.write_all(&call(4, "ping", vec![])).unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
-    let server = thread::spawn(move || connection.run(session, &inbox));
+    let server = thread::spawn(move || connection.run(session, &inbox, None, &Refusals::default()));
     let mut messages = messages(theirs);
     // The rest is held behind this one, and behind the end.
     subscribed(&requests, &mailbox);
@@ -268,7 +268,7 @@ fn who_registers_may_stay_and_who_does_not_may_not() {
 fn no_wake_up_is_lost() {
     let (storages, requests) = one_storage();
     let (session, connection, mut theirs, mailbox, inbox) = connected_to(storages);
-    let server = thread::spawn(move || connection.run(session, &inbox));
+    let server = thread::spawn(move || connection.run(session, &inbox, None, &Refusals::default()));
     theirs.write_all(&hello()).unwrap();
     subscribed(&requests, &mailbox);
     let mut messages = messages(theirs.try_clone().unwrap());

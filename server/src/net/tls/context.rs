@@ -13,8 +13,8 @@ use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
-    SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
-    SslVerifyMode, SslVersion,
+    SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
+    SslVersion,
 };
 use openssl::x509::X509Ref;
 use openssl::x509::verify::X509VerifyFlags;
@@ -125,13 +125,7 @@ fn with_rules() -> Result<SslContextBuilder, ErrorStack> {
             | SslOptions::NO_COMPRESSION
             | SslOptions::NO_RENEGOTIATION,
     );
-    // Connections don't block, and a connection that is idle needs no buffers.
-    builder.set_mode(
-        SslMode::AUTO_RETRY
-            | SslMode::ACCEPT_MOVING_WRITE_BUFFER
-            | SslMode::ENABLE_PARTIAL_WRITE
-            | SslMode::RELEASE_BUFFERS,
-    );
+    zeo_proto::stream::prepare(&mut builder);
     builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
     builder.set_session_id_context(SESSION_ID_CONTEXT)?;
     // Clients that resume bring a ticket; nothing is kept here for those that come no more.

@@ -18,6 +18,7 @@ use crate::process::manual::{manual, with_manual};
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 mod environment;
+mod handshake;
 mod listen;
 mod log;
 mod monitor;
@@ -66,6 +67,8 @@ struct CommandLine {
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
+    handshake: handshake::HandshakeOptions,
+    #[command(flatten)]
     tls: tls::TlsOptions,
     #[command(flatten)]
     listen: listen::ListenArgs,
@@ -100,6 +103,8 @@ pub struct Options {
     pub log_format: LogFormat,
     /// Who watches the server.
     pub monitoring: Monitoring,
+    /// How long a TLS handshake may take as a whole.
+    pub handshake_timeout: std::time::Duration,
 }
 
 /// Why there are no options.
@@ -185,6 +190,7 @@ impl Options {
             msgpack,
             pid_file,
             monitoring: line.monitor.resolved(),
+            handshake_timeout: line.handshake.timeout(),
             max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
             listen: line.listen.resolve(),
             check: line.check,
