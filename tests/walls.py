@@ -37,6 +37,9 @@ NEVER = [
     ('server/src/messages', 'server/src/commit', 'messages know no coordinator'),
     ('server/src/commit', 'server/src/session', 'the coordinator knows no session'),
     ('server/src/session', 'server/src/server', 'sessions know no composition'),
+    ('server/src/session', 'server/src/monitor', 'who works does not know who watches'),
+    ('server/src/server', 'server/src/monitor', 'who works does not know who watches'),
+    ('server/src/status', 'server/src/server', 'counters know no composition'),
     ('server/src/session', 'server/src/process', 'sessions know no process'),
     ('server/src/session', 'server/src/config', 'sessions know no configuration'),
 ]

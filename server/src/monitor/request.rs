@@ -249,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_too_long_is_told_so() {
+        struct Slow;
+        impl Read for Slow {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+        let mut slow = "GET / HT".as_bytes().chain(Slow);
+        let request = Request::read(&mut slow, || Ok(()));
+        assert!(matches!(request, Err(Refused::Status(408, _))));
+    }
+
+    #[test]
     fn who_goes_in_the_middle_gets_no_answer() {
         for text in [
             "",

@@ -73,7 +73,7 @@ fn storage(of: &StorageSnapshot<'_>, snapshot: &Snapshot<'_>) -> Value {
         "failure": storage.latched(),
         "size": storage.size(),
         "objects": storage.len(),
-        "index_size": null,
+        "index_size": storage.index_memory(),
         "last_tid": last.to_string(),
         "last_tid_time": has_last.then(|| last.unix_time()),
         "last_tid_age": has_last.then(|| (now - last.unix_time()).max(0.0)),

@@ -192,6 +192,10 @@ impl Storage for FileStorage {
         self.generation.load().end()
     }
 
+    fn index_memory(&self) -> Option<u64> {
+        Some(self.generation().index.memory())
+    }
+
     fn last_tid(&self) -> Tid {
         self.generation.load().last_tid()
     }

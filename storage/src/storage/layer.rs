@@ -54,6 +54,7 @@ layer! {
     fn len(&self) -> u64;
     fn is_empty(&self) -> bool;
     fn size(&self) -> u64;
+    fn index_memory(&self) -> Option<u64>;
     fn last_tid(&self) -> Tid;
     fn is_read_only(&self) -> bool;
     fn latched(&self) -> Option<String>;

@@ -115,6 +115,11 @@ pub trait Storage: Send + Sync {
     }
     /// The size in bytes.
     fn size(&self) -> u64;
+    /// How much memory its index takes, in bytes; `None` when that is not
+    /// known.
+    fn index_memory(&self) -> Option<u64> {
+        None
+    }
     /// The last published transaction; zero when there is none. Never goes
     /// back.
     fn last_tid(&self) -> Tid;

@@ -141,6 +141,12 @@ impl<'s, 'v> All<'_, 's, 'v> {
         self.each("objects", Gauge, "Objects in the storage.", |s| {
             Some(s.served.storage.len() as f64)
         });
+        self.each(
+            "index_size_bytes",
+            Gauge,
+            "Memory that the index takes.",
+            |s| Some(s.served.storage.index_memory()? as f64),
+        );
         let last = |storage: &StorageSnapshot<'_>| {
             let tid = storage.served.storage.last_tid();
             (tid > Tid::ZERO).then(|| tid.unix_time())

@@ -95,6 +95,15 @@ impl Leaf {
         old == 0
     }
 
+    /// How much memory it takes beside itself, in bytes.
+    pub fn memory(&self) -> usize {
+        let Some(upper) = self.upper.get() else {
+            return 0;
+        };
+        let rest = upper.rest.get().map_or(0, |rest| size_of_val(&**rest));
+        size_of_val(&**upper) + rest
+    }
+
     /// The first object at or behind this one that has an entry.
     pub fn next_from(&self, first: usize) -> Option<(usize, u64)> {
         (first..SIZE)

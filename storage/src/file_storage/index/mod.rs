@@ -42,6 +42,8 @@ pub struct Index {
     /// and into `9 + 6 * h` bits.
     trees: [OnceLock<Box<Node>>; HEIGHTS],
     len: AtomicU64,
+    /// What it takes in memory, in bytes.
+    memory: AtomicU64,
 }
 
 /// A leaf, and the tree below it. In a node of height 0 there is no other.
@@ -51,8 +53,10 @@ struct Node {
     prefix: u64,
     leaf: Leaf,
     /// For each 6 bits that may follow those that all oids here begin with.
-    children: OnceLock<Box<[OnceLock<Box<Node>>; FANOUT]>>,
+    children: OnceLock<Box<Children>>,
 }
+
+type Children = [OnceLock<Box<Node>>; FANOUT];
 
 /// The child for `number` in a node of this height, which is not 0.
 fn slot(number: u64, height: usize) -> usize {
@@ -93,24 +97,39 @@ impl Index {
     /// that it had before another one; in a file they only grow.
     pub fn set(&self, oid: Oid, position: u64) {
         let number = oid.as_u64();
-        let new = || Box::new(Node::new(number, position));
+        let takes = |bytes: usize| self.memory.fetch_add(bytes as u64, Ordering::Relaxed);
+        let new = || {
+            takes(size_of::<Node>());
+            Box::new(Node::new(number, position))
+        };
         let mut height = height_of(number);
         let mut node = self.trees[height].get_or_init(new);
         while node.prefix != prefix(number) {
-            let children = node
-                .children
-                .get_or_init(|| Box::new([const { OnceLock::new() }; FANOUT]));
+            let children = node.children.get_or_init(|| {
+                takes(size_of::<Children>());
+                Box::new([const { OnceLock::new() }; FANOUT])
+            });
             node = children[slot(number, height)].get_or_init(new);
             height -= 1;
         }
+        let before = node.leaf.memory();
         if node.leaf.set(word(number), position) {
             self.len.fetch_add(1, Ordering::AcqRel);
+        }
+        let more = node.leaf.memory() - before;
+        if more > 0 {
+            takes(more);
         }
     }
 
     /// How many objects there are.
     pub fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
+    }
+
+    /// How much memory it takes, in bytes.
+    pub fn memory(&self) -> u64 {
+        size_of::<Self>() as u64 + self.memory.load(Ordering::Relaxed)
     }
 
     /// True when there is no object.

@@ -52,6 +52,27 @@ fn agrees_with_a_map() {
 }
 
 #[test]
+fn memory_is_that_of_all_nodes() {
+    fn walk(node: &Node) -> usize {
+        let children = node.children.get();
+        let below = children.into_iter().flat_map(|children| children.iter());
+        let below = below.filter_map(|child| Some(walk(child.get()?)));
+        let own = size_of::<Node>() + node.leaf.memory();
+        own + children.map_or(0, |children| size_of_val(&**children)) + below.sum::<usize>()
+    }
+    let index = Index::default();
+    for (i, number) in numbers().into_iter().enumerate() {
+        index.set(Oid::new(number), 4 << (i % 45));
+    }
+    let trees = index
+        .trees
+        .iter()
+        .filter_map(|tree| Some(walk(tree.get()?)));
+    let all = size_of::<Index>() + trees.sum::<usize>();
+    assert_eq!(index.memory(), all as u64);
+}
+
+#[test]
 fn random_changes() {
     for seed in 1..=4 {
         let mut state = seed;
