@@ -42,6 +42,9 @@ NEVER = [
     ('server/src/status', 'server/src/server', 'counters know no composition'),
     ('server/src/session', 'server/src/process', 'sessions know no process'),
     ('server/src/session', 'server/src/config', 'sessions know no configuration'),
+    ('server/src/tools', 'server/src/session', 'tools are clients'),
+    ('server/src/tools', 'server/src/commit', 'tools are clients'),
+    ('server/src/tools', 'server/src/net', 'tools are clients'),
 ]
 TEST_FOLDERS = {'tests', 'testing', 'simulation', 'bin', 'golden'}
 

@@ -7,7 +7,11 @@ use zeo_proto::Exception;
 use zeo_proto::marshal::EncodeError;
 use zeo_proto::message::{IncomingError, ReplyError};
 
+use zeo_proto::stream::HandshakeError;
+
 use crate::address::Address;
+use crate::reason::reason;
+use crate::tls::TlsError;
 
 /// Why there is no connection, or no result. The text names the server, and where it helps, what
 /// to do.
@@ -36,7 +40,7 @@ pub enum Error {
     },
     /// The connection ended. Of a call that was under way it is not known whether the server has
     /// done what it asked for.
-    #[error("{address}: the connection was lost while waiting for {what}{}", cause(.why))]
+    #[error("{address}: the connection was lost while waiting for {what}{}{hint}", cause(.why))]
     Disconnected {
         /// The server.
         address: Address,
@@ -44,6 +48,8 @@ pub enum Error {
         what: String,
         /// The system's error; none if the server has closed the connection.
         why: Option<io::Error>,
+        /// What it may be; or nothing.
+        hint: &'static str,
     },
     /// The server is of a ZEO before version 5, whose protocol is not spoken here.
     #[error("{address}: a server of protocol {version:?}, older than ZEO 5; it is not supported")]
@@ -53,6 +59,18 @@ pub enum Error {
         /// The version that it has announced.
         version: String,
     },
+    /// There is no TLS: the server's certificate is not accepted, or the server does not speak TLS,
+    /// or it does not accept the client.
+    #[error("{address}: no TLS with the server: {why}")]
+    Tls {
+        /// The server.
+        address: Address,
+        /// Why not.
+        why: HandshakeError,
+    },
+    /// A setting of TLS is of no use here.
+    #[error(transparent)]
+    TlsSettings(#[from] TlsError),
     /// What answers is no ZEO server, or one that speaks TLS.
     #[error("{address}: {why}")]
     NoServer {
@@ -182,15 +200,6 @@ impl Raised {
 /// A time limit, for people.
 fn seconds(limit: &Duration) -> String {
     format!("{} s", limit.as_secs_f64())
-}
-
-/// What the system says, without the number of the error.
-pub(crate) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }
 
 fn look_up_reason(error: &io::Error) -> String {

@@ -41,8 +41,11 @@ mod connection;
 mod dial;
 mod error;
 mod probe;
+mod reason;
+mod tls;
 
 pub use address::Address;
 pub use connection::{Connection, Notice, Options};
 pub use error::{DialError, Error, MessageError, Raised};
 pub use probe::{Probe, probe};
+pub use tls::{Authorities, Tls, TlsError, TlsSettings};

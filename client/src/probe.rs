@@ -26,7 +26,7 @@ pub struct Probe {
 pub fn probe(address: &Address, options: &Options) -> Result<Probe, Error> {
     let mut wire = Wire::open(address, options)?;
     wire.queue_frame(b"ruok");
-    wire.flush("status")?;
+    wire.flush("greeting")?;
     let greeting = wire.greeting()?;
     wire.set_message_limit(STATUS_LIMIT);
     let status = wire.take("status", <[u8]>::to_vec)?;

@@ -233,6 +233,20 @@ fn each_wait_has_a_limit() {
 }
 
 #[test]
+fn a_server_that_never_stops_sending_has_no_more_time() {
+    let endless = pretend(|stream| {
+        stream.write_all(&frame(b"Z5")).unwrap();
+        let mut beat = Vec::new();
+        encode_keep_alive(&mut beat, Encoding::Pickle).unwrap();
+        while stream.write_all(&beat).is_ok() {}
+    });
+    let mut connection = Connection::open(&endless, &options()).unwrap();
+    connection.set_call_limit(Some(Duration::from_millis(20)));
+    let error = connection.call::<()>(&Call::Ping, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+}
+
+#[test]
 fn a_server_that_sends_before_it_reads_stops_nobody() {
     const SIZE: usize = 8 << 20;
     let address = pretend(|stream| {

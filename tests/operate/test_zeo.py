@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import socketserver
 import subprocess
 import threading
@@ -14,11 +15,13 @@ import time
 
 import pytest
 import ZEO
+from exchange.writer import Writer, pickle_of
 from support.configuration import filestorage, mappingstorage
 from support.ports import free_port
 from support.pretenders import GREETING, pretender
 from support.programs import ours, run
-from support.server import PATIENCE, wait_until
+from support.server import PATIENCE, is_python, wait_until
+from ZODB.FileStorage import FileStorage
 
 ZEO_TOOL = ours('zeo')
 
@@ -174,6 +177,69 @@ def monitor(tmp_path, monkeypatch):
         yield './monitor.sock'
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def monitored(serve):
+    """A server with monitors at a port and at a Unix socket, which comes last."""
+    server = serve(args=['--monitor', '127.0.0.1:0', '--monitor', './monitor.sock'])
+    wait_until(lambda: os.path.exists('monitor.sock'))
+    return server
+
+
+@pytest.mark.skipif(is_python(), reason='has no monitor')
+def test_a_real_monitor(monitored):
+    """Clients are listed, and kicked: they are back at once."""
+    db = ZEO.DB(monitored.address, client_label='web')
+    found = json.loads(zeo('clients', '--monitor', './monitor.sock', '--json').out)
+    assert [client['label'] for client in found] == ['web']
+    assert re.search(r'^ *\d+ web ', zeo('clients', '--monitor', './monitor.sock').out, re.MULTILINE)
+    zeo('kick', 'web', '--monitor', './monitor.sock')
+
+    def other():
+        now = json.loads(zeo('clients', '--monitor', './monitor.sock', '--json').out)
+        return [client['id'] for client in now if client['label'] == 'web'] not in ([], [found[0]['id']])
+
+    wait_until(other)
+    with db.transaction() as connection:
+        connection.root()['x'] = 1
+    db.close()
+    line = zeo('watch', '--monitor', './monitor.sock', '-n1', '--interval', '0.01').out
+    assert re.search(r' 1: [\d.]+ loads/s, .* 0 clients, locks held by 0, 0 waiting$', line, re.MULTILINE)
+    port = json.loads(raw_status('monitor.sock'))['server']['monitors']
+    tcp = next(address for address in port if '/' not in address)
+    zeo('clients', '--monitor', tcp)
+    refused = zeo('kick', '1', '--monitor', tcp, code=1).err
+    assert 'there is no client' in refused or 'at its Unix socket only' in refused
+
+
+def raw_status(path):
+    """What a monitor's socket answers to a request for /status.json."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.sendall(b'GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        answer = b''.join(iter(lambda: s.recv(65536), b''))
+    return answer.partition(b'\r\n\r\n')[2]
+
+
+@pytest.mark.skipif(is_python(), reason='has no monitor')
+def test_a_real_pack_is_cancelled(serve):
+    """By Ctrl-C, while the server packs; the data stay as they were."""
+    storage = FileStorage('Data.fs')
+    writer = Writer(storage)
+    for _ in range(2):
+        writer.commit(*((oid, pickle_of(oid)) for oid in range(60_000)))
+    storage.close()
+    size = os.path.getsize('Data.fs')
+    server = serve(args=['--monitor', './monitor.sock'])
+    process = subprocess.Popen(
+        [ZEO_TOOL, 'pack', text(server.address), '--monitor', './monitor.sock'],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: json.loads(raw_status('monitor.sock'))['storages'][0]['pack'])
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1 and 'the pack was cancelled' in err, (out, err)
+    assert os.path.getsize('Data.fs') == size
 
 
 def test_clients(monitor):

@@ -1,4 +1,4 @@
-"""Replaces the way ZEO's own tests start a server.
+"""Replaces the way ZEO's own tests start a server, and `zeo-nagios`.
 
 ZEO's test helper runs a Python server in a child process or a thread. Here its
 function `start_zeo_server` is replaced by one with the same arguments and
@@ -6,8 +6,10 @@ results, which starts the server under test.
 """
 import os
 import re
+import subprocess
 
 from support.ports import free_port
+from support.programs import ours
 from support.server import Server, binary, with_port
 
 _STORAGE_PATH = re.compile(r'^\s*path\s+(\S+)', re.MULTILINE)
@@ -22,6 +24,8 @@ def install():
     ZEO.tests.forker.get_port = lambda _test=None: free_port()
     import ZEO.tests.testZEO
     ZEO.tests.testZEO.generate_script = generate_script
+    import ZEO.nagios
+    ZEO.nagios.main, ZEO.nagios.check = nagios, nagios_check
 
 
 def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False,
@@ -61,6 +65,20 @@ def generate_script(name, src):
     """What a test wrote as a script that runs Python's server runs the one under test."""
     with open(name, 'w') as f:
         f.write(f'import os, sys\nos.execv({binary()!r}, [{binary()!r}] + sys.argv[1:])\n')
+
+
+def nagios(args):
+    """Runs the program `zeo-nagios` beside the server under test, in place of Python's."""
+    done = subprocess.run([ours('zeo-nagios'), *args], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(done.stdout, end='')
+    return done.returncode or None
+
+
+def nagios_check(address, output_metrics, status, per):
+    """The same, with the arguments of ZEO's function."""
+    return nagios([address, *(['-m'] if output_metrics else []), *(['-s', status] if status else []),
+                   '-u', per])
 
 
 def _zeo_section(options, port, log):

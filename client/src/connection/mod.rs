@@ -11,19 +11,22 @@ use zeo_proto::{Tid, Value, handshake};
 
 use crate::address::Address;
 use crate::error::{Error, MessageError, Raised};
+use crate::tls::Tls;
 pub(crate) use wire::Wire;
 
 /// How a connection is made, and how long it waits.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How long connecting may take, the greetings included. Default: 10 seconds.
+    /// How long connecting may take, TLS and the greetings included. Default: 10 seconds.
     pub connect_limit: Duration,
     /// How long a call may wait for its reply. Default: none, for ever.
     pub call_limit: Option<Duration>,
     /// The longest message to take from the server, in bytes. Default: what the protocol can hold,
     /// 4 GiB. Memory is taken as a message comes in, not by the length that it announces.
     pub message_limit: usize,
+    /// TLS. Default: none.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -32,6 +35,7 @@ impl Default for Options {
             connect_limit: Duration::from_secs(10),
             call_limit: None,
             message_limit: u32::MAX as usize,
+            tls: None,
         }
     }
 }
@@ -208,6 +212,12 @@ impl Connection {
     /// How long a call may wait for its reply, from now on; for ever if none.
     pub fn set_call_limit(&mut self, limit: Option<Duration>) {
         self.call_limit = limit;
+    }
+
+    /// Ends the connection in order: over TLS, the server is told that nothing was cut off. (What is
+    /// only dropped is closed as well.)
+    pub fn close(mut self) {
+        self.wire.close();
     }
 
     /// The server.

@@ -4,12 +4,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use openssl::ssl::Ssl;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use zeo_proto::framing::{FrameBuffer, FrameError, write_frame};
 use zeo_proto::marshal::Encoding;
 use zeo_proto::message::encode_keep_alive;
-use zeo_proto::stream::Stream;
+use zeo_proto::stream::{HandshakeError, Ready, Stream};
 
 use super::Options;
 use crate::address::Address;
@@ -39,20 +40,53 @@ pub(crate) struct Wire {
     limit: Option<(Duration, Instant)>,
     /// Behind the greeting: how messages are encoded, and when the next heartbeat is due.
     heartbeat: Option<(Encoding, Instant)>,
+    is_tls: bool,
 }
 
 impl Wire {
     /// Connects; the time for the greetings goes on.
     pub fn open(address: &Address, options: &Options) -> Result<Self, Error> {
         let until = Instant::now() + options.connect_limit;
-        Ok(Self {
+        let session = options.tls.as_ref().map(|tls| tls.session(address));
+        let session = session.transpose()?;
+        let wire = Self {
             address: address.clone(),
             stream: dial(address, until)?,
             input: FrameBuffer::new(GREETING_LIMIT),
             output: Vec::new(),
             limit: Some((options.connect_limit, until)),
             heartbeat: None,
-        })
+            is_tls: session.is_some(),
+        };
+        match session {
+            Some(session) => wire.secured(session),
+            None => Ok(wire),
+        }
+    }
+
+    /// TLS from here on.
+    fn secured(mut self, session: Ssl) -> Result<Self, Error> {
+        let failed = |address: &Address, why| Error::Tls {
+            address: address.clone(),
+            why,
+        };
+        let secured = self.stream.secured(session);
+        self.stream = secured.map_err(|why| failed(&self.address, HandshakeError::Io(why)))?;
+        loop {
+            match self.stream.handshake() {
+                Ok(true) => return Ok(self),
+                Ok(false) => drop(self.wait("TLS", PollFlags::IN)?),
+                Err(why) => {
+                    self.stream.close();
+                    return Err(failed(&self.address, why));
+                }
+            }
+        }
+    }
+
+    /// Ends TLS in order.
+    pub fn close(&mut self) {
+        self.stream.close();
     }
 
     pub fn address(&self) -> &Address {
@@ -130,6 +164,8 @@ impl Wire {
     /// Hands the next frame to `use_frame`, waiting for it.
     pub fn take<R>(&mut self, what: &str, use_frame: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
         loop {
+            // Also of a server that sends without an end, and never what is waited for.
+            self.check_time(what)?;
             match self.input.frame() {
                 Ok(Some(_)) => break,
                 Ok(None) => {}
@@ -170,15 +206,13 @@ impl Wire {
     }
 
     /// Waits for the stream; false if a heartbeat is due instead, where nothing is being sent.
-    fn wait(&self, what: &str, flags: PollFlags) -> Result<bool, Error> {
+    fn wait(&mut self, what: &str, flags: PollFlags) -> Result<bool, Error> {
         let over = self.limit.map(|(_, over)| over);
         let due = self.heartbeat.map(|(_, due)| due);
         let due = due.filter(|_| !flags.contains(PollFlags::OUT));
         loop {
+            self.check_time(what)?;
             let now = Instant::now();
-            if over.is_some_and(|over| over <= now) {
-                return Err(self.timed_out(what));
-            }
             if due.is_some_and(|due| due <= now) {
                 return Ok(false);
             }
@@ -186,18 +220,36 @@ impl Wire {
             let timeout = until.map(|until| until.saturating_duration_since(now));
             // One that is too long to be told to the system is as good as none.
             let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
-            match poll(&mut [PollFd::new(&self.stream, flags)], timeout.as_ref()) {
+            let mut watched = [PollFd::new(&self.stream, flags)];
+            let polled = poll(&mut watched, timeout.as_ref());
+            let found = watched[0].revents();
+            match polled {
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(true),
+                Ok(_) => {
+                    self.stream.note(Ready {
+                        read: found.intersects(!PollFlags::OUT),
+                        write: found.contains(PollFlags::OUT),
+                        ..Ready::default()
+                    });
+                    return Ok(true);
+                }
                 Err(why) => return Err(self.lost(what, Some(why.into()))),
             }
         }
     }
 
+    fn check_time(&self, what: &str) -> Result<(), Error> {
+        match self.limit {
+            Some((_, over)) if over <= Instant::now() => Err(self.timed_out(what)),
+            _ => Ok(()),
+        }
+    }
+
     fn timed_out(&self, what: &str) -> Error {
         let limit = self.limit.map_or(Duration::ZERO, |(limit, _)| limit);
-        let hint = match what {
-            "greeting" => "; no ZEO server, a stuck one, or one that expects TLS",
+        let hint = match (what, self.is_tls) {
+            ("greeting", false) => "; no ZEO server, a stuck one, or one that expects TLS",
+            ("TLS", _) => "; a stuck server, or one without TLS",
             _ => "",
         };
         Error::TimedOut {
@@ -213,6 +265,12 @@ impl Wire {
             address: self.address.clone(),
             what: answer_to(what),
             why,
+            hint: match (what, self.is_tls) {
+                // Of TLS 1.3, the refusal comes after the handshake.
+                ("greeting", true) => "; does the server trust this client's certificate?",
+                ("greeting", false) => "; is it a ZEO server, and one without TLS?",
+                _ => "",
+            },
         }
     }
 
@@ -254,7 +312,7 @@ impl AsFd for Wire {
 /// What a wait is for: `what` is a method, or the greeting, a message, the status.
 fn answer_to(what: &str) -> String {
     match what {
-        "greeting" | "message" | "status" => what.to_owned(),
+        "greeting" | "message" | "status" | "TLS" => what.to_owned(),
         method => format!("reply to {method}"),
     }
 }
@@ -266,4 +324,39 @@ fn shown(bytes: &[u8]) -> String {
         .map(char::from)
         .collect();
     format!("'{shown}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn heartbeats_are_sent_while_a_reply_is_waited_for() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let now = Instant::now();
+        let mut wire = Wire {
+            address: Address::Unix("pair".into()),
+            stream: Stream::unix(ours).unwrap(),
+            input: FrameBuffer::new(100),
+            output: Vec::new(),
+            limit: Some((HEARTBEAT, now + HEARTBEAT)),
+            heartbeat: Some((Encoding::Msgpack, now)),
+            is_tls: false,
+        };
+        let mut expected = Vec::new();
+        encode_keep_alive(&mut expected, Encoding::Msgpack).unwrap();
+        let server = thread::spawn(move || {
+            let mut received = vec![0; expected.len()];
+            theirs.read_exact(&mut received).unwrap();
+            assert_eq!(received, expected);
+            theirs.write_all(b"\0\0\0\x02ok").unwrap();
+            theirs
+        });
+        let reply = wire.take("ping", <[u8]>::to_vec).unwrap();
+        assert_eq!(reply, b"ok");
+        server.join().unwrap();
+    }
 }

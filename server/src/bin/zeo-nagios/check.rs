@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use zeo_client::{Address, DialError, Error, probe};
 use zeo_proto::repr;
+use zeo_server::tools::connect::environment;
 
 use crate::CommandLine;
 use crate::metrics::{Metrics, count_metrics, rate_metrics};
@@ -56,11 +57,11 @@ fn ask(address: &str, line: &CommandLine) -> Result<Status, Report> {
     let address = parsed(address).map_err(Report::unclear)?;
     let options = line
         .connect
-        .options(line.timeout)
+        .options(line.timeout, &environment)
         .map_err(Report::critical)?;
     let answer = probe(&address, &options).map_err(|why| match why {
         Error::Dial { why, .. } => Report::critical(format!("Can't connect {}", python_s(&why))),
-        Error::TimedOut { .. } => Report::critical(why.to_string()),
+        Error::TimedOut { .. } | Error::Tls { .. } => Report::critical(why.to_string()),
         other => Report::unclear(other.to_string()),
     })?;
     let status = serde_json::from_slice(&answer.status)

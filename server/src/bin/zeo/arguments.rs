@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Command};
 use zeo_client::{Address, Options};
 use zeo_server::tools::ConnectArguments;
-use zeo_server::tools::connect::time_limit;
+use zeo_server::tools::connect::{environment, time_limit};
 use zeo_server::tools::monitor::Monitor;
 
 use crate::Result;
@@ -25,7 +25,7 @@ pub struct ServerArguments {
 
 impl ServerArguments {
     pub fn options(&self) -> Result<Options> {
-        Ok(self.connect.options(self.timeout)?)
+        Ok(self.connect.options(self.timeout, &environment)?)
     }
 
     pub fn timeout(&self) -> Duration {

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use zeo_server::manual::answer;
+use zeo_server::tools::connect::environment;
 use zeo_server::tools::output;
 
 use arguments::CommandLine;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 fn plan(line: &CommandLine) -> Result<pack::Plan, String> {
     let time = time::pack_time(&jiff::ZonedDateTime::now(), line.time.as_deref(), line.days)?;
     let servers = servers::servers(line)?;
-    let options = line.connect.options(line.wait)?;
+    let options = line.connect.options(line.wait, &environment)?;
     Ok(pack::Plan {
         servers,
         time,

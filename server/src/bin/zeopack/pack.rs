@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use zeo_client::{Connection, Error, Options};
 use zeo_proto::message::Call;
 use zeo_proto::repr;
+use zeo_proto::stream::HandshakeError;
 use zeo_server::tools::output::tell;
 
 use crate::servers::Server;
@@ -106,10 +107,11 @@ fn connect(plan: &Plan, server: &Server) -> Result<Connection, Error> {
     }
 }
 
-/// Whether the next attempt may do better.
+/// Whether the next attempt may do better: the server may be starting.
 fn is_worth_waiting(why: &Error) -> bool {
-    matches!(
-        why,
-        Error::Dial { .. } | Error::Disconnected { .. } | Error::TimedOut { .. }
-    )
+    match why {
+        Error::Dial { .. } | Error::Disconnected { .. } | Error::TimedOut { .. } => true,
+        Error::Tls { why, .. } => matches!(why, HandshakeError::Closed | HandshakeError::Io(_)),
+        _ => false,
+    }
 }

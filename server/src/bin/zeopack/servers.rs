@@ -107,3 +107,63 @@ fn unix_server(text: &str) -> Result<Server, String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn found(args: &[&str]) -> Result<Vec<String>, String> {
+        let line = CommandLine::parse_from([&["zeopack"], args].concat());
+        let shown = |server: &Server| format!("{} {}", server.python_address(), server.storage);
+        Ok(servers(&line)?.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn servers_in_python_s_order() {
+        let args = [
+            "-ufoo",
+            "-ubar:spam",
+            "host1:8100",
+            "host1:8100:2",
+            "-Uold",
+            "-h",
+            "h",
+            "-p7",
+        ];
+        let expected = [
+            "('h', 7) 1",
+            "'old' 1",
+            "('host1', 8100) 1",
+            "('host1', 8100) 2",
+            "'foo' 1",
+            "'bar' spam",
+        ];
+        assert_eq!(found(&args).unwrap(), expected);
+        let brackets = found(&["[::1]:8100", "[fe80::1]:7:main", ":8100"]);
+        let expected = [
+            "('::1', 8100) 1",
+            "('fe80::1', 7) main",
+            "('127.0.0.1', 8100) 1",
+        ];
+        assert_eq!(brackets.unwrap(), expected);
+        let here = found(&["-d3", "-p", "8100"]).unwrap();
+        assert_eq!(here, [format!("('{}', 8100) 1", this_host())]);
+    }
+
+    #[test]
+    fn what_is_no_server() {
+        for (args, expected) in [
+            (&["-d3"][..], "No servers specified."),
+            (&["a"], "Invalid server specification: 'a'"),
+            (&["a:b:c:d"], "Invalid server specification: 'a:b:c:d'"),
+            (&["a:1:c:d"], "Invalid server specification: 'a:1:c:d'"),
+            (&["a:b:2"], "Invalid port in server specification: 'a:b:2'"),
+            (&["-u", "a:b:2"], "Invalid server specification: 'a:b:2'"),
+            (&["[::1]"], "Invalid server specification: '[::1]'"),
+        ] {
+            assert_eq!(found(args), Err(expected.to_owned()));
+        }
+    }
+}
