@@ -10,6 +10,7 @@ import datetime
 import itertools
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 
@@ -148,6 +149,18 @@ def client_context(own, server, version=None):
     if version:
         context.minimum_version = context.maximum_version = version
     return context
+
+
+def connect(address, context):
+    """How a server answers: `taken`, `closed`, or its alert."""
+    try:
+        with socket.create_connection(address) as plain, \
+                context.wrap_socket(plain, server_hostname='localhost') as stream:
+            return 'taken' if stream.recv(6) else 'closed'
+    except (ssl.SSLEOFError, ConnectionError):
+        return 'closed'
+    except ssl.SSLError as e:
+        return e.reason
 
 
 def openssl(*arguments):

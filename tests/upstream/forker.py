@@ -4,6 +4,7 @@ ZEO's test helper runs a Python server in a child process or a thread. Here its
 function `start_zeo_server` is replaced by one with the same arguments and
 results, which starts the server under test.
 """
+import importlib
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from support.ports import free_port
 from support.programs import ours
 from support.server import Server, binary, with_port
 
+_PASSWORD_FUNCTION = re.compile(r'^\s*password-function\s+(\S+)', re.MULTILINE)
 _STORAGE_PATH = re.compile(r'^\s*path\s+(\S+)', re.MULTILINE)
 
 
@@ -47,7 +49,8 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False,
     if zeo_conf is None or isinstance(zeo_conf, dict):
         zeo_conf = _zeo_section(zeo_conf or {}, port or 0, log)
     # A port of our own: tests stop a server and start another one there.
-    server = Server(with_port(f'{zeo_conf}\n\n{storage_conf}\n'))
+    config, env = without_password_function(with_port(f'{zeo_conf}\n\n{storage_conf}\n'))
+    server = Server(config, env=env)
     cwd = os.getcwd()
     stopped = []
 
@@ -59,6 +62,17 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False,
                 _remove_storage_files(storage_conf, cwd)
 
     return server.address, stop
+
+
+def without_password_function(config):
+    """A configuration without Python code that gives the password of a key, and the environment
+    that gives the password instead."""
+    found = _PASSWORD_FUNCTION.search(config)
+    if not found:
+        return config, {}
+    module, name = found[1].rsplit('.', 1)
+    password = getattr(importlib.import_module(module), name)()
+    return config.replace(found[0], ''), {'RZEO_TLS_PASSWORD': password}
 
 
 def generate_script(name, src):

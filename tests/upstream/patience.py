@@ -27,6 +27,8 @@ CLOSING = 10
 RACE = 600
 # How long a thread runs at least, in seconds.
 SWITCH = float(os.environ.get('RZEO_SWITCH_SECONDS') or 1e-3)
+# Tests in which a client is started that its server refuses.
+REFUSED = []
 
 
 def install():
@@ -117,11 +119,29 @@ def _lengthen_reconnecting(client_storage):
 
     @functools.wraps(original)
     def init(self, *args, wait_timeout=None, **options):
-        if wait_timeout and wait_timeout < 10:
+        if wait_timeout and wait_timeout < 10 and not REFUSED:
             wait_timeout = RECONNECT
         original(self, *args, wait_timeout=wait_timeout, **options)
 
     client_storage.__init__ = init
+
+
+def hurry_refusals():
+    """Clients of the tests of SSL that wait shortly are to be refused. Call when the helpers that
+    start a server are replaced, since this imports one of the test modules."""
+    from ZEO.tests.testConfig import ZEOConfigTestBase
+    original = ZEOConfigTestBase.start_client
+
+    def start_client(self, addr, settings='', **options):
+        if 'SSLConfigTest' not in type(self).__name__ or options.get('wait_timeout') != 1:
+            return original(self, addr, settings, **options)
+        REFUSED.append(self)
+        try:
+            return original(self, addr, settings, **options)
+        finally:
+            REFUSED.pop()
+
+    ZEOConfigTestBase.start_client = start_client
 
 
 def _lengthen_events():

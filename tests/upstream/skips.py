@@ -40,14 +40,11 @@ NOT_APPLICABLE = [
     ('FileStorageClientHexTests/*', _PYTHON_STORAGE),
     ('FileStorageLoadDelayedTests/*', _PYTHON_STORAGE),
     *((f'{group}/{test}', _APPLICATION_CLASS)
-      for group in ('FileStorageTests', 'BlobAdaptedFileStorageTests', 'BlobWritableCacheTests')
+      for group in ('FileStorageTests', 'BlobAdaptedFileStorageTests', 'BlobWritableCacheTests',
+                    'FileStorageSSLTests')
       for test in ('*Resolve', '*UndoConflictResolution', '*UndoMultipleConflictResolution*')),
 ]
 
 LATER = [
     ('testZeo-zeo-fan-out.test/*', 'fan-out'),
-    ('FileStorageSSLTests/*', 'ssl'),
-    ('SSLConnectionTests/*', 'ssl'),
-    ('testssl/SSLConfigTest.*', 'ssl'),
-    ('testZeo-misc/quick_close_doesnt_kill_server', 'ssl'),
 ]

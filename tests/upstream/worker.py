@@ -22,6 +22,7 @@ from upstream import catalog, forker, patience  # noqa: E402
 def main(args):
     patience.install()
     forker.install()
+    patience.hurry_refusals()
     if args == ['--list']:
         for module in catalog.MODULES:
             for label, _layer, _test in catalog.find(module):
