@@ -26,6 +26,8 @@ const MAX_PROCESSES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a failing resolver rests at most.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// How long the first process may take to start, at least: nobody waits for it yet.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 /// A time limit that is as good as none.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// How long a stop waits for processes to be killed.
@@ -78,6 +80,15 @@ impl ConflictResolver {
     /// # Errors
     /// [`ResolverError`]: it can't be started, or has no ZODB.
     pub fn start(program: &Path, timeout: Duration, log: &Logger) -> Result<Self, ResolverError> {
+        Self::started(program, timeout, timeout.max(START_PATIENCE), log)
+    }
+
+    fn started(
+        program: &Path,
+        timeout: Duration,
+        patience: Duration,
+        log: &Logger,
+    ) -> Result<Self, ResolverError> {
         let resolver = Self {
             program: program.to_owned(),
             timeout: timeout.min(MAX_TIMEOUT),
@@ -86,7 +97,7 @@ impl ConflictResolver {
             changed: Condvar::new(),
         };
         resolver.pool().running = 1;
-        match resolver.start_one(Instant::now() + resolver.timeout) {
+        match resolver.start_one(Instant::now() + patience.min(MAX_TIMEOUT)) {
             Ok(first) => resolver.pool().idle.push(first),
             Err(Broken(reason)) => {
                 let program = program.to_owned();

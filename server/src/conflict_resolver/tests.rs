@@ -31,7 +31,7 @@ fn log() -> Logger {
 fn start(body: &str, timeout: Duration) -> Result<ConflictResolver, String> {
     let directory = tempfile::tempdir().unwrap();
     let program = program(directory.path(), body);
-    let started = ConflictResolver::start(&program, timeout, &log());
+    let started = ConflictResolver::started(&program, timeout, timeout, &log());
     // Later processes are started from here, too.
     std::mem::forget(directory);
     started.map_err(|why| why.reason)

@@ -265,7 +265,9 @@ mod tests {
              <eventlog>\n<logfile>\npath STDERR\nformat %(message)s $$1\n</logfile>\n</eventlog>\n",
         );
         let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../etc/zeo.conf");
-        let home = |name: &str| (name == "INSTANCE_HOME").then(|| "/srv/home".to_owned());
+        fs::create_dir(directory.path().join("var")).unwrap();
+        let place = directory.path().display().to_string();
+        let home = |name: &str| (name == "INSTANCE_HOME").then(|| place.clone());
         let packed = |name: &str| (name == "ZEO_MSGPACK").then(|| "1".to_owned());
         let cases: [(&[&str], Env); 7] = [
             (&["-C", &small], &|_| None),
