@@ -7,6 +7,7 @@ import socket
 import struct
 
 from .server import PATIENCE
+from .tls import TlsSocket
 
 
 class WireError(Exception):
@@ -22,9 +23,13 @@ class Disconnected(Exception):
 
 
 class Wire:
-    """One connection; `register` (a storage name) is sent unless it is None."""
+    """One connection; `register` (a storage name) is sent unless it is None.
 
-    def __init__(self, address, register='1', read_only=False, timeout=PATIENCE):
+    With a context in `ssl`, or in `context` for all connections, it speaks TLS.
+    """
+    context = None
+
+    def __init__(self, address, register='1', read_only=False, timeout=PATIENCE, ssl=None):
         family = socket.AF_UNIX if isinstance(address, str) else (
             socket.AF_INET6 if ':' in address[0] else socket.AF_INET)
         if not isinstance(address, str):
@@ -35,6 +40,8 @@ class Wire:
         if family != socket.AF_UNIX:
             # As real clients do; else a call behind one without a reply is held for 40 ms.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        if ssl or self.context:
+            self.socket = TlsSocket(self.socket, ssl or self.context)
         self.notifications = []
         self._last_id = 0
         self.greeting = self.receive()

@@ -32,7 +32,6 @@ pub struct Gate {
     tls: Arc<ServerTls>,
     /// How long a handshake may take as a whole.
     pub time_limit: Duration,
-    max_handshakes: usize,
     /// Those whose handshake is not done, in the order in which they came.
     newcomers: Mutex<VecDeque<(ClientId, Mailbox)>>,
 }
@@ -47,12 +46,9 @@ pub struct Newcomer {
 impl Gate {
     /// The gate of an address.
     pub fn new(tls: Arc<ServerTls>, time_limit: Duration) -> Self {
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = (descriptors / DESCRIPTORS_PER_HANDSHAKE).clamp(MIN_HANDSHAKES, MAX_HANDSHAKES);
         Self {
             tls,
             time_limit: time_limit.min(LONGEST_LIMIT),
-            max_handshakes: most as usize,
             newcomers: Mutex::default(),
         }
     }
@@ -71,7 +67,7 @@ impl Gate {
     pub fn enter(self: &Arc<Self>, id: ClientId, mailbox: Mailbox) -> Newcomer {
         let mut newcomers = self.newcomers();
         newcomers.push_back((id, mailbox));
-        if newcomers.len() > self.max_handshakes
+        if newcomers.len() > max_handshakes()
             && let Some((_, oldest)) = newcomers.pop_front()
         {
             oldest.close(CROWDED_OUT);
@@ -87,6 +83,13 @@ impl Gate {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The most at a time, by the descriptors that there are now.
+fn max_handshakes() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = descriptors / DESCRIPTORS_PER_HANDSHAKE;
+    most.clamp(MIN_HANDSHAKES, MAX_HANDSHAKES) as usize
 }
 
 /// Why the oldest has to go.
