@@ -5,6 +5,7 @@ import pickle
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -17,7 +18,7 @@ CONFIGURATION = """\
 <zeo>
   address 127.0.0.1:{port}
   msgpack {msgpack}
-</zeo>
+{ssl}</zeo>
 <filestorage 1>
   path {directory}/Data.fs
 {blobs}</filestorage>
@@ -38,8 +39,8 @@ class Server:
     """A server on a data file in a directory of its own. The configuration is
     the same for every implementation."""
 
-    def __init__(self, program, directory, msgpack, blobs=False):
-        self.program, self.directory = program, directory
+    def __init__(self, program, directory, msgpack, blobs=False, tls=None):
+        self.program, self.directory, self.tls = program, directory, tls
         self.process = None
         with socket.socket() as s:
             s.bind(('127.0.0.1', 0))
@@ -48,6 +49,7 @@ class Server:
         self.configuration = os.path.join(directory, 'zeo.conf')
         with open(self.configuration, 'w') as f:
             f.write(CONFIGURATION.format(port=self.port, directory=directory,
+                                         ssl=tls.section() if tls else '',
                                          msgpack=str(msgpack).lower(),
                                          blobs=f'  blob-dir {directory}/blobs\n' if blobs else ''))
 
@@ -109,7 +111,8 @@ class Server:
     def _register(self):
         """Registers a client; false while the server is not there."""
         try:
-            with socket.create_connection(('127.0.0.1', self.port), START_TIMEOUT) as s:
+            with socket.create_connection(('127.0.0.1', self.port), START_TIMEOUT) as plain:
+                s = self.tls.wrap(plain) if self.tls else plain
                 greeting = _frame(s)
                 for message in greeting, REGISTER[greeting[:1]]:
                     s.sendall(len(message).to_bytes(4, 'big') + message)
@@ -177,7 +180,35 @@ class Load:
     def _target(server):
         if server is None:
             return []
-        return ['--address', f'127.0.0.1:{server.port}', '--pid', str(server.pid)]
+        tls = server.tls.options() if server.tls else []
+        return ['--address', f'127.0.0.1:{server.port}', '--pid', str(server.pid), *tls]
+
+
+class Tls:
+    """Certificates for a server and its clients: one that signs itself serves both."""
+
+    def __init__(self, directory):
+        self.certificate, self.key = (os.path.join(directory, f'tls.{kind}') for kind in ('pem', 'key'))
+        subprocess.run(
+            ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj',
+             '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', self.key,
+             '-out', self.certificate], check=True, capture_output=True)
+
+    def section(self):
+        """The server's section."""
+        return (f'  <ssl>\n    certificate {self.certificate}\n    key {self.key}\n'
+                f'    authenticate {self.certificate}\n  </ssl>\n')
+
+    def options(self):
+        """Those of zeo-load."""
+        return ['--tls-certificate', self.certificate, '--tls-key', self.key,
+                '--tls-trust', self.certificate]
+
+    def wrap(self, plain):
+        """A socket with TLS over a plain one."""
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.load_cert_chain(self.certificate, self.key)
+        return context.wrap_socket(plain, server_hostname='localhost')
 
 
 def copy_data(source, server):

@@ -81,16 +81,22 @@ def measure_blobs(bench):
         bench.note('blob uploads 1', 'floor', 'floor', lambda: bench.load.run(
             'sync', '--path', os.path.join(bench.directory, 'sync'), '--size', BLOB_SIZE,
             '--max-objects', 1, '--seconds', bench.options.seconds), True)
-        for program in bench.in_turns(number):
-            print(f'blobs {number + 1}: {program}', file=sys.stderr, flush=True)
-            server = _server(bench, program, 'blobs', blobs=True)
-            started = bench.try_start(server)
-            for phase, (work, clients) in BLOBS.items() if started else ():
-                bench.note(phase, 'blobs', program, lambda: bench.load.run(
-                    work, '--clients', clients, '--size', BLOB_SIZE,
-                    '--seconds', bench.options.seconds, server=server), server)
-            server.stop()
-            shutil.rmtree(server.directory)
+        for group in ['blobs', 'tls'] if 'tls' in bench.options.encodings else ['blobs']:
+            for program in bench.in_turns(number):
+                print(f'{group} {number + 1}: blobs, {program}', file=sys.stderr, flush=True)
+                _measure_blobs(bench, program, group)
+
+
+def _measure_blobs(bench, program, group):
+    server = _server(bench, program, f'{group}-blobs', blobs=True,
+                     tls=bench.tls() if group == 'tls' else None)
+    started = bench.try_start(server)
+    for phase, (work, clients) in BLOBS.items() if started else ():
+        bench.note(phase, group, program, lambda: bench.load.run(
+            work, '--clients', clients, '--size', BLOB_SIZE,
+            '--seconds', bench.options.seconds, server=server), server)
+    server.stop()
+    shutil.rmtree(server.directory)
 
 
 def _server(bench, program, name, **options):

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 
-from driver import Failed, Load, Server, copy_data
+from driver import Failed, Load, Server, Tls, copy_data
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAMS = 'python', 'rzeo'
@@ -45,12 +45,13 @@ class Bench:
         self.options, self.directory = options, directory
         self.load = Load(ROOT / 'target' / 'release' / 'zeo-load')
         self.servers = []
+        self._tls = None
         # (phase, encoding or 'floor', program) -> reports, one for each round
         self.results = collections.defaultdict(list)
         self.failures = []
 
     def measure(self, encoding):
-        """All phases with one encoding."""
+        """All phases with one encoding; `tls` is msgpack over TLS."""
         if not any(map(self.wanted, ['memory', *PHASES])):
             return
         data = os.path.join(self.directory, f'{encoding}.fs')
@@ -87,10 +88,16 @@ class Bench:
     def start(self, program, encoding, data):
         """A server on a copy of the data; None if it does not start."""
         server = Server(self.options.programs[program],
-                        os.path.join(self.directory, f'{encoding}-{program}'), encoding == 'msgpack')
+                        os.path.join(self.directory, f'{encoding}-{program}'),
+                        msgpack=encoding != 'pickle', tls=self.tls() if encoding == 'tls' else None)
         self.servers.append(server)
         copy_data(data, server)
         return server if self.try_start(server) else None
+
+    def tls(self):
+        """Certificates, made when they are needed first."""
+        self._tls = self._tls or Tls(self.directory)
+        return self._tls
 
     def try_start(self, server):
         """True when the server has started; else that is a failure."""

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use openssl::ssl::SslContext;
 use socket2::{Domain, SockAddr, Socket, Type};
 use zeo_proto::framing::{FrameBuffer, write_frame};
 use zeo_proto::marshal::{Decode, Encoding};
@@ -15,6 +16,7 @@ use zeo_proto::message::{Call, Incoming, Notification, Reply, ReplyError};
 use zeo_proto::{Tid, Value, handshake};
 
 use crate::error::{Error, Result};
+use crate::wire::{TlsArgs, Wire};
 
 /// Frames longer than this are refused: nothing here is larger.
 const FRAME_LIMIT: usize = 64 << 20;
@@ -28,8 +30,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Address {
     /// TCP.
     Tcp(SocketAddr),
+    /// TCP with TLS.
+    Tls(SocketAddr, SslContext),
     /// A Unix domain socket.
     Unix(PathBuf),
+}
+
+impl Address {
+    /// The same with TLS.
+    pub fn secured(self, tls: &TlsArgs) -> Result<Self> {
+        match self {
+            Address::Tcp(to) => Ok(Address::Tls(to, tls.context()?)),
+            other => Err(Error::Usage(format!("no TLS over {other:?}"))),
+        }
+    }
 }
 
 impl FromStr for Address {
@@ -47,7 +61,7 @@ impl FromStr for Address {
 /// A connection whose greeting is done.
 #[derive(Debug)]
 pub struct Connection {
-    socket: Socket,
+    wire: Wire,
     input: FrameBuffer,
     encoding: Encoding,
     last_id: u64,
@@ -57,7 +71,9 @@ impl Connection {
     /// Connects and exchanges greetings.
     pub fn connect(address: &Address) -> Result<Self> {
         let (domain, to) = match address {
-            Address::Tcp(to) => (Domain::for_address(*to), Ok(SockAddr::from(*to))),
+            Address::Tcp(to) | Address::Tls(to, _) => {
+                (Domain::for_address(*to), Ok(SockAddr::from(*to)))
+            }
             Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)),
         };
         let failed = || Error::io(format!("can't connect to {address:?}"));
@@ -68,7 +84,10 @@ impl Connection {
         }
         socket.set_read_timeout(Some(PATIENCE)).map_err(failed())?;
         let mut connection = Self {
-            socket,
+            wire: match address {
+                Address::Tls(_, context) => Wire::secured(socket, context)?,
+                _ => Wire::Plain(socket),
+            },
             input: FrameBuffer::new(FRAME_LIMIT),
             encoding: Encoding::Msgpack,
             last_id: 0,
@@ -90,7 +109,7 @@ impl Connection {
 
     /// Waits for answers however long they take.
     pub fn be_patient(&mut self) -> Result<()> {
-        let set = self.socket.set_read_timeout(None);
+        let set = self.wire.socket().set_read_timeout(None);
         set.map_err(Error::io("can't wait"))
     }
 
@@ -112,7 +131,7 @@ impl Connection {
 
     /// Sends frames.
     pub fn send(&mut self, frames: &[u8]) -> Result<()> {
-        let sent = self.socket.write_all(frames);
+        let sent = self.wire.write_all(frames);
         sent.map_err(Error::io("can't send"))
     }
 
@@ -134,9 +153,17 @@ impl Connection {
 
     /// Takes in what has come, or waits for something to come.
     pub fn receive(&mut self) -> Result<()> {
-        let socket = &mut self.socket;
+        self.receive_some()?;
+        while self.wire.holds_more() {
+            self.receive_some()?;
+        }
+        Ok(())
+    }
+
+    fn receive_some(&mut self) -> Result<()> {
+        let wire = &mut self.wire;
         loop {
-            return match self.input.fill(|space| socket.read(space)) {
+            return match self.input.fill(|space| wire.read(space)) {
                 Ok(0) => Err(Error::Protocol("it closed the connection".into())),
                 Ok(_) => Ok(()),
                 Err(why) if why.kind() == ErrorKind::Interrupted => continue,
@@ -204,7 +231,7 @@ pub type Notice<'a> = &'a mut dyn FnMut(Notification<'_>) -> Result<()>;
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.wire.socket().as_fd()
     }
 }
 

@@ -28,6 +28,7 @@ mod listeners;
 mod make_fs;
 mod record;
 mod requests;
+mod wire;
 mod witness;
 mod workloads;
 
@@ -46,6 +47,8 @@ struct Common {
     /// Where the server listens: HOST:PORT, or a path with a slash.
     #[arg(long, global = true, default_value = "127.0.0.1:8100")]
     address: Address,
+    #[command(flatten)]
+    tls: wire::TlsArgs,
     /// The name of the storage.
     #[arg(long, global = true, default_value = "1")]
     storage: String,
@@ -260,10 +263,14 @@ fn main() -> ExitCode {
 
 fn work(options: &Options) -> Result<Value> {
     let common = &options.common;
+    let mut address = common.address.clone();
+    if common.tls.is_given() {
+        address = address.secured(&common.tls)?;
+    }
     let (clients, target) = (
         common.clients,
         Target {
-            address: &common.address,
+            address: &address,
             storage: &common.storage,
         },
     );
