@@ -69,6 +69,9 @@ impl FrameBuffer {
     }
 
     /// The first frame, if it is there whole.
+    ///
+    /// # Errors
+    /// [`FrameError`]: its length is 0 or above the limit, or it is no frame but TLS.
     pub fn frame(&self) -> Result<Option<&[u8]>, FrameError> {
         let received = &self.buffer[self.start..self.end];
         let Some((length, rest)) = received.split_first_chunk::<4>() else {
@@ -99,6 +102,9 @@ impl FrameBuffer {
 
     /// Takes in more bytes by one call of `read`; returns how many (0: the
     /// peer has closed).
+    ///
+    /// # Errors
+    /// Those of `read`.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.start > 0 && self.buffer.len() - self.end < READ_CHUNK_BYTES {
             self.buffer.copy_within(self.start..self.end, 0);

@@ -15,8 +15,8 @@ use crate::storage::{
 };
 use crate::{Error, Result, Storage};
 
-/// About how much a record takes besides its data.
-const OVERHEAD: u64 = 42;
+/// About how many bytes a record takes besides its data.
+const RECORD_OVERHEAD_BYTES: u64 = 42;
 
 /// How much was copied.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +204,10 @@ impl Copy<'_> {
     fn count(&mut self, record: &DataRecord) -> Result<()> {
         let length = record.data.as_ref().map_or(0, |data| data.len() as u64);
         self.copied.records += 1;
-        self.bytes = self.bytes.saturating_add(length).saturating_add(OVERHEAD);
+        self.bytes = self
+            .bytes
+            .saturating_add(length)
+            .saturating_add(RECORD_OVERHEAD_BYTES);
         Ok(self.observer.set(self.bytes)?)
     }
 

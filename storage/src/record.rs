@@ -63,7 +63,7 @@ fn compress_up_to(record: Vec<u8>, limit: u64) -> Vec<u8> {
 }
 
 /// How much of a record is decompressed to see its class, in bytes.
-const CLASS_LIMIT: u64 = 1 << 26;
+const DECOMPRESSED_FOR_CLASS_MAX_BYTES: u64 = 1 << 26;
 
 /// The dotted name of the record's class (or `extension code N`, see
 /// [`Value::Extension`]); `None` when it can't be told.
@@ -71,7 +71,7 @@ const CLASS_LIMIT: u64 = 1 << 26;
 /// The class pickle is a class, or a tuple of one and the arguments for its
 /// `__new__`; a class stands as a global or as a pair (module, name).
 pub fn class_name(record: &[u8]) -> Option<String> {
-    let record = decompress(record, CLASS_LIMIT).ok()?;
+    let record = decompress(record, DECOMPRESSED_FOR_CLASS_MAX_BYTES).ok()?;
     let class = Unpickler::new(&record, &Policy::FILE).value().ok()?;
     name_of(&class)
 }

@@ -39,6 +39,9 @@ pub enum Unreadable {
 
 /// The objects of this database that a record refers to, weakly or not at
 /// all excepted, in the order of the record; an object may occur again.
+///
+/// # Errors
+/// [`Unreadable`]: it is not a record of two pickles, or refers in a form that ZODB does not have.
 pub fn references(record: &[u8]) -> Result<Vec<Oid>, Unreadable> {
     let mut found = Vec::new();
     each_reference(record, |oid, _| found.push(oid))?;
@@ -55,6 +58,9 @@ pub struct Reference {
 }
 
 /// The same as [`references`], with the classes.
+///
+/// # Errors
+/// As for [`references`].
 pub fn references_with_classes(record: &[u8]) -> Result<Vec<Reference>, Unreadable> {
     let mut found = Vec::new();
     each_reference(record, |oid, id| {

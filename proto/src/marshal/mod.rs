@@ -87,11 +87,17 @@ pub enum EncodeError {
 
 /// Decodes a client's message, within [`Policy::REQUEST`]: the payload of a
 /// frame without its length.
+///
+/// # Errors
+/// [`DecodeError`]: the bytes can't be decoded within the policy, or are not a message.
 pub fn decode_message(bytes: &[u8], encoding: Encoding) -> Result<Message<'_>, DecodeError> {
     decode_message_within(bytes, encoding, &Policy::REQUEST)
 }
 
 /// Decodes a message within the limits of any policy.
+///
+/// # Errors
+/// As for [`decode_message`].
 pub fn decode_message_within<'a>(
     bytes: &'a [u8],
     encoding: Encoding,

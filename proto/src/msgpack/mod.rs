@@ -64,6 +64,10 @@ pub struct EncodeError(#[from] rmp_serde::encode::Error);
 
 /// Decodes the one value that these bytes are, within the depth and number
 /// of values of a policy. Arrays become tuples.
+///
+/// # Errors
+/// [`Error`], with the position: they are cut off, of a kind that no client sends, beyond the
+/// policy, or more than one value.
 pub fn decode<'a>(bytes: &'a [u8], policy: &Policy) -> Result<Value<'a>, Error> {
     let mut decoder = Decoder {
         rest: bytes,
@@ -80,6 +84,9 @@ pub fn decode<'a>(bytes: &'a [u8], policy: &Policy) -> Result<Value<'a>, Error> 
 }
 
 /// Appends a value to `out`; on an error nothing is appended.
+///
+/// # Errors
+/// [`EncodeError`]: msgpack has nothing for the value.
 pub fn encode(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = out.len();
     let packed = Packed(value).serialize(&mut rmp_serde::Serializer::new(&mut *out));

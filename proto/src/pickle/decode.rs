@@ -14,6 +14,10 @@ use crate::value::Value;
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Decodes the one pickle that these bytes are.
+///
+/// # Errors
+/// [`Error`], with the position: the pickle is cut off, malformed, beyond the policy, or followed
+/// by other bytes.
 pub fn decode<'a>(bytes: &'a [u8], policy: &Policy) -> Result<Value<'a>> {
     let (value, used) = decode_prefix(bytes, policy)?;
     match bytes.len() - used {
@@ -28,6 +32,9 @@ pub fn decode<'a>(bytes: &'a [u8], policy: &Policy) -> Result<Value<'a>> {
 /// Decodes the pickle that these bytes begin with, and tells its length.
 /// For pickles that follow each other and share a memo, as the two of a ZODB
 /// record may, use an [`Unpickler`].
+///
+/// # Errors
+/// [`Error`], with the position: the pickle is cut off, malformed or beyond the policy.
 pub fn decode_prefix<'a>(bytes: &'a [u8], policy: &Policy) -> Result<(Value<'a>, usize)> {
     let mut unpickler = Unpickler::new(bytes, policy);
     let value = unpickler.value()?;
@@ -68,6 +75,10 @@ impl<'a> Unpickler<'a> {
 
     /// The value of the next pickle, as a tree: what the pickle shares is
     /// copied, and what contains itself is refused.
+    ///
+    /// # Errors
+    /// [`Error`], with the position: the pickle is cut off, malformed or beyond the policy, or the
+    /// value contains itself.
     pub fn value(&mut self) -> Result<Value<'a>> {
         let root = self.run()?;
         let mut budget = Budget::new(self.policy.tree_limit(self.position()));
@@ -80,6 +91,10 @@ impl<'a> Unpickler<'a> {
     /// creation. Unlike [`Self::value`] this takes pickles of any depth, of
     /// any sharing, and of values that contain themselves; with numbers of
     /// any length, any number of them, and text with lone surrogates.
+    ///
+    /// # Errors
+    /// [`Error`], with the position: the pickle is cut off or malformed, or an id is beyond the
+    /// policy.
     pub fn persistent_ids(&mut self) -> Result<Vec<Value<'a>>> {
         let first = self.arena.len();
         self.skims = true;

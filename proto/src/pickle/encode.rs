@@ -37,6 +37,9 @@ pub enum EncodeError {
 ///
 /// The value is walked by recursion: like dropping it, this needs a nesting
 /// that the decoders would let pass.
+///
+/// # Errors
+/// [`EncodeError`]: pickles have nothing for the value.
 pub fn encode(value: &Value<'_>, out: &mut Vec<u8>, memo: Memo) -> Result<(), EncodeError> {
     encode_parts(out, memo, |pickler| pickler.save(value))
 }
@@ -44,6 +47,9 @@ pub fn encode(value: &Value<'_>, out: &mut Vec<u8>, memo: Memo) -> Result<(), En
 /// Appends a pickle of each value; they share one memo, as those that one
 /// Python `Pickler` dumps, and as one [`Unpickler`](super::Unpickler) reads
 /// them. On an error nothing is appended.
+///
+/// # Errors
+/// [`EncodeError`]: pickles have nothing for one of the values.
 pub fn encode_all(values: &[&Value<'_>], out: &mut Vec<u8>, memo: Memo) -> Result<(), EncodeError> {
     encode_parts(out, memo, |pickler| {
         for (at, value) in values.iter().enumerate() {
@@ -78,7 +84,7 @@ pub(crate) fn encode_parts<'v, E>(
 }
 
 /// Python writes long lists and dicts in pieces of this many items.
-const BATCH: usize = 1000;
+const BATCH_ITEMS: usize = 1000;
 
 /// A pickle being written.
 pub(crate) struct Pickler<'o, 'v> {
@@ -251,7 +257,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
             return Ok(());
         }
         items
-            .chunks(BATCH)
+            .chunks(BATCH_ITEMS)
             .try_for_each(|batch| self.batch(batch, &mut save, op::APPENDS))
     }
 
@@ -268,11 +274,11 @@ impl<'o, 'v> Pickler<'o, 'v> {
             self.out.push(op::SETITEM);
             return Ok(());
         }
-        for batch in pairs.chunks(BATCH) {
+        for batch in pairs.chunks(BATCH_ITEMS) {
             self.batch(batch, &mut save, op::SETITEMS)?;
         }
         // The C pickler looks for more after every full batch.
-        if !pairs.is_empty() && pairs.len().is_multiple_of(BATCH) {
+        if !pairs.is_empty() && pairs.len().is_multiple_of(BATCH_ITEMS) {
             self.batch(&[], &mut save, op::SETITEMS)?;
         }
         Ok(())
@@ -332,7 +338,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
         let opcode = if object.new { op::NEWOBJ } else { op::REDUCE };
         self.out.push(opcode);
         self.put(None);
-        for batch in object.items.chunks(BATCH) {
+        for batch in object.items.chunks(BATCH_ITEMS) {
             if let [only] = batch {
                 self.save(only)?;
                 self.out.push(op::APPEND);
@@ -340,7 +346,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
                 self.batch(batch, &mut Self::save, op::APPENDS)?;
             }
         }
-        for batch in object.pairs.chunks(BATCH) {
+        for batch in object.pairs.chunks(BATCH_ITEMS) {
             if let [only] = batch {
                 self.save_pair(only)?;
                 self.out.push(op::SETITEM);

@@ -122,14 +122,14 @@ impl EventLog {
         }
     }
 
-    /// Who sets it, also in a signal handler, has the files closed and opened again before the
-    /// next line is written. A file that can't be opened is tried again at every line; until
+    /// When this flag is set, also by a signal handler, the files are closed and opened again
+    /// before the next line is written. A file that can't be opened is tried again at every line; until
     /// then, its lines go to standard error.
     pub fn reopen_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.reopen)
     }
 
-    /// Waits until the files are opened again, if the flag says so.
+    /// Waits until the files are opened again, if the flag is set.
     ///
     /// # Errors
     /// A file can't be opened, also for a flag that was seen before; or the thread does not

@@ -24,7 +24,7 @@ pub fn level_number(level: Level) -> u8 {
     }
 }
 
-/// Who said what, when and where: all that a format may ask for.
+/// A log record: all that a format may ask for.
 #[derive(Clone, Debug)]
 pub struct LogRecord {
     /// The level.
@@ -37,7 +37,7 @@ pub struct LogRecord {
     pub client: Option<String>,
     /// The other key-value pairs, the last one given first.
     pub pairs: Vec<(Key, Value)>,
-    /// When.
+    /// When it was logged.
     pub time: Timestamp,
     /// The system's id of the thread.
     pub thread: i64,

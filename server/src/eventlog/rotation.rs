@@ -36,7 +36,7 @@ pub fn due(when: When, from: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
 /// (those before would delete the other one).
 ///
 /// # Errors
-/// Those of the file system; then `path` may still be there.
+/// The file system refuses; then `path` may still be there.
 pub fn rotate(
     path: &Path,
     when: When,

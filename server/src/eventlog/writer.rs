@@ -21,7 +21,7 @@ pub enum Event {
     Record(Box<LogRecord>),
     /// Lines could not be sent, as the text says.
     Trouble(String),
-    /// Reopen the files if the flag says so, then answer how that went last.
+    /// Reopen the files if the flag is set, then answer with the result of the last reopening.
     Reopen(Sender<Result<(), EventLogError>>),
     /// Answer, since all before is written.
     Flush(Sender<()>),
@@ -39,7 +39,7 @@ pub struct Writer {
     pub lost: Arc<AtomicU64>,
     /// Set when the files are to be opened again.
     pub reopen: Arc<AtomicBool>,
-    /// How that went, until somebody asks.
+    /// The result of the last reopening, until it is asked for.
     pub reopened: Result<(), EventLogError>,
 }
 
@@ -53,7 +53,7 @@ impl Writer {
             match event {
                 Event::Record(record) => self.write(&record),
                 Event::Trouble(text) => self.tell(&text),
-                // Who does not wait for an answer does not need it.
+                // Nobody may be waiting for it any more.
                 Event::Reopen(answer) => {
                     drop(answer.try_send(mem::replace(&mut self.reopened, Ok(()))));
                 }

@@ -82,7 +82,7 @@ impl Session {
             .unwrap_or_default();
         let away = now.as_secs_f64() - since.unix_time();
         let age = self.settings.invalidation_age;
-        // Who configures less than the default wants caches to be dropped.
+        // A queue that is configured to be shorter than the default asks for caches to be dropped.
         let reaches = age.is_none() && self.settings.invalidation_queue_size >= DEFAULT_QUEUE_SIZE;
         if !reaches && age.is_none_or(|age| age.as_secs_f64() <= away) {
             info!(

@@ -21,9 +21,9 @@ use crate::log::{Level, Log};
 use crate::observer::Observer;
 
 /// How often a backup begins again when packs remove blobs meanwhile.
-const TRIES: usize = 5;
-/// About how much a record takes besides its data.
-const OVERHEAD: u64 = 42;
+const BACKUP_TRIES_MAX: usize = 5;
+/// About how many bytes a record takes besides its data.
+const RECORD_OVERHEAD_BYTES: u64 = 42;
 
 /// How to make a backup.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub fn create(
     observer: &mut dyn Observer,
 ) -> Result<Created> {
     let repository = Repository::lock(repository)?;
-    for _ in 0..TRIES {
+    for _ in 0..BACKUP_TRIES_MAX {
         repository.clean()?;
         match try_to(options, &repository, file, log, observer) {
             Ok(Some(created)) => return Ok(created),
@@ -264,7 +264,9 @@ impl Backup<'_> {
             for record in (txn?.records)() {
                 let record = record?;
                 let length = record.data.as_ref().map_or(0, |data| data.len() as u64);
-                done = done.saturating_add(length).saturating_add(OVERHEAD);
+                done = done
+                    .saturating_add(length)
+                    .saturating_add(RECORD_OVERHEAD_BYTES);
                 observer.set(done)?;
                 if !record.data.as_deref().is_some_and(is_blob) {
                     continue;

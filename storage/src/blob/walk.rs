@@ -12,8 +12,8 @@ use super::removal::{LINE_MAX, LIST, parse};
 use super::{BlobDirectory, BlobFile, Layout, TEMPORARY, serial_of};
 use crate::disk::backend::open_file;
 
-/// Directories are not followed deeper: eight levels are those of an oid.
-const DEPTH: usize = 10;
+/// Directories are not followed to deeper levels; an oid has eight.
+const WALK_LEVELS_MAX: usize = 10;
 
 /// Something in a blob directory.
 #[derive(Debug)]
@@ -177,14 +177,14 @@ impl Walk {
             };
             kind = target.file_type();
             if kind.is_dir() {
-                if depth < DEPTH && self.followed.insert((target.dev(), target.ino())) {
+                if depth < WALK_LEVELS_MAX && self.followed.insert((target.dev(), target.ino())) {
                     self.links.push((path, depth + 1));
                 }
                 return Ok(Entry::Passed);
             }
         }
         Ok(match (kind.is_dir(), kind.is_file()) {
-            (true, _) if depth < DEPTH => {
+            (true, _) if depth < WALK_LEVELS_MAX => {
                 self.waiting.push((path, depth + 1));
                 Entry::Passed
             }

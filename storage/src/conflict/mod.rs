@@ -119,13 +119,14 @@ fn is_too_late(pickle: &[u8]) -> bool {
 
 /// How much larger than the three records the result may be. It is larger
 /// at all only by what they share, as Python's would not be.
-const GROWTH: usize = 4;
+const GROWTH_FACTOR_MAX: usize = 4;
 /// What the result may take however small the records are, in bytes.
-const FREE_SIZE: usize = 1 << 20;
+const GROWTH_FREE_BYTES: usize = 1 << 20;
 
 /// How long a record may be that is merged from records with `size` bytes.
 fn max_size(size: usize) -> usize {
-    size.saturating_mul(GROWTH).saturating_add(FREE_SIZE)
+    size.saturating_mul(GROWTH_FACTOR_MAX)
+        .saturating_add(GROWTH_FREE_BYTES)
 }
 
 /// Both by one pickler, as Python does it: an undo compares records by their

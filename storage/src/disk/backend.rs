@@ -14,23 +14,50 @@ pub trait Backend: Send + Sync {
     fn path(&self) -> &Path;
     /// Reads at `position` into `buffer` as much as there is, up to its
     /// length; less only at the end.
+    ///
+    /// # Errors
+    /// Those of the system.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
     /// Writes all of `bytes` at `position`.
+    ///
+    /// # Errors
+    /// Those of the system; then some of the bytes may be written.
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
+
     /// Returns when everything written before will survive a power cut.
+    ///
+    /// # Errors
+    /// Those of the system; then it is not known what would survive.
     fn sync(&self) -> io::Result<()>;
+
     /// Cuts off everything from `length` on, room that was reserved as well.
+    ///
+    /// # Errors
+    /// Those of the system.
     fn truncate(&self, length: u64) -> io::Result<()>;
+
     /// The length in bytes.
+    ///
+    /// # Errors
+    /// Those of the system.
     fn len(&self) -> io::Result<u64>;
+
     /// True when there are no bytes.
+    ///
+    /// # Errors
+    /// Those of the system.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
     /// Makes sure that writes up to `end` can't fail for want of space,
     /// without changing the length. `start` is where the last call, or the
     /// data, ended.
+    ///
+    /// # Errors
+    /// There is no room, or the system can't tell.
     fn reserve(&self, start: u64, end: u64) -> io::Result<()>;
+
     /// An empty backend of the same kind, to pack into, where that needs no
     /// name: `None` says that it does.
     fn sibling(&self) -> Option<Arc<dyn Backend>> {
@@ -38,8 +65,10 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// Opens a file to read it. Fails for anything else that has a name, some of
-/// which would have to be waited for.
+/// Opens a file to read it, and nothing else that has a name: some would have to be waited for.
+///
+/// # Errors
+/// It can't be opened, or is not a regular file.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path)?;
     match (kind.is_file(), kind.is_dir()) {

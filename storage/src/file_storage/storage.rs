@@ -100,6 +100,9 @@ impl FileStorage {
 
     /// Saves the index as a file of its own, synced, as Python's
     /// `fsIndex.save` does. It covers the file up to now.
+    ///
+    /// # Errors
+    /// The file can't be written.
     pub fn save_index_as(&self, path: &Path) -> Result<()> {
         let generation = self.generation();
         // Taken first: what is published meanwhile lies behind it.

@@ -36,11 +36,17 @@ pub struct MappingStorage {
 impl MappingStorage {
     /// An empty storage. Python's default name is `MappingStorage`, and
     /// `Mapping Storage` in a configuration file.
+    ///
+    /// # Errors
+    /// None that are known; they have the type of [`MappingStorage::with_blobs`].
     pub fn new(name: impl Into<String>) -> Result<Self> {
         Self::with_blobs(name, None)
     }
 
     /// As `new`, with blobs on disk if a directory is given.
+    ///
+    /// # Errors
+    /// The blob directory can't be made or used.
     pub fn with_blobs(name: impl Into<String>, blob_dir: Option<PathBuf>) -> Result<Self> {
         Ok(Self {
             name: name.into(),

@@ -1,10 +1,10 @@
-//! The interface between a storage and whoever drives it (the server, or a
+//! The interface between a storage and the program that drives it (the server, or a
 //! batch program).
 //!
-//! Whoever implements [`Storage`] needs nothing but what this module shows.
-//! A storage that stands on another one is best a [`Layer`].
+//! An implementation of [`Storage`] needs nothing but what this module exports.
+//! A storage that wraps another one should be a [`Layer`].
 //!
-//! # Who calls what
+//! # Which thread calls what
 //!
 //! | call | thread | may wait for |
 //! |---|---|---|
@@ -16,13 +16,13 @@
 //! | [`Storage::save_index`] | main | the disk |
 //! | [`Storage::close`] | main, when all others have ended | the disk |
 //!
-//! (Opening, before the server starts, is no part of this interface, and
-//! [`Storage::last_invalidations`] is asked for then, once.) A batch program
+//! (Opening a storage, before the server starts, is not part of this interface;
+//! [`Storage::last_invalidations`] is called once then.) A batch program
 //! does all of it in one thread.
 //!
 //! # A commit
 //!
-//! It has three steps, each in its place:
+//! It has three steps:
 //!
 //! 1. [`Storage::prepare`] with the locks of the transaction's objects
 //!    granted: checks serials, resolves conflicts, lays out the records,
@@ -31,22 +31,22 @@
 //!    tids, with one sync for all that wait. They are not visible.
 //! 3. [`Storage::publish`] in the same order: makes one visible to readers.
 //!
-//! Dropping a [`Prepared`] aborts it. One that was given to `append` isn't
-//! aborted any more, unless `append` says that it has failed.
+//! Dropping a [`Prepared`] aborts the transaction. After it was given to `append`, it can't be
+//! aborted any more, unless `append` fails.
 //!
-//! # Who gives the tids
+//! # Where tids come from
 //!
-//! The coordinator does, for a storage that nobody else changes: the time of
-//! day, but later than the last one, or the tid that the client insists on
+//! The coordinator assigns the tids of a storage that only this server changes: the time of
+//! day, but later than the last tid, or the tid that the client insists on
 //! ([`TransactionMeta::tid`]). A storage that others change too
-//! ([`Storage::outside`]) gives them itself, in `append`; the coordinator does
+//! ([`Storage::outside`]) assigns them itself, in `append`, since the coordinator does
 //! not know what others commit at the same moment. How their changes arrive,
-//! and in which order everything is published, is told at [`outside`].
+//! and in which order everything is published, is explained at [`outside`].
 //!
 //! # What readers see
 //!
-//! What is published, and nothing that is not: [`Storage::last_tid`] is the
-//! last published transaction, whoever made it, and a read that begins after
+//! Only what is published: [`Storage::last_tid`] is the
+//! last published transaction, of this server or others, and a read that begins after
 //! a publication sees it. Clients depend on that: whatever they are told
 //! later comes as an invalidation with a later tid. A storage that can't hold
 //! back what others have committed and this server has not published yet (a
@@ -180,14 +180,14 @@ pub trait Storage: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of reading; the iterator's items fail with them, too.
+    /// The storage can't be read; the iterator's items fail with the same errors.
     fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter>;
     /// The last `count` published transactions with their oids, oldest first;
     /// `None` when the storage does not keep that.
     ///
     /// # Errors
     ///
-    /// Those of reading; the storage is not served then.
+    /// The storage can't be read; it is not served then.
     fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>>;
 
     /// An oid never used or given out before, by anybody.
@@ -239,7 +239,7 @@ pub trait Storage: Send + Sync {
     /// Step 3, for each of the batch that was not refused, in order. Memory
     /// only, can't fail.
     fn publish(&self, commit: &Commit);
-    /// What tells of changes by others; `None` when nobody else changes the
+    /// The source of changes by others; `None` when nobody else changes the
     /// storage. Always the same.
     fn outside(&self) -> Option<&dyn Outside> {
         None
@@ -262,7 +262,7 @@ pub trait Storage: Send + Sync {
 
     /// Removes revisions that were not current any more at `time` (seconds
     /// since 1970), and with `gc` objects that could not be reached then;
-    /// without a word on it, the storage's own setting counts. Loads and
+    /// with `None`, the storage's own setting decides. Loads and
     /// commits go on meanwhile. Succeeds without doing anything when there is
     /// nothing to remove.
     ///
@@ -272,11 +272,11 @@ pub trait Storage: Send + Sync {
     /// `Unsupported`; `Dangling` and others when it can't go on. The data are
     /// as before then.
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()>;
-    /// How far the pack is that runs now.
+    /// The progress of the pack that is running, if any.
     fn packing(&self) -> Option<PackProgress> {
         None
     }
-    /// Ends the pack that runs now, as soon as it can: it fails with
+    /// Ends the pack that is running as soon as possible: it fails with
     /// `Cancelled`, and the data are as before. False when none is running,
     /// or it can't be ended.
     fn cancel_pack(&self) -> bool {
@@ -287,13 +287,13 @@ pub trait Storage: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of writing. The data are not concerned.
+    /// The index can't be written. The data are not affected.
     fn save_index(&self) -> Result<()>;
     /// Ends the use of the storage: saves the index, releases the lock file.
     /// Nothing may be in flight.
     ///
     /// # Errors
     ///
-    /// Those of writing. The storage is closed all the same.
+    /// Something can't be written. The storage is closed all the same.
     fn close(&self) -> Result<()>;
 }

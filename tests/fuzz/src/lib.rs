@@ -77,6 +77,9 @@ impl std::fmt::Display for Finding {
 /// Gives inputs made from `seed`, `seed + 1`... to the target; returns how
 /// many there were. Only one may run at a time: memory is counted for the
 /// whole process.
+///
+/// # Errors
+/// The first input that broke a rule, and which.
 pub fn run(target: &Target, seed: u64, until: Until) -> Result<u64, Box<Finding>> {
     let mutator = Mutator::new((target.corpus)());
     let mut subject = (target.prepare)();

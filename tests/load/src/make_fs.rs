@@ -15,7 +15,7 @@ use crate::record::record_with;
 
 const MAGIC: &[u8] = b"FS30";
 /// Objects in one transaction.
-const BATCH: u64 = 100;
+const TRANSACTION_OBJECTS: u64 = 100;
 /// The time of the first transaction before now: a year.
 const AGE: Duration = Duration::from_secs(365 * 86_400);
 
@@ -75,8 +75,8 @@ impl Written {
     ) -> io::Result<()> {
         out.write_all(MAGIC)?;
         self.position = MAGIC.len() as u64;
-        for first in (0..objects).step_by(BATCH as usize) {
-            let last = objects.min(first + BATCH);
+        for first in (0..objects).step_by(TRANSACTION_OBJECTS as usize) {
+            let last = objects.min(first + TRANSACTION_OBJECTS);
             self.tid = Tid::new(self.tid.as_u64() + 1);
             let transaction = self.transaction(first..last, record);
             out.write_all(&transaction)?;
@@ -126,10 +126,12 @@ mod tests {
         };
         let mut file = Vec::new();
         let record = |number| record(Oid::new(number), 0, 0);
-        written.file(&mut file, BATCH + 1, &record).expect("writes");
+        written
+            .file(&mut file, TRANSACTION_OBJECTS + 1, &record)
+            .expect("writes");
         assert_eq!(written.position, file.len() as u64);
         let mut at = MAGIC.len();
-        for objects in [BATCH as usize, 1] {
+        for objects in [TRANSACTION_OBJECTS as usize, 1] {
             let length = TRANSACTION_HEADER + objects * (RECORD_HEADER + MIN_SIZE);
             let number = |at: usize| u64::from_be_bytes(file[at..at + 8].try_into().expect("8"));
             assert_eq!(number(at + 8), length as u64);

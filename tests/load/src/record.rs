@@ -7,7 +7,8 @@ use zeo_proto::Oid;
 const CLASS: &[u8] = b"\x80\x03cpersistent.mapping\nPersistentMapping\n.";
 /// `{'data': {'x': ...`, then bytes with a length of 4 bytes.
 const STATE: &[u8] = b"\x80\x03}X\x04\0\0\0data}X\x01\0\0\0xB";
-const END: &[u8] = b"ss.";
+/// The end of the state.
+const STATE_END: &[u8] = b"ss.";
 /// In the place of the end: `'r': [`, and behind the references `]`.
 const LINKS: &[u8] = b"sX\x01\0\0\0r](";
 const LINKS_END: &[u8] = b"ess.";
@@ -16,12 +17,12 @@ const HEAD: usize = CLASS.len() + STATE.len() + 4;
 const MARKS: usize = 16;
 
 /// The size of the smallest record.
-pub const MIN_SIZE: usize = HEAD + MARKS + END.len();
+pub const MIN_SIZE: usize = HEAD + MARKS + STATE_END.len();
 
 /// A record of `size` bytes (or [`MIN_SIZE`], if that is more) for this
 /// object, with a number that tells who wrote it and when.
 pub fn record(oid: Oid, stamp: u64, size: usize) -> Vec<u8> {
-    let length = size.max(MIN_SIZE) - HEAD - END.len();
+    let length = size.max(MIN_SIZE) - HEAD - STATE_END.len();
     let mut out = Vec::with_capacity(size.max(MIN_SIZE));
     out.extend_from_slice(CLASS);
     out.extend_from_slice(STATE);
@@ -30,7 +31,7 @@ pub fn record(oid: Oid, stamp: u64, size: usize) -> Vec<u8> {
     out.extend_from_slice(&stamp.to_be_bytes());
     // Not all the same, so that a misplaced piece is noticed.
     out.extend((MARKS..length).map(|at| (at as u64 ^ stamp) as u8));
-    out.extend_from_slice(END);
+    out.extend_from_slice(STATE_END);
     out
 }
 
@@ -40,7 +41,7 @@ pub fn record_with(oid: Oid, stamp: u64, size: usize, links: &[Oid]) -> Vec<u8> 
     if links.is_empty() {
         return out;
     }
-    out.truncate(out.len() - END.len());
+    out.truncate(out.len() - STATE_END.len());
     out.extend_from_slice(LINKS);
     for link in links {
         out.extend_from_slice(b"C\x08");

@@ -27,7 +27,7 @@ use zeo_server::tools::{ConnectArguments, output};
 )]
 #[command(after_help = EXIT_CODES)]
 struct CommandLine {
-    /// HOST:PORT, [IPv6]:PORT, or the path of a Unix socket
+    /// HOST:PORT, with an IPv6 address in brackets, or the path of a Unix socket
     #[arg(value_name = "ADDRESS")]
     addresses: Vec<String>,
     /// Output metrics

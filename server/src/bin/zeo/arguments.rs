@@ -13,7 +13,7 @@ use crate::Result;
 /// Which server, and how it is reached.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArguments {
-    /// Server: HOST:PORT, [IPv6]:PORT, PORT, or the path of a Unix socket with at least one "/"
+    /// Server: HOST:PORT, with an IPv6 address in brackets, PORT, or the path of a Unix socket with at least one "/"
     #[arg(value_name = "ADDRESS")]
     pub address: Address,
     /// How long the server may take to answer, in seconds

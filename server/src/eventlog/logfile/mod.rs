@@ -151,7 +151,7 @@ impl LogFile {
                 "can't rotate {}: {error}\n",
                 self.path().display()
             ));
-            // Who writes next will say so, if it can't be opened either.
+            // If it can't be opened either, the next line says so.
             let _ = self.open_file();
             self.length = 0;
         } else {
@@ -164,7 +164,7 @@ impl LogFile {
         let Some(Rotation { when, old_files }) = self.rotation() else {
             return Ok(());
         };
-        // A link stays, and leads to the new file.
+        // A symbolic link stays, and points to the new file.
         let path = resolve(self.path())?;
         rotation::rotate(&path, *when, *old_files, self.due, &TimeZone::system())
     }

@@ -15,7 +15,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpConfig {
-    /// The URL, as [`check_url`] takes it.
+    /// The URL: `http`, with a path, without a user or a fragment.
     pub url: String,
     /// How the fields are sent.
     pub method: HttpMethod,

@@ -143,7 +143,7 @@ impl<T: Transport, F: Fn(String)> Courier<T, F> {
                 Ok(Message::Flush(answer)) => {
                     self.count_overflow();
                     self.report();
-                    // Who does not wait any more does not need it.
+                    // Nobody may be waiting for it any more.
                     let _ = answer.try_send(());
                     continue;
                 }

@@ -95,7 +95,8 @@ impl Template {
         Ok(Template(Layout::Pieces(pieces)))
     }
 
-    /// A JSON object in place of a format: see [`json::line`].
+    /// A JSON object in place of a format: `time`, `level`, `logger`, `message`, `pid`, `client` if
+    /// there is one, and the other key-value pairs under their own names.
     pub fn json() -> Template {
         Template(Layout::Json)
     }

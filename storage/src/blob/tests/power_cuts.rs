@@ -12,8 +12,8 @@ use crate::disk::power::PowerCuts;
 
 /// Runs by default: what takes some seconds without optimization.
 const RUNS: u64 = 8;
-/// How often the power fails again while one recovers, and goes on.
-const DEPTH: usize = 2;
+/// How often the power fails again during a recovery and what follows.
+const FAILURES_IN_RECOVERY_MAX: usize = 2;
 /// What tids begin with, in this century, and their distance: packs go to
 /// times between them.
 const FIRST: u64 = 0x03f0_0000_0000_0000;
@@ -84,7 +84,7 @@ struct Run<'a> {
 fn live(directory: &Path, model: Model, seed: u64, depth: usize) {
     let mut dice = Rng::with_seed(seed);
     let odds = match depth {
-        DEPTH => 0,
+        FAILURES_IN_RECOVERY_MAX => 0,
         _ => ODDS[dice.usize(..ODDS.len())],
     };
     let disk = PowerCuts::new(directory, dice.u64(..), odds);

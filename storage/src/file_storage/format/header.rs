@@ -35,6 +35,9 @@ impl TxnHeader {
     /// What is wrong with the length of a transaction with this header, at
     /// `position` of a file that ends at `end`. Its status, and the copy of the
     /// length at its end, are not looked at.
+    ///
+    /// # Errors
+    /// [`Fault`]: what is wrong with the length.
     pub fn check(&self, position: u64, end: u64) -> Result<(), Fault> {
         let records_end = position.saturating_add(self.length);
         if records_end.saturating_add(TRAILER_LEN) > end {

@@ -44,7 +44,10 @@ impl Reader<'_> {
         }
     }
 
-    /// Fails when the file is longer than a FileStorage can be.
+    /// Checks the length of the file.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the file is longer than a FileStorage can be.
     pub fn check_end(&self) -> Result<()> {
         if self.end > END_MAX {
             Err(self.corrupt(END_MAX, "the file is longer than a FileStorage can be"))
@@ -53,7 +56,10 @@ impl Reader<'_> {
         }
     }
 
-    /// Fills `buffer` from `position`, or fails.
+    /// Fills `buffer` from `position`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the file ends before; or it can't be read.
     pub fn read_exact(&self, buffer: &mut [u8], position: u64) -> Result<()> {
         let room = self.end.saturating_sub(position);
         if room < buffer.len() as u64 || self.read(buffer, position)? < buffer.len() {
@@ -66,6 +72,9 @@ impl Reader<'_> {
     }
 
     /// The 8-byte number at `position`.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_exact`].
     pub fn number(&self, position: u64) -> Result<u64> {
         let mut bytes = [0; 8];
         self.read_exact(&mut bytes, position)?;
@@ -73,6 +82,9 @@ impl Reader<'_> {
     }
 
     /// The transaction header at `position`.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_exact`].
     pub fn txn_header(&self, position: u64) -> Result<TxnHeader> {
         let mut bytes = [0; TXN_HEADER_LEN as usize];
         self.read_exact(&mut bytes, position)?;
@@ -81,6 +93,9 @@ impl Reader<'_> {
 
     /// User, description and extension (without its seal) behind the header
     /// at `position`.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_exact`].
     pub fn txn_meta(&self, position: u64, header: &TxnHeader) -> Result<TransactionMeta> {
         let [user_len, description_len, extension_len] = header.meta_lens.map(usize::from);
         let mut user = vec![0; user_len + description_len + extension_len];
@@ -100,6 +115,10 @@ impl Reader<'_> {
 
     /// The header of the data record at `position`, back-pointer included.
     /// With `oid`, the record must be that object's.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the file ends before, or this is not such a record; or the file can't be
+    /// read.
     pub fn data_header(&self, position: u64, oid: Option<Oid>) -> Result<DataHeader> {
         let mut bytes = [0; DATA_HEADER_LEN as usize];
         self.read_exact(&mut bytes, position)?;
@@ -112,6 +131,9 @@ impl Reader<'_> {
     }
 
     /// The data of the record at `position` with this header.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the file ends before; or it can't be read.
     pub fn data(&self, position: u64, header: &DataHeader) -> Result<Data> {
         self.check_room(position, header)?;
         let length = usize::try_from(header.plen)
@@ -123,6 +145,9 @@ impl Reader<'_> {
 
     /// Header and data (empty for a back-pointer) of the record at
     /// `position`, by one read when the record is small.
+    ///
+    /// # Errors
+    /// As for [`Reader::data_header`].
     pub fn record(&self, position: u64, oid: Option<Oid>) -> Result<(DataHeader, Data)> {
         let head = self.head(position, oid)?;
         Ok((head.header, self.rest(head)?))
@@ -130,6 +155,9 @@ impl Reader<'_> {
 
     /// The header of the record at `position`, back-pointer included, with
     /// as much of the data as one small read brings.
+    ///
+    /// # Errors
+    /// As for [`Reader::data_header`].
     pub fn head(&self, position: u64, oid: Option<Oid>) -> Result<Head> {
         let mut buffer = vec![0; READ_AHEAD_BYTES];
         let room = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
@@ -156,6 +184,9 @@ impl Reader<'_> {
     }
 
     /// The data of a record that was begun by [`Reader::head`].
+    ///
+    /// # Errors
+    /// As for [`Reader::data`].
     pub fn rest(&self, head: Head) -> Result<Data> {
         let Head {
             position,

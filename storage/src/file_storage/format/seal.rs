@@ -231,7 +231,7 @@ impl Write for Sum {
     }
 }
 
-/// Why a transaction with this status and checksum is not what was sealed;
+/// Why a transaction with this status and checksum is not the one that was sealed;
 /// `None` when it is.
 pub(crate) fn compare(seal: &Seal, status: u8, sum: &Sum) -> Option<&'static str> {
     if sum.finish() != seal.checksum {

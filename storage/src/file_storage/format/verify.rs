@@ -30,7 +30,7 @@ pub enum Read {
 pub enum Sealed {
     /// There is none for this place.
     No,
-    /// It is what was written.
+    /// The transaction is as it was written.
     Holds,
     /// It is not what the seal was written for, and why. Bytes have changed or
     /// were never written, or another tool has taken the seal from elsewhere.
@@ -41,8 +41,11 @@ pub enum Sealed {
 /// `visit`, with its position, before it is known that all of the transaction
 /// is whole; those of an undone (`u`) transaction are not looked at.
 ///
-/// Fails with `Corrupt` when a transaction of this length is wrong within.
 /// Tids and statuses, previous positions and back-pointers are not checked.
+///
+/// # Errors
+/// [`Error::Corrupt`]: a transaction of this length is wrong within; or the
+/// file can't be read.
 pub fn read_verified(
     window: &mut Window<'_>,
     position: u64,
@@ -123,7 +126,7 @@ pub(crate) fn read_ending(
 }
 
 /// Whether a transaction whose lengths add up has a seal of its own, which
-/// holds. Fails with `Corrupt` when it is not what was sealed.
+/// holds. Fails with `Corrupt` when the transaction is not the one that was sealed.
 pub(crate) fn verify_seal(reader: &Reader<'_>, txn: &Txn) -> Result<Option<Seal>> {
     let ending = read_ending(reader, txn.position, &txn.header)?;
     let length = txn.end().saturating_sub(txn.position).min(READ_CHUNK_BYTES);

@@ -18,6 +18,9 @@ pub struct Txn {
 
 impl Txn {
     /// The transaction at `position`, if it is whole and lies before the end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it is not; or the file can't be read.
     pub fn read(reader: &Reader<'_>, position: u64) -> Result<Self> {
         let header = reader.txn_header(position)?;
         let txn = Self { position, header };

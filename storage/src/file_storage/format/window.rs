@@ -32,8 +32,12 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// The bytes at `position`, or an error that names it. Reads at least a
+    /// The bytes at `position`. Reads at least a
     /// piece, so `length` may be what a record claims.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt), with the position: the file ends before; or it
+    /// can't be read.
     pub fn bytes(&mut self, position: u64, length: u64) -> Result<&[u8]> {
         let room = self.reader.end.saturating_sub(position);
         let wanted = usize::try_from(length).ok().filter(|_| length <= room);
@@ -64,6 +68,10 @@ impl<'a> Window<'a> {
     /// The transaction at `position`, whose lengths add up, whose status is
     /// one that a finished transaction has, and whose tid is later than
     /// `last`: what Python's packer checks.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): there is no such transaction; or the file can't
+    /// be read.
     pub fn txn(&mut self, position: u64, last: Tid) -> Result<Txn> {
         let reader = self.reader;
         let bytes = self.bytes(position, TXN_HEADER_LEN)?;
@@ -82,7 +90,10 @@ impl<'a> Window<'a> {
         Ok(txn)
     }
 
-    /// Fails unless the transaction ends in its length once more.
+    /// Checks that the transaction ends in its length once more.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): it does not; or the file can't be read.
     pub fn check_end(&mut self, txn: &Txn) -> Result<()> {
         let reader = self.reader;
         let length = BE::read_u64(self.bytes(txn.records_end(), TRAILER_LEN)?);
@@ -90,6 +101,10 @@ impl<'a> Window<'a> {
     }
 
     /// The header of the record at `position` of this transaction.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): there is none that belongs to the transaction; or
+    /// the file can't be read.
     pub fn record(&mut self, position: u64, txn: &Txn) -> Result<DataHeader> {
         let reader = Reader {
             end: txn.records_end(),
@@ -101,6 +116,10 @@ impl<'a> Window<'a> {
     }
 
     /// The header of the record at `position`, back-pointer included.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): there is no record, or it refers to one behind
+    /// it; or the file can't be read.
     pub fn header(&mut self, position: u64) -> Result<DataHeader> {
         let header = self.parsed(position)?;
         if header.prev >= position || header.back >= position {
@@ -129,6 +148,10 @@ impl<'a> Window<'a> {
     /// Where the data stand that a record of `header` at `position` holds,
     /// itself or by back-pointers, and their length; `None` when the object
     /// is gone there.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): a back-pointer leads to something else than a
+    /// record of this object, or the record is longer than the file; or the file can't be read.
     pub fn data_of(&mut self, position: u64, header: &DataHeader) -> Result<Option<(u64, u64)>> {
         let (start, mut position, mut found, mut steps) = (position, position, *header, 0);
         let place = loop {
@@ -161,6 +184,9 @@ impl<'a> Window<'a> {
 
     /// The header of the record at `position`, back-pointer included, which
     /// must belong to `txn` and end with it. Where it leads to is not checked.
+    ///
+    /// # Errors
+    /// As for [`Window::record`].
     pub fn record_of(&mut self, position: u64, txn: &Txn) -> Result<DataHeader> {
         let reader = Reader {
             end: txn.records_end(),

@@ -48,11 +48,11 @@ pub(crate) struct Loaded {
     pub index: Index,
     /// The file up to here is covered.
     pub position: u64,
-    /// Who saved it.
+    /// The program that saved it.
     pub origin: Origin,
 }
 
-/// Who saved an index.
+/// The program that saved an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Python, or a tool of its kind.

@@ -45,9 +45,9 @@ impl FileStorage {
     /// with its `.index`, or scans it. A torn tail is saved as `.tr0`,
     /// `.tr1`, ... and cut off; read-only, it is left alone and not seen.
     ///
-    /// Fails when the file can't be opened or is no FileStorage, when another
-    /// process has it open for writing, and, with the position, when it is
-    /// damaged elsewhere than at its end.
+    /// # Errors
+    /// The file can't be opened or is not a FileStorage; another process has it open for writing;
+    /// or, with the position, it is damaged elsewhere than at its end.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         Self::open_on(Arc::new(Disk), path.as_ref(), &options)
     }
@@ -100,6 +100,10 @@ impl FileStorage {
 
     /// A storage over any backend, without files beside it: an empty backend
     /// begins an empty storage; a torn tail is cut off, and lost.
+    ///
+    /// # Errors
+    /// What the backend holds is not a FileStorage, or is damaged elsewhere than at its end; or it
+    /// can't be read or written.
     pub fn over(
         backend: Arc<dyn Backend>,
         name: impl Into<String>,
@@ -121,12 +125,18 @@ impl FileStorage {
     }
 
     /// An empty storage in memory.
+    ///
+    /// # Errors
+    /// None that are known; they have the type of [`FileStorage::over`].
     pub fn in_memory() -> Result<Self> {
         Self::in_memory_with_blobs(None)
     }
 
     /// As [`in_memory`](Self::in_memory), with blobs on disk if a directory is
     /// given. A pack keeps no old blobs.
+    ///
+    /// # Errors
+    /// The blob directory can't be made or used.
     pub fn in_memory_with_blobs(blob_dir: Option<PathBuf>) -> Result<Self> {
         let backend = Arc::new(MemoryBackend::default());
         let options = Options {

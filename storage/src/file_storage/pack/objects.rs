@@ -18,20 +18,23 @@ use crate::{Error, Result};
 /// The object has no record before the pack time. (No record stands there.)
 const NONE: u64 = 1;
 
-/// How many neighbours are noted together: changes come alone, new objects in
+/// How many neighbouring objects are noted together: changes come alone, new objects in
 /// a row.
-const GROUP: usize = 8;
+const GROUP_OBJECTS: usize = 8;
 
 /// Positions of some objects: 13 bytes each, or 100 where they are alone.
 #[derive(Default)]
 struct Changed {
-    groups: BTreeMap<u64, [u64; GROUP]>,
+    groups: BTreeMap<u64, [u64; GROUP_OBJECTS]>,
 }
 
 impl Changed {
     fn place(oid: Oid) -> (u64, usize) {
         let number = oid.as_u64();
-        (number / GROUP as u64, number as usize % GROUP)
+        (
+            number / GROUP_OBJECTS as u64,
+            number as usize % GROUP_OBJECTS,
+        )
     }
 
     fn get(&self, oid: Oid) -> Option<u64> {

@@ -16,8 +16,8 @@ use crate::{Error, FileId, Result};
 
 /// How much of a record is read to see whether it is that of a blob.
 const CLASS_PREFIX_BYTES: u64 = 1 << 8;
-/// How often it begins again when a pack puts another file in its place.
-const TRIES: usize = 5;
+/// How often a check begins again when a pack puts another file in its place.
+const CHECK_TRIES_MAX: usize = 5;
 
 /// Things of one kind: how many, and the first ones.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ pub fn check_blobs(
     most: usize,
     observer: &mut dyn Observer,
 ) -> Result<CheckedBlobs> {
-    for _ in 0..TRIES {
+    for _ in 0..CHECK_TRIES_MAX {
         if let Some(checked) = try_to(path, blobs, most, observer)? {
             return Ok(checked);
         }

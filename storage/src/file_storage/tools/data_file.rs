@@ -36,8 +36,10 @@ pub struct DataFile {
 }
 
 impl DataFile {
-    /// Opens the file at `path`. Fails when there is none, or it can't be
-    /// read, or is too long. What it holds is not looked at.
+    /// Opens the file at `path`. What it holds is not looked at.
+    ///
+    /// # Errors
+    /// There is no such file, it can't be read, or it is longer than a FileStorage can be.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::over(Self::open_backend(path.as_ref())?)
     }
@@ -45,6 +47,9 @@ impl DataFile {
     /// As [`open`](Self::open), on a failing disk: unreadable parts read as
     /// zeros and are listed by [`DataFile::unreadable`]; callers have to look
     /// there.
+    ///
+    /// # Errors
+    /// As for [`DataFile::open`], but for unreadable parts.
     pub fn open_failing(path: impl AsRef<Path>) -> Result<Self> {
         Self::failing(Self::open_backend(path.as_ref())?)
     }
@@ -65,6 +70,9 @@ impl DataFile {
     }
 
     /// As [`open`](Self::open), for any backend.
+    ///
+    /// # Errors
+    /// It can't be read, or is longer than a FileStorage can be.
     pub fn over(backend: Arc<dyn Backend>) -> Result<Self> {
         let was_in_use = is_in_use(backend.path());
         let reading = |doing| failed(doing, backend.path());
@@ -83,7 +91,10 @@ impl DataFile {
         Ok(file)
     }
 
-    /// Fails unless the file begins as a FileStorage of Python 3 does.
+    /// Checks that the file begins as a FileStorage of Python 3 does.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): it does not, and what it seems to be.
     pub fn check_magic(&self) -> Result<()> {
         let what = match &self.magic {
             MAGIC => return Ok(()),
@@ -163,6 +174,9 @@ impl DataFile {
     }
 
     /// True when the file ends in a whole, finished transaction, or in none.
+    ///
+    /// # Errors
+    /// The file can't be read.
     pub fn ends_whole(&self) -> Result<bool> {
         let reader = self.reader();
         let last = match Backwards::new(reader).next() {

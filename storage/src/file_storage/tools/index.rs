@@ -163,8 +163,8 @@ pub enum Saved {
     },
 }
 
-/// How often it begins again when a pack puts another file in its place.
-const TRIES: usize = 5;
+/// How often a comparison begins again when a pack puts another file in its place.
+const COMPARE_TRIES_MAX: usize = 5;
 /// How many differences are gathered.
 const DIFFERENCES_MAX: usize = 100;
 
@@ -218,7 +218,7 @@ pub fn check_index(
     log: &Log,
     observer: &mut dyn Observer,
 ) -> Result<(DataFile, Saved)> {
-    for _ in 0..TRIES {
+    for _ in 0..COMPARE_TRIES_MAX {
         let id = FileId::of(path);
         let file = DataFile::open(path)?;
         let saved = file.check_index(log, observer);

@@ -12,13 +12,16 @@ const FIRST_SEARCH_CHUNK_BYTES: usize = 1 << 12;
 const SEARCH_CHUNK_BYTES: usize = 1 << 20;
 const HEADER: usize = TXN_HEADER_LEN as usize;
 
-/// The first transaction that begins at `from` or behind: its lengths add
+/// The first transaction that begins at `from` or behind it: its lengths add
 /// up, it has a status that a finished transaction has, and its first record
 /// says that it belongs there. What it holds may be damaged. `None` when
 /// there is none up to the end of the file.
 ///
 /// Data that happen to hold a whole FileStorage are not mistaken for it: their
 /// records belong to other positions.
+///
+/// # Errors
+/// The file can't be read.
 pub fn next_transaction(reader: &Reader<'_>, from: u64) -> Result<Option<Txn>> {
     let mut piece = Vec::new();
     let (mut start, mut length) = (from, FIRST_SEARCH_CHUNK_BYTES);
@@ -46,6 +49,9 @@ pub fn next_transaction(reader: &Reader<'_>, from: u64) -> Result<Option<Txn>> {
 }
 
 /// The transaction at `position`, if there is one.
+///
+/// # Errors
+/// The file can't be read.
 pub fn transaction_at(reader: &Reader<'_>, position: u64) -> Result<Option<Txn>> {
     let txn = match Txn::read(reader, position) {
         Ok(txn) if txn.header.is_finished() => txn,

@@ -106,7 +106,10 @@ impl<'a> TransactionReader<'a> {
         self.position
     }
 
-    /// Goes on to the next transaction. Fails when the file can't be read.
+    /// Goes on to the next transaction.
+    ///
+    /// # Errors
+    /// The file can't be read. (That it is damaged is a [`Step`].)
     pub fn step(&mut self) -> Result<Step> {
         self.txn = None;
         let (end, mut tries) = (self.window.reader().end, END_LOOKS_MAX);
@@ -151,6 +154,10 @@ impl<'a> TransactionReader<'a> {
 
     /// The next record of the current transaction; those of an undone (`u`)
     /// transaction are left out.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: there is something else than a record of the transaction; or the file
+    /// can't be read.
     pub fn record(&mut self) -> Result<Option<(u64, DataHeader)>> {
         let (position, txn) = (self.record_at, self.txn);
         let Some(txn) = txn.filter(|txn| txn.header.status != b'u' && position < txn.records_end())
@@ -163,18 +170,27 @@ impl<'a> TransactionReader<'a> {
     }
 
     /// User, description and extension of a transaction.
+    ///
+    /// # Errors
+    /// The file can't be read, or has become shorter.
     pub fn meta(&self, txn: &Txn) -> Result<TransactionMeta> {
         self.window.reader().txn_meta(txn.position, &txn.header)
     }
 
     /// The header of the record further to the front to which a back-pointer
     /// leads.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: there is no record; or the file can't be read.
     pub fn older(&mut self, back: u64) -> Result<DataHeader> {
         self.old.header(back)
     }
 
-    /// Where the data of the record at `position` are. Fails with `Corrupt`
-    /// when a back-pointer leads to what is no record of the object.
+    /// Where the data of the record at `position` are.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: a back-pointer leads to something else than a record of the object; or
+    /// the file can't be read.
     pub fn source(&mut self, position: u64, header: &DataHeader) -> Result<Source> {
         let data = self.old.data_of(position, header)?;
         let data_txn = match header.back {
@@ -185,6 +201,9 @@ impl<'a> TransactionReader<'a> {
     }
 
     /// Data, where they are; with `limit`, no more than that.
+    ///
+    /// # Errors
+    /// The file can't be read, or ends before.
     pub fn data(&mut self, (position, length): (u64, u64), limit: Option<u64>) -> Result<&[u8]> {
         let length = length.min(limit.unwrap_or(u64::MAX));
         match self.txn {

@@ -15,9 +15,10 @@ use crate::observer::Observer;
 use crate::record::class_name;
 use crate::references::references;
 
-/// How much of a long path is shown, at its begin and at its end.
-const BEGIN: usize = 10;
-const END: usize = 10;
+/// How many objects of a long path are shown at its beginning.
+const FIRST_OBJECTS_MAX: usize = 10;
+/// How many are shown at its end.
+const LAST_OBJECTS_MAX: usize = 10;
 
 /// A path from the root to an object.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,12 +111,12 @@ impl Search<'_> {
 /// What is shown of a path that is told backwards.
 fn shown(graph: &Graph<'_>, path: &[Oid]) -> Result<ObjectPath> {
     let place = |&oid: &Oid| Ok((oid, class(graph, oid)?));
-    let begin = path.iter().rev().take(BEGIN);
-    let rest = path.len().saturating_sub(BEGIN);
-    let end = path.iter().take(rest.min(END)).rev();
+    let begin = path.iter().rev().take(FIRST_OBJECTS_MAX);
+    let rest = path.len().saturating_sub(FIRST_OBJECTS_MAX);
+    let end = path.iter().take(rest.min(LAST_OBJECTS_MAX)).rev();
     Ok(ObjectPath {
         begin: begin.map(place).collect::<Result<_>>()?,
-        left_out: rest.saturating_sub(END),
+        left_out: rest.saturating_sub(LAST_OBJECTS_MAX),
         end: end.map(place).collect::<Result<_>>()?,
     })
 }
