@@ -3,6 +3,9 @@
 //! Options, output and exit codes are those of the script of ZEO with this name. Where that one
 //! ends with a traceback or waits for ever, there is a line that says what is wrong.
 
+// Help texts are written for people, not for rustdoc.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 mod check;
 mod metrics;
 mod python;
@@ -27,7 +30,7 @@ use zeo_server::tools::{ConnectArguments, output};
 )]
 #[command(after_help = EXIT_CODES)]
 struct CommandLine {
-    /// HOST:PORT, with an IPv6 address in brackets, or the path of a Unix socket
+    /// HOST:PORT, [IPv6]:PORT, or the path of a Unix socket
     #[arg(value_name = "ADDRESS")]
     addresses: Vec<String>,
     /// Output metrics

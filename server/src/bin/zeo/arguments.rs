@@ -1,5 +1,8 @@
 //! Options that several subcommands have.
 
+// Help texts are written for people, not for rustdoc.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::time::Duration;
 
 use clap::{Args, Command};
@@ -13,7 +16,7 @@ use crate::Result;
 /// Which server, and how it is reached.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArguments {
-    /// Server: HOST:PORT, with an IPv6 address in brackets, PORT, or the path of a Unix socket with at least one "/"
+    /// Server: HOST:PORT, [IPv6]:PORT, PORT, or the path of a Unix socket with at least one "/"
     #[arg(value_name = "ADDRESS")]
     pub address: Address,
     /// How long the server may take to answer, in seconds

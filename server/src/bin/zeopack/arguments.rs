@@ -1,5 +1,8 @@
 //! The command line.
 
+// Help texts are written for people, not for rustdoc.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::time::Duration;
 
 use clap::{ArgAction, Parser};
