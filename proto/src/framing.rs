@@ -100,6 +100,37 @@ impl FrameBuffer {
         }
     }
 
+    /// The memory that the buffer takes, in bytes.
+    pub fn allocated(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The memory that it takes after the next [`Self::fill`].
+    pub fn allocated_next(&self) -> usize {
+        let moves = self.start > 0 && self.buffer.len() - self.end < READ_CHUNK_BYTES;
+        self.size_for(if moves {
+            self.end - self.start
+        } else {
+            self.end
+        })
+    }
+
+    /// How large the buffer must be to go on at `end`: double, so that a long frame is copied a few
+    /// times only, but no larger than the frame.
+    fn size_for(&self, end: usize) -> usize {
+        let size = self.buffer.len();
+        let least = end + READ_CHUNK_BYTES;
+        if size >= least {
+            return size;
+        }
+        let received = &self.buffer[self.start..self.end];
+        let length = received
+            .first_chunk()
+            .map(|length| u32::from_be_bytes(*length) as usize);
+        let frame = length.map_or(usize::MAX, |length| length.saturating_add(4));
+        (size * 2).min(frame).max(least)
+    }
+
     /// Takes in more bytes by one call of `read`; returns how many (0: the
     /// peer has closed).
     ///
@@ -110,9 +141,8 @@ impl FrameBuffer {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.buffer.len() - self.end < READ_CHUNK_BYTES {
-            // Double, so that a long frame is copied a few times only.
-            let size = (self.buffer.len() * 2).max(self.end + READ_CHUNK_BYTES);
+        let size = self.size_for(self.end);
+        if size > self.buffer.len() {
             self.buffer.resize(size, 0);
         }
         let count = read(&mut self.buffer[self.end..])?;

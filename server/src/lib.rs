@@ -45,6 +45,7 @@ mod eventlog;
 mod messages;
 mod monitor;
 mod net;
+mod places;
 mod process;
 mod server;
 mod session;
@@ -54,6 +55,7 @@ mod simulation;
 mod status;
 mod storages;
 pub mod tools;
+mod usage;
 
 pub use config::open::{NamedStorage, OpenError};
 pub use config::{Config, ZeoConfig, storages as configured_storages};
@@ -68,7 +70,9 @@ pub use net::tls::{Authorities, Loaded, PasswordSource, Secret, ServerTls, SslCo
 pub use process::check::check;
 pub use process::listen::ListenError;
 pub use process::manual;
-pub use process::options::{ListenOptions, Monitoring, Options, OptionsError, ResolverOptions};
+pub use process::options::{
+    LimitOptions, ListenOptions, Monitoring, Options, OptionsError, ResolverOptions,
+};
 pub use process::run::{RunError, run};
 pub use server::{Server, StartError};
 pub use settings::Settings;

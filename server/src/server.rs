@@ -25,6 +25,7 @@ use crate::messages::request::Request;
 use crate::net::connection::Connection;
 use crate::net::gate::Gate;
 use crate::net::refusals::Refusals;
+use crate::places;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::status::client::ClientStatus;
@@ -67,7 +68,7 @@ impl Server {
     /// # Errors
     /// [`StartError`]: a thread can't be started, or a storage not be read.
     pub fn start(
-        settings: Settings,
+        mut settings: Settings,
         storages: Vec<NamedStorage>,
         log: Logger,
     ) -> Result<Arc<Self>, StartError> {
@@ -77,6 +78,7 @@ impl Server {
             let storage = start_storage(&settings, &name, storage, &log, &mut threads)?;
             served.push((name, storage));
         }
+        settings.max_clients = Some(places::places(settings.max_clients, &log));
         Ok(Arc::new(Self {
             settings: Arc::new(settings),
             storages: Arc::new(Storages::of(served)),
@@ -91,6 +93,28 @@ impl Server {
             started: SystemTime::now(),
             stopping: AtomicBool::new(false),
         }))
+    }
+
+    /// True while as many connections are there as may be: clients, and some that have not
+    /// registered or are refused.
+    pub(crate) fn is_full(&self) -> bool {
+        let clients = self.settings.max_clients.unwrap_or(u64::MAX);
+        self.clients.len() as u64 >= clients.saturating_add(places::LOBBY)
+    }
+
+    /// Whether all coordinators and log writers answer within this time.
+    ///
+    /// # Errors
+    /// The name of the first storage where they don't.
+    pub(crate) fn beat(&self, timeout: Duration) -> Result<(), String> {
+        for (name, served) in self.storages.iter() {
+            let (told, answer) = crossbeam_channel::bounded(1);
+            let asked = served.coordinator.send(Request::Beat { told });
+            if asked.is_err() || answer.recv_timeout(timeout).is_err() {
+                return Err(name.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Serves one connection on a thread of its own.

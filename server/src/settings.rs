@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use zeo_proto::marshal::Encoding;
 
+use crate::usage::{Resource, Share, Usage, half_of_memory};
+
 use crate::conflict_resolver::ConflictResolver;
 
 /// How long a transaction may hold its locks when nothing is configured: as in ZEO's manual, though
@@ -28,6 +30,12 @@ pub const DEFAULT_SLOW_COMMIT: Duration = Duration::from_secs(2);
 pub const DEFAULT_SLOW_LOCK_WAIT: Duration = Duration::from_secs(2);
 /// How long a TLS handshake may take as a whole when nothing is configured.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The data of one transaction by default, in bytes.
+pub const DEFAULT_MAX_TRANSACTION_SIZE: u64 = 16 << 30;
+
+/// The uncommitted data of all clients by default, in bytes.
+pub const DEFAULT_MAX_UNCOMMITTED_SIZE: u64 = 64 << 30;
 
 /// How the server treats its clients.
 ///
@@ -54,6 +62,18 @@ pub struct Settings {
     pub transaction_timeout: Option<Duration>,
     /// How long a stop waits for transactions that have voted.
     pub stop_timeout: Duration,
+    /// How many clients may register; `None`: as many as the limit of open files allows.
+    pub max_clients: Option<u64>,
+    /// The memory for messages that are being received and for uncommitted data of all clients
+    /// together, in bytes. More data goes to temporary files; a client with a longer message is
+    /// disconnected.
+    pub max_buffer_memory: u64,
+    /// The data of one transaction, without blobs, in bytes.
+    pub max_transaction_size: u64,
+    /// The uncommitted data of all clients together, without blobs, in bytes.
+    pub max_uncommitted_size: u64,
+    /// What is in use of all that.
+    pub(crate) usage: Arc<Usage>,
     /// A load that takes so long is logged; `None`: none is. To some milliseconds.
     pub slow_load: Option<Duration>,
     /// So is a commit, from the vote to its end.
@@ -76,10 +96,27 @@ impl Default for Settings {
             invalidation_queue_size: DEFAULT_QUEUE_SIZE,
             transaction_timeout: Some(DEFAULT_TRANSACTION_TIMEOUT),
             stop_timeout: DEFAULT_STOP_TIMEOUT,
+            max_clients: None,
+            max_buffer_memory: half_of_memory(),
+            max_transaction_size: DEFAULT_MAX_TRANSACTION_SIZE,
+            max_uncommitted_size: DEFAULT_MAX_UNCOMMITTED_SIZE,
+            usage: Arc::default(),
             slow_load: Some(DEFAULT_SLOW_LOAD),
             slow_commit: Some(DEFAULT_SLOW_COMMIT),
             slow_lock_wait: Some(DEFAULT_SLOW_LOCK_WAIT),
             handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
         }
+    }
+}
+
+impl Settings {
+    /// A share of a resource, of size 0 at first.
+    pub(crate) fn share(&self, resource: Resource) -> Share {
+        let limit = match resource {
+            Resource::Clients => self.max_clients.unwrap_or(u64::MAX),
+            Resource::Memory => self.max_buffer_memory,
+            Resource::Uncommitted => self.max_uncommitted_size,
+        };
+        self.usage.share(resource, limit)
     }
 }

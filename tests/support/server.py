@@ -52,10 +52,11 @@ class Server:
 
     `config` is the text of its configuration. It is written to a file in
     `cwd`, which is also the server's working directory. Unless `ready` is false,
-    the constructor waits until the server listens, and fails if it does not.
+    the constructor waits until the server listens, and fails if it does not. `process` are more
+    arguments of Popen.
     """
 
-    def __init__(self, config, cwd='.', args=(), env=None, ready=True):
+    def __init__(self, config, cwd='.', args=(), env=None, ready=True, **process):
         if is_python():
             config = with_port(config)
         self.cwd = os.path.abspath(cwd)
@@ -70,7 +71,7 @@ class Server:
         self.process = subprocess.Popen(
             [binary(), *self.options(), *args], cwd=self.cwd,
             stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr,
-            env={**os.environ, **(env or {})})
+            env={**os.environ, **(env or {})}, **process)
         _running.add(self.process)
         self.pid = self.process.pid
         self.address = None

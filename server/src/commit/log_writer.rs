@@ -41,6 +41,8 @@ pub enum Task {
     },
     /// To ask the storage what others have changed.
     Poll,
+    /// To say that it is alive.
+    Beat(crossbeam_channel::Sender<()>),
 }
 
 /// Works until the coordinator is gone.
@@ -71,7 +73,7 @@ pub(crate) fn work(
     queue: &Receiver<Task>,
 ) -> Vec<Request> {
     let (mut clients, mut commits, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    let mut poll = false;
+    let (mut poll, mut beats) = (false, Vec::new());
     for task in std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv())) {
         match task {
             Task::Append(queued) => {
@@ -87,10 +89,15 @@ pub(crate) fn work(
                 refused.push(Request::Refused { client, why });
             }
             Task::Poll => poll = true,
+            Task::Beat(told) => beats.push(told),
         }
     }
     let mut done = refused;
     done.extend(append(storage, stats, clients, commits));
+    for told in beats {
+        // Who has asked may not wait any more.
+        let _ = told.try_send(());
+    }
     if poll {
         let found = storage.outside().map(|outside| outside.poll());
         let found = found.unwrap_or_else(|| Ok(Vec::new()));

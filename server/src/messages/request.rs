@@ -146,6 +146,11 @@ pub enum Request {
         /// Gets the answer. Must have room for it.
         report: Sender<CoordinatorReport>,
     },
+    /// Pass this on to the log writer, which answers: a sign that both are alive.
+    Beat {
+        /// Hears of it. Must have room for that.
+        told: Sender<()>,
+    },
     /// Grant no more locks, let those finish who have voted, then close all clients and end.
     Stop {
         /// Until then is waited for those who have voted.

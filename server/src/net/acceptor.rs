@@ -141,7 +141,12 @@ fn accept_all(
         if !fds[1].revents().is_empty() {
             return;
         }
-        let accepted = listener.accept().and_then(|(stream, peer)| {
+        let accepted = if server.is_full() {
+            Err(io::Error::other("there are as many as may be"))
+        } else {
+            listener.accept()
+        };
+        let accepted = accepted.and_then(|(stream, peer)| {
             debug!(server.log(), "Connected {peer}");
             server.serve_behind(gate, stream, peer)
         });

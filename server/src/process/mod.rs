@@ -3,6 +3,7 @@
 pub mod address_file;
 pub mod check;
 pub mod listen;
+pub mod manager;
 pub mod manual;
 pub mod options;
 pub mod pid_file;

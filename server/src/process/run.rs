@@ -18,12 +18,14 @@ use crate::monitor::{Monitor, MonitorError};
 use crate::net::sockets::Sockets;
 use crate::net::tls::{Loaded, ServerTls, TlsError, Watch};
 use crate::process::listen::{self, ListenError, Listening};
+use crate::process::manager;
 use crate::process::options::Options;
 use crate::process::pid_file::PidFile;
 use crate::process::resolver;
 use crate::process::signals::{self, Signal};
 use crate::server::{Server, StartError};
 use crate::settings::Settings;
+use crate::usage::half_of_memory;
 
 /// How often the server looks whether an index should be saved.
 const INDEX_CHECK_INTERVAL: Duration = Duration::from_secs(20);
@@ -159,12 +161,17 @@ fn serve(
         }
     };
     let monitor = Monitor::start(&options.monitoring.addresses, log)?;
-    let code = match open_watchfully(options, sockets, log, tls.as_ref(), &signals, reopen) {
+    let opening = manager::Opening::start(log);
+    let opened = open_watchfully(options, sockets, log, tls.as_ref(), &signals, reopen);
+    drop(opening);
+    let code = match opened {
         Ok(Ok(listening)) => {
             if let Some(monitor) = &monitor {
                 monitor.show(&listening.server);
             }
+            manager::ready(&listening.server);
             let code = wait(&signals, &listening.server, reopen);
+            manager::stopping(log);
             stop(&listening.close(), &signals, reopen);
             Ok(code)
         }
@@ -291,7 +298,7 @@ fn access(read_only: bool) -> &'static str {
 }
 
 fn settings(options: &Options) -> Settings {
-    let zeo = &options.config.zeo;
+    let (zeo, limits) = (&options.config.zeo, &options.limits);
     Settings {
         encoding: if options.msgpack {
             Encoding::Msgpack
@@ -308,6 +315,11 @@ fn settings(options: &Options) -> Settings {
         slow_lock_wait: options.monitoring.slow_lock_wait,
         invalidation_queue_size: zeo.invalidation_queue_size,
         stop_timeout: options.listen.stop_timeout,
+        max_clients: limits.max_clients,
+        max_buffer_memory: limits.max_buffer_memory.unwrap_or_else(half_of_memory),
+        max_transaction_size: limits.max_transaction_size,
+        max_uncommitted_size: limits.max_uncommitted_size,
+        usage: Arc::default(),
         // Zero turns the limit off, which has a default here.
         transaction_timeout: Some(zeo.transaction_timeout).filter(|timeout| !timeout.is_zero()),
         handshake_timeout: options.handshake_timeout,

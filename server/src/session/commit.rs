@@ -12,16 +12,16 @@ use zeo_proto::{Tid, Value};
 use zeo_storage::Error;
 use zeo_storage::storage::TransactionMeta;
 
-use super::commit_log::CommitLog;
+use super::commit_log::{CommitLog, Room};
 use super::extension::extension_pickle;
 use super::slow::COMMITTED;
 use super::transaction::{Phase, Transaction};
 use super::{Answer, Outcome, Session, Stage, is_nobody};
-use crate::errors::exception_from;
 use crate::messages::notice::Notice;
 use crate::messages::request::{AtWork, Request};
 use crate::status::client::Phase as Seen;
 use crate::storages::ServedStorage;
+use crate::usage::Resource;
 
 /// Tids from the year 9400 on are not taken from a client: tids only grow, so
 /// one near their end would be the storage's last.
@@ -163,11 +163,20 @@ impl Session {
         }
     }
 
+    /// What the transactions of this client may take.
+    fn room(&self) -> Room {
+        Room {
+            memory: self.settings.share(Resource::Memory),
+            data: self.settings.share(Resource::Uncommitted),
+            most: self.settings.max_transaction_size,
+        }
+    }
+
     fn begin(&mut self, storage: &ServedStorage, id: Value<'static>, meta: TransactionMeta) {
         self.status.begin(&meta.user, &meta.description);
         self.transaction = Some(Transaction {
             id,
-            log: CommitLog::new(meta.tid.is_some()),
+            log: CommitLog::limited(meta.tid.is_some(), self.room()),
             meta,
             phase: Phase::Open,
             vote: 0,
@@ -234,7 +243,12 @@ impl Session {
         if matches!(transaction.phase, Phase::Voted(_)) {
             return Err(Exception::transaction("the transaction has voted"));
         }
-        add(&mut transaction.log).map_err(|error| exception_from(&error))?;
+        if let Err(error) = add(&mut transaction.log) {
+            // Most steps have no answer: the vote says it. What is kept is of no use any more.
+            let told = error.to_string();
+            transaction.log = CommitLog::failed(error);
+            warn!(self.log, "the vote will fail: {told}");
+        }
         Ok(Answer::Value(Value::None))
     }
 

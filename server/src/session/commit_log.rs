@@ -13,6 +13,7 @@ use zeo_storage::storage::Op;
 use zeo_storage::{Error, Result};
 
 use crate::messages::request::Claim;
+use crate::usage::Share;
 
 /// How much of one transaction stays in memory.
 const MEMORY_LIMIT_BYTES: usize = 4 << 20;
@@ -24,6 +25,9 @@ const MAX_CLAIM_OBJECTS: usize = 100_000;
 
 /// How much is read back at once.
 const REPLAY_BUFFER_BYTES: usize = 64 << 10;
+
+/// What a step takes besides its data, with the entry in the claim, in bytes.
+const STEP_BYTES: u64 = 48;
 
 const STORE: u8 = 1;
 const CHECK: u8 = 2;
@@ -51,6 +55,21 @@ pub struct CommitLog {
     failure: Option<Error>,
     /// A replay has moved the file's position from its end.
     moved: bool,
+    /// What it may take, if that is limited.
+    room: Option<Room>,
+    /// What its steps take, in bytes.
+    size: u64,
+}
+
+/// What a transaction may take, and has taken, of what is there for all.
+#[derive(Debug)]
+pub struct Room {
+    /// Of the memory.
+    pub memory: Share,
+    /// Of the data that is not committed yet.
+    pub data: Share,
+    /// The most that it may take of the data, in bytes.
+    pub most: u64,
 }
 
 impl CommitLog {
@@ -70,7 +89,29 @@ impl CommitLog {
             blobs: Vec::new(),
             failure: None,
             moved: false,
+            room: None,
+            size: 0,
         }
+    }
+
+    /// An empty log that may grow as far as there is room.
+    pub fn limited(whole: bool, room: Room) -> Self {
+        let mut log = Self::new(whole);
+        log.room = Some(room);
+        log
+    }
+
+    /// One that can't be replayed: the vote is to say why.
+    pub fn failed(why: Error) -> Self {
+        let mut log = Self::new(false);
+        // Into memory, with room for it.
+        let _ = log.fail(why);
+        log
+    }
+
+    /// True when a step can't be made.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// The locks that the steps need.
@@ -116,8 +157,9 @@ impl CommitLog {
         if self.failure.is_some() {
             return Ok(());
         }
+        self.step(FAIL, Oid::ZERO, Tid::ZERO)?;
         self.failure = Some(why);
-        self.step(FAIL, Oid::ZERO, Tid::ZERO)
+        Ok(())
     }
 
     /// Adds a `checkCurrentSerialInTransaction`.
@@ -143,6 +185,9 @@ impl CommitLog {
         self.claim.whole = true;
         self.step(RESTORE, oid, serial)?;
         self.data(data)?;
+        if self.has_failed() {
+            return Ok(());
+        }
         let hint = prev_tid.unwrap_or(Tid::ZERO);
         self.file
             .write_u64::<BE>(hint.as_u64())
@@ -170,6 +215,10 @@ impl CommitLog {
     }
 
     fn step(&mut self, kind: u8, oid: Oid, serial: Tid) -> Result<()> {
+        if self.has_failed() {
+            return Ok(());
+        }
+        self.take_room(STEP_BYTES)?;
         let mut head = [kind; 17];
         head[1..9].copy_from_slice(&oid.to_bytes());
         head[9..].copy_from_slice(&serial.to_bytes());
@@ -180,8 +229,43 @@ impl CommitLog {
         self.file.write_all(&head).map_err(spool_error)
     }
 
+    /// Before so much more is kept. Where there is no memory left, what is kept goes to the
+    /// temporary file early.
+    fn take_room(&mut self, more: u64) -> Result<()> {
+        self.size += more;
+        let Some(room) = &mut self.room else {
+            return Ok(());
+        };
+        if self.size > room.most {
+            let most = room.most;
+            return Err(Error::Transaction(format!(
+                "the transaction is larger than {most} bytes, the most that is allowed \
+                 (--max-transaction-size)"
+            )));
+        }
+        if !room.data.resize(self.size) {
+            let most = room.data.limit();
+            return Err(Error::Transaction(format!(
+                "the uncommitted transactions of all clients would be larger than {most} bytes, \
+                 the most that is allowed (--max-uncommitted-size)"
+            )));
+        }
+        if self.file.get_ref().is_rolled() || self.size > MEMORY_LIMIT_BYTES as u64 {
+            room.memory.release();
+        } else if !room.memory.resize(self.size) {
+            self.file.flush().map_err(spool_error)?;
+            self.file.get_mut().roll().map_err(spool_error)?;
+            room.memory.release();
+        }
+        Ok(())
+    }
+
     fn data(&mut self, data: Option<&[u8]>) -> Result<()> {
+        if self.has_failed() {
+            return Ok(());
+        }
         let length = data.map_or(u64::MAX, |data| data.len() as u64);
+        self.take_room(data.map_or(0, |data| data.len() as u64))?;
         self.bytes += data.map_or(0, |data| data.len() as u64);
         self.file.write_u64::<BE>(length).map_err(spool_error)?;
         self.file

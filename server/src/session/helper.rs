@@ -2,11 +2,11 @@
 //! socket and its mailbox meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crossbeam_channel::bounded;
-use slog::error;
+use slog::{info, warn};
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
 use zeo_proto::marshal::Encode;
@@ -41,6 +41,10 @@ impl ClientWatch {
     }
 }
 
+fn take<W>(work: &Mutex<Option<W>>) -> Option<W> {
+    work.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
 impl Session {
     /// True when no more helpers may be started: those count in, too, that
     /// `getInvalidations` may come to need.
@@ -48,7 +52,8 @@ impl Session {
         self.jobs.len() + self.asked.len() >= MAX_JOBS
     }
 
-    /// Runs `work` on a helper thread and `done` with its result here.
+    /// Runs `work` on a helper thread, or here if the system has no thread left, and `done` with its
+    /// result here.
     pub(super) fn spawn<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -66,14 +71,26 @@ impl Session {
             // A full mailbox has closed the session already.
             let _ = mailbox.post(Event::JobDone(job));
         };
-        let spawned = thread::Builder::new().name("helper".into()).spawn(run);
-        spawned.map_err(|why| {
-            error!(self.log, "can't start a helper thread: {why}");
-            Exception::message(
-                "builtins.RuntimeError",
-                format!("can't start new thread: {why}"),
-            )
-        })?;
+        let work = Arc::new(Mutex::new(Some(run)));
+        let theirs = Arc::clone(&work);
+        let spawned = thread::Builder::new()
+            .name("helper".into())
+            .spawn(move || take(&theirs).map(|run| run()));
+        if self.settings.usage.note_thread(spawned.is_ok()) {
+            match &spawned {
+                Ok(_) => info!(self.log, "helper threads can be started again"),
+                Err(why) => warn!(
+                    self.log,
+                    "can't start a helper thread: {why}; clients do without"
+                ),
+            }
+        }
+        if spawned.is_err() {
+            // Meanwhile the client's other calls and its invalidations wait.
+            if let Some(run) = take(&work) {
+                run();
+            }
+        }
         self.next_job += 1;
         let finish = move |session: &mut Session| {
             if let Ok(result) = receiver.try_recv() {

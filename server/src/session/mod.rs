@@ -51,6 +51,7 @@ use crate::messages::request::{ClientId, Request};
 use crate::settings::Settings;
 use crate::status::client::ClientStatus;
 use crate::storages::{ServedStorage, Storages};
+use crate::usage::{Resource, Share};
 
 /// The longest frame before `register`: nobody has shown who they are.
 const UNREGISTERED_FRAME_BYTES: usize = 4096;
@@ -159,6 +160,8 @@ pub struct Session {
     /// Answers that wait until the storage was asked what others have changed, in the order in
     /// which that was asked for.
     polling: VecDeque<(Value<'static>, AfterPoll)>,
+    /// Its place among the clients, once it has registered.
+    place: Share,
     /// How often the client has voted.
     votes: u64,
     /// Bytes to be sent.
@@ -181,6 +184,7 @@ impl Session {
             id: status.id,
             stage: Stage::Greeted,
             read_only: settings.read_only,
+            place: settings.share(Resource::Clients),
             settings,
             storages,
             mailbox,
@@ -211,6 +215,11 @@ impl Session {
     /// What can be seen of the client from outside.
     pub fn status(&self) -> &Arc<ClientStatus> {
         &self.status
+    }
+
+    /// A share of the memory for messages that are being received.
+    pub fn memory(&self) -> Share {
+        self.settings.share(Resource::Memory)
     }
 
     /// The session's log, which names the client.

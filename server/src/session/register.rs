@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
-use slog::{error, info, o};
+use slog::{error, info, o, warn};
 use zeo_proto::exception::Exception;
 use zeo_proto::framing::write_frame;
 use zeo_proto::handshake::{Hello, answer};
@@ -53,6 +54,7 @@ impl Session {
         if !read_only && (self.read_only || storage.storage.is_read_only()) {
             return Err(Exception::read_only());
         }
+        self.take_place()?;
         self.read_only |= read_only;
         self.status.read_only.store(self.read_only, Relaxed);
         let _ = self.status.storage.set(name.to_owned());
@@ -64,6 +66,24 @@ impl Session {
         rules::before_subscribing(self, &*storage.storage);
         self.ask(&storage, subscribe);
         Ok(Answer::Later)
+    }
+
+    /// Who gets none is answered: Python's clients close then, log it, and try again 9 seconds
+    /// later. (They would be back at once if they were only disconnected.)
+    fn take_place(&mut self) -> Result<(), Exception> {
+        if self.place.resize(1) {
+            return Ok(());
+        }
+        let limit = self.place.limit();
+        if let Some(count) = self.settings.usage.refuse(Instant::now()) {
+            warn!(
+                self.log,
+                "clients are refused, as there are {limit} already, the most that are allowed \
+                 (--max-clients, and the limit of open files): {count} since this was logged last"
+            );
+        }
+        let what = format!("the server has {limit} clients, the most that are allowed");
+        Err(Exception::transaction(&what))
     }
 
     pub(super) fn registered(&mut self, last: Tid) {

@@ -240,6 +240,10 @@ impl Coordinator {
             }
             // Who has asked may have lost patience.
             Request::Inspect { report } => drop(report.try_send(self.report())),
+            Request::Beat { told } => {
+                // When the log writer has ended, nobody is told.
+                let _ = self.log_writer.send(Task::Beat(told));
+            }
             Request::Stop { until } => self.stop(until),
         }
     }

@@ -19,10 +19,14 @@ use crate::net::refusals::Refusals;
 use crate::session::{Flow, Session};
 use crate::status::client::ClientStatus;
 use crate::status::outcomes::TlsRefusal;
+use crate::usage::Share;
 
 /// When this much waits to be sent, nothing more is read or taken from the
 /// mailbox until the client has read.
 const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
+/// An input buffer up to this size is not counted, so that whoever takes the memory for messages
+/// does not keep others from sending usual ones.
+const UNCOUNTED_INPUT_BYTES: usize = 1 << 20;
 /// An output buffer larger than this is given back when it is empty.
 const OUTPUT_KEEP_BYTES: usize = 64 * 1024;
 /// How long to wait for a client that has ended its sending half to take the
@@ -50,6 +54,8 @@ pub struct Connection {
     state: State,
     /// There are events that were left in the mailbox.
     mail: bool,
+    /// The memory that `input` takes, of what there is for all clients.
+    memory: Share,
     /// Where its bytes are counted.
     status: Arc<ClientStatus>,
     /// It speaks TLS where there is none.
@@ -102,6 +108,7 @@ impl Connection {
             sent: 0,
             state: State::Reading,
             mail: false,
+            memory: session.memory(),
             status: Arc::clone(session.status()),
             speaks_tls: false,
         })
@@ -173,6 +180,7 @@ impl Connection {
     fn wait(&mut self, inbox: &Inbox, interest: Interest) -> io::Result<bool> {
         let read = interest.read && !self.finished;
         let has_more = read && self.stream.is_readable();
+        self.take_memory(self.input.allocated())?;
         if !has_more && !self.gone {
             // With news in the mailbox this is only a look at the socket.
             let sleeps = !interest.busy && inbox.fall_asleep();
@@ -186,11 +194,30 @@ impl Connection {
             self.note(ready?);
         }
         if read && self.stream.is_readable() {
+            self.take_memory(self.input.allocated_next())?;
             self.receive()?;
             return Ok(true);
         }
         // Who has only stopped sending may still read what it is owed.
         Ok(!self.gone && self.until.is_none_or(|until| Instant::now() < until))
+    }
+
+    /// Before the input takes so much: a usual buffer is not counted.
+    fn take_memory(&mut self, size: usize) -> io::Result<()> {
+        let counted = if size > UNCOUNTED_INPUT_BYTES {
+            size
+        } else {
+            0
+        };
+        if self.memory.resize(counted as u64) {
+            return Ok(());
+        }
+        let what = format!(
+            "its message does not fit into the {} bytes for messages and uncommitted data of all \
+             clients (--max-buffer-memory)",
+            self.memory.limit()
+        );
+        Err(io::Error::new(io::ErrorKind::OutOfMemory, what))
     }
 
     fn note(&mut self, ready: Ready) {

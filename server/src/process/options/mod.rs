@@ -19,6 +19,7 @@ use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
 mod environment;
 mod handshake;
+mod limits;
 mod listen;
 mod log;
 mod monitor;
@@ -26,6 +27,7 @@ mod print;
 mod resolver;
 mod tls;
 
+pub use limits::LimitOptions;
 pub use listen::ListenOptions;
 pub use monitor::Monitoring;
 pub use resolver::ResolverOptions;
@@ -71,6 +73,8 @@ struct CommandLine {
     #[command(flatten)]
     tls: tls::TlsOptions,
     #[command(flatten)]
+    limits: limits::LimitArgs,
+    #[command(flatten)]
     listen: listen::ListenArgs,
     #[command(flatten)]
     resolver: ResolverArgs,
@@ -93,6 +97,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// The longest message to take from a client, in bytes.
     pub max_message_size: u32,
+    /// How much clients may take.
+    pub limits: LimitOptions,
     /// How to listen.
     pub listen: ListenOptions,
     /// Only check them.
@@ -192,6 +198,7 @@ impl Options {
             monitoring: line.monitor.resolved(),
             handshake_timeout: line.handshake.timeout(),
             max_message_size: line.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
+            limits: line.limits.resolve(),
             listen: line.listen.resolve(),
             check: line.check,
             conflict_resolver: line.resolver.resolved(),
