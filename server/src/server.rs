@@ -160,8 +160,10 @@ impl Server {
         let started = thread::Builder::new()
             .name(format!("session {id}"))
             .spawn(run);
-        started.map(|_| ()).inspect_err(|_| {
+        started.map(|_| ()).map_err(|why| {
             self.clients.remove(id);
+            // Of another kind than that of a socket where nobody waits to be accepted.
+            io::Error::other(format!("no thread can be started: {why}"))
         })
     }
 
