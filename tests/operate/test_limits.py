@@ -127,18 +127,21 @@ def test_few_descriptors(tmp_path, monkeypatch):
             clients = fill(server)
             connections += clients
             assert 150 < len(clients) < 300
-            connections += [socket.create_connection(server.address) for _ in range(1100)]
+            while len(connections) < 1100:
+                connections.append(socket.create_connection(server.address))
             server.wait_for_log("can't accept connections: there are as many as may be")
             for number, client in enumerate(clients[:3]):
                 commit(client, 1, {number * 10 + n: pickle_of('x' * 3 * MB) for n in range(3)})
-            clients[0].call('pack', time.time(), True)
+            tid = commit(clients[0], 1, {100: pickle_of(1)})
+            commit(clients[0], 1, {100: pickle_of(2)}, tid)
+            clients[0].call('pack', time.time() + 1, True)
             wait_until(lambda: 'packing' not in clients[0].call('server_status'))
             assert os.path.exists('Data.fs.old')
             while connections:
                 connections.pop().close()
             server.wait_for_log('accepting connections again')
             with Wire(server.address) as wire:
-                assert wire.call('get_info')['length'] == 9
+                assert wire.call('get_info')['length'] == 10
             assert server.log().count("can't accept connections") == 1
             assert server.log().count('clients are refused') == 1
             assert 'Too many open files' not in server.log()
