@@ -58,9 +58,10 @@ def test_data_of_one_transaction(serve, encoding):
             wire.call('vote', 1)
         assert 'max-transaction-size' in str(error.value.payload)
         wire.call('tpc_abort', 1)
-        assert server.log().count('the vote will fail') == 1
+        server.wait_for_log('the vote will fail')
         commit(wire, 2, {1: pickle_of(1)})
         commit(other, 3, {2: pickle_of(2)})
+        assert server.log().count('the vote will fail') == 1
 
 
 def test_what_python_is_told(serve):
