@@ -127,7 +127,7 @@ impl FrameBuffer {
         let length = received
             .first_chunk()
             .map(|length| u32::from_be_bytes(*length) as usize);
-        let frame = length.map_or(usize::MAX, |length| length.saturating_add(4));
+        let frame = length.map_or(0, |length| length.saturating_add(4));
         (size * 2).min(frame).max(least)
     }
 
