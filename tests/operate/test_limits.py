@@ -105,6 +105,7 @@ def test_memory_for_messages(serve):
         commit(bystander, 1, {n: pickle_of('x' * 900_000) for n in range(8)})
         for hog in hogs:
             hog.close()
+        wait_until(lambda: server.log().count(' disconnected') >= len(hogs), server.log)
         with Wire(server.address) as wire:
             commit(wire, 2, {9: pickle_of('x' * 3 * MB)})
 
