@@ -82,6 +82,9 @@ class TlsSocket:
             pass
         self.flush()
 
+    def fileno(self):
+        return self.raw.fileno()
+
     def close(self):
         self.raw.close()
 
