@@ -11,6 +11,7 @@ import urllib.parse
 
 import pytest
 import ZConfig
+from support.certificates import Certificates, ssl_section
 from support.configuration import eventlog
 from support.receivers import Datagrams, Mail, Stream, Web
 from support.server import REPOSITORY, run, wait_until
@@ -258,6 +259,23 @@ def test_words_to_grep_for_are_in_the_log():
     source = re.sub(r'\\\n\s*', '', source)
     for each in words:
         assert each in source, each
+
+
+def test_health_checks_make_no_noise_with_tls(serve, tmp_path):
+    """Whether the connection ends in an orderly way, or is reset as by HAProxy."""
+    made = Certificates(tmp_path)
+    certificate = made.self_signed('server')
+    server = serve(ssl=ssl_section(certificate, certificate), extra=eventlog('x.log', 'debug'))
+    wait_until(lambda: 'listening' in read('x.log'))
+    before = read('x.log')
+    for _ in range(5):
+        socket.create_connection(server.address).close()
+        with socket.create_connection(server.address) as reset:
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
+    wait_until(lambda: read('x.log').count(' closing: ') == 10)
+    lines = read('x.log')[len(before):].replace('------\n', '').splitlines()
+    assert all(' DEBUG ' in line for line in lines), lines
+    server.stop()
 
 
 JSON_MEMBERS = ['time', 'level', 'logger', 'message', 'pid']
