@@ -1,4 +1,4 @@
-//! What a call is answered when others' changes are told.
+//! Answers that wait until the client has been told of others' changes.
 
 use zeo_proto::exception::Exception;
 use zeo_storage::error::Conflict;

@@ -98,8 +98,7 @@ impl Session {
         }
     }
 
-    /// Sends a blob chunk by chunk, from [`Self::add_chunk`]; the answer comes
-    /// behind the last one.
+    /// Sends a blob chunk by chunk, by [`Self::add_chunk`]; the answer follows the last chunk.
     pub(super) fn send_blob(
         &mut self,
         storage: &ServedStorage,

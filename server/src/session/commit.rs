@@ -130,8 +130,8 @@ impl Session {
         self.keep_for_vote(call_id, &step.id, step.why)
     }
 
-    /// What is wrong with a step, to who waits for its answer; else the vote is
-    /// to say it, as there is no other way but to close the connection.
+    /// Reports what is wrong with a step: in its answer, if it has one, otherwise at the vote. (The
+    /// only other way would be to close the connection.)
     pub(super) fn keep_for_vote(
         &mut self,
         call_id: &Value<'static>,
@@ -341,8 +341,8 @@ impl Session {
     }
 }
 
-/// The tid that an entry of the undo log is named by: in base64. As Python,
-/// this does not look at bytes that base64 has not.
+/// The tid in the id of an undo log entry, which is in base64. As in Python, bytes that do not
+/// belong to base64 are skipped.
 fn undo_tid(undo_id: &[u8]) -> Result<Tid, Exception> {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
     let digits: Vec<u8> = undo_id.iter().copied().filter(is_base64).collect();

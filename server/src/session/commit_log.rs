@@ -15,15 +15,14 @@ use zeo_storage::{Error, Result};
 use crate::messages::request::Claim;
 use crate::usage::Share;
 
-/// How much of one transaction stays in memory.
+/// How many bytes of one transaction stay in memory.
 const MEMORY_LIMIT_BYTES: usize = 4 << 20;
 
-/// With more objects than this, a transaction takes the whole storage instead
-/// of locking each, so that nobody waits while the coordinator enters
-/// millions.
+/// A transaction with more objects than this locks the whole storage instead of each object, so
+/// that nobody waits while the coordinator enters millions of them.
 const MAX_CLAIM_OBJECTS: usize = 100_000;
 
-/// How much is read back at once.
+/// How many bytes are read back at once.
 const REPLAY_BUFFER_BYTES: usize = 64 << 10;
 
 /// What a step takes besides its data, with the entry in the claim, in bytes.
@@ -42,8 +41,8 @@ const FAIL: u8 = 7;
 /// Each is a kind (1 byte), oid and serial (8 each); store and restore go on
 /// with the length of the data (8; all ones for none), the data, and for
 /// restore the transaction hint (8; zero for none). The files of blobs are
-/// kept apart, in the order of their steps, and so is why the first of those
-/// steps can't be made that can't: nothing behind that one counts.
+/// kept apart, in the order of their steps. So is the reason why a step can't be
+/// made, of the first such step: those behind it do not count.
 #[derive(Debug)]
 pub struct CommitLog {
     file: BufWriter<SpooledTempFile>,
@@ -51,7 +50,7 @@ pub struct CommitLog {
     steps: u64,
     bytes: u64,
     blobs: Vec<Arc<BlobFile>>,
-    /// Why a step can't be made: the vote is to say it.
+    /// Why a step can't be made; the vote reports it.
     failure: Option<Error>,
     /// A replay has moved the file's position from its end.
     moved: bool,
@@ -132,7 +131,7 @@ impl CommitLog {
     /// Adds a `storea`.
     ///
     /// # Errors
-    /// The temporary file can't be written; so do all that add a step.
+    /// The temporary file can't be written. (All methods that add a step fail like this.)
     pub fn store(&mut self, oid: Oid, serial: Tid, data: &[u8]) -> Result<()> {
         self.touch(|claim| claim.stored.push(oid));
         self.step(STORE, oid, serial)?;
@@ -301,7 +300,7 @@ impl CommitLog {
     }
 }
 
-/// Whoever hears of a failure aborts the transaction.
+/// Takes the error out: the transaction is aborted after the first report of it.
 fn take_failure(failure: &mut Option<Error>) -> Error {
     let told = || Error::Transaction("the transaction has failed".to_owned());
     failure.take().unwrap_or_else(told)

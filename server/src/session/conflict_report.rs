@@ -1,4 +1,4 @@
-//! Session: what is told of conflicts, to the client, to the counters, and to the log.
+//! Session: reports of conflicts, to the client, in the counters and in the log.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;

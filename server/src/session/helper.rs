@@ -46,8 +46,8 @@ fn take<W>(work: &Mutex<Option<W>>) -> Option<W> {
 }
 
 impl Session {
-    /// True when no more helpers may be started: those count in, too, that
-    /// `getInvalidations` may come to need.
+    /// True when no more helpers may be started. Those that `getInvalidations` may need are counted
+    /// as well.
     pub(super) fn is_busy(&self) -> bool {
         self.jobs.len() + self.asked.len() >= MAX_JOBS
     }

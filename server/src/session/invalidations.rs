@@ -17,12 +17,12 @@ use crate::settings::DEFAULT_QUEUE_SIZE;
 use crate::status::outcomes::Verification;
 use crate::storages::ServedStorage;
 
-/// How many changed objects a client may catch up with that was away; behind
-/// more, it is told nothing, so that it empties its cache.
+/// How many changed objects a returning client is told of. If there are more, the answer is None,
+/// and the client drops its cache.
 const MAX_CHANGED_OBJECTS: usize = 1_000_000;
 
-/// How many transactions at the end of the storage are read for a client that the queue does not
-/// reach back to, when no age is configured: some 100 ms of work.
+/// How many transactions at the end of the storage are read for a client that was away for longer
+/// than the queue reaches back, if no age is configured. It takes about 100 ms.
 const REACH_TRANSACTIONS: usize = 16_384;
 /// How many are read first; four times as many each time that it is not enough.
 const FIRST_REACH_TRANSACTIONS: usize = 256;

@@ -53,7 +53,7 @@ use crate::status::client::ClientStatus;
 use crate::storages::{ServedStorage, Storages};
 use crate::usage::{Resource, Share};
 
-/// The longest frame before `register`: nobody has shown who they are.
+/// The longest frame before `register`, in bytes: the client is still unknown.
 const UNREGISTERED_FRAME_BYTES: usize = 4096;
 /// The most memory, in bytes, that the id of a call may take: ids are kept
 /// until calls are answered. Clients number their calls.
@@ -70,7 +70,7 @@ pub enum Flow {
     Close,
 }
 
-/// What a call comes to.
+/// The outcome of a call.
 enum Answer {
     /// This is its result.
     Value(Value<'static>),
@@ -131,7 +131,7 @@ enum Stage {
 /// - `jobs` and `asked` together hold no more than the helpers that one client may have.
 /// - The coordinator knows the client from `Stage::Registering` until [`Session::end`]. It has
 ///   locks or a claim for it only while the transaction's phase is `Waiting`, `Preparing`,
-///   `Voted` or `Finishing`: who leaves these otherwise than by `Finished` releases them.
+///   `Voted` or `Finishing`: they are released when it leaves these except by `Finished`.
 /// - A transaction in `Finishing` can't be aborted; the coordinator says how it ends.
 /// - `read_only` never becomes false again.
 pub struct Session {

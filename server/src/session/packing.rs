@@ -13,9 +13,8 @@ use crate::status::outcomes::PackEnd;
 use crate::storages::ServedStorage;
 
 impl Session {
-    /// Packs on a helper thread. As in Python, a client that may only read
-    /// may pack; and without `wait`, the answer comes at once, and only the
-    /// log tells how it ended.
+    /// Packs on a helper thread. As in Python, a read-only client may pack; and without `wait`, the
+    /// answer comes at once, and only the log says how the pack ended.
     pub(super) fn pack(
         &mut self,
         storage: &Arc<ServedStorage>,

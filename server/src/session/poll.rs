@@ -14,8 +14,8 @@ use crate::storages::ServedStorage;
 const MAX_PINGS: usize = 4;
 
 impl Session {
-    /// A client that pings wants to have been told of everything that was committed before: by
-    /// others, too.
+    /// When a ping is answered, the client has been told of everything that was committed before
+    /// it, also by others.
     pub(super) fn ping(&mut self, storage: &ServedStorage, id: &Value<'static>) -> Outcome {
         if storage.storage.outside().is_none() {
             return self.answer(id, &());

@@ -8,7 +8,7 @@ use crate::messages::request::AtWork;
 
 /// The client's current transaction.
 pub(super) struct Transaction {
-    /// As the client calls it.
+    /// The client's id for the transaction.
     pub(super) id: Value<'static>,
     pub(super) meta: TransactionMeta,
     pub(super) log: CommitLog,
@@ -34,7 +34,7 @@ pub(super) enum Phase {
 }
 
 impl Transaction {
-    /// For the log: as Python's server tells it.
+    /// The transaction's state in the words of Python's log.
     pub(super) fn describe(&self) -> &'static str {
         match self.phase {
             Phase::Voted(_) | Phase::Finishing(_) => "locked",

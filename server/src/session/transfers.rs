@@ -41,9 +41,9 @@ impl Writing {
         }
     }
 
-    /// Adds to the file, and lets the disk write what has come while more
-    /// comes: the vote has to wait for less. (So does this advice in Linux; it
-    /// drops pages only that are written already, of which there are none.)
+    /// Adds to the file, and has the disk begin to write what was received, so that the vote has
+    /// less to wait for. (That is what this advice does in Linux. It also drops pages that are
+    /// written already, but there are none.)
     pub(super) fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.file.write_all(chunk)?;
         self.written = self.written.saturating_add(chunk.len() as u64);

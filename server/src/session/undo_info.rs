@@ -1,7 +1,6 @@
-//! The specification that `undoInfo` filters the undo log by: a dict of
-//! fields and the values that they must have (ZODB `UndoLogCompatible`). A
-//! value may be a `ZopeUndo.Prefix.Prefix`, which a path equals that begins
-//! with its elements.
+//! The specification by which `undoInfo` filters the undo log: a dict of fields and the values that
+//! they must have (ZODB `UndoLogCompatible`). A value may be a `ZopeUndo.Prefix.Prefix`, which
+//! equals every path that begins with its elements.
 
 use std::borrow::Cow;
 
@@ -13,7 +12,7 @@ use zeo_storage::storage::UndoEntry;
 /// How long an answer may become, in bytes of the file: a million usual
 /// transactions. It takes several times that in memory.
 const MAX_ANSWER_BYTES: usize = 1 << 28;
-/// What an entry takes besides its texts.
+/// How many bytes an entry takes besides its texts.
 const ENTRY_BYTES: usize = 100;
 
 /// What is left of an answer that may not take all memory.

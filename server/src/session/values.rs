@@ -9,8 +9,8 @@ use zeo_proto::pickle::{self, Policy};
 use zeo_proto::{Tid, Value};
 use zeo_storage::storage::{self, TransactionMeta};
 
-/// An entry of the history as Python's FileStorage has it, flat, or else as
-/// its MappingStorage.
+/// An entry of the history, in the flat shape of Python's FileStorage or in that of its
+/// MappingStorage.
 pub(super) fn history_entry(
     entry: &storage::HistoryEntry,
     encoding: Encoding,

@@ -212,8 +212,8 @@ impl Session {
         }
     }
 
-    /// The client sends no more. To one that was killed this looks the same:
-    /// its vote, if it waits for locks, is not to hold up others.
+    /// The client has closed its sending half. A client that was killed looks the same, so a vote
+    /// that waits for locks is given up, in order not to hold up others.
     pub fn give_up_waiting(&mut self) {
         let Stage::Open(_, storage) = &self.stage else {
             return;
@@ -230,7 +230,7 @@ impl Session {
         }
     }
 
-    /// The vote waited for locks, and does not any more.
+    /// The coordinator has given up a vote that waited for locks.
     pub(super) fn given_up(&mut self, vote: u64) {
         let transaction = self.transaction.as_ref();
         let waits = transaction.is_some_and(|transaction| {

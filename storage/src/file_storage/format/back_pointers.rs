@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-/// Where records lead over many back-pointers, so that a long chain of them is
-/// not gone through anew for each. To be noted are those that are a
-/// [`LONG_WAY_STEPS`] way off.
+/// The data that records refer to by many back-pointers, so that a long chain is not followed again
+/// for each of its records. Only chains of at least [`LONG_WAY_STEPS`] are noted.
 pub(crate) struct Followed<P>(HashMap<u64, P>);
 
-/// How many back-pointers are a long way.
+/// How many back-pointers make a long chain.
 pub(crate) const LONG_WAY_STEPS: u64 = 8;
 
 impl<P> Default for Followed<P> {
@@ -17,10 +16,10 @@ impl<P> Default for Followed<P> {
 }
 
 impl<P: Copy> Followed<P> {
-    /// No more than this is noted.
+    /// How many places are noted at most.
     const NOTED_MAX: usize = 1 << 12;
 
-    /// Where the record at `position` leads, if that is known.
+    /// What the chain from the record at `position` ends at, if that is known.
     pub fn get(&self, position: u64) -> Option<P> {
         if self.0.is_empty() {
             None
@@ -29,7 +28,7 @@ impl<P: Copy> Followed<P> {
         }
     }
 
-    /// Takes note of where it leads.
+    /// Notes what the chain ends at.
     pub fn note(&mut self, position: u64, place: P) {
         if self.0.len() >= Self::NOTED_MAX {
             self.0.clear();

@@ -90,7 +90,7 @@ pub enum Fault {
     CutHeader,
     /// It would end behind the file.
     TooLong,
-    /// There is nothing but zeros in its place: it was never written.
+    /// There are only zeros in its place: it was never written.
     Zeros,
     /// Its status says so (`c`), or was never written (0).
     Unfinished,

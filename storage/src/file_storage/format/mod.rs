@@ -29,7 +29,7 @@ pub const MAGIC: &[u8; 4] = b"FS30";
 pub const MAGIC_PYTHON_2: &[u8; 4] = b"FS21";
 /// Where the first transaction begins.
 pub const FIRST: u64 = 4;
-/// No file ends behind this: indexes keep positions in 6 bytes.
+/// The longest that a file may be, in bytes: indexes keep positions in 6 bytes.
 pub const END_MAX: u64 = 1 << 48;
 /// Length of a transaction header without its three texts.
 pub const TXN_HEADER_LEN: u64 = 23;

@@ -24,8 +24,8 @@ pub struct Head {
     buffer: Vec<u8>,
 }
 
-/// Reads the structures of a file up to `end`; everything is checked against
-/// that, so that no length in the file is believed.
+/// Reads the structures of a file up to `end`. All positions and lengths are checked against it, so
+/// that no length in the file is trusted.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     /// The file.
@@ -242,7 +242,7 @@ impl Reader<'_> {
         Ok(header)
     }
 
-    /// Back-pointers lead to the front, so following them ends.
+    /// Back-pointers point towards the beginning of the file, so following them comes to an end.
     fn check_back(&self, position: u64, back: u64) -> Result<()> {
         if back >= position {
             return Err(self.corrupt(

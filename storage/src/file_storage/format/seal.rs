@@ -87,7 +87,7 @@ impl Seal {
 }
 
 impl Ending {
-    /// How an extension ends that ends in these bytes.
+    /// The ending of an extension whose last bytes are these.
     pub fn parse(bytes: &[u8; SEAL_LEN]) -> Self {
         let written = bytes[37..] == SEAL_MAGIC[..];
         if written && BE::read_u32(&bytes[33..37]) == check(bytes) {
@@ -110,7 +110,7 @@ impl Ending {
         }
     }
 
-    /// How the extension ends of which this is what [`tail`] names.
+    /// The ending of the extension of which [`tail`] names these bytes.
     pub fn of(tail: &[u8]) -> Self {
         match tail.last_chunk().map_or(Self::Plain, Self::parse) {
             // Behind this pickle stood a seal: nobody writes anything else.
@@ -142,7 +142,7 @@ fn check(bytes: &[u8; SEAL_LEN]) -> u32 {
     xxh3_64(&bytes[..33]) as u32
 }
 
-/// What stands before the seal, given an extension without one.
+/// What is written before the seal, for an extension without one.
 pub(crate) fn before_seal(extension: &[u8]) -> &[u8] {
     match extension {
         [] => EMPTY,

@@ -10,22 +10,22 @@ use crate::{Error, Result};
 /// How much of a transaction is read at a time to check its seal.
 const READ_CHUNK_BYTES: u64 = 1 << 20;
 
-/// What stands where a transaction belongs.
+/// What was found where a transaction should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Read {
-    /// A transaction all of which is there and fits together.
+    /// A transaction that is complete and consistent.
     Whole {
         /// The transaction.
         txn: Txn,
         /// What its seal says of it.
         sealed: Sealed,
     },
-    /// One that was not written to its end, and why it looks so.
+    /// A transaction that was not completely written, and the reason to think so.
     Unfinished(Fault),
 }
 
-/// What a seal says of a transaction that fits together.
+/// What the seal of a consistent transaction says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sealed {
     /// There is none for this place.
@@ -100,7 +100,7 @@ fn read_records(
     Ok(())
 }
 
-/// `None` in place of damage: where anything may stand, that only says that
+/// `None` in place of an error about damage: where any bytes may stand, damage only means that
 /// there is no transaction.
 pub(crate) fn sound<T>(result: Result<T>) -> Result<Option<T>> {
     match result {

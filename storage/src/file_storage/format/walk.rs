@@ -45,13 +45,13 @@ impl Txn {
         self.records_end().saturating_add(TRAILER_LEN)
     }
 
-    /// Fails unless its length fits its header and what `reader` sees.
+    /// Checks that its length fits its header and what `reader` sees.
     pub(super) fn check(&self, reader: &Reader<'_>) -> Result<()> {
         let checked = self.header.check(self.position, reader.end);
         checked.map_err(|fault| self.corrupt(fault, reader))
     }
 
-    /// Fails unless this, which stands at its end, is its length.
+    /// Checks that this number, which stands at its end, is its length.
     pub(super) fn check_trailer(&self, length: u64, reader: &Reader<'_>) -> Result<()> {
         if length != self.header.length {
             return Err(self.corrupt(Fault::LengthsDiffer, reader));
@@ -200,8 +200,8 @@ pub(crate) fn check_record(
 /// Finds a transaction by its tid, from the end. Fails as Python does
 /// (`UndoError`) when it is not there.
 ///
-/// Python means to stop at packed transactions, but does not, so undoing one
-/// is refused for what it is, not for being unknown.
+/// Python's code intends to stop at packed transactions, but does not. So to undo one is refused
+/// because it is packed, and not because it is unknown.
 pub(crate) fn find_txn(reader: Reader<'_>, tid: Tid) -> Result<Txn> {
     for txn in Backwards::new(reader) {
         let txn = txn?;

@@ -201,13 +201,13 @@ impl<'a> Window<'a> {
         Ok(header)
     }
 
-    /// Reads all anew, where the file may have changed.
+    /// Forgets what was read, since the file may have changed.
     pub fn forget(&mut self) {
         self.bytes.clear();
         self.followed = Followed::default();
     }
 
-    /// How much is read at once.
+    /// How many bytes are read at once.
     pub fn piece(&self) -> u64 {
         self.piece as u64
     }

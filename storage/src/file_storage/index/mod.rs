@@ -42,7 +42,7 @@ pub struct Index {
     /// and into `9 + 6 * h` bits.
     trees: [OnceLock<Box<Node>>; HEIGHTS],
     len: AtomicU64,
-    /// What it takes in memory, in bytes.
+    /// Its size in memory, in bytes.
     memory: AtomicU64,
 }
 
@@ -127,7 +127,7 @@ impl Index {
         self.len.load(Ordering::Acquire)
     }
 
-    /// How much memory it takes, in bytes.
+    /// Its size in memory, in bytes.
     pub fn memory(&self) -> u64 {
         size_of::<Self>() as u64 + self.memory.load(Ordering::Relaxed)
     }

@@ -19,9 +19,9 @@ const PACKAGES: [&str; 6] = [
     "zdaemon",
 ];
 
-/// How deep sections may stand in each other.
+/// How many levels of sections may stand in each other.
 const MAX_SECTION_DEPTH: usize = 100;
-/// How deep files may include each other.
+/// How many levels of files may include each other.
 const MAX_INCLUDE_DEPTH: usize = 50;
 /// How many files may be included in all.
 const MAX_INCLUDES: usize = 1000;
