@@ -128,6 +128,33 @@ def test_while_the_server_runs(serve):
 
 
 @ours_only
+@pytest.mark.parametrize('address, code', [
+    ('192.0.2.1:8100', 1), ('no-such-host.invalid:8100', 1), ('./file', 1)])
+def test_addresses_that_can_t_be_had(address, code, conf):
+    """Of the server, and of its monitor. The start says the same."""
+    conf(address=address)
+    with open('file', 'w'):
+        pass
+    words = f"can't listen at {address}"
+    assert words in check(code)
+    conf()
+    code, output = run('-C', 'zeo.conf', '--monitor', address)
+    assert f'the monitor {words}' in output
+    assert f'the monitor {words}' in check(code, '--monitor', address)
+    if './' in address:
+        assert "the monitor can't listen at ./none/monitor" in check(2, '--monitor', './none/monitor')
+
+
+@ours_only
+def test_addresses_of_the_monitor(serve):
+    serve(args=['--monitor', './monitor'])
+    with open('zeo.conf', 'w') as f:
+        f.write(zeo() + filestorage('Other.fs'))
+    code, output = run('-C', 'zeo.conf', '--check', '--monitor', './monitor', '--monitor', '0')
+    assert code == 0 and 'Warning: somebody listens at ./monitor' in output, output
+
+
+@ours_only
 def test_the_conflict_resolver(conf):
     conf()
     assert 'the conflict resolver works' in check(0, '--conflict-resolver', sys.executable)
@@ -173,12 +200,24 @@ def test_print_config(conf):
 
 
 @ours_only
-@pytest.mark.parametrize('program', ['runzeo', 'fstool'])
+@pytest.mark.parametrize('args', [[], ['--pid-file', 'missing/var/ZEO.pid']])
+def test_print_config_without_the_directory_of_the_pid_file(args, conf):
+    """There is no pid file then; a configuration that names one would be refused."""
+    code, text = run('-C', conf(), *args, '--print-config', env={'INSTANCE_HOME': 'missing'})
+    assert code == 0 and '# not set: pid-filename' in text
+    with open('again.conf', 'w') as f:
+        f.write(text)
+    assert run('-C', 'again.conf', '--check')[0] == 0
+
+
+@ours_only
+@pytest.mark.parametrize('program', ['runzeo', 'fstool', 'zeo', 'zeopack', 'zeo-nagios'])
 def test_manuals(program, tmp_path):
     path = os.path.join(os.path.dirname(support.binary()), program)
 
     def ask(*args):
         return subprocess.run([path, *args], stdout=subprocess.PIPE, check=True, text=True).stdout
+    assert all(option in ask('--help') for option in ('--man-page', '--completions'))
     page = ask('--man-page')
     assert f'.TH {program} 1' in page
     script = tmp_path / 'completions'

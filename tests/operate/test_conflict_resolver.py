@@ -18,6 +18,7 @@ from support import server as support
 from support.clients import impatient_client
 from support.configuration import demostorage, eventlog, filestorage, zeo, zlibstorage
 from support.contest import contest, python_server
+from support.monitor import Monitor
 from support.server import is_python
 from support.wire import Wire
 from ZEO.Exceptions import ClientDisconnected
@@ -112,7 +113,8 @@ def named(section, name):
 
 
 def test_log_and_counters(resolve):
-    server = resolve(extra=eventlog(level='DEBUG'))
+    server = resolve(sys.executable, '--monitor', '0', extra=eventlog(level='DEBUG'))
+    monitor = Monitor(server)
     server.wait_for_log(f'conflict resolver {sys.executable} is process ')
     server.wait_for_log(f': Python {sys.version.split()[0]}, ZODB ')
     for case in 'a counter with references', 'no _p_resolveConflict', 'another error':
@@ -120,6 +122,13 @@ def test_log_and_counters(resolve):
     contest(server.address, *CASES['a ConflictError'])
     contest(server.address, *CASES['a class that prints'])
     known = status(server)
+    told, metrics = monitor.status()['storages'][0]['conflict_classes'], monitor.metrics()
+    for name, counts in known.items():
+        for outcome, number in counts.items():
+            outcome = outcome.replace('-', '_')
+            labels = ('storage', '1'), ('class', name), ('outcome', outcome)
+            assert told[name][outcome] == number
+            assert metrics['zeo_server_class_conflicts_total', labels] == number
     assert known['operate.application.Counter']['resolved-by-program'] == 2
     assert known['operate.application.Modest'] == {
         'resolved': 0, 'unresolved': 0, 'left-to-client': 0,

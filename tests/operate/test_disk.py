@@ -1,6 +1,7 @@
 """A disk that fills up: votes and packs fail, nothing is lost, and with room it goes on.
 
-Needs a small file system of its own, which only root may mount.
+Needs a small file system of its own, which only root may mount. And a disk that fails: reads go on,
+commits don't, and whoever watches the server is told.
 """
 import os
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import pytest
 from support.configuration import filestorage
+from support.monitor import Monitor
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
@@ -99,6 +101,49 @@ def test_pack_on_a_full_disk(pack_gc, serve, small_disk):
     storage = FileStorage(path, read_only=True)
     assert load_current(storage, z64) == (root, serial)
     storage.close()
+
+
+@pytest.fixture
+def failing_sync(tmp_path):
+    """The environment of a server whose syncs fail as soon as the file `broken` is there."""
+    library = str(tmp_path / 'failing_disk.so')
+    source = os.path.join(os.path.dirname(__file__), os.pardir, 'tools', 'failing_disk.c')
+    subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-o', library, source, '-ldl'], check=True)
+    return {'LD_PRELOAD': library, 'FAILING_SYNC': str(tmp_path / 'broken')}
+
+
+@pytest.mark.ours_only('Python\'s server has no monitor')
+def test_a_failed_sync_is_told(serve, failing_sync):
+    """The server lives, but is not ready until it is started again."""
+    server = serve(args=['--monitor', '0'], env=failing_sync)
+    monitor = Monitor(server)
+    client = ClientStorage(server.address)
+    serial = commit(client, 1)
+    assert monitor.ask('/readyz') == (200, 'ok\n')
+    with open('broken', 'w'):
+        pass
+    with pytest.raises(ServerException):
+        commit(client, 1, serial)
+    os.remove('broken')
+    code, text = monitor.ask('/readyz')
+    assert code == 503 and "storage '1' accepts no more commits" in text
+    assert monitor.ask('/healthz') == (200, 'ok\n')
+    status, metrics = monitor.status(), monitor.metrics()
+    assert status['storages'][0]['failure'] and not status['server']['ready']
+    assert status['server']['alive'] and status['server']['faults'] == text.splitlines()
+    assert metrics['zeo_server_storage_failed', (('storage', '1'),)] == 1
+    assert metrics['zeo_server_ready', ()] == 0
+    server.wait_for_log('no more commits are accepted')
+    with pytest.raises(ServerException, match='stopped writing'):
+        commit(client, 2)
+    assert client.loadBefore(p64(1), b'\x7f' + bytes(7))[0] == RECORD, 'reading goes on'
+    client.close()
+    server.stop()
+    server = serve()
+    client = ClientStorage(server.address)
+    assert client.loadBefore(p64(1), b'\x7f' + bytes(7))[0] == RECORD
+    commit(client, 2)
+    client.close()
 
 
 def read(path):

@@ -1,7 +1,11 @@
 """Where the server listens: the Unix socket's rights, the address file, sockets of a manager."""
+import glob
 import os
+import re
+import socket
 import stat
 import subprocess
+import sys
 
 import pytest
 from support.configuration import filestorage, zeo
@@ -80,6 +84,33 @@ def test_an_address_that_cannot_be_had(address, tmp_path, monkeypatch):
     code, output = run('-a', address, '-f', 'Data.fs')
     assert code == 1 and f"can't listen at {address}" in output, output
     assert os.listdir() == []
+
+
+def test_a_resolver_inherits_no_socket(tmp_path):
+    """Neither those that a manager has handed over nor others, nor files of the server."""
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+        address = listening.getsockname()
+        activated = ('import os, sys; given = int(sys.argv[1]); os.dup2(given, 3);'
+                     'given == 3 or os.close(given);'
+                     'os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()));'
+                     'os.execv(sys.argv[2], sys.argv[2:])')
+        server = subprocess.Popen(
+            [sys.executable, '-c', activated, str(listening.fileno()), binary(), '-f', 'Data.fs',
+             '-a', '%s:%s' % address, '--conflict-resolver', sys.executable],
+            pass_fds=[listening.fileno()], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        said = server.stderr.readline() + server.stderr.readline()
+        resolver = re.search(r' is process (\d+)', said)
+        with Wire(address) as wire:
+            assert wire.call('get_info')['length'] == 0
+        files = [os.readlink(entry) for entry in glob.glob(f'/proc/{resolver[1]}/fd/*')]
+        theirs = {os.readlink(entry) for entry in glob.glob(f'/proc/{server.pid}/fd/*')}
+        # They share only the pipe of what the resolver prints.
+        shared = {file for file in files if file in theirs and not file.startswith('/dev/')}
+        assert len(shared) == 1 and shared.pop().startswith('pipe:'), files
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_one_blob_directory_for_two_storages(tmp_path, monkeypatch):

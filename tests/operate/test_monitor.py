@@ -73,7 +73,8 @@ def test_numbers_agree_with_what_clients_did(serve, encoding):
     assert client['bytes_received'] > 41_000 < storage['size'] == os.path.getsize('Data.fs')
     assert metrics['zeo_server_received_bytes_total', ()] > client['bytes_received']
     # Python's clients resolve nothing, and this class can't be merged.
-    by_class = {'resolved': 0, 'unresolved': 1, 'left_to_client': 0}
+    by_class = {'resolved': 0, 'unresolved': 1, 'left_to_client': 0,
+                'resolved_by_program': 0, 'refused_by_program': 0, 'program_failed': 0}
     assert storage['conflict_classes'] == {'persistent.mapping.PersistentMapping': by_class}
     labels = (label, ('class', 'persistent.mapping.PersistentMapping'), ('outcome', 'unresolved'))
     assert metrics['zeo_server_class_conflicts_total', labels] == 1

@@ -1,7 +1,9 @@
-/* Preloaded into fstool: reads of one file that touch some ranges fail, as on a disk that dies.
+/* Preloaded into fstool or runzeo: reads of one file that touch some ranges fail, or syncs do, as on a
+ * disk that dies.
  *
  * FAILING_FILE    the end of its path
  * FAILING_RANGES  start-end,start-end,... in bytes
+ * FAILING_SYNC    syncs of data fail from when a file of this name is there
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -66,6 +68,19 @@ ssize_t read(int fd, void *buffer, size_t count)
         return -1;
     }
     return real(fd, buffer, count);
+}
+
+int fdatasync(int fd)
+{
+    static int (*real)(int);
+    const char *sign = getenv("FAILING_SYNC");
+    if (!real)
+        real = (int (*)(int)) dlsym(RTLD_NEXT, "fdatasync");
+    if (sign && !access(sign, F_OK)) {
+        errno = EIO;
+        return -1;
+    }
+    return real(fd);
 }
 
 /* By which files are copied: a loop of reads takes its place, once it says that it can't. */

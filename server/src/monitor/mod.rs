@@ -47,8 +47,9 @@ pub struct MonitorError {
 impl MonitorError {
     /// True when starting again does not help until somebody changes something.
     pub(crate) fn is_usage(&self) -> bool {
-        use io::ErrorKind::{AddrInUse, AddrNotAvailable, NotFound};
-        matches!(self.source.kind(), AddrInUse | AddrNotAvailable | NotFound)
+        // Not an address that this machine lacks: at boot, it may still come.
+        use io::ErrorKind::{AddrInUse, NotFound};
+        matches!(self.source.kind(), AddrInUse | NotFound)
     }
 }
 

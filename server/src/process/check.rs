@@ -1,6 +1,8 @@
 //! `--check`: what a start would find, without changing or making anything.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,14 +12,21 @@ use zeo_storage::config::{FileStorageConfig, StorageConfig, StorageKind, open};
 use zeo_storage::file_storage::is_in_use;
 use zeo_storage::log::Log;
 use zeo_storage::paths::resolve;
+use zeo_storage::zconfig::datatypes::Address;
 use zeo_storage::{Error, Result};
 
 use crate::config::open::OpenError;
 use crate::eventlog::LogTarget;
-use crate::net::sockets;
+use crate::monitor::MonitorError;
+use crate::net::socket_rights::SocketRights;
+use crate::net::sockets::{self, Sockets};
+use crate::process::listen::ListenError;
 use crate::process::options::Options;
 use crate::process::resolver;
 use crate::process::run::{self, RunError};
+
+/// The host of the monitor's addresses that name none.
+const MONITOR_HOST: &str = "127.0.0.1";
 
 /// Checks all that a start of the server needs: certificates, directories, storages, the conflict
 /// resolver. What is found, one line each; the last says that all is well.
@@ -35,12 +44,7 @@ pub fn check(options: &Options) -> std::result::Result<String, RunError> {
                 .map(|warning| format!("Warning: {warning}")),
         );
     }
-    let address = &options.config.zeo.address;
-    if sockets::is_in_use(address) {
-        found.push(format!(
-            "Warning: somebody listens at {address}, perhaps this server"
-        ));
-    }
+    addresses(options, &mut found)?;
     if let Some(eventlog) = &options.config.eventlog {
         for handler in &eventlog.handlers {
             if let LogTarget::File { path, .. } = &handler.target {
@@ -69,6 +73,42 @@ pub fn check(options: &Options) -> std::result::Result<String, RunError> {
     }
     found.push("the configuration is good".to_owned());
     Ok(found.join("\n") + "\n")
+}
+
+/// Looks at all addresses, the monitor's too. One that somebody listens at is only mentioned.
+fn addresses(options: &Options, found: &mut Vec<String>) -> std::result::Result<(), RunError> {
+    let in_use =
+        |address: &Address| format!("Warning: somebody listens at {address}, perhaps this server");
+    let address = &options.config.zeo.address;
+    if sockets::is_in_use(address) {
+        found.push(in_use(address));
+    } else {
+        let address = address.clone();
+        can_be_had(&address).map_err(|source| ListenError::Address { address, source })?;
+    }
+    for address in &options.monitoring.addresses {
+        let mut address = address.clone();
+        if let Address::Tcp { host, .. } = &mut address {
+            host.get_or_insert_with(|| MONITOR_HOST.to_owned());
+        }
+        if sockets::is_in_use(&address) {
+            found.push(in_use(&address));
+        } else {
+            can_be_had(&address).map_err(|source| MonitorError { address, source })?;
+        }
+    }
+    Ok(())
+}
+
+fn can_be_had(address: &Address) -> io::Result<()> {
+    let Address::Unix(path) = address else {
+        // Bound for a moment; nobody can connect.
+        return Sockets::bind(address, &SocketRights::default()).map(drop);
+    };
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Err(io::ErrorKind::AddrInUse.into()),
+        _ => Ok(access(directory(path), Access::WRITE_OK)?),
+    }
 }
 
 fn storage(config: &StorageConfig) -> Result<Vec<String>> {

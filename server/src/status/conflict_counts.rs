@@ -151,13 +151,16 @@ impl ConflictCounts {
     }
 
     /// By the names of the classes, how many conflicts ended how; for programs.
-    pub fn counts(&self) -> Vec<(String, [(&'static str, u64); 3])> {
+    pub fn counts(&self) -> Vec<(String, [(&'static str, u64); 6])> {
         let classes = self.classes();
         let counts = classes.iter().map(|(name, counts)| {
             let counts = [
                 ("resolved", counts.resolved),
                 ("unresolved", counts.unresolved),
                 ("left_to_client", counts.left_to_client),
+                ("resolved_by_program", counts.by_program.resolved),
+                ("refused_by_program", counts.by_program.refused),
+                ("program_failed", counts.by_program.failed),
             ];
             (name.clone(), counts)
         });

@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
-use zeo_server::manual::answer;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use zeo_server::manual::{answer, with_manual};
 use zeo_server::tools::connect::time_limit;
 use zeo_server::tools::{ConnectArguments, output};
 
@@ -84,7 +84,8 @@ fn main() -> ExitCode {
     if let Some(code) = answer(&CommandLine::command()) {
         return code;
     }
-    let line = CommandLine::parse();
+    let matches = with_manual(CommandLine::command()).get_matches();
+    let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());
     let report = check::check(&line);
     output::show(report.text);
     ExitCode::from(report.code)
@@ -96,6 +97,6 @@ mod tests {
 
     #[test]
     fn the_command_line_makes_sense() {
-        CommandLine::command().debug_assert();
+        with_manual(CommandLine::command()).debug_assert();
     }
 }

@@ -11,7 +11,7 @@ mod time;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
-use zeo_server::manual::answer;
+use zeo_server::manual::{answer, with_manual};
 use zeo_server::tools::connect::environment;
 use zeo_server::tools::output;
 
@@ -25,7 +25,7 @@ const SOME: u8 = 3;
 fn main() -> ExitCode {
     if std::env::args_os().len() < 2 {
         output::show(
-            CommandLine::command()
+            with_manual(CommandLine::command())
                 .render_long_help()
                 .to_string()
                 .trim_end(),
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     if let Some(code) = answer(&CommandLine::command()) {
         return code;
     }
-    let matches = CommandLine::command().get_matches();
+    let matches = with_manual(CommandLine::command()).get_matches();
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());
     match plan(&line) {
         Ok(plan) => pack::all(&plan),
@@ -65,6 +65,6 @@ mod tests {
 
     #[test]
     fn the_command_line_makes_sense() {
-        CommandLine::command().debug_assert();
+        with_manual(CommandLine::command()).debug_assert();
     }
 }

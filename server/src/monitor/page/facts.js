@@ -110,7 +110,13 @@ class Facts {
         sums.set(name, sum);
       }
     }
-    const rows = [...sums].map(([id, sum]) => ({ id, ...sum, total: sum.resolved + sum.unresolved + sum.left_to_client }));
+    const rows = [...sums].map(([id, sum]) => ({
+      id,
+      resolved: sum.resolved + sum.resolved_by_program,
+      unresolved: sum.unresolved + sum.refused_by_program + sum.program_failed,
+      left_to_client: sum.left_to_client,
+      total: Object.values(sum).reduce((all, number) => all + number, 0),
+    }));
     this.classes.show(rows.sort((a, b) => b.total - a.total || compare(a.id, b.id)));
     byId('classes-table').hidden = rows.length === 0;
     setText(byId('classes-none'), rows.length === 0 ? 'No conflicts.' : '');

@@ -118,16 +118,21 @@ fn override_zeo(zeo: &mut Section, matches: &ArgMatches, now: (Option<&Path>, bo
     }
     let has = |zeo: &Section, key: &str| zeo.entries.iter().any(|e| is_key(e, key));
     if let (Some(path), false) = (now.0, has(zeo, "pid-filename")) {
-        set(
-            zeo,
-            "pid-filename",
-            path.display().to_string(),
-            "$INSTANCE_HOME",
-        );
+        let path = path.display().to_string();
+        set(zeo, "pid-filename", path, "$INSTANCE_HOME");
     }
+    // In a file, its directory must exist; elsewhere it only means that there is no pid file.
+    zeo.entries.retain(|entry| {
+        let value = Path::new(&entry.value);
+        !is_key(entry, "pid-filename") || !value.parent().is_some_and(is_missing)
+    });
     if now.1 && !has(zeo, "msgpack") {
         set(zeo, "msgpack", "true".to_owned(), "$ZEO_MSGPACK");
     }
+}
+
+fn is_missing(directory: &Path) -> bool {
+    !directory.as_os_str().is_empty() && !directory.is_dir()
 }
 
 /// The values that the command line gives, as they stand there.
