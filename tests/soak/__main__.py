@@ -1,46 +1,47 @@
 """A soak: many clients that load, commit, conflict, undo, iterate, stall, die and come back.
 
-They do the same with blobs, also in a directory that they share, and the server packs meanwhile.
-Throughout, readers check the invariant in snapshots, and the server's memory, threads and
-descriptors are sampled. In the end Python's FileStorage judges the file. Exit code 0: all is well.
+They do the same with blobs, also in a directory that they share. Meanwhile the server packs, its
+log is rotated, its certificate is replaced, its monitor is read, strangers come to its address,
+and it is ended, by SIGTERM or SIGKILL, and started again. Throughout, readers check the invariant
+in snapshots, and the server's memory, threads and descriptors are sampled. In the end Python's
+FileStorage judges the file, and all lines that had to be logged are there. Exit code 0: all is well.
 """
 import argparse
 import multiprocessing
 import os
-import queue
 import random
-import re
-import statistics
+import signal
 import sys
 import tempfile
-import threading
-import time
-import traceback
 
-from support.configuration import filestorage, zeo
-from support.server import PATIENCE, Server, binary
+from support.server import binary
 from support.wire import Wire
-from ZEO.ClientStorage import ClientStorage
 from ZODB.blob import BushyLayout
 from ZODB.FileStorage import FileStorage
 
-from soak import blobs, data
-from soak.worker import COUNTERS, run
+from soak import blobs, data, samples
+from soak.certified import Certified
+from soak.crowd import Crowd, Packer
+from soak.lives import Lives
+from soak.restarts import real_client
+from soak.strangers import Refused, Stranger
+from soak.watch import Scraper
 
-THREADS = 8          # clients in one process
-WARM_UP = 0.25       # of the time
-MEMORY_SLACK = 16 << 20
-BAD = re.compile(r'Traceback|panicked|this is a bug|no more (commits|transactions)')
+LIFE = 300  # seconds of a server's life, but there are always three
 
 
 def main():
     options = arguments()
-    print(f'soak: {options.clients} clients, {options.minutes} minutes, encoding '
-          f'{options.encoding}, seed {options.seed}, server {binary()}', flush=True)
-    with tempfile.TemporaryDirectory(prefix='soak-') as directory:
-        os.chdir(directory)
-        faults = soak(options)
-        os.chdir('/')
+    transports = [options.transport] if options.transport else ['tls', 'plain']
+    options.minutes /= len(transports)
+    faults = []
+    for transport in transports:
+        print(f'soak: {options.clients} clients, {options.minutes} minutes, {transport}, encoding '
+              f'{options.encoding}, seed {options.seed}, server {binary()}', flush=True)
+        with tempfile.TemporaryDirectory(prefix='soak-') as directory:
+            os.chdir(directory)
+            faults += soak(options, Certified() if transport == 'tls' else None)
+            os.chdir('/')
     for fault in faults:
         print('FAULT', fault)
     print('soak:', 'FAILED' if faults else 'passed')
@@ -50,31 +51,66 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser('scripts/soak')
     parser.add_argument('--clients', type=int, default=64)
-    parser.add_argument('--minutes', type=float, default=20)
+    parser.add_argument('--minutes', type=float, default=30)
     parser.add_argument('--encoding', choices='ZM', default='Z')
+    parser.add_argument('--transport', choices=['tls', 'plain'])
     parser.add_argument('--seed', type=int, default=random.randrange(10 ** 6))
     return parser.parse_args()
 
 
-def soak(options):
-    server = Server(zeo(transaction_timeout=2, msgpack=options.encoding == 'M' or None)
-                    + filestorage(blob_dir='blobs', pack_keep_old=options.seed % 2 == 0))
-    storage = ClientStorage(server.address, blob_dir='blobs-first')
+def soak(options, certified):
+    seconds = options.minutes * 60
+    Wire.context = certified.context() if certified else None
+    restarts = multiprocessing.get_context('spawn').Value('q', 0)
+    lives = Lives(options, restarts, certified)
+    address = lives.server.address
+    storage = real_client(address, blob_dir='blobs-first')
     oids = data.create(storage, random.Random(options.seed))
-    crowd = Crowd(options, server.address, oids)
-    at_rest = resources(server.pid)
-    packer = Packer(server.address, options.minutes * 60)
-    samples = crowd.keep_going(server)
-    faults = packer.end() + crowd.end()
-    counts = crowd.counts()
-    if server.process.poll() is not None:
-        return [*faults, f'the server has died: {server.log()[-3000:]}']
-    faults += calm(server, at_rest)
-    faults += flat(samples)
-    server.stop()
-    found = BAD.search(server.log())
-    if found:
-        faults.append(f'the log says {found[0]!r}: {server.log()[-3000:]}')
+    at_rest = samples.resources(lives.server.pid)
+    crowd = Crowd(options, address, oids, restarts, certified and certified.parts())
+    helpers = [Packer(restarts, max(3, seconds / 60), address),
+               Scraper(restarts, 0.2, lives.monitor),
+               *(Stranger(restarts, 0.1, address, f'{options.seed} {number}')
+                 for number in range(2))]
+    if certified:
+        helpers.append(Refused(restarts, 0.05, address, certified.refused()))
+    for helper in helpers:
+        helper.start()
+    faults = live(lives, seconds, crowd)
+    for helper in helpers:
+        faults += helper.end()
+    faults += crowd.end()
+    if lives.server.process.poll() is not None:
+        return [*faults, f'the server has died: {lives.log.text()[-3000:]}{lives.server.log()}']
+    faults += lives.teller.end()
+    faults += samples.calm(lives.server, at_rest)
+    lives.end(signal.SIGTERM)
+    print(f'{lives.number} lives, {lives.rotations} log files with {lives.told} counted lines'
+          + (f', {certified.renewals} certificates' if certified else ''))
+    print('  '.join(f'{type(helper).__name__} {helper.times}' for helper in helpers))
+    return faults + lives.faults + judge(crowd.counts())
+
+
+def live(lives, seconds, crowd):
+    """All lives of the server but for the end of the last; a list of faults."""
+    faults, number = [], max(3, round(seconds / LIFE))
+    for life in range(1, number + 1):
+        done = crowd.counts()['done']
+        found = lives.live(seconds / number, crowd)
+        if crowd.stop.is_set() or lives.server.process.poll() is not None:
+            break
+        faults += [f'life {life}: {fault}' for fault in samples.flat(found)]
+        if crowd.counts()['done'] == done:
+            faults.append(f'life {life}: nothing was committed')
+        print(f'life {life}:')
+        samples.report(found)
+        if life < number:
+            lives.restart()
+    return faults
+
+
+def judge(counts):
+    """What Python says of the files; a list of faults."""
     in_doubt = counts['begun'] - counts['done'] - counts['failed']
     undo_in_doubt = counts['undo_begun'] - counts['undone'] - counts['undo_failed']
     done = counts['done'] - counts['undone']
@@ -85,148 +121,10 @@ def soak(options):
         verdict += blobs.judge('Data.fs.old', 'blobs.old', FileStorage)[0]
     os.remove('Data.fs.index')
     again, _ = data.judge('Data.fs', FileStorage, done - undo_in_doubt, done + in_doubt)
-    report(counts, samples, transfers, in_doubt + undo_in_doubt)
-    print(f'{packer.packs} packs; {len(known)} revisions of blobs in the end')
-    return faults + verdict + again
-
-
-class Crowd:
-    """The processes of clients; one is killed and replaced from time to time."""
-
-    def __init__(self, options, address, oids):
-        self.options, self.address, self.oids = options, address, oids
-        self.context = multiprocessing.get_context('spawn')
-        self.counters = self.context.Array('q', len(COUNTERS))
-        self.problems = self.context.Queue()
-        self.stop = self.context.Event()
-        self.random = random.Random(options.seed)
-        self.processes = {}
-        for first in range(0, options.clients, THREADS):
-            self.start(first)
-
-    def start(self, first):
-        threads = min(THREADS, self.options.clients - first)
-        pace = self.options.clients / 200  # about 200 actions a second
-        process = self.context.Process(target=run, daemon=True, args=(
-            first, threads, self.address, self.oids, self.counters, self.problems, self.stop,
-            pace, self.options.seed))
-        process.start()
-        self.processes[first] = process
-
-    def keep_going(self, server):
-        """Samples the server until the time is over, or something is wrong."""
-        seconds = self.options.minutes * 60
-        begin, samples, next_kill = time.monotonic(), [], max(10, seconds / 40)
-        while not self.stop.is_set() and server.process.poll() is None:
-            passed = time.monotonic() - begin
-            if passed > seconds:
-                break
-            samples.append((passed / seconds, *resources(server.pid)))
-            if passed > next_kill:
-                next_kill = passed + max(10, seconds / 40)
-                self.kill_one()
-            time.sleep(min(1, seconds / 30))
-        return samples
-
-    def kill_one(self):
-        first = self.random.choice(sorted(self.processes))
-        # Counters that it holds locked at this moment would stay so.
-        with self.counters.get_lock():
-            self.processes[first].kill()
-            self.processes[first].join()
-        self.start(first)
-
-    def end(self):
-        """Stops all clients; returns what they have complained about."""
-        self.stop.set()
-        faults = []
-        for first, process in self.processes.items():
-            process.join(PATIENCE)
-            if process.is_alive():
-                process.kill()
-                faults.append(f'the clients from {first} on do not come to their end')
-        try:
-            while True:
-                faults.append(self.problems.get(timeout=0.5))
-        except queue.Empty:
-            return faults
-
-    def counts(self):
-        return dict(zip(COUNTERS, self.counters))
-
-
-class Packer:
-    """Packs again and again, to a time not long ago."""
-
-    def __init__(self, address, seconds):
-        self.address, self.every = address, max(3, seconds / 60)
-        self.packs, self.faults, self.over = 0, [], threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        storage = ClientStorage(self.address)
-        try:
-            while not self.over.wait(self.every):
-                storage.pack(time.time() - data.PACKED_AGE, wait=True)
-                self.packs += 1
-        except Exception:
-            self.faults.append(f'a pack has failed: {traceback.format_exc()}')
-        storage.close()
-
-    def end(self):
-        self.over.set()
-        self.thread.join()
-        return self.faults
-
-
-def resources(pid):
-    """Resident bytes, threads, descriptors."""
-    with open(f'/proc/{pid}/statm') as f:
-        memory = int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-    return memory, len(os.listdir(f'/proc/{pid}/task')), len(os.listdir(f'/proc/{pid}/fd'))
-
-
-def calm(server, at_rest):
-    """What is left of the clients when they have gone."""
-    end = time.monotonic() + PATIENCE
-    with Wire(server.address) as wire:
-        while time.monotonic() < end:
-            status = wire.call('server_status')
-            _, threads, descriptors = resources(server.pid)
-            if (status['connections'] == 1 and status['active_txns'] == 0
-                    and status['waiting'] == 0 and threads <= at_rest[1] + 3
-                    and descriptors <= at_rest[2] + 5):
-                return []
-            time.sleep(0.1)
-    return [f'all clients have gone, but not from the server: {status}, {threads} threads and '
-            f'{descriptors} descriptors; at rest {at_rest}']
-
-
-def flat(samples):
-    """Whether the last part of the samples is like the first one after the warm-up."""
-    middle = WARM_UP + (1 - WARM_UP) / 2
-    first = [sample for sample in samples if WARM_UP <= sample[0] < middle]
-    last = [sample for sample in samples if sample[0] >= middle]
-    if len(first) < 3 or len(last) < 3:
-        return ['too few samples']
-    faults = []
-    for place, name, slack in ((1, 'memory', MEMORY_SLACK), (2, 'threads', 15),
-                               (3, 'descriptors', 30)):
-        before, after = (statistics.median(sample[place] for sample in part)
-                         for part in (first, last))
-        if after > before * 1.1 + slack:
-            faults.append(f'{name} grow from {before} to {after}')
-    return faults
-
-
-def report(counts, samples, transfers, in_doubt):
     print('  '.join(f'{name} {count}' for name, count in counts.items()))
-    print(f'{transfers} transfers in the file; {in_doubt} in doubt')
-    for place, name in (1, 'memory'), (2, 'threads'), (3, 'descriptors'):
-        values = [sample[place] for sample in samples]
-        print(f'{name}: first {values[0]}, median {statistics.median(values)}, '
-              f'greatest {max(values)}, last {values[-1]}')
+    print(f'{transfers} transfers in the file; {in_doubt + undo_in_doubt} in doubt; '
+          f'{len(known)} revisions of blobs', flush=True)
+    return verdict + again
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """The clients of one process: each in a thread of its own, with a connection of its own."""
+import contextlib
 import logging
 import os
 import random
@@ -9,31 +10,35 @@ import zlib
 
 import transaction
 from hostile.clients import TXN, Hostile, record
+from support.certificates import client_context
 from support.server import PATIENCE
-from support.wire import Disconnected, WireError
-from ZEO.ClientStorage import ClientStorage
+from support.wire import Wire, WireError
 from ZEO.Exceptions import ClientDisconnected, ServerException
 from ZODB.DB import DB
 from ZODB.POSException import ConflictError, POSKeyError, StorageTransactionError, UndoError
 from ZODB.utils import p64, z64
 
 from soak import blobs, data
+from soak.restarts import CUT, Tolerant, real_client
 
 # Places in the counters that the processes share.
 ACTIONS = ['transfer', 'check', 'undo', 'iterate', 'look_back', 'stall', 'die', 'annoy',
            'reconnect', 'write_blob', 'read_blob', 'undo_blob', 'break_upload']
 COUNTERS = ['begun', 'done', 'failed', 'undo_begun', 'undone', 'undo_failed', 'conflicts',
-            'disconnected', 'blobs_written', 'blobs_undone', 'blobs_packed', *ACTIONS]
+            'disconnected', 'blobs_written', 'blobs_undone', 'blobs_packed', 'restarted', *ACTIONS]
 WEIGHTS = [40, 25, 4, 3, 4, 3, 5, 4, 3, 12, 20, 2, 6]
 NOW = b'\x7f' + b'\xff' * 7
 
 
-def run(number, threads, address, oids, counters, problems, stop, pace, seed):
-    """The life of a worker process."""
+def run(number, threads, address, oids, counters, problems, stop, pace, seed, restarts,
+        certificates):
+    """The life of a worker process. With certificates, its own and the server's, over TLS."""
+    Wire.context = client_context(*certificates) if certificates else None
     logging.getLogger('ZEO').setLevel(logging.CRITICAL + 1)  # what fails here fails on purpose
+    logging.getLogger('ZODB').setLevel(logging.CRITICAL + 1)
     logging.getLogger('txn').setLevel(logging.CRITICAL + 1)
     workers = [Client(f'{number}-{each}', address, oids, counters, problems, stop, pace,
-                      random.Random(f'{seed} {number} {each} {os.getpid()}'))
+                      random.Random(f'{seed} {number} {each} {os.getpid()}'), restarts)
                for each in range(threads)]
     running = [threading.Thread(target=worker.live, daemon=True) for worker in workers]
     for thread in running:
@@ -45,23 +50,25 @@ def run(number, threads, address, oids, counters, problems, stop, pace, seed):
 class Client:
     """One client: does one thing after another until it is told to stop."""
 
-    def __init__(self, name, address, oids, counters, problems, stop, pace, rng):
+    def __init__(self, name, address, oids, counters, problems, stop, pace, rng, restarts):
         self.name, self.address, self.oids = name, address, oids
         self.counters, self.problems, self.stop = counters, problems, stop
-        self.pace, self.random = pace, rng
+        self.pace, self.random, self.tolerant = pace, rng, Tolerant(restarts, self.confirm)
         self.manager = transaction.TransactionManager()
         self.last_transfer = None
         self.database = None
 
     def live(self):
         try:
-            self.connect()
             while not self.stop.is_set():
                 action = self.random.choices(ACTIONS, WEIGHTS)[0]
-                getattr(self, action)()
-                self.count(action)
+                if self.database is None:
+                    self.tolerant.attempt(self.connect)
+                    continue
+                done = self.tolerant.attempt(getattr(self, action))
+                self.count(action if done else 'restarted')
                 time.sleep(self.random.expovariate(1 / self.pace))
-            self.database.close()
+            self.close()
         except ClientDisconnected:
             if not self.stop.is_set():
                 self.report(traceback.format_exc())
@@ -71,9 +78,21 @@ class Client:
     def connect(self):
         # Half of them keep a cache on disk, and verify it each time.
         cache = {'client': f'cache-{self.name}', 'var': '.'} if zlib.crc32(self.name.encode()) % 2 else {}
-        storage = ClientStorage(self.address, wait_timeout=PATIENCE, cache_size=200_000, **cache,
-                                **self.blob_cache())
-        self.database = DB(storage, pool_size=2)
+        storage = real_client(self.address, wait_timeout=PATIENCE, cache_size=200_000, **cache,
+                              **self.blob_cache())
+        try:
+            self.database = DB(storage, pool_size=2)
+        except BaseException:
+            storage.close()
+            raise
+
+    def confirm(self):
+        self.database.storage.ping()
+
+    def close(self):
+        if self.database is not None:
+            database, self.database = self.database, None
+            database.close()
 
     def blob_cache(self):
         """Each third has all blobs that it has seen, those seen last, or the server's directory."""
@@ -92,15 +111,20 @@ class Client:
         self.problems.put(f'client {self.name}: {what}')
         self.stop.set()
 
+    @contextlib.contextmanager
     def open(self):
-        return self.database.open(self.manager)
-
-    def transfer(self):
-        connection = self.open()
+        """A connection in a new transaction, which is aborted unless it is committed."""
+        connection = self.database.open(self.manager)
         try:
             self.manager.begin()
+            yield connection
+        finally:
+            self.manager.abort()
+            connection.close()
+
+    def transfer(self):
+        with self.open() as connection:
             if not data.transfer(connection, self.manager, self.random):
-                self.manager.abort()
                 return
             self.count('begun')
             try:
@@ -108,28 +132,20 @@ class Client:
             except ConflictError:
                 self.count('conflicts')
                 self.count('failed')
-                self.manager.abort()
             except (ClientDisconnected, StorageTransactionError):
                 self.count('disconnected')  # whether it is there, the end will show
-                self.manager.abort()
             else:
                 self.count('done')
                 self.last_transfer = connection.root()['transfers']._p_serial
-        finally:
-            connection.close()
 
     def check(self):
         """All of one snapshot; what is cached, and what others have just changed."""
-        connection = self.open()
-        try:
+        with self.open() as connection:
             for _ in range(3):
                 self.manager.begin()
                 fault = data.broken(connection)
                 if fault:
                     self.report(fault)
-                self.manager.abort()
-        finally:
-            connection.close()
 
     def undo(self):
         """Takes back one of the last transfers, unless others have built upon it."""
@@ -167,40 +183,30 @@ class Client:
             self.take_back(self.random.choice(wanted[:3]), 'blobs_undone', 'conflicts')
 
     def write_blob(self):
-        connection = self.open()
-        try:
-            self.manager.begin()
-            blobs.write(connection, self.manager, self.random)
-            if self.random.random() < 0.1:
-                self.manager.abort()
-                return
-            self.manager.commit()
-            self.count('blobs_written')
-        except ConflictError:
-            self.count('conflicts')
-            self.manager.abort()
-        except (ClientDisconnected, StorageTransactionError):
-            self.count('disconnected')
-            self.manager.abort()
-        finally:
-            connection.close()
+        with self.open() as connection:
+            try:
+                blobs.write(connection, self.manager, self.random)
+                if self.random.random() < 0.1:
+                    return
+                self.manager.commit()
+                self.count('blobs_written')
+            except ConflictError:
+                self.count('conflicts')
+            except (ClientDisconnected, StorageTransactionError):
+                self.count('disconnected')
 
     def read_blob(self):
-        connection = self.open()
-        self.manager.begin()
-        begun = time.monotonic()
-        try:
-            fault = blobs.broken(connection, self.random)
-            if fault:
-                self.report(fault)
-        except POSKeyError:
-            # A pack may take what a snapshot sees that is older than its time.
-            if time.monotonic() - begun < data.PACKED_AGE / 2:
-                raise
-            self.count('blobs_packed')
-        finally:
-            self.manager.abort()
-            connection.close()
+        with self.open() as connection:
+            begun = time.monotonic()
+            try:
+                fault = blobs.broken(connection, self.random)
+                if fault:
+                    self.report(fault)
+            except POSKeyError:
+                # A pack may take what a snapshot sees that is older than its time.
+                if time.monotonic() - begun < data.PACKED_AGE / 2:
+                    raise
+                self.count('blobs_packed')
 
     def break_upload(self):
         """Uploads a blob that is not committed."""
@@ -210,7 +216,7 @@ class Client:
                 client.call('vote', TXN)
                 if self.random.random() < 0.5:
                     client.call('tpc_abort', TXN)
-        except (Disconnected, ConnectionError):
+        except CUT:
             self.count('disconnected')  # its time ran out
         finally:
             client.reset() if self.random.random() < 0.5 else client.close()
@@ -235,7 +241,7 @@ class Client:
         self.database.undoInfo(0, -20)
 
     def reconnect(self):
-        self.database.close()
+        self.close()
         self.connect()
 
     def hostile(self):
@@ -251,7 +257,7 @@ class Client:
             client.store(oid, contents, serial)
             client.call('vote', TXN)
             return client
-        except (WireError, Disconnected, ConnectionError):
+        except (WireError, *CUT):
             client.close()
             return None
 
@@ -263,7 +269,7 @@ class Client:
         time.sleep(self.random.choice([0.05, 0.3, 1, 3.5]))
         try:
             client.call('tpc_abort', TXN)
-        except (Disconnected, ConnectionError):
+        except CUT:
             pass
         client.close()
 
