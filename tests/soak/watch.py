@@ -20,6 +20,13 @@ class Monitor(monitor.Monitor):
     def __init__(self, address):
         self.addresses = [address]
 
+    def ask(self, *args, **options):
+        """As in general; but a server that is starting is not there yet."""
+        code, text = super().ask(*args, **options)
+        if code == 503:
+            raise ConnectionError(text)
+        return code, text
+
 
 class Scraper(Helper):
     """Asks the monitor all the time. What only grows must not shrink while a server lives."""
