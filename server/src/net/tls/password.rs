@@ -5,14 +5,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long a program may take to print the password.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a command that has printed its password is asked whether it has ended.
+const WAIT_INTERVAL: Duration = Duration::from_millis(5);
 /// The longest password of OpenSSL, and of Python's `ssl`.
 const LONGEST: usize = 1024;
 
@@ -122,6 +124,7 @@ fn output_of(command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
         io::copy(&mut output, &mut io::sink())?;
         Ok::<_, io::Error>(line)
     };
+    let until = Instant::now() + timeout;
     let reader = thread::Builder::new().name("password".into());
     let started = reader.spawn(move || drop(done.send(read())));
     let line = match started {
@@ -129,9 +132,13 @@ fn output_of(command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
         Err(why) => Ok(Err(why)),
     };
     match line {
-        Ok(Ok(line)) => match child.wait() {
-            Ok(status) if status.success() => Ok(line),
-            Ok(status) => Err(format!("has failed ({status})")),
+        Ok(Ok(line)) => match wait(&mut child, until) {
+            Ok(Some(status)) if status.success() => Ok(line),
+            Ok(Some(status)) => Err(format!("has failed ({status})")),
+            Ok(None) => {
+                end(&mut child);
+                Err(format!("was ended after {} seconds", timeout.as_secs()))
+            }
             Err(why) => Err(format!("can't be waited for: {why}")),
         },
         Ok(Err(why)) => {
@@ -142,6 +149,18 @@ fn output_of(command: &str, timeout: Duration) -> Result<Vec<u8>, String> {
             end(&mut child);
             Err(format!("was ended after {} seconds", timeout.as_secs()))
         }
+    }
+}
+
+/// Waits for the end of a command, which may go on after it has closed its output; `None` if it
+/// takes longer.
+fn wait(child: &mut Child, until: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        let ended = child.try_wait()?;
+        if ended.is_some() || Instant::now() >= until {
+            return Ok(ended);
+        }
+        thread::sleep(WAIT_INTERVAL);
     }
 }
 
@@ -199,8 +218,10 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         // The shell waits for it.
-        let error = output_of("sleep 1000; true", Duration::from_millis(50)).unwrap_err();
-        assert!(error.contains("was ended after"), "{error}");
+        for command in ["sleep 1000; true", "echo x; exec >&-; sleep 1000; true"] {
+            let error = output_of(command, Duration::from_millis(50)).unwrap_err();
+            assert!(error.contains("was ended after"), "{error}");
+        }
     }
 
     #[test]
