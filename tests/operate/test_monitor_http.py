@@ -86,7 +86,7 @@ def test_a_head_has_no_body_and_the_page_may_run_only_itself(monitored):
     connection.close()
 
 
-def test_clients_that_say_nothing_take_places_from_each_other_only(monitored):
+def test_clients_that_say_nothing_do_not_keep_others_waiting(monitored):
     server, monitor, address = monitored
     with contextlib.ExitStack() as silent:
         raws = [silent.enter_context(connected(address)) for _ in range(2 * PLACES)]
@@ -98,6 +98,13 @@ def test_clients_that_say_nothing_take_places_from_each_other_only(monitored):
         # One that accepts, and those that wait for a request.
         with open(f'/proc/{server.pid}/status') as f:
             threads = int(re.search(r'Threads:\s+(\d+)', f.read())[1])
-        assert threads < 2 * PLACES
+        assert threads < 3 * PLACES
+        # Those who ask take the places of those who do not.
+        for _ in range(5):
+            assert monitor.ask('/healthz') == (200, 'ok\n')
+        assert raws[1].recv(1) == b''
+        # They are too few to have lost theirs.
+        raws[-1].sendall(b'GET /healthz HTTP/1.0\r\n\r\n')
+        assert raws[-1].recv(15) == b'HTTP/1.1 200 OK'
     # All have gone: there is room again.
     assert monitor.ask('/healthz') == (200, 'ok\n')

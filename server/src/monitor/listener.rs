@@ -1,17 +1,20 @@
 //! The monitor's sockets: one thread accepts, one for each connection answers.
 //!
 //! A connection has one request and one answer, and a time for both. There is a limit to how many
-//! there are at once; those that come then wait in the system's queue.
+//! there are at once. Who comes then takes the place of the one that has been sending its request
+//! for longest, so that those who only hold connections open keep no health check waiting; if all
+//! are being answered, it waits in the system's queue.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -164,6 +167,8 @@ struct Shared {
     wake: OwnedFd,
     stop: AtomicBool,
     connections: AtomicUsize,
+    /// Those whose requests are not complete, in the order in which they came.
+    asking: Mutex<VecDeque<Arc<Socket>>>,
 }
 
 /// What answers requests.
@@ -179,6 +184,7 @@ impl Threads {
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             stop: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            asking: Mutex::default(),
         });
         let for_acceptor = Arc::clone(&shared);
         let run = move || accept_all(&listeners, &answer, &for_acceptor, &log);
@@ -205,15 +211,55 @@ impl Shared {
         // Can only fail when it has been written to already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
+
+    fn asking(&self) -> MutexGuard<'_, VecDeque<Arc<Socket>>> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is room for one more, or will be when the oldest is dropped. It takes a moment
+    /// to end.
+    fn has_room(&self) -> bool {
+        let connections = self.connections.load(Ordering::Acquire);
+        let may_drop = connections < 2 * MAX_CONNECTIONS && !self.asking().is_empty();
+        connections < MAX_CONNECTIONS || may_drop
+    }
+
+    /// Counts one more. If there are too many, the oldest that is not being answered has to go.
+    fn enter(self: &Arc<Self>, socket: &Arc<Socket>) -> Place {
+        let mut asking = self.asking();
+        if self.connections.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS
+            && let Some(oldest) = asking.pop_front()
+        {
+            // It may have gone by itself.
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        asking.push_back(Arc::clone(socket));
+        Place {
+            shared: Arc::clone(self),
+            socket: Arc::clone(socket),
+        }
+    }
 }
 
 /// One connection less, when it is dropped.
-struct Place(Arc<Shared>);
+struct Place {
+    shared: Arc<Shared>,
+    socket: Arc<Socket>,
+}
+
+impl Place {
+    /// It has asked: nobody takes its place any more.
+    fn has_asked(&self) {
+        let is_other = |other: &Arc<Socket>| !Arc::ptr_eq(other, &self.socket);
+        self.shared.asking().retain(is_other);
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::AcqRel);
-        self.0.ring();
+        self.has_asked();
+        self.shared.connections.fetch_sub(1, Ordering::AcqRel);
+        self.shared.ring();
     }
 }
 
@@ -222,7 +268,7 @@ fn accept_all(listeners: &[Listener], answer: &Arc<Answer>, shared: &Arc<Shared>
     while !shared.stop.load(Ordering::Acquire) {
         let _ = rustix::io::read(&shared.wake, &mut [0; 8]);
         let mut fds = vec![PollFd::new(&shared.wake, PollFlags::IN)];
-        if shared.connections.load(Ordering::Acquire) < MAX_CONNECTIONS {
+        if shared.has_room() {
             let sockets = listeners.iter().map(|listener| listener.socket.as_fd());
             fds.extend(sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
         }
@@ -251,29 +297,28 @@ fn accept_all(listeners: &[Listener], answer: &Arc<Answer>, shared: &Arc<Shared>
 }
 
 fn accept(listener: &Listener, answer: &Arc<Answer>, shared: &Arc<Shared>) -> io::Result<()> {
-    if shared.connections.load(Ordering::Acquire) >= MAX_CONNECTIONS {
+    if !shared.has_room() {
         return Ok(());
     }
     let (socket, _) = listener.socket.accept()?;
-    shared.connections.fetch_add(1, Ordering::AcqRel);
-    let (place, answer) = (Place(Arc::clone(shared)), Arc::clone(answer));
+    let (socket, answer) = (Arc::new(socket), Arc::clone(answer));
+    let place = shared.enter(&socket);
     let peer = listener.peer(&socket);
     let run = move || {
-        let _place = place;
         // Whoever asks has gone, or is told so by the closed connection.
-        let _ = serve(socket, &peer, &answer);
+        let _ = serve(&place, &peer, &answer);
     };
     let thread = thread::Builder::new().name("monitor client".into());
     thread.spawn(run).map(drop)
 }
 
 /// A connection whose reads and writes end at a deadline.
-struct Timed {
-    socket: Socket,
+struct Timed<'a> {
+    socket: &'a Socket,
     deadline: Instant,
 }
 
-impl Timed {
+impl Timed<'_> {
     fn left(&self) -> io::Result<Option<Duration>> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -283,14 +328,14 @@ impl Timed {
     }
 }
 
-impl Read for Timed {
+impl Read for Timed<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(self.left()?)?;
         self.socket.read(into)
     }
 }
 
-impl Write for Timed {
+impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.left()?)?;
         self.socket.write(bytes)
@@ -301,17 +346,17 @@ impl Write for Timed {
     }
 }
 
-fn serve(socket: Socket, peer: &Peer, answer: &Arc<Answer>) -> io::Result<()> {
+fn serve(place: &Place, peer: &Peer, answer: &Arc<Answer>) -> io::Result<()> {
+    let socket = &*place.socket;
     // Accepted sockets are blocking, and wait no longer than the deadline.
     socket.set_nonblocking(false)?;
     let deadline = Instant::now() + CONNECTION_TIME;
     let mut connection = Timed { socket, deadline };
-    let mut other_half = Timed {
-        socket: connection.socket.try_clone()?,
-        deadline,
-    };
+    let mut other_half = Timed { socket, deadline };
     let go_on = || other_half.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
-    let (response, head_only) = match Request::read(&mut connection, go_on) {
+    let request = Request::read(&mut connection, go_on);
+    place.has_asked();
+    let (response, head_only) = match request {
         Ok(request) => (answer(&request, peer), request.method == Method::Head),
         Err(Refused::Status(status, text)) => (Response::text(status, text), false),
         Err(Refused::Gone) => return Ok(()),
@@ -325,8 +370,8 @@ fn serve(socket: Socket, peer: &Peer, answer: &Arc<Answer>) -> io::Result<()> {
 
 /// Closes a connection so that the answer arrives: the system would throw it away if something
 /// were left unread.
-fn close(mut connection: Timed) -> io::Result<()> {
-    connection.socket.shutdown(std::net::Shutdown::Write)?;
+fn close(mut connection: Timed<'_>) -> io::Result<()> {
+    connection.socket.shutdown(Shutdown::Write)?;
     connection.deadline = Instant::now() + CLOSE_TIME;
     let mut rest = [0; 4096];
     while connection.read(&mut rest)? > 0 {}
