@@ -86,12 +86,13 @@ impl Clients {
         clients.for_each(|client| client.mailbox.close(reason));
     }
 
-    /// Ends one connection, for this reason; false if there is none of this number.
-    pub fn close(&self, id: ClientId, reason: &'static str) -> bool {
+    /// Ends one connection, for this reason, after the commit that it has asked for; false if
+    /// there is none of this number.
+    pub fn dismiss(&self, id: ClientId, reason: &'static str) -> bool {
         let table = self.table();
         let client = table.present.get(&id);
         client.is_some_and(|client| {
-            client.mailbox.close(reason);
+            client.mailbox.dismiss(reason);
             true
         })
     }
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!([before.traffic, after.traffic], [traffic; 2]);
         assert_eq!((before.present.len(), clients.len()), (2, 1));
         assert_eq!([before.accepted, after.accepted], [2, 2]);
-        assert!(!clients.close(1, "test") && inbox.closed().is_none());
-        assert!(clients.close(2, "test") && inbox.closed().is_some());
+        assert!(!clients.dismiss(1, "test") && inbox.closed().is_none());
+        assert!(clients.dismiss(2, "test") && inbox.closed().is_some());
     }
 }

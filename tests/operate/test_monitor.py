@@ -144,6 +144,25 @@ def test_who_holds_locks_and_who_waits(serve):
     assert monitor.control('kick', client=first['id'])[0] == 404
 
 
+def test_who_is_kicked_is_told_of_a_commit_that_has_begun(serve):
+    """Python's clients take a lost connection as a reason to commit again."""
+    server, monitor = start(serve)
+    told = 0
+    for number in range(1, 61):
+        label = f'kicked {number}'
+        kicked = begin(server, label, p64(number))
+        kicked.call('vote', 1)
+        client = monitor.client(label)['id']
+        kicked.request('tpc_finish', 1)
+        assert monitor.control('kick', client=client)[0] == 200
+        with pytest.raises((Disconnected, ConnectionError)):
+            while True:
+                told += kicked.receive_message()[0] > 0
+        kicked.close()
+    monitor.wait_for(lambda now: not now['clients'])
+    assert monitor.status()['storages'][0]['commits'] == told
+
+
 def test_slow_loads_are_counted_and_logged_now_and_then(serve):
     server, monitor = start(serve, '--slow-load', '1ns', '--slow-commit', '0')
     with Wire(server.address) as wire:

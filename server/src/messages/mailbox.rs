@@ -35,6 +35,8 @@ struct Wake {
     /// What the events that wait take.
     weight: AtomicUsize,
     close: OnceLock<&'static str>,
+    /// As `close`, but not while a transaction is being written.
+    dismiss: OnceLock<&'static str>,
 }
 
 impl Wake {
@@ -111,7 +113,7 @@ impl Mailbox {
 
     /// True when the session has ended or is about to.
     pub fn is_closed(&self) -> bool {
-        self.wake.close.get().is_some()
+        self.wake.close.get().is_some() || self.wake.dismiss.get().is_some()
     }
 
     /// Wakes the session, if it sleeps and has not seen what was posted.
@@ -131,6 +133,14 @@ impl Mailbox {
     /// its log.
     pub fn close(&self, reason: &'static str) {
         let _ = self.wake.close.set(reason);
+        self.wake.announce();
+        self.wake.wake();
+    }
+
+    /// As [`Self::close`], but a session whose transaction is being committed ends when its client
+    /// has been told how that went: Python's clients would commit it a second time.
+    pub fn dismiss(&self, reason: &'static str) {
+        let _ = self.wake.dismiss.set(reason);
         self.wake.announce();
         self.wake.wake();
     }
@@ -160,6 +170,7 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
         state: AtomicU8::new(0),
         weight: AtomicUsize::new(0),
         close: OnceLock::new(),
+        dismiss: OnceLock::new(),
     });
     Ok((
         Mailbox {
@@ -216,7 +227,14 @@ impl Inbox {
 
     /// Why the session is to end, if it is.
     pub fn closed(&self) -> Option<&'static str> {
-        self.wake.close.get().copied()
+        self.closed_during(false)
+    }
+
+    /// Why the session is to end, if it is, also while its transaction is being committed.
+    pub fn closed_during(&self, finishing: bool) -> Option<&'static str> {
+        let close = self.wake.close.get();
+        let dismiss = self.wake.dismiss.get().filter(|_| !finishing);
+        close.or(dismiss).copied()
     }
 }
 

@@ -46,7 +46,7 @@ type Done = (Value, String);
 fn kick(served: &Served, body: &Value) -> Result<Done, Response> {
     let id = body.get("client").and_then(Value::as_u64);
     let id = id.ok_or_else(|| error(400, r#"the body must be {"client": ID}"#))?;
-    if !served.server.clients().close(id, KICKED) {
+    if !served.server.clients().dismiss(id, KICKED) {
         return Err(error(404, &format!("there is no client {id}")));
     }
     Ok((

@@ -41,7 +41,7 @@ use zeo_proto::{Tid, Value};
 
 use self::after_poll::AfterPoll;
 use self::open_iterators::Iterators;
-use self::transaction::Transaction;
+use self::transaction::{Phase, Transaction};
 use self::transfers::{Downloads, Upload};
 use crate::errors::exception_from_call;
 use crate::messages::event::Event;
@@ -410,6 +410,11 @@ impl Session {
             || !self.polling.is_empty()
             || self.has_chunks()
             || (self.transaction.as_ref()).is_some_and(Transaction::is_busy)
+    }
+
+    /// True while the transaction is being committed and can't be aborted any more.
+    pub fn is_finishing(&self) -> bool {
+        (self.transaction.as_ref()).is_some_and(|t| matches!(t.phase, Phase::Finishing(_)))
     }
 
     /// Takes one event from the mailbox.

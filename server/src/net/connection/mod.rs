@@ -234,14 +234,15 @@ impl Connection {
     pub(crate) fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
         loop {
             // Whoever closes has posted before what the client is still owed.
-            let closed = inbox.closed();
+            let closed = inbox.closed_during(session.is_finishing());
             self.take_all(session, inbox);
             if self.ended {
                 session.give_up_waiting();
             }
             let was_full = session.output.len() >= OUTPUT_LIMIT_BYTES;
             let sent = self.send(session);
-            if let Some(reason) = closed {
+            // A request of this turn may have begun a commit.
+            if let Some(reason) = closed.and(inbox.closed_during(session.is_finishing())) {
                 return Ok(Turn::Ended(reason));
             }
             sent?;
@@ -270,7 +271,7 @@ impl Connection {
             if session.is_registered() && !self.ended {
                 self.until = None;
             }
-            if inbox.closed().is_some() {
+            if inbox.closed_during(session.is_finishing()).is_some() {
                 // Since the turn began; the news of it may be taken note of.
                 continue;
             }
