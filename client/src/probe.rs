@@ -30,5 +30,6 @@ pub fn probe(address: &Address, options: &Options) -> Result<Probe, Error> {
     let greeting = wire.greeting()?;
     wire.set_message_limit(STATUS_LIMIT);
     let status = wire.take("status", <[u8]>::to_vec)?;
+    wire.close();
     Ok(Probe { greeting, status })
 }

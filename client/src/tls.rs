@@ -206,6 +206,10 @@ fn identify(
     set.map_err(|why| refused(what, why))?;
     let what = format!("key {}", key.display());
     let text = read(key, &what)?;
+    if !contains(&text, b"PRIVATE KEY-----") {
+        let why = "there is no private key in this file".to_owned();
+        return Err(TlsError { what, why });
+    }
     let is_encrypted = contains(&text, b"ENCRYPTED");
     if is_encrypted && password.is_none() {
         let why = "the key is encrypted, and no password is given".to_owned();

@@ -53,9 +53,10 @@ def every(*args):
             if name == 'zeo-nagios' else result.code == 0, (name, args, result)
 
 
-def test_with_certificates(start, made):
+def test_with_certificates(start, made, request):
     server, client = made.self_signed('server'), made.self_signed('client')
-    port = start(ssl_section(server, client)).address[1]
+    running = start(ssl_section(server, client))
+    port = running.address[1]
     ZEO.DB(('127.0.0.1', port), ssl=client_context(client, server),
            ssl_server_hostname='localhost').close()
     for host in '127.0.0.1', 'localhost':
@@ -64,6 +65,11 @@ def test_with_certificates(start, made):
     # The key may stand in the file of the certificate.
     both = made.together('both.pem', client.file, client.key)
     every('--tls-certificate', both, '--tls-authority', server.file, f'127.0.0.1:{port}')
+    if request.node.callspec.params['start'] == 'ours':
+        # Each has said that it goes; so no line looks like a killed client.
+        running.wait_for_log('TLSv1.3, certificate of ')
+        running.stop()
+        assert 'without TLS' not in running.log()
 
 
 def test_an_authority_in_a_directory(start, made):
@@ -132,7 +138,7 @@ def test_files_that_are_wrong(made):
             (['--tls-authority', own.key], f'authorities {own.key}: '),
             (['--tls-certificate', '/no/such.pem'], 'certificate /no/such.pem: No such file'),
             (['--tls-certificate', own.key], f'certificate {own.key}: '),
-            (certificate, f'key {own.file}: '),
+            (certificate, f'key {own.file}: there is no private key in this file'),
             ([*certificate, '--tls-key', other.key], f'key {other.key}: '),
             ([*certificate, '--tls-key', encrypted], 'the key is encrypted, and no password is given'),
             ([*certificate, '--tls-key', encrypted, '--tls-password-file', own.file], f'key {encrypted}: '),

@@ -296,10 +296,12 @@ def interrupted_pack(*args):
         # Once it asks the monitor, or has had the time to wait for the pack.
         wait_until(lambda: 'SigCgt' in status(process) and caught(process, signal.SIGINT))
         process.send_signal(signal.SIGINT)
+        said = ''
         if args:
-            wait_until(lambda: Monitor.orders)
+            while 'cancelling' not in said and process.poll() is None:
+                said += process.stderr.readline()
             process.send_signal(signal.SIGINT)
-        return process.communicate(timeout=PATIENCE)[1], process.returncode
+        return said + process.communicate(timeout=PATIENCE)[1], process.returncode
 
 
 def status(process):

@@ -66,6 +66,12 @@ pub struct Connection {
     call_limit: Option<Duration>,
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.wire.close();
+    }
+}
+
 impl Connection {
     /// Connects, and exchanges greetings.
     ///
@@ -214,11 +220,9 @@ impl Connection {
         self.call_limit = limit;
     }
 
-    /// Ends the connection in order: over TLS, the server is told that nothing was cut off. (What is
-    /// only dropped is closed as well.)
-    pub fn close(mut self) {
-        self.wire.close();
-    }
+    /// Ends the connection, as dropping it does: over TLS, the server is told that nothing was cut
+    /// off.
+    pub fn close(self) {}
 
     /// The server.
     pub fn address(&self) -> &Address {
