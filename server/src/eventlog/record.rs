@@ -68,7 +68,7 @@ impl LogRecord {
         LogRecord {
             level: record.level(),
             name: pairs.name.unwrap_or_else(|| "root".to_owned()),
-            text: record.msg().to_string(),
+            text: on_one_line(record.msg().to_string()),
             client: pairs.client,
             pairs: pairs.others,
             time: Timestamp::now(),
@@ -119,6 +119,26 @@ impl LogRecord {
     }
 }
 
+/// The text with control characters escaped. Clients have a say in many messages: none may begin
+/// a line that looks like another record, or command the terminal that shows it.
+fn on_one_line(text: String) -> String {
+    // Besides ASCII's: what ends a line or turns the direction of text.
+    let acts =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(acts) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if acts(c) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 /// What earlier handlers have added to a record: Python's formatters keep in it what they make, and
 /// that is what `<http-logger>` sends.
 #[derive(Default)]
@@ -139,6 +159,10 @@ struct Pairs {
 
 impl Pairs {
     fn put(&mut self, key: Key, value: Value) {
+        let value = match value {
+            Value::String(text) => Value::String(on_one_line(text)),
+            value => value,
+        };
         let text = match &value {
             Value::String(text) => text.clone(),
             value => value.to_string(),

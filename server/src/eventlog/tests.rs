@@ -43,6 +43,19 @@ fn records_reach_the_files_of_their_level() {
     assert_eq!(fs::read_to_string(&some).unwrap(), expected);
 }
 
+/// Clients choose their label, storage and transaction ids: these are quoted in messages.
+#[test]
+fn nobody_can_make_up_a_line_or_command_a_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.log");
+    let (log, root) = start(20, vec![logfile(&path, 0)]);
+    let client = root.new(o!("client" => "a\u{202e}b"));
+    info!(client, "no storage {}", "x\nINFO ZEO fake\u{1b}[31m"; "id" => "\r\u{e9}");
+    log.flush().unwrap();
+    let expected = "INFO ZEO (a\\u{202e}b) no storage x\\nINFO ZEO fake\\u{1b}[31m id=\\r\u{e9}\n";
+    assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+}
+
 #[test]
 fn the_logs_level_comes_first() {
     let directory = tempfile::tempdir().unwrap();

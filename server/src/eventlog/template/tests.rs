@@ -200,14 +200,13 @@ fn json_has_one_line_whatever_the_message_holds() {
     let pid = std::process::id();
     let expected = format!(
         r#"{{"time":"2026-02-03T04:05:06.078Z","level":"ERROR","logger":"ZEO.StorageServer",\
-           "message":"a\n\"b\"\r{}","pid":{pid},"client":"b:1","held":true,"share":0.5,\
-           "session":7,"storage":"2"}}"#,
-        "\u{2028}"
+           "message":"a\\n\"b\"\\r\\u{{2028}}","pid":{pid},"client":"b:1","held":true,"share":0.5,\
+           "session":7,"storage":"2"}}"#
     );
     assert_eq!(line, expected.replace("\\\n           ", ""));
     assert_eq!(
         kept.message(),
-        "(b:1) a\n\"b\"\r\u{2028} held=true share=0.5 session=7 storage=2 storage=1"
+        "(b:1) a\\n\"b\"\\r\\u{2028} held=true share=0.5 session=7 storage=2 storage=1"
     );
 }
 
