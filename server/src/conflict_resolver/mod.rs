@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use program::{Broken, Program};
+use program::{Broken, Program, Starting};
 use slog::{Logger, error, info, o};
 use zeo_storage::conflict::{Question, Resolver, Unmerged};
 
@@ -30,6 +30,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// A time limit that is as good as none.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Why nothing is resolved after [`ConflictResolver::stop`].
+const STOPPING: &str = "the server is stopping";
 /// How long a stop waits for processes to be killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -74,37 +76,39 @@ impl std::fmt::Debug for Pool {
 }
 
 impl ConflictResolver {
-    /// Starts the first process: `program` runs Python scripts, as `python` or buildout's `zopepy`
-    /// do. One vote waits no longer than `timeout` for its conflicts to be resolved.
-    ///
-    /// # Errors
-    /// [`ResolverError`]: it can't be started, or has no ZODB.
-    pub fn start(program: &Path, timeout: Duration, log: &Logger) -> Result<Self, ResolverError> {
-        Self::started(program, timeout, timeout.max(START_PATIENCE), log)
-    }
-
-    fn started(
-        program: &Path,
-        timeout: Duration,
-        patience: Duration,
-        log: &Logger,
-    ) -> Result<Self, ResolverError> {
-        let resolver = Self {
+    /// A resolver whose `program` runs Python scripts, as `python` or buildout's `zopepy` do; no
+    /// process is started yet. One vote waits no longer than `timeout` for its conflicts to be
+    /// resolved.
+    pub fn new(program: &Path, timeout: Duration, log: &Logger) -> Self {
+        Self {
             program: program.to_owned(),
             timeout: timeout.min(MAX_TIMEOUT),
             log: log.new(o!("logger" => "ZODB.ConflictResolution")),
             pool: Mutex::default(),
             changed: Condvar::new(),
-        };
-        resolver.pool().running = 1;
-        match resolver.start_one(Instant::now() + patience.min(MAX_TIMEOUT)) {
-            Ok(first) => resolver.pool().idle.push(first),
+        }
+    }
+
+    /// Starts the first process, and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`ResolverError`]: it can't be started, or has no ZODB.
+    pub fn start(&self) -> Result<(), ResolverError> {
+        self.start_within(self.timeout.max(START_PATIENCE))
+    }
+
+    fn start_within(&self, patience: Duration) -> Result<(), ResolverError> {
+        self.pool().running += 1;
+        match self.start_one(Instant::now() + patience.min(MAX_TIMEOUT)) {
+            Ok(first) => {
+                self.give_back(first);
+                Ok(())
+            }
             Err(Broken(reason)) => {
-                let program = program.to_owned();
-                return Err(ResolverError { program, reason });
+                let program = self.program.clone();
+                Err(ResolverError { program, reason })
             }
         }
-        Ok(resolver)
     }
 
     /// What answers the questions of one vote.
@@ -173,7 +177,7 @@ impl ConflictResolver {
         loop {
             let now = Instant::now();
             if pool.stopped {
-                return Err(Broken("the server is stopping".to_owned()));
+                return Err(Broken(STOPPING.to_owned()));
             }
             if let Some(mut program) = pool.idle.pop() {
                 let Some(how) = program.ended() else {
@@ -220,24 +224,37 @@ impl ConflictResolver {
         }
     }
 
-    /// Starts a process that is counted already.
+    /// Starts a process that is counted already. A stop ends it while it starts, too.
     fn start_one(&self, deadline: Instant) -> Result<Program, Broken> {
-        let started = Program::start(&self.program, deadline, &self.log);
-        let (program, told) = started.inspect_err(|_| self.gone(None))?;
-        let pid = program.pid();
-        match program.line() {
-            Ok(line) => drop(self.pool().lines.insert(pid, line)),
-            Err(why) => {
-                self.gone(None);
-                return Err(Broken(why.to_string()));
+        let starting = Starting::new(&self.program, &self.log);
+        let starting = starting.inspect_err(|_| self.gone(None))?;
+        let pid = starting.program().pid();
+        let line = starting.program().line();
+        let started = match line.map(|line| self.enters(pid, line)) {
+            Ok(true) => starting.ready(deadline),
+            Ok(false) => {
+                drop(starting);
+                Err(Broken(STOPPING.to_owned()))
             }
-        }
+            Err(why) => Err(Broken(why.to_string())),
+        };
+        let (program, told) = started.inspect_err(|_| self.gone(Some(pid)))?;
         info!(
             self.log,
             "conflict resolver {} is process {pid}: {told}",
             self.program.display()
         );
         Ok(program)
+    }
+
+    /// Enters a process, so that a stop finds it; false when everything has stopped.
+    fn enters(&self, pid: u32, line: UnixStream) -> bool {
+        let mut pool = self.pool();
+        let goes_on = !pool.stopped;
+        if goes_on {
+            pool.lines.insert(pid, line);
+        }
+        goes_on
     }
 
     /// The process has answered. It stays, if it is the only one or somebody waits for it.

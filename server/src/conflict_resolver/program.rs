@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use slog::Logger;
+use tempfile::TempDir;
 use zeo_storage::conflict::{Question, Unmerged};
 
 use super::said::{LastWords, listen};
@@ -33,16 +34,20 @@ pub(super) struct Program {
     stream: UnixStream,
 }
 
-impl Program {
-    /// Starts `path` and waits until it is ready; with what it tells of itself.
+/// A process that is not ready yet. When dropped, it is killed.
+pub(super) struct Starting {
+    program: Program,
+    words: LastWords,
+    /// Where its script is, until it has read it.
+    _directory: TempDir,
+}
+
+impl Starting {
+    /// Starts `path`.
     ///
     /// # Errors
-    /// It can't be started, is no Python interpreter, or has no ZODB.
-    pub fn start(
-        path: &Path,
-        deadline: Instant,
-        log: &Logger,
-    ) -> Result<(Program, String), Broken> {
+    /// It can't be started.
+    pub fn new(path: &Path, log: &Logger) -> Result<Self, Broken> {
         let failed = |what: &str, why: &io::Error| Broken(format!("{what}: {why}"));
         let unwritten = |why| failed("its script can't be written", &why);
         // In a directory of its own, since Python imports from there. It is read at once.
@@ -52,13 +57,33 @@ impl Program {
         std::fs::write(&script, SCRIPT).map_err(unwritten)?;
         let unstarted = |why| failed("it can't be started", &why);
         let (child, stream, output) = spawn(path, &script).map_err(unstarted)?;
-        let mut program = Program { child, stream };
+        let program = Program { child, stream };
         let words = listen(output, program.child.id(), log).map_err(unstarted)?;
-        let told = program.greeting(deadline);
-        told.map(|told| (program, told))
-            .map_err(|broken| with_words(broken, &words))
+        Ok(Self {
+            program,
+            words,
+            _directory: directory,
+        })
     }
 
+    /// The process that is started.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Waits until it is ready; with what it tells of itself.
+    ///
+    /// # Errors
+    /// It is no Python interpreter, or has no ZODB.
+    pub fn ready(mut self, deadline: Instant) -> Result<(Program, String), Broken> {
+        match self.program.greeting(deadline) {
+            Ok(told) => Ok((self.program, told)),
+            Err(broken) => Err(with_words(broken, &self.words)),
+        }
+    }
+}
+
+impl Program {
     fn greeting(&mut self, deadline: Instant) -> Result<String, Broken> {
         match self.receive(GREETING_MAX, deadline)? {
             (b'V', text) => Ok(shown(&text)),

@@ -31,10 +31,11 @@ fn log() -> Logger {
 fn start(body: &str, timeout: Duration) -> Result<ConflictResolver, String> {
     let directory = tempfile::tempdir().unwrap();
     let program = program(directory.path(), body);
-    let started = ConflictResolver::started(&program, timeout, timeout, &log());
+    let resolver = ConflictResolver::new(&program, timeout, &log());
     // Later processes are started from here, too.
     std::mem::forget(directory);
-    started.map_err(|why| why.reason)
+    let started = resolver.start_within(timeout);
+    started.map(|()| resolver).map_err(|why| why.reason)
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -82,7 +83,8 @@ fn what_is_no_resolver_is_found_at_start() {
     }
     let why = start("time.sleep(1000)", SHORT).unwrap_err();
     assert!(why.contains("not answered in time"), "{why}");
-    let why = ConflictResolver::start(Path::new("/no/such/program"), LONG, &log()).unwrap_err();
+    let resolver = ConflictResolver::new(Path::new("/no/such/program"), LONG, &log());
+    let why = resolver.start().unwrap_err();
     let text = why.to_string();
     assert!(
         text.contains("/no/such/program does not work: it can't be started"),
@@ -197,4 +199,25 @@ fn a_second_process_for_those_that_wait() {
     // The one that nobody needs has gone.
     assert_eq!(resolver.pool().running, 1);
     resolver.stop();
+}
+
+#[test]
+fn a_stop_ends_one_that_is_not_ready_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hangs");
+    fs::write(&path, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let resolver = ConflictResolver::new(&path, LONG, &log());
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| resolver.start());
+        let pid = loop {
+            if let Some(pid) = resolver.pool().lines.keys().next() {
+                break *pid;
+            }
+            std::thread::yield_now();
+        };
+        resolver.stop();
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        assert!(starting.join().unwrap().is_err());
+    });
 }

@@ -67,7 +67,8 @@ pub fn check(options: &Options) -> std::result::Result<String, RunError> {
         found.extend(lines.iter().map(|line| format!("storage '{name}': {line}")));
     }
     let silent = Logger::root(Discard, o!());
-    if let Some(resolver) = resolver::start(options, &silent)? {
+    if let Some(resolver) = resolver::configured(options, &silent) {
+        resolver.start()?;
         found.push("the conflict resolver works".to_owned());
         resolver.stop();
     }

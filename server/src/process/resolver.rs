@@ -4,21 +4,12 @@ use std::sync::Arc;
 
 use slog::{Logger, warn};
 
-use crate::conflict_resolver::{ConflictResolver, ResolverError};
+use crate::conflict_resolver::ConflictResolver;
 use crate::process::options::{Options, ResolverOptions};
 
-/// Starts its first process, before any storage is touched; `None` if it is not asked for, or not
-/// needed.
-///
-/// # Errors
-/// [`ResolverError`]: it does not work.
-pub(super) fn start(
-    options: &Options,
-    log: &Logger,
-) -> Result<Option<Arc<ConflictResolver>>, ResolverError> {
-    let Some(ResolverOptions { program, timeout }) = &options.conflict_resolver else {
-        return Ok(None);
-    };
+/// It has no process yet; `None` if it is not asked for, or not needed.
+pub(super) fn configured(options: &Options, log: &Logger) -> Option<Arc<ConflictResolver>> {
+    let ResolverOptions { program, timeout } = options.conflict_resolver.as_ref()?;
     if options.config.zeo.client_conflict_resolution {
         warn!(
             log,
@@ -26,8 +17,7 @@ pub(super) fn start(
              resolver {} is not used",
             program.display()
         );
-        return Ok(None);
+        return None;
     }
-    let resolver = ConflictResolver::start(program, *timeout, log)?;
-    Ok(Some(Arc::new(resolver)))
+    Some(Arc::new(ConflictResolver::new(program, *timeout, log)))
 }

@@ -12,7 +12,7 @@ use zeo_proto::marshal::Encoding;
 use zeo_storage::zconfig::datatypes::Address;
 
 use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
-use crate::conflict_resolver::ResolverError;
+use crate::conflict_resolver::{ConflictResolver, ResolverError};
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogFormat, LogTarget};
 use crate::monitor::{Monitor, MonitorError};
 use crate::net::sockets::Sockets;
@@ -162,7 +162,13 @@ fn serve(
     };
     let monitor = Monitor::start(&options.monitoring.addresses, log)?;
     let opening = manager::Opening::start(log);
-    let opened = open_watchfully(options, sockets, log, tls.as_ref(), &signals, reopen);
+    let resolver = resolver::configured(options, log);
+    let open = {
+        let (options, log) = (options.clone(), log.clone());
+        let (tls, resolver) = (tls.clone(), resolver.clone());
+        move || open_and_listen(&options, sockets, &log, tls, resolver)
+    };
+    let opened = open_watchfully(open, &signals, reopen);
     drop(opening);
     let code = match opened {
         Ok(Ok(listening)) => {
@@ -178,6 +184,9 @@ fn serve(
         Ok(Err(why)) => Err(why),
         Err(signal) => {
             drop(monitor);
+            if let Some(resolver) = &resolver {
+                resolver.stop();
+            }
             if let Some(pid_file) = pid_file {
                 remove_pid_file(pid_file, log);
             }
@@ -228,16 +237,12 @@ type Opened = Result<Listening, RunError>;
 /// may take long to scan; a signal that asks for the end meanwhile is the
 /// error. (Opening can be broken off at any moment, as by a crash.)
 fn open_watchfully(
-    options: &Options,
-    sockets: Sockets,
-    log: &Logger,
-    tls: Option<&Arc<ServerTls>>,
+    open: impl FnOnce() -> Opened + Send + 'static,
     signals: &Receiver<Signal>,
     reopen: impl Fn(),
 ) -> Result<Opened, Signal> {
     let (done, opened) = crossbeam_channel::bounded(1);
-    let (thread_options, thread_log, tls) = (options.clone(), log.clone(), tls.cloned());
-    let run = move || drop(done.send(open_and_listen(&thread_options, sockets, &thread_log, tls)));
+    let run = move || drop(done.send(open()));
     if let Err(why) = thread::Builder::new().name("opening".into()).spawn(run) {
         return Ok(Err(RunError::Start(StartError::Thread(why))));
     }
@@ -262,8 +267,11 @@ fn open_and_listen(
     sockets: Sockets,
     log: &Logger,
     tls: Option<Arc<ServerTls>>,
+    resolver: Option<Arc<ConflictResolver>>,
 ) -> Opened {
-    let resolver = resolver::start(options, log)?;
+    if let Some(resolver) = &resolver {
+        resolver.start()?;
+    }
     let storages = open_all(&options.config.storages, log)?;
     let server_log = log.new(o!("logger" => "ZEO.StorageServer"));
     info!(
