@@ -14,7 +14,7 @@
 //! # let settings = zeo_server::Settings::default();
 //! # let server = zeo_server::Server::start(settings, vec![("1".into(), served)], log)?;
 //! # let any = zeo_server::Address::Tcp { host: Some("127.0.0.1".into()), port: Some(0) };
-//! # let acceptors = zeo_server::Acceptors::start(&any, &server)?;
+//! # let acceptors = zeo_server::Acceptors::start(&any, &server, None)?;
 //! # let text = acceptors.addresses()[0].to_string();
 //! // Such as "localhost:8100" or "/run/zeo.sock".
 //! let address: Address = text.parse()?;
