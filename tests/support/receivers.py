@@ -13,16 +13,22 @@ class Datagrams:
         self.socket.bind(path or ('127.0.0.1', 0))
         self.address = path or '127.0.0.1:%s' % self.socket.getsockname()[1]
         self.received = []
-        threading.Thread(target=self.run, daemon=True).start()
+        # While a thread is inside recv, a closed socket goes on receiving.
+        self.socket.settimeout(0.02)
+        self.open = True
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
 
     def run(self):
-        try:
-            while True:
+        while self.open:
+            try:
                 self.received.append(self.socket.recv(1 << 16))
-        except OSError:
-            pass
+            except TimeoutError:
+                pass
 
     def close(self):
+        self.open = False
+        self.thread.join()
         self.socket.close()
         if os.path.exists(self.address):
             os.unlink(self.address)
