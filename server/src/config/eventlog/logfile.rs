@@ -9,21 +9,15 @@ use crate::eventlog::{
 };
 
 /// The keys of the section.
-const KEYS: [&str; 13] = [
+const KEYS: &[&str] = handler_keys!(
     "path",
     "old-files",
     "max-size",
     "when",
     "interval",
     "encoding",
-    "delay",
-    "level",
-    "dateformat",
-    "style",
-    "arbitrary-fields",
-    "format",
-    "formatter",
-];
+    "delay"
+);
 
 /// Reads the section; `check` looks at the path of a file that is opened at once.
 ///
@@ -33,7 +27,7 @@ pub fn from_section(
     section: &Section,
     check: fn(&str) -> Result<(), String>,
 ) -> Result<HandlerConfig, ConfigError> {
-    let reader = Reader::new(section, &KEYS)?;
+    let reader = Reader::new(section, KEYS)?;
     let target = target(&reader)?;
     if let LogTarget::File { delay: false, .. } = target {
         reader.required("path", check)?;

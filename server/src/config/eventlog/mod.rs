@@ -5,6 +5,16 @@ use zeo_storage::zconfig::{ConfigError, Section, datatypes};
 
 use crate::eventlog::{DateFormat, EventLogConfig, HandlerConfig, LogTarget, Style, Template};
 
+/// The keys of a handler's section: its own, and then those that all handlers have.
+macro_rules! handler_keys {
+    ($($own:literal),*) => {
+        &[
+            $($own,)*
+            "level", "dateformat", "style", "arbitrary-fields", "format", "formatter",
+        ]
+    };
+}
+
 mod logfile;
 mod remote;
 

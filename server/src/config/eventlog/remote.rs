@@ -18,19 +18,7 @@ const LINE_FORMAT: &str = "%(asctime)s %(levelname)s %(name)s %(message)s";
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn syslog(section: &Section) -> Result<HandlerConfig, ConfigError> {
-    let reader = Reader::new(
-        section,
-        &[
-            "facility",
-            "address",
-            "level",
-            "dateformat",
-            "style",
-            "arbitrary-fields",
-            "format",
-            "formatter",
-        ],
-    )?;
+    let reader = Reader::new(section, handler_keys!("facility", "address"))?;
     reader::no_sections(section)?;
     let facility = reader.optional("facility", facility)?;
     let address = reader.optional("address", syslog_address)?;
@@ -61,19 +49,7 @@ fn syslog_address(text: &str) -> Result<SyslogAddress, String> {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn http_logger(section: &Section) -> Result<HandlerConfig, ConfigError> {
-    let reader = Reader::new(
-        section,
-        &[
-            "url",
-            "method",
-            "level",
-            "dateformat",
-            "style",
-            "arbitrary-fields",
-            "format",
-            "formatter",
-        ],
-    )?;
+    let reader = Reader::new(section, handler_keys!("url", "method"))?;
     reader::no_sections(section)?;
     let url = reader.optional("url", check_url)?;
     let method = reader.optional("method", HttpMethod::named)?;
@@ -91,20 +67,14 @@ pub fn http_logger(section: &Section) -> Result<HandlerConfig, ConfigError> {
 pub fn email_notifier(section: &Section) -> Result<HandlerConfig, ConfigError> {
     let reader = Reader::with_repeated(
         section,
-        &[
+        handler_keys!(
             "from",
             "to",
             "subject",
             "smtp-server",
             "smtp-username",
-            "smtp-password",
-            "level",
-            "dateformat",
-            "style",
-            "arbitrary-fields",
-            "format",
-            "formatter",
-        ],
+            "smtp-password"
+        ),
         &["to"],
     )?;
     reader::no_sections(section)?;
@@ -153,18 +123,7 @@ fn smtp_server(text: &str) -> Result<(String, u16), String> {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn win32_eventlog(section: &Section) -> Result<HandlerConfig, ConfigError> {
-    let reader = Reader::new(
-        section,
-        &[
-            "appname",
-            "level",
-            "dateformat",
-            "style",
-            "arbitrary-fields",
-            "format",
-            "formatter",
-        ],
-    )?;
+    let reader = Reader::new(section, handler_keys!("appname"))?;
     reader::no_sections(section)?;
     reader.optional("appname", |_| Ok(()))?;
     let format = "%(levelname)s %(name)s %(message)s";
