@@ -59,6 +59,7 @@ pub mod zconfig;
 mod zlib_storage;
 
 pub use self::disk::file_id::FileId;
+pub use self::disk::lock_file::LockFile;
 pub use self::disk::{backend, paths};
 pub use demo_storage::DemoStorage;
 pub use error::{Error, Result};

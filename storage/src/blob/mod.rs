@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeo_proto::{Oid, Tid};
 
 pub use self::file::BlobFile;
-pub use self::layout::{Layout, SUFFIX, file_name, serial_of};
+pub use self::layout::{Layout, MARK, SUFFIX, file_name, serial_of};
 pub(crate) use self::removal::{Removed, Revisions};
 pub(crate) use self::staged::Staged;
 pub use self::walk::{FoundFile, Listed};

@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub(crate) mod file_id;
+pub(crate) mod lock_file;
 pub mod paths;
 #[cfg(test)]
 pub(crate) mod power;

@@ -32,7 +32,7 @@ pub(crate) fn is_there(path: &Path) -> bool {
 
 /// The error about an operation on `path` that failed; `doing` says which,
 /// as "reading" or "writing".
-pub(crate) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+pub fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::Io {
         doing,
         file: path.to_owned(),

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::lock_file::LockFile;
 use crate::Result;
 use crate::disk::FileSystem;
+use crate::disk::lock_file::LockFile;
 use crate::disk::paths::{beside, failed, resolve, resolve_beside};
 
 /// Where indexes of the file may be that is called `path` and is at `data`:
@@ -33,6 +33,20 @@ pub(crate) fn index_of(path: &Path) -> Result<PathBuf> {
 pub(crate) fn old_of(data: &Path) -> Result<PathBuf> {
     let old = beside(data, ".old");
     resolve_beside(&old, data).map_err(failed("opening", &old))
+}
+
+/// Locks the file that is called `path`, as Python does, and where it really is, `data`: others may
+/// open it there.
+///
+/// # Errors
+/// Another process has one of the locks, or it can't be made.
+pub(crate) fn lock(path: &Path, data: &Path) -> Result<Vec<LockFile>> {
+    let what = "the storage open for writing";
+    let mut locks = vec![LockFile::acquire(&beside(path, ".lock"), what)?];
+    if data != path {
+        locks.push(LockFile::acquire(&beside(data, ".lock"), what)?);
+    }
+    Ok(locks)
 }
 
 /// What stands on disk around the data.

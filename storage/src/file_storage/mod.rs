@@ -8,7 +8,6 @@ pub mod commit;
 mod files;
 pub mod format;
 pub mod index;
-mod lock_file;
 mod open;
 mod options;
 mod pack;

@@ -23,11 +23,10 @@ use crate::disk::paths::{beside, failed, resolve};
 use crate::disk::{Disk, FileSystem, sync_directory};
 use crate::file_storage::commit::space::Space;
 use crate::file_storage::commit::writer::Writer;
-use crate::file_storage::files::{Files, indexes};
+use crate::file_storage::files::{self, Files, indexes};
 use crate::file_storage::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
-use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::options::Options;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::storage::FileStorage;
@@ -69,7 +68,7 @@ impl FileStorage {
         let locks = if options.read_only {
             Vec::new()
         } else {
-            LockFile::acquire_all(&path, &data)?
+            files::lock(&path, &data)?
         };
         if !options.read_only && !options.create && recovery::take_back(&*disk, &data)? {
             let what = format!(

@@ -6,10 +6,10 @@ use zeo_proto::{Oid, Tid};
 
 use super::data_file::DataFile;
 use crate::disk::paths::{beside, failed, resolve};
+use crate::file_storage::files;
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index::file::State;
 use crate::file_storage::index::{self, Index};
-use crate::file_storage::lock_file::LockFile;
 use crate::file_storage::open::saved_index::{self, Start};
 use crate::file_storage::open::scan::scan;
 use crate::file_storage::open::torn::Known;
@@ -106,7 +106,7 @@ pub fn rebuild_index(
     let file = DataFile::open(path)?;
     file.check_magic()?;
     let data = resolve(file.path()).map_err(failed("opening", file.path()))?;
-    let _locks = LockFile::acquire_all(file.path(), &data)?;
+    let _locks = files::lock(file.path(), &data)?;
     // What was written until the lock was there.
     let file = DataFile::open(path)?;
     let mut known = file.known();
