@@ -37,6 +37,7 @@
 //! ```
 
 mod address;
+pub mod blob_cache;
 mod connection;
 mod dial;
 mod error;
