@@ -8,7 +8,7 @@ import time
 import pytest
 from exchange.writer import Writer, pickle_of
 from support.configuration import filestorage, zeo
-from support.server import Server, is_python, wait_until
+from support.server import PATIENCE, Server, is_python, wait_until
 from support.wire import Disconnected, Wire, WireError
 from ZEO.ClientStorage import ClientStorage
 from ZODB.POSException import StorageTransactionError
@@ -17,6 +17,8 @@ from ZODB.utils import p64
 pytestmark = pytest.mark.skipif(is_python(), reason='it has no limits')
 
 MB = 1 << 20
+FULL = "can't accept connections: there are as many as may be"
+ROOM_AGAIN = 'accepting connections again'
 
 
 def commit(wire, number, data, serial=bytes(8)):
@@ -131,7 +133,7 @@ def test_few_descriptors(tmp_path, monkeypatch):
             assert 150 < len(clients) < 300
             while len(connections) < 1100:
                 connections.append(socket.create_connection(server.address))
-            server.wait_for_log("can't accept connections: there are as many as may be")
+            server.wait_for_log(FULL)
             for number, client in enumerate(clients[:3]):
                 commit(client, 1, {number * 10 + n: pickle_of('x' * 3 * MB) for n in range(3)})
             tid = commit(clients[0], 1, {100: pickle_of(1)})
@@ -139,18 +141,48 @@ def test_few_descriptors(tmp_path, monkeypatch):
             clients[0].call('pack', time.time() + 1, True)
             wait_until(lambda: 'packing' not in clients[0].call('server_status'))
             assert os.path.exists('Data.fs.old')
+            assert server.log().count('clients are refused') == 1
             while connections:
                 connections.pop().close()
-            server.wait_for_log('accepting connections again')
-            with Wire(server.address) as wire:
+            server.wait_for_log(ROOM_AGAIN)
+            with admitted(server) as wire:
                 assert wire.call('get_info')['length'] == 10
-            assert server.log().count("can't accept connections") == 1
-            assert server.log().count('clients are refused') == 1
+            wait_until(lambda: server.log().count(FULL) == server.log().count(ROOM_AGAIN), server.log)
             assert 'Too many open files' not in server.log()
     finally:
         for connection in connections:
             connection.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def admitted(server):
+    """A client as soon as there is room for one: the server may not have noticed yet who has gone."""
+    while True:
+        try:
+            return Wire(server.address)
+        except WireError as error:
+            assert 'the most that are allowed' in str(error.payload)
+
+
+def test_a_place_that_comes_free_now_and_then(serve):
+    """At the limit, someone goes and the next one comes in, again and again: that is one time in
+    which connections can't be accepted, with a line at its begin and one at its end."""
+    server = serve(args=['--max-clients', '1'])
+    strangers = [socket.create_connection(server.address, PATIENCE) for _ in range(80)]
+    server.wait_for_log(FULL)
+    # One client, and a few more that have not registered. The rest waits.
+    accepted, rounds = 1 + 32, 20
+    for number in range(rounds):
+        strangers[number].close()
+        # It is greeted when it is accepted. Who has waited longest comes first.
+        assert strangers[number + accepted].recv(1)
+    # More than one only if the machine was so busy that nothing happened for seconds.
+    assert server.log().count(FULL) < rounds / 2, server.log()
+    for stranger in strangers:
+        stranger.close()
+    server.wait_for_log(ROOM_AGAIN)
+    with admitted(server) as wire:
+        assert wire.call('lastTransaction')
 
 
 def fill(server):
@@ -201,5 +233,5 @@ def run_out_of_threads(server):
     wait_until(lambda: len(os.listdir(f'/proc/{server.pid}/task')) < 30)
     with Wire(server.address) as wire:
         assert wire.call('get_info')['length'] == 3
-    server.wait_for_log('accepting connections again')
+    server.wait_for_log(ROOM_AGAIN)
     client.close()

@@ -20,13 +20,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use slog::{Logger, error};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use slog::{Logger, error, info};
 use socket2::{Domain, SockAddr, Socket, Type};
 use zeo_storage::zconfig::datatypes::Address;
 
 use super::request::{Method, Refused, Request};
 use super::response::Response;
+use crate::status::outage::Outage;
 
 /// How many connections there are at once.
 const MAX_CONNECTIONS: usize = 16;
@@ -264,25 +265,39 @@ impl Drop for Place {
 }
 
 fn accept_all(listeners: &[Listener], answer: &Arc<Answer>, shared: &Arc<Shared>, log: &Logger) {
-    let mut is_failing = false;
+    let mut outage = Outage::default();
     while !shared.stop.load(Ordering::Acquire) {
+        if let Some(times) = outage.recovered(Instant::now()) {
+            info!(
+                log,
+                "the monitor is accepting connections again, after {times} failures"
+            );
+        }
         let _ = rustix::io::read(&shared.wake, &mut [0; 8]);
         let mut fds = vec![PollFd::new(&shared.wake, PollFlags::IN)];
         if shared.has_room() {
             let sockets = listeners.iter().map(|listener| listener.socket.as_fd());
             fds.extend(sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
         }
+        let timeout = outage.time_left(Instant::now());
+        let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
         // An error is found by those calls that follow.
-        let _ = poll(&mut fds, None);
+        let _ = poll(&mut fds, timeout.as_ref());
         let ready = fds.iter().skip(1).map(|fd| !fd.revents().is_empty());
         for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
             match accept(listener, answer, shared) {
-                Ok(()) => is_failing = false,
+                Ok(()) => outage.succeeded(),
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
                 Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(why) => {
-                    if !std::mem::replace(&mut is_failing, true) {
-                        error!(log, "the monitor can't accept connections: {why}");
+                    match outage.failed(Instant::now()) {
+                        Some(0) => error!(log, "the monitor can't accept connections: {why}"),
+                        Some(times) => error!(
+                            log,
+                            "the monitor still can't accept all connections: {why}; {times} \
+                             failures so far"
+                        ),
+                        None => {}
                     }
                     thread::sleep(ACCEPT_RETRY_INTERVAL);
                 }
@@ -298,7 +313,7 @@ fn accept_all(listeners: &[Listener], answer: &Arc<Answer>, shared: &Arc<Shared>
 
 fn accept(listener: &Listener, answer: &Arc<Answer>, shared: &Arc<Shared>) -> io::Result<()> {
     if !shared.has_room() {
-        return Ok(());
+        return Err(io::ErrorKind::WouldBlock.into());
     }
     let (socket, _) = listener.socket.accept()?;
     let (socket, answer) = (Arc::new(socket), Arc::clone(answer));

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use slog::{Logger, debug, error, info};
 use zeo_storage::zconfig::datatypes::Address;
 
@@ -19,6 +19,7 @@ use super::socket_rights::SocketRights;
 use super::sockets::Sockets;
 use super::tls::ServerTls;
 use crate::server::Server;
+use crate::status::outage::Outage;
 
 /// How long to wait when the system has no descriptor or thread to give.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -125,51 +126,54 @@ fn accept_all(
     gate: Option<&Arc<Gate>>,
     stop: BorrowedFd<'_>,
 ) {
-    // Since a connection was accepted.
-    let mut failures: u64 = 0;
+    let mut outage = Outage::default();
     loop {
+        if let Some(times) = outage.recovered(Instant::now()) {
+            info!(
+                server.log(),
+                "accepting connections again, after {times} failures"
+            );
+        }
         let mut fds = [
             PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(stop, PollFlags::IN),
         ];
-        if let Err(why) = poll(&mut fds, None)
-            && why != rustix::io::Errno::INTR
-        {
-            error!(server.log(), "can't wait for connections: {why}");
-            thread::sleep(ACCEPT_RETRY_INTERVAL);
-        }
+        let timeout = outage.time_left(Instant::now());
+        let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
+        let waited = poll(&mut fds, timeout.as_ref());
         if !fds[1].revents().is_empty() {
             return;
         }
-        let accepted = if server.is_full() {
-            Err(io::Error::other("there are as many as may be"))
-        } else {
-            listener.accept()
+        let accepted = match waited {
+            Err(why) if why != rustix::io::Errno::INTR => Err(why.into()),
+            Ok(_) if !fds[0].revents().is_empty() => accept(listener, server, gate),
+            _ => continue,
         };
-        let accepted = accepted.and_then(|(stream, peer)| {
-            debug!(server.log(), "Connected {peer}");
-            server.serve_behind(gate, stream, peer)
-        });
         match accepted {
-            Ok(()) if failures > 0 => {
-                let times = std::mem::take(&mut failures);
-                info!(
-                    server.log(),
-                    "accepting connections again, after {times} failures"
-                );
-            }
-            Ok(()) => {}
+            Ok(()) => outage.succeeded(),
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
             // The client gave up before it was accepted.
             Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(why) => {
-                // It may last: one line is enough.
-                if failures == 0 {
-                    error!(server.log(), "can't accept connections: {why}");
+                match outage.failed(Instant::now()) {
+                    Some(0) => error!(server.log(), "can't accept connections: {why}"),
+                    Some(times) => error!(
+                        server.log(),
+                        "still can't accept all connections: {why}; {times} failures so far"
+                    ),
+                    None => {}
                 }
-                failures += 1;
                 thread::sleep(ACCEPT_RETRY_INTERVAL);
             }
         }
     }
+}
+
+fn accept(listener: &Listener, server: &Arc<Server>, gate: Option<&Arc<Gate>>) -> io::Result<()> {
+    if server.is_full() {
+        return Err(io::Error::other("there are as many as may be"));
+    }
+    let (stream, peer) = listener.accept()?;
+    debug!(server.log(), "Connected {peer}");
+    server.serve_behind(gate, stream, peer)
 }

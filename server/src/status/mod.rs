@@ -4,6 +4,7 @@ pub mod client;
 pub mod conflict_counts;
 pub mod histogram;
 pub(crate) mod json;
+pub mod outage;
 pub mod outcomes;
 pub mod stats;
 pub mod throttle;
