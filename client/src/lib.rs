@@ -9,13 +9,8 @@
 //! use zeo_proto::{Oid, Tid};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let served = std::sync::Arc::new(zeo_storage::MappingStorage::new("example")?);
-//! # let log = slog::Logger::root(slog::Discard, slog::o!());
-//! # let settings = zeo_server::Settings::default();
-//! # let server = zeo_server::Server::start(settings, vec![("1".into(), served)], log)?;
-//! # let any = zeo_server::Address::Tcp { host: Some("127.0.0.1".into()), port: Some(0) };
-//! # let acceptors = zeo_server::Acceptors::start(&any, &server, None)?;
-//! # let text = acceptors.addresses()[0].to_string();
+//! # let server = zeo_server::serve(zeo_server::AdHoc::in_memory())?;
+//! # let text = server.address();
 //! // Such as "localhost:8100" or "/run/zeo.sock".
 //! let address: Address = text.parse()?;
 //! let mut connection = Connection::open(&address, &Options::default())?;
@@ -30,8 +25,6 @@
 //!     Ok(revision.map(|revision| revision.data.into_owned()))
 //! });
 //! assert_eq!(root.unwrap_err().raised(), Some(Raised::NoObject), "not even a root");
-//! # drop(acceptors);
-//! # server.stop();
 //! # Ok(())
 //! # }
 //! ```

@@ -4,7 +4,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,8 +12,7 @@ use zeo_proto::framing::write_frame;
 use zeo_proto::marshal::Encoding;
 use zeo_proto::message::{Call, Incoming, Notification, Sizes, encode_keep_alive, encode_reply};
 use zeo_proto::{Oid, Tid, Value};
-use zeo_server::{Acceptors, Server, Settings};
-use zeo_storage::MappingStorage;
+use zeo_server::{AdHoc, AdHocServer, Settings};
 
 /// Longer than anything takes that comes at all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,18 +21,15 @@ fn options() -> Options {
     Options::within(PATIENCE)
 }
 
-/// A server of our own at `address`; what to keep until the end, and where it listens.
-fn serve(address: &str, encoding: Encoding) -> (Acceptors, Arc<Server>, Address) {
-    let storage = Arc::new(MappingStorage::new("test").unwrap());
+/// A server of our own at `address`, and where it listens.
+fn serve(address: &str, encoding: Encoding) -> (AdHocServer, Address) {
     let mut settings = Settings::default();
     settings.encoding = encoding;
-    let log = slog::Logger::root(slog::Discard, slog::o!());
-    let server = Server::start(settings, vec![("1".to_owned(), storage)], log).unwrap();
     let wanted = zeo_storage::zconfig::datatypes::socket_binding_address(address).unwrap();
-    let acceptors = Acceptors::start(&wanted, &server, None).unwrap();
-    let found = acceptors.addresses().first().map(|found| (*found).into());
-    let address = found.unwrap_or_else(|| address.parse().unwrap());
-    (acceptors, server, address)
+    let adhoc = AdHoc::in_memory().address(wanted).settings(settings);
+    let server = zeo_server::serve(adhoc).unwrap();
+    let address = server.address().parse().unwrap();
+    (server, address)
 }
 
 /// A socket at which `act` is done with the first connection.
@@ -62,7 +57,7 @@ fn calls_in_both_encodings_over_tcp_and_unix() {
     let socket = directory.path().join("zeo.sock");
     for address in ["127.0.0.1:0", socket.to_str().unwrap()] {
         for (encoding, greeting) in [(Encoding::Pickle, b"Z5"), (Encoding::Msgpack, b"M5")] {
-            let (acceptors, server, address) = serve(address, encoding);
+            let (server, address) = serve(address, encoding);
             let mut connection = Connection::open(&address, &options()).unwrap();
             assert_eq!(connection.encoding(), encoding);
             let refused = connection.register("other", true).unwrap_err();
@@ -97,7 +92,6 @@ fn calls_in_both_encodings_over_tcp_and_unix() {
             let status = probe(&address, &options()).unwrap();
             assert_eq!(status.greeting, greeting);
             assert!(status.status.starts_with(b"{\"1\":"));
-            drop(acceptors);
             server.stop();
             let lost = connection.call::<()>(&Call::Ping, &mut |_| {}).unwrap_err();
             assert!(matches!(lost, Error::Disconnected { .. }), "{lost}");

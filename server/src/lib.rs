@@ -2,40 +2,34 @@
 //! `THREADS.md` tells who does what, and in which order.
 //!
 //! `runzeo` is [`Options::parse`] and [`run`]. A server can also be started inside of another
-//! program:
+//! program, for tests or to try something out, as by Python's `ZEO.server()`:
 //!
 //! ```
-//! use std::io::Read;
-//! use std::net::TcpStream;
-//! use std::sync::Arc;
-//!
-//! use slog::{Discard, Logger, o};
-//! use zeo_server::{Acceptors, Address, NamedStorage, Server, Settings};
-//! use zeo_storage::MappingStorage;
+//! use zeo_client::{Address, Connection, Options};
+//! use zeo_proto::Tid;
+//! use zeo_server::{AdHoc, serve};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let storage: NamedStorage = ("1".to_owned(), Arc::new(MappingStorage::new("example")?));
-//! let log = Logger::root(Discard, o!());
-//! let server = Server::start(Settings::default(), vec![storage], log)?;
-//! // Port 0 stands for one that is free.
-//! let address = Address::Tcp {
-//!     host: Some("127.0.0.1".to_owned()),
-//!     port: Some(0),
-//! };
-//! let acceptors = Acceptors::start(&address, &server, None)?;
+//! # let directory = tempfile::tempdir()?;
+//! // In memory, on a free port of 127.0.0.1. With a file and blobs:
+//! let server = serve(AdHoc::in_memory())?;
+//! # drop(server);
+//! # let (path, blobs) = (directory.path().join("Data.fs"), directory.path().join("blobs"));
+//! let server = serve(AdHoc::file(path).blob_dir(blobs))?;
 //!
-//! // The server speaks first: a frame with the version of its protocol.
-//! let mut client = TcpStream::connect(acceptors.addresses())?;
-//! let mut greeting = [0; 6];
-//! client.read_exact(&mut greeting)?;
-//! assert_eq!(&greeting, b"\0\0\0\x02Z5");
+//! let address: Address = server.address().parse()?;
+//! let mut client = Connection::open(&address, &Options::default())?;
+//! assert_eq!(client.register("1", false)?, Some(Tid::ZERO), "there are no transactions yet");
 //!
-//! drop(acceptors);
-//! server.stop();
+//! server.stop(); // As dropping it does.
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`AdHoc`] tells what can be chosen: TLS, the port, a log, [`Settings`], other storages. A program
+//! that listens at several addresses, or at none, begins with [`Server::start`].
 
+mod adhoc;
 mod clients;
 mod commit;
 mod config;
@@ -57,6 +51,7 @@ mod storages;
 pub mod tools;
 mod usage;
 
+pub use adhoc::{AdHoc, AdHocServer, ServeError, serve};
 pub use config::open::{NamedStorage, OpenError};
 pub use config::{Config, ZeoConfig, storages as configured_storages};
 pub use conflict_resolver::{ConflictResolver, ResolverError};
