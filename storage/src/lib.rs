@@ -8,7 +8,7 @@
 //! | write a storage of your own | [`storage`] |
 //! | open what a configuration names | [`config`] |
 //! | check, index, salvage a file; copy; back up | [`file_storage::tools`], [`copy`], [`backup`] |
-//! | read records: classes, references, conflicts | [`record`], [`references`], [`conflict`] |
+//! | read records: classes, references, BTrees, conflicts | [`record`], [`references`], [`btrees`], [`conflict`] |
 //!
 //! ```
 //! use zeo_proto::Tid;
@@ -37,7 +37,7 @@
 #[cfg(feature = "backup")]
 pub mod backup;
 pub mod blob;
-mod btrees;
+pub mod btrees;
 pub mod config;
 pub mod conflict;
 pub mod copy;

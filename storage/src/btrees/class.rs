@@ -5,7 +5,7 @@ use zeo_proto::Value;
 use super::error::Error;
 
 /// A class of the package BTrees.
-pub(crate) enum Class {
+pub enum Class {
     /// `BTrees.Length.Length`.
     Length,
     /// One of the BTrees' classes.
@@ -14,18 +14,24 @@ pub(crate) enum Class {
 
 /// A class of BTrees, as `BTrees.LOBTree.LOTreeSet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tree {
+pub struct Tree {
     prefix: &'static str,
+    /// Whether it is a tree or a leaf, and whether there are values.
     pub shape: Shape,
+    /// What keys are.
     pub key: Kind,
+    /// What values are; without meaning where there are none.
     pub value: Kind,
     /// The implementation in Python (`...Py`), which differs in details.
     pub python: bool,
 }
 
+/// What a class of BTrees is, whatever its keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
+    /// Bucket: sorted keys with values, in one record.
     Bucket,
+    /// Set: sorted keys, in one record.
     Set,
     /// BTree: a tree of buckets.
     Tree,
@@ -35,7 +41,7 @@ pub(crate) enum Shape {
 
 /// What keys or values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// `O`.
     Object,
     /// `I`, `U`, `L`, `Q`: the range, both ends included.
@@ -84,7 +90,7 @@ impl Class {
     }
 
     /// The class of this name. In its module, each has also its short name.
-    pub(crate) fn named(module: &str, name: &str) -> Option<Class> {
+    pub fn named(module: &str, name: &str) -> Option<Class> {
         let module = module.strip_prefix("BTrees.")?;
         if module == "Length" {
             return (name == "Length").then_some(Class::Length);
@@ -122,13 +128,59 @@ impl Class {
 
 impl Tree {
     /// Whether there are keys without values.
-    pub(crate) fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         matches!(self.shape, Shape::Set | Shape::TreeSet)
     }
 
     /// Whether states are those of buckets wrapped by a tree's.
-    pub(crate) fn is_tree(&self) -> bool {
+    pub fn is_tree(&self) -> bool {
         matches!(self.shape, Shape::Tree | Shape::TreeSet)
+    }
+
+    /// The class of a tree's leaves; of a leaf, its own.
+    pub fn leaf(self) -> Tree {
+        let shape = match self.shape {
+            Shape::Bucket | Shape::Tree => Shape::Bucket,
+            Shape::Set | Shape::TreeSet => Shape::Set,
+        };
+        Tree { shape, ..self }
+    }
+
+    /// The module that the class is in, as `BTrees.LOBTree`.
+    pub fn module(&self) -> String {
+        format!("BTrees.{}BTree", self.prefix)
+    }
+
+    /// The name in the module, as `LOTreeSet`.
+    pub fn name(&self) -> String {
+        let shape = match self.shape {
+            Shape::Bucket => "Bucket",
+            Shape::Set => "Set",
+            Shape::Tree => "BTree",
+            Shape::TreeSet => "TreeSet",
+        };
+        let python = if self.python { "Py" } else { "" };
+        format!("{}{shape}{python}", self.prefix)
+    }
+
+    /// How many keys a leaf of a tree has at most (`max_leaf_size` of BTrees 6).
+    pub fn leaf_max(&self) -> usize {
+        let objects = |kind| usize::from(kind == Kind::Object);
+        match (self.key, objects(self.key) + objects(self.value)) {
+            (Kind::Bytes(_), _) => 500,
+            (_, 0) => 120,
+            (_, 1) => 60,
+            _ => 30,
+        }
+    }
+
+    /// How many children a node of a tree has at most (`max_internal_size` of BTrees 6); the
+    /// tree's own, one less than twice as many.
+    pub fn inner_max(&self) -> usize {
+        match self.key {
+            Kind::Object => 250,
+            _ => 500,
+        }
     }
 }
 
@@ -151,6 +203,43 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_class_has_its_name() {
+        for prefix in PREFIXES {
+            for shape in ["Bucket", "Set", "BTree", "TreeSet"] {
+                let (module, name) = (format!("BTrees.{prefix}BTree"), format!("{prefix}{shape}"));
+                let Some(Class::Tree(class)) = Class::named(&module, &name) else {
+                    panic!("{name}");
+                };
+                assert_eq!((class.module(), class.name()), (module, name));
+                assert!(!class.leaf().is_tree());
+                assert_eq!(class.leaf().is_set(), class.is_set());
+            }
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (prefix, leaf, inner) in [
+            ("OO", 30, 250),
+            ("OL", 60, 250),
+            ("UO", 60, 500),
+            ("IF", 120, 500),
+            ("QL", 120, 500),
+            ("fs", 500, 500),
+        ] {
+            let module = format!("BTrees.{prefix}BTree");
+            let Some(Class::Tree(class)) = Class::named(&module, "TreeSet") else {
+                panic!("{prefix}");
+            };
+            assert_eq!(
+                (class.leaf_max(), class.inner_max()),
+                (leaf, inner),
+                "{prefix}"
+            );
+        }
+    }
 
     #[test]
     fn names() {

@@ -11,7 +11,7 @@ use zeo_proto::Value;
 
 use super::unresolved::{Reason, Unresolved};
 use crate::btrees::bucket::{Bucket, take};
-use crate::btrees::{Kind, Tree};
+use crate::btrees::{Kind, Tree, order_by};
 use crate::python::{self, Answer, Comparer};
 
 /// How a class compares its keys and values.
@@ -296,16 +296,12 @@ impl Rules<'_> {
     fn order(&self, a: &Value<'_>, b: &Value<'_>) -> Result<Ordering, python::Error> {
         let comparer = self.comparer;
         match (a, b) {
-            (Value::None, Value::None) => Ok(Ordering::Equal),
-            (Value::None, _) => Ok(Ordering::Less),
-            (_, Value::None) => Ok(Ordering::Greater),
+            (Value::None, _) | (_, Value::None) => order_by(comparer, a, b),
             _ if self.class.python => {
                 let greater = comparer.less(b, a)?;
                 Ok(greater.cmp(&comparer.less(a, b)?))
             }
-            _ if comparer.less(a, b)? => Ok(Ordering::Less),
-            _ if comparer.equal(a, b)? => Ok(Ordering::Equal),
-            _ => Ok(Ordering::Greater),
+            _ => order_by(comparer, a, b),
         }
     }
 
