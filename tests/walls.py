@@ -20,6 +20,7 @@ NEVER = [
     ('storage/src', 'client/src', 'a storage knows no client'),
     ('client/src', 'server/src', 'a client knows no server'),
     ('client/src/connection', 'client/src/probe', 'a connection knows nothing that is made of it'),
+    ('client/src/cache', 'client/src/connection', 'a cache knows no server'),
     ('storage/src/storage', 'storage/src/file_storage', 'the trait knows no implementation'),
     ('storage/src/storage', 'storage/src/mapping_storage', 'the trait knows no implementation'),
     ('storage/src/storage', 'storage/src/demo_storage', 'the trait knows no implementation'),

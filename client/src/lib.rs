@@ -31,6 +31,7 @@
 
 mod address;
 pub mod blob_cache;
+pub mod cache;
 mod connection;
 mod dial;
 mod error;

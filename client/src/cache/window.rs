@@ -1,0 +1,48 @@
+//! Reading the heads of blocks, several of them with one read where they stand close together.
+
+use std::io;
+
+use zeo_storage::backend::Backend;
+
+use super::format::HEAD;
+
+/// Bytes that are read at a time: a page costs hardly more than a head.
+const READ: usize = 4096;
+
+/// Reads heads, from the front of a file to its end.
+pub(super) struct Window<'a> {
+    file: &'a dyn Backend,
+    bytes: Vec<u8>,
+    start: u64,
+    filled: usize,
+}
+
+impl<'a> Window<'a> {
+    pub fn new(file: &'a dyn Backend) -> Self {
+        Self {
+            file,
+            bytes: vec![0; READ],
+            start: 0,
+            filled: 0,
+        }
+    }
+
+    /// [`HEAD`] bytes from an offset on, or more, or as many as the file has.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn at(&mut self, offset: u64) -> io::Result<&[u8]> {
+        if let Some(from) = self.inside(offset) {
+            return Ok(self.bytes.get(from..self.filled).unwrap_or_default());
+        }
+        self.filled = 0;
+        self.filled = self.file.read_at(&mut self.bytes, offset)?;
+        self.start = offset;
+        Ok(self.bytes.get(..self.filled).unwrap_or_default())
+    }
+
+    fn inside(&self, offset: u64) -> Option<usize> {
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        (from.checked_add(HEAD)? <= self.filled).then_some(from)
+    }
+}
