@@ -10,7 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use zeo_proto::stream::Stream;
 
 use crate::address::Address;
-use crate::error::{DialError, Error};
+use crate::connection_error::{ConnectionError, DialError};
 
 /// How long to pause before the next try, when a Unix socket takes no more connections at once.
 const QUEUE_PAUSE: Duration = Duration::from_millis(20);
@@ -19,8 +19,8 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// share of the time that is left.
 ///
 /// A look-up of the host's name takes as long as the system lets it.
-pub(crate) fn dial(address: &Address, until: Instant) -> Result<Stream, Error> {
-    let failed = |why| Error::Dial {
+pub(crate) fn dial(address: &Address, until: Instant) -> Result<Stream, ConnectionError> {
+    let failed = |why| ConnectionError::Dial {
         address: address.clone(),
         why,
     };

@@ -1,6 +1,9 @@
 //! A blocking client of ZEO servers, Python's (ZEO 5 and later) and this project's.
 //!
-//! [`Connection`] is its lowest layer: one connection to one server, used by one thread. It keeps
+//! [`ClientStorage`] is a storage on a server, for any number of threads; it connects again after a
+//! loss, and keeps what it has loaded in a cache.
+//!
+//! [`Connection`] is the lowest layer: one connection to one server, used by one thread. It keeps
 //! nothing from one call to the next: no cache, no transaction, no other attempt after a loss.
 //!
 //! ```
@@ -32,15 +35,20 @@
 mod address;
 pub mod blob_cache;
 pub mod cache;
+mod client_storage;
 mod connection;
+mod connection_error;
 mod dial;
-mod error;
 mod probe;
 mod reason;
 mod tls;
 
 pub use address::Address;
+pub use client_storage::{
+    Attempt, Builder, ClientStorage, Conflict, Disconnected, Error, Listener, Refusal, Settings,
+    Subscription, Tpc, Unfinished,
+};
 pub use connection::{Connection, Notice, Options};
-pub use error::{DialError, Error, MessageError, Raised};
+pub use connection_error::{ConnectionError, DialError, MessageError, Raised};
 pub use probe::{Probe, probe};
 pub use tls::{Authorities, Tls, TlsError, TlsSettings};

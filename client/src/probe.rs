@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::connection::{Options, Wire};
-use crate::error::Error;
+use crate::connection_error::ConnectionError;
 
 /// The longest state to take, in bytes.
 const STATUS_LIMIT: usize = 16 << 20;
@@ -23,7 +23,7 @@ pub struct Probe {
 /// # Errors
 ///
 /// Nothing takes the connection, what does is no ZEO server, or the time is up.
-pub fn probe(address: &Address, options: &Options) -> Result<Probe, Error> {
+pub fn probe(address: &Address, options: &Options) -> Result<Probe, ConnectionError> {
     let mut wire = Wire::open(address, options)?;
     wire.queue_frame(b"ruok");
     wire.flush("greeting")?;

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use zeo_client::{Address, Connection, Error, Options, Raised, probe};
+use zeo_client::{Address, Connection, ConnectionError, Options, Raised, probe};
 use zeo_proto::framing::write_frame;
 use zeo_proto::marshal::Encoding;
 use zeo_proto::message::{Call, Incoming, Notification, Sizes, encode_keep_alive, encode_reply};
@@ -94,7 +94,10 @@ fn calls_in_both_encodings_over_tcp_and_unix() {
             assert!(status.status.starts_with(b"{\"1\":"));
             server.stop();
             let lost = connection.call::<()>(&Call::Ping, &mut |_| {}).unwrap_err();
-            assert!(matches!(lost, Error::Disconnected { .. }), "{lost}");
+            assert!(
+                matches!(lost, ConnectionError::Disconnected { .. }),
+                "{lost}"
+            );
         }
     }
 }
@@ -221,7 +224,7 @@ fn each_wait_has_a_limit() {
     let mut connection = Connection::open(&silent, &options()).unwrap();
     connection.set_call_limit(Some(Duration::from_millis(20)));
     let error = connection.call::<()>(&Call::Ping, &mut |_| {}).unwrap_err();
-    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    assert!(matches!(error, ConnectionError::TimedOut { .. }), "{error}");
     let error = error.to_string();
     assert!(error.ends_with("no reply to ping within 0.02 s"), "{error}");
 }
@@ -237,7 +240,7 @@ fn a_server_that_never_stops_sending_has_no_more_time() {
     let mut connection = Connection::open(&endless, &options()).unwrap();
     connection.set_call_limit(Some(Duration::from_millis(20)));
     let error = connection.call::<()>(&Call::Ping, &mut |_| {}).unwrap_err();
-    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    assert!(matches!(error, ConnectionError::TimedOut { .. }), "{error}");
 }
 
 #[test]

@@ -5,12 +5,14 @@ mod wire;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use zeo_proto::framing::FrameBuffer;
 use zeo_proto::marshal::{Decode, Encoding};
 use zeo_proto::message::{Call, Incoming, Notification, Reply, ReplyError};
+use zeo_proto::stream::Stream;
 use zeo_proto::{Tid, Value, handshake};
 
 use crate::address::Address;
-use crate::error::{Error, MessageError, Raised};
+use crate::connection_error::{ConnectionError, MessageError, Raised};
 use crate::tls::Tls;
 pub(crate) use wire::Wire;
 
@@ -56,7 +58,7 @@ pub type Notice<'a> = &'a mut dyn FnMut(Notification<'_>);
 
 /// A connection whose greeting is done, in the encoding that the server has chosen.
 ///
-/// After an error other than [`Error::Raised`], [`Error::Reply`] and [`Error::Encode`] nothing
+/// After an error other than [`ConnectionError::Raised`], [`ConnectionError::Reply`] and [`ConnectionError::Encode`] nothing
 /// more can be done with it but drop it, which closes it.
 #[derive(Debug)]
 pub struct Connection {
@@ -79,7 +81,7 @@ impl Connection {
     ///
     /// Nothing takes the connection, or what does is no server of ZEO 5 or later; or the time is
     /// up.
-    pub fn open(address: &Address, options: &Options) -> Result<Self, Error> {
+    pub fn open(address: &Address, options: &Options) -> Result<Self, ConnectionError> {
         let mut wire = Wire::open(address, options)?;
         let greeting = wire.greeting()?;
         let Some(encoding) = handshake::announced(&greeting) else {
@@ -103,7 +105,11 @@ impl Connection {
     ///
     /// As of [`Self::call`]. The server raises `ReadOnlyError` if it takes no changes and
     /// `read_only` is false; and `ValueError` if there is no such storage.
-    pub fn register(&mut self, storage: &str, read_only: bool) -> Result<Option<Tid>, Error> {
+    pub fn register(
+        &mut self,
+        storage: &str,
+        read_only: bool,
+    ) -> Result<Option<Tid>, ConnectionError> {
         let call = Call::Register {
             storage: storage.into(),
             read_only,
@@ -122,7 +128,7 @@ impl Connection {
     ///
     /// The server raises an exception; the reply is of another type; the time is up; the
     /// connection is lost; or the server does not keep to the protocol.
-    pub fn call<T>(&mut self, call: &Call<'_>, notice: Notice<'_>) -> Result<T, Error>
+    pub fn call<T>(&mut self, call: &Call<'_>, notice: Notice<'_>) -> Result<T, ConnectionError>
     where
         T: for<'a> Decode<'a>,
     {
@@ -139,7 +145,7 @@ impl Connection {
         call: &Call<'_>,
         notice: Notice<'_>,
         use_reply: impl FnOnce(Reply<'_>) -> Result<R, ReplyError>,
-    ) -> Result<R, Error> {
+    ) -> Result<R, ConnectionError> {
         let id = self.send(call)?;
         self.reply(call.method(), id, notice, use_reply)
     }
@@ -149,12 +155,12 @@ impl Connection {
     /// # Errors
     ///
     /// The encoding can't hold the call, or the connection is lost.
-    pub fn send(&mut self, call: &Call<'_>) -> Result<u64, Error> {
+    pub fn send(&mut self, call: &Call<'_>) -> Result<u64, ConnectionError> {
         self.last_id += 1;
         let method = call.method();
         self.wire.set_limit(self.call_limit);
         let encoded = call.encode(self.wire.output(), self.encoding, &self.last_id);
-        encoded.map_err(|why| Error::Encode { method, why })?;
+        encoded.map_err(|why| ConnectionError::Encode { method, why })?;
         self.wire.flush(method)?;
         Ok(self.last_id)
     }
@@ -164,11 +170,11 @@ impl Connection {
     /// # Errors
     ///
     /// As of [`Self::send`].
-    pub fn send_async(&mut self, call: &Call<'_>) -> Result<(), Error> {
+    pub fn send_async(&mut self, call: &Call<'_>) -> Result<(), ConnectionError> {
         let method = call.method();
         self.wire.set_limit(self.call_limit);
         let encoded = call.encode_async(self.wire.output(), self.encoding);
-        encoded.map_err(|why| Error::Encode { method, why })?;
+        encoded.map_err(|why| ConnectionError::Encode { method, why })?;
         self.wire.flush(method)
     }
 
@@ -183,7 +189,7 @@ impl Connection {
         id: u64,
         notice: Notice<'_>,
         use_reply: impl FnOnce(Reply<'_>) -> Result<R, ReplyError>,
-    ) -> Result<R, Error> {
+    ) -> Result<R, ConnectionError> {
         let id = Value::Int(id.into());
         let mut use_reply = Some(use_reply);
         self.wire.set_limit(self.call_limit);
@@ -210,7 +216,10 @@ impl Connection {
     /// # Errors
     ///
     /// The time for a call is up; the connection is lost; the message can't be understood.
-    pub fn receive<R>(&mut self, use_message: impl FnOnce(Incoming<'_>) -> R) -> Result<R, Error> {
+    pub fn receive<R>(
+        &mut self,
+        use_message: impl FnOnce(Incoming<'_>) -> R,
+    ) -> Result<R, ConnectionError> {
         self.wire.set_limit(self.call_limit);
         self.take("message", |incoming| Ok(use_message(incoming)))
     }
@@ -234,11 +243,21 @@ impl Connection {
         self.encoding
     }
 
+    /// The stream, for who wants to read and write frames himself from now on.
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        self.wire.stream()
+    }
+
+    /// What has come and was not used yet, taken out.
+    pub(crate) fn take_input(&mut self) -> FrameBuffer {
+        self.wire.take_input()
+    }
+
     fn take<R>(
         &mut self,
         what: &str,
         use_message: impl FnOnce(Incoming<'_>) -> Result<R, MessageError>,
-    ) -> Result<R, Error> {
+    ) -> Result<R, ConnectionError> {
         let encoding = self.encoding;
         let used = self.wire.take(what, |frame| {
             let incoming = Incoming::decode(frame, encoding)?;
@@ -247,16 +266,16 @@ impl Connection {
         used.map_err(|why| self.wire.misunderstood(what, why))
     }
 
-    fn failed(&self, method: &'static str, why: ReplyError) -> Error {
+    fn failed(&self, method: &'static str, why: ReplyError) -> ConnectionError {
         let address = self.wire.address().clone();
         match why {
-            ReplyError::Raised(exception) => Error::Raised {
+            ReplyError::Raised(exception) => ConnectionError::Raised {
                 address,
                 method,
                 kind: Raised::of(&exception),
                 exception: Box::new(exception),
             },
-            why => Error::Reply {
+            why => ConnectionError::Reply {
                 address,
                 method,
                 why,

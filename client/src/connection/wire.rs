@@ -14,8 +14,8 @@ use zeo_proto::stream::{HandshakeError, Ready, Stream};
 
 use super::Options;
 use crate::address::Address;
+use crate::connection_error::{ConnectionError, MessageError};
 use crate::dial::dial;
-use crate::error::{Error, MessageError};
 
 /// The longest greeting to take, in bytes: that of a server has a few.
 const GREETING_LIMIT: usize = 1024;
@@ -45,7 +45,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Connects; the time for the greetings goes on.
-    pub fn open(address: &Address, options: &Options) -> Result<Self, Error> {
+    pub fn open(address: &Address, options: &Options) -> Result<Self, ConnectionError> {
         let until = Instant::now() + options.connect_limit;
         let session = options.tls.as_ref().map(|tls| tls.session(address));
         let session = session.transpose()?;
@@ -65,8 +65,8 @@ impl Wire {
     }
 
     /// TLS from here on.
-    fn secured(mut self, session: Ssl) -> Result<Self, Error> {
-        let failed = |address: &Address, why| Error::Tls {
+    fn secured(mut self, session: Ssl) -> Result<Self, ConnectionError> {
+        let failed = |address: &Address, why| ConnectionError::Tls {
             address: address.clone(),
             why,
         };
@@ -87,6 +87,15 @@ impl Wire {
     /// Ends TLS in order.
     pub fn close(&mut self) {
         self.stream.close();
+    }
+
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// What has come in, taken out.
+    pub fn take_input(&mut self) -> FrameBuffer {
+        std::mem::replace(&mut self.input, FrameBuffer::new(0))
     }
 
     pub fn address(&self) -> &Address {
@@ -110,20 +119,20 @@ impl Wire {
     }
 
     /// The server's first frame.
-    pub fn greeting(&mut self) -> Result<Vec<u8>, Error> {
+    pub fn greeting(&mut self) -> Result<Vec<u8>, ConnectionError> {
         self.take("greeting", <[u8]>::to_vec)
     }
 
     /// What a greeting means that is none of ZEO 5.
-    pub fn strange_greeting(&self, greeting: &[u8]) -> Error {
+    pub fn strange_greeting(&self, greeting: &[u8]) -> ConnectionError {
         let address = self.address.clone();
         let version = String::from_utf8_lossy(greeting).into_owned();
         let digits = version.strip_prefix(['Z', 'M']).unwrap_or_default();
         if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) {
-            return Error::OldServer { address, version };
+            return ConnectionError::OldServer { address, version };
         }
         let why = format!("no ZEO server: its greeting is {}", shown(greeting));
-        Error::NoServer { address, why }
+        ConnectionError::NoServer { address, why }
     }
 
     /// Where to encode what [`Self::flush`] will send.
@@ -136,7 +145,7 @@ impl Wire {
     }
 
     /// Sends all; meanwhile takes in what comes, so that neither waits for the other.
-    pub fn flush(&mut self, what: &str) -> Result<(), Error> {
+    pub fn flush(&mut self, what: &str) -> Result<(), ConnectionError> {
         let mut sent = 0;
         while sent < self.output.len() {
             match self.stream.write(&self.output[sent..]) {
@@ -162,7 +171,11 @@ impl Wire {
     }
 
     /// Hands the next frame to `use_frame`, waiting for it.
-    pub fn take<R>(&mut self, what: &str, use_frame: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
+    pub fn take<R>(
+        &mut self,
+        what: &str,
+        use_frame: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, ConnectionError> {
         loop {
             // Also of a server that sends without an end, and never what is waited for.
             self.check_time(what)?;
@@ -182,7 +195,7 @@ impl Wire {
     }
 
     /// Takes in what is there; false if there is nothing.
-    fn receive(&mut self, what: &str) -> Result<bool, Error> {
+    fn receive(&mut self, what: &str) -> Result<bool, ConnectionError> {
         let stream = &mut self.stream;
         match self.input.fill(|space| stream.read(space)) {
             Ok(0) => Err(self.lost(what, None)),
@@ -194,7 +207,7 @@ impl Wire {
     }
 
     /// Waits until there is something to read, and sends heartbeats meanwhile.
-    fn wait_for_input(&mut self, what: &str) -> Result<(), Error> {
+    fn wait_for_input(&mut self, what: &str) -> Result<(), ConnectionError> {
         while !self.wait(what, PollFlags::IN)? {
             if let Some((encoding, _)) = self.heartbeat {
                 // Both encodings can hold it.
@@ -206,7 +219,7 @@ impl Wire {
     }
 
     /// Waits for the stream; false if a heartbeat is due instead, where nothing is being sent.
-    fn wait(&mut self, what: &str, flags: PollFlags) -> Result<bool, Error> {
+    fn wait(&mut self, what: &str, flags: PollFlags) -> Result<bool, ConnectionError> {
         let over = self.limit.map(|(_, over)| over);
         let due = self.heartbeat.map(|(_, due)| due);
         let due = due.filter(|_| !flags.contains(PollFlags::OUT));
@@ -238,21 +251,21 @@ impl Wire {
         }
     }
 
-    fn check_time(&self, what: &str) -> Result<(), Error> {
+    fn check_time(&self, what: &str) -> Result<(), ConnectionError> {
         match self.limit {
             Some((_, over)) if over <= Instant::now() => Err(self.timed_out(what)),
             _ => Ok(()),
         }
     }
 
-    fn timed_out(&self, what: &str) -> Error {
+    fn timed_out(&self, what: &str) -> ConnectionError {
         let limit = self.limit.map_or(Duration::ZERO, |(limit, _)| limit);
         let hint = match (what, self.is_tls) {
             ("greeting", false) => "; no ZEO server, a stuck one, or one that expects TLS",
             ("TLS", _) => "; a stuck server, or one without TLS",
             _ => "",
         };
-        Error::TimedOut {
+        ConnectionError::TimedOut {
             address: self.address.clone(),
             what: answer_to(what),
             limit,
@@ -260,8 +273,8 @@ impl Wire {
         }
     }
 
-    fn lost(&self, what: &str, why: Option<io::Error>) -> Error {
-        Error::Disconnected {
+    fn lost(&self, what: &str, why: Option<io::Error>) -> ConnectionError {
+        ConnectionError::Disconnected {
             address: self.address.clone(),
             what: answer_to(what),
             why,
@@ -274,15 +287,15 @@ impl Wire {
         }
     }
 
-    pub fn misunderstood(&self, what: &str, why: MessageError) -> Error {
-        Error::Message {
+    pub fn misunderstood(&self, what: &str, why: MessageError) -> ConnectionError {
+        ConnectionError::Message {
             address: self.address.clone(),
             what: answer_to(what),
             why,
         }
     }
 
-    fn no_frame(&self, what: &str, why: FrameError) -> Error {
+    fn no_frame(&self, what: &str, why: FrameError) -> ConnectionError {
         let address = self.address.clone();
         match (&why, what) {
             (FrameError::TooLong { length, .. }, "greeting") => {
@@ -292,11 +305,11 @@ impl Wire {
                 } else {
                     format!("no ZEO server: it begins with {}", shown(&start))
                 };
-                Error::NoServer { address, why }
+                ConnectionError::NoServer { address, why }
             }
             (FrameError::Tls, _) => {
                 let why = "the server speaks TLS".to_owned();
-                Error::NoServer { address, why }
+                ConnectionError::NoServer { address, why }
             }
             _ => self.misunderstood(what, why.into()),
         }

@@ -78,6 +78,18 @@ impl Stream {
         }
     }
 
+    /// A second stream over the same socket, so that one thread may read while another writes;
+    /// `None` over TLS, where reading may have to write, and the reverse.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Option<Self>> {
+        match &self.0 {
+            Kind::Plain(socket) => Ok(Some(Self(Kind::Plain(socket.try_clone()?)))),
+            Kind::Tls(_) => Ok(None),
+        }
+    }
+
     /// Goes on with the TLS handshake as far as that is possible without
     /// waiting; true when it is done (or there is none), false when it is to
     /// be called again as soon as the socket is ready for anything.

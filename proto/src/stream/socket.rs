@@ -39,6 +39,13 @@ impl Socket {
         }
     }
 
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::new(match &self.kind {
+            Kind::Tcp(stream) => Kind::Tcp(stream.try_clone()?),
+            Kind::Unix(stream) => Kind::Unix(stream.try_clone()?),
+        }))
+    }
+
     /// Takes note of what a wait has found.
     pub(super) fn note(&mut self, ready: Ready) {
         self.ended |= ready.ended;

@@ -6,7 +6,7 @@ use zeo_storage::MappingStorage;
 use super::*;
 use crate::net::tls::Authorities;
 
-fn connect(server: &AdHocServer, storage: &str) -> Result<Connection, zeo_client::Error> {
+fn connect(server: &AdHocServer, storage: &str) -> Result<Connection, zeo_client::ConnectionError> {
     let address: ServerAddress = server.address().parse().unwrap();
     let mut connection = Connection::open(&address, &Options::default())?;
     connection.register(storage, false)?;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use zeo_client::{Address, DialError, Error, probe};
+use zeo_client::{Address, ConnectionError, DialError, probe};
 use zeo_proto::repr;
 use zeo_server::tools::connect::environment;
 
@@ -60,8 +60,12 @@ fn ask(address: &str, line: &CommandLine) -> Result<Status, Report> {
         .options(line.timeout, &environment)
         .map_err(Report::critical)?;
     let answer = probe(&address, &options).map_err(|why| match why {
-        Error::Dial { why, .. } => Report::critical(format!("Can't connect {}", python_s(&why))),
-        Error::TimedOut { .. } | Error::Tls { .. } => Report::critical(why.to_string()),
+        ConnectionError::Dial { why, .. } => {
+            Report::critical(format!("Can't connect {}", python_s(&why)))
+        }
+        ConnectionError::TimedOut { .. } | ConnectionError::Tls { .. } => {
+            Report::critical(why.to_string())
+        }
         other => Report::unclear(other.to_string()),
     })?;
     let status = serde_json::from_slice(&answer.status)

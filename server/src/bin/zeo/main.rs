@@ -58,8 +58,8 @@ impl From<String> for Failure {
     }
 }
 
-impl From<zeo_client::Error> for Failure {
-    fn from(why: zeo_client::Error) -> Self {
+impl From<zeo_client::ConnectionError> for Failure {
+    fn from(why: zeo_client::ConnectionError) -> Self {
         Self::Told(why.to_string())
     }
 }

@@ -114,7 +114,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn wait(
         &mut self,
-        done: &Receiver<std::result::Result<(), zeo_client::Error>>,
+        done: &Receiver<std::result::Result<(), zeo_client::ConnectionError>>,
         interrupted: &AtomicBool,
     ) -> Result<()> {
         loop {

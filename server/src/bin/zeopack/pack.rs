@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use zeo_client::{Connection, Error, Options};
+use zeo_client::{Connection, ConnectionError, Options};
 use zeo_proto::message::Call;
 use zeo_proto::repr;
 use zeo_proto::stream::HandshakeError;
@@ -85,7 +85,7 @@ fn one(plan: &Plan, server: &Server) -> Outcome {
 
 /// Connects and registers; tries again for as long as there is time, since the server may be
 /// starting.
-fn connect(plan: &Plan, server: &Server) -> Result<Connection, Error> {
+fn connect(plan: &Plan, server: &Server) -> Result<Connection, ConnectionError> {
     let until = Instant::now() + plan.wait;
     loop {
         let begin = Instant::now();
@@ -108,10 +108,14 @@ fn connect(plan: &Plan, server: &Server) -> Result<Connection, Error> {
 }
 
 /// Whether the next attempt may do better: the server may be starting.
-fn is_worth_waiting(why: &Error) -> bool {
+fn is_worth_waiting(why: &ConnectionError) -> bool {
     match why {
-        Error::Dial { .. } | Error::Disconnected { .. } | Error::TimedOut { .. } => true,
-        Error::Tls { why, .. } => matches!(why, HandshakeError::Closed | HandshakeError::Io(_)),
+        ConnectionError::Dial { .. }
+        | ConnectionError::Disconnected { .. }
+        | ConnectionError::TimedOut { .. } => true,
+        ConnectionError::Tls { why, .. } => {
+            matches!(why, HandshakeError::Closed | HandshakeError::Io(_))
+        }
         _ => false,
     }
 }

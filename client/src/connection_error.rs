@@ -17,7 +17,7 @@ use crate::tls::TlsError;
 /// to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum ConnectionError {
     /// No connection can be made.
     #[error("can't connect to {address}: {why}")]
     Dial {
@@ -121,7 +121,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl ConnectionError {
     /// What kind of exception the server has raised; none if it is no exception of the server.
     pub fn raised(&self) -> Option<Raised> {
         match self {

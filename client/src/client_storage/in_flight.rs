@@ -1,0 +1,159 @@
+//! The calls of a connection that wait for their replies.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::storage::Revision;
+
+use super::error::Error;
+use super::lock::locked;
+use super::slot::Slot;
+
+/// What is asked for by `loadBefore`: loads of the same are asked once.
+pub(super) type LoadKey = (Oid, Tid);
+/// The answer to a load; none: the object is younger.
+pub(super) type Loaded = Result<Option<Revision>, Error>;
+/// The answer to any other call.
+pub(super) type Answer = Result<Value<'static>, Error>;
+/// The answer to `tpc_finish`.
+pub(super) type Finished = Result<Tid, Error>;
+
+/// What becomes of a reply.
+pub(super) enum Waiting {
+    /// `loadBefore`.
+    Load {
+        key: LoadKey,
+        slot: Arc<Slot<Loaded>>,
+    },
+    /// `tpc_finish`.
+    Finish {
+        slot: Arc<Slot<Finished>>,
+        /// What it has changed.
+        oids: Vec<Oid>,
+    },
+    /// Any other method.
+    Call {
+        method: &'static str,
+        slot: Arc<Slot<Answer>>,
+    },
+}
+
+/// All that wait, by the ids of their calls.
+#[derive(Default)]
+pub(super) struct InFlight(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    last_id: u64,
+    waiting: HashMap<u64, Waiting>,
+    loads: HashMap<LoadKey, Arc<Slot<Loaded>>>,
+    /// Why no more replies will come.
+    over: Option<Error>,
+}
+
+impl InFlight {
+    /// Enters a call; returns its id.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    pub fn enter(&self, waiting: Waiting) -> Result<u64, Error> {
+        let mut table = locked(&self.0);
+        if let Some(over) = &table.over {
+            return Err(over.clone());
+        }
+        Ok(table.enter(waiting))
+    }
+
+    /// Enters a load for which somebody will wait, if `waits`. Returns where, and an id if it has
+    /// to be asked for.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    pub fn enter_load(
+        &self,
+        key: LoadKey,
+        waits: bool,
+    ) -> Result<(Arc<Slot<Loaded>>, Option<u64>), Error> {
+        let mut table = locked(&self.0);
+        if let Some(over) = &table.over {
+            return Err(over.clone());
+        }
+        if let Some(slot) = table.loads.get(&key) {
+            let slot = Arc::clone(slot);
+            if waits {
+                slot.join();
+            }
+            return Ok((slot, None));
+        }
+        let slot = Arc::new(Slot::new());
+        if waits {
+            slot.join();
+        }
+        table.loads.insert(key, Arc::clone(&slot));
+        let waiting = Waiting::Load {
+            key,
+            slot: Arc::clone(&slot),
+        };
+        let id = table.enter(waiting);
+        Ok((slot, Some(id)))
+    }
+
+    /// Takes out the call of this id.
+    pub fn take(&self, id: u64) -> Option<Waiting> {
+        let mut table = locked(&self.0);
+        let waiting = table.waiting.remove(&id)?;
+        if let Waiting::Load { key, .. } = &waiting {
+            table.loads.remove(key);
+        }
+        Some(waiting)
+    }
+
+    /// Nothing more will come: all calls, also later ones, fail with this error.
+    pub fn fail(&self, why: &Error) {
+        let waiting = {
+            let mut table = locked(&self.0);
+            table.over.get_or_insert_with(|| why.clone());
+            table.loads.clear();
+            std::mem::take(&mut table.waiting)
+        };
+        for waiting in waiting.into_values() {
+            waiting.fail(why);
+        }
+    }
+
+    /// Whether no replies will come any more.
+    pub fn is_over(&self) -> bool {
+        locked(&self.0).over.is_some()
+    }
+}
+
+impl Table {
+    fn enter(&mut self, waiting: Waiting) -> u64 {
+        self.last_id += 1;
+        self.waiting.insert(self.last_id, waiting);
+        self.last_id
+    }
+}
+
+impl Waiting {
+    /// The call fails.
+    pub fn fail(self, why: &Error) {
+        let why = why.about(self.method());
+        match self {
+            Self::Load { slot, .. } => slot.give(Err(why)),
+            Self::Finish { slot, .. } => slot.give(Err(why)),
+            Self::Call { slot, .. } => slot.give(Err(why)),
+        }
+    }
+
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Load { .. } => "loadBefore",
+            Self::Finish { .. } => "tpc_finish",
+            Self::Call { method, .. } => method,
+        }
+    }
+}

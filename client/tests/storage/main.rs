@@ -1,0 +1,6 @@
+//! A `ClientStorage` on our server, and on servers that misbehave.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod basics;
+mod support;
