@@ -167,7 +167,7 @@ impl<'a> Arena<'a> {
 
     /// The nth part of a node.
     #[inline]
-    fn part(&self, id: Id, n: usize) -> Option<Id> {
+    pub(super) fn part(&self, id: Id, n: usize) -> Option<Id> {
         match self.get(id)? {
             Node::Leaf(_) => None,
             Node::Tuple { start, length } if n < *length => self.parts.get(start + n).copied(),

@@ -54,6 +54,10 @@ pub struct Unpickler<'a> {
     pub(super) memo: Memo,
     /// Whether only persistent ids are wanted, of which numbers are no part.
     pub(super) skims: bool,
+    /// Whether what is added to an instance must come before its state, as Python writes it.
+    pub(super) ordered: bool,
+    /// The nodes with parts that were fetched from the memo or doubled.
+    pub(super) fetched: Vec<Id>,
     /// What stands for all values that are not wanted.
     blank: Option<Id>,
 }
@@ -69,6 +73,8 @@ impl<'a> Unpickler<'a> {
             marks: Vec::new(),
             memo: Memo::default(),
             skims: false,
+            ordered: false,
+            fetched: Vec::new(),
             blank: None,
         }
     }
@@ -115,7 +121,7 @@ impl<'a> Unpickler<'a> {
     }
 
     /// Runs one pickle up to its STOP, and gives its result.
-    fn run(&mut self) -> Result<Id> {
+    pub(super) fn run(&mut self) -> Result<Id> {
         self.stack.clear();
         self.marks.clear();
         loop {
@@ -238,7 +244,7 @@ impl<'a> Unpickler<'a> {
                 let mark = self.pop_mark()?;
                 self.stack.truncate(mark);
             }
-            op::DUP => self.stack.push(self.top()?),
+            op::DUP => self.double()?,
             op::PROTO => match self.input.u8()? {
                 0..=5 => {}
                 later => return self.fail(Problem::Protocol(later)),

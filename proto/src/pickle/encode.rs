@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::opcodes as op;
+use super::error::EncodeError;
+use super::write::{self, BATCH_ITEMS};
 use crate::value::{Object, Value};
 
 /// Whether each value is followed by the opcode that memoizes it.
@@ -14,23 +15,6 @@ pub enum Memo {
     /// be distinct objects in Python, but for those of which Python has only
     /// one: globals, and `bytes` and `str` of at most one (Latin-1) character.
     Memoizing,
-}
-
-/// A value that pickles of protocol 3 can't hold.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// Bytes or text of 4 GiB or more.
-    #[error("{0} bytes are too many for a pickle of protocol 3")]
-    TooLong(usize),
-    /// A newline in a global's name.
-    #[error("the global {module:?}.{name:?} has a newline in its name")]
-    GlobalName {
-        /// Module.
-        module: String,
-        /// Name in the module.
-        name: String,
-    },
 }
 
 /// Appends the pickle of a value to `out`; on an error nothing is appended.
@@ -54,7 +38,8 @@ pub fn encode_all(values: &[&Value<'_>], out: &mut Vec<u8>, memo: Memo) -> Resul
     encode_parts(out, memo, |pickler| {
         for (at, value) in values.iter().enumerate() {
             if at > 0 {
-                pickler.out.extend([op::STOP, op::PROTO, 3]);
+                write::stop(pickler.out);
+                write::begin(pickler.out);
             }
             pickler.save(value)?;
         }
@@ -70,21 +55,18 @@ pub(crate) fn encode_parts<'v, E>(
     save: impl FnOnce(&mut Pickler<'_, 'v>) -> Result<(), E>,
 ) -> Result<(), E> {
     let start = out.len();
-    out.extend([op::PROTO, 3]);
+    write::begin(out);
     let mut pickler = Pickler {
         out,
         memo: (memo == Memo::Memoizing).then(Puts::default),
     };
     let saved = save(&mut pickler);
     match saved {
-        Ok(()) => out.push(op::STOP),
+        Ok(()) => write::stop(out),
         Err(_) => out.truncate(start),
     }
     saved
 }
-
-/// Python writes long lists and dicts in pieces of this many items.
-const BATCH_ITEMS: usize = 1000;
 
 /// A pickle being written.
 pub(crate) struct Pickler<'o, 'v> {
@@ -116,15 +98,11 @@ impl<'o, 'v> Pickler<'o, 'v> {
     /// Writes a value.
     pub(crate) fn save(&mut self, value: &'v Value<'_>) -> Result<(), EncodeError> {
         match value {
-            Value::None => self.out.push(op::NONE),
-            Value::Bool(true) => self.out.push(op::NEWTRUE),
-            Value::Bool(false) => self.out.push(op::NEWFALSE),
-            Value::Int(int) => self.save_int(*int),
-            Value::Long(bytes) => self.save_long(bytes)?,
-            Value::Float(float) => {
-                self.out.push(op::BINFLOAT);
-                self.out.extend(float.to_be_bytes());
-            }
+            Value::None => write::none(self.out),
+            Value::Bool(bool) => write::bool(self.out, *bool),
+            Value::Int(int) => write::int(self.out, *int),
+            Value::Long(bytes) => write::long(self.out, bytes)?,
+            Value::Float(float) => write::float(self.out, *float),
             Value::Bytes(bytes) => self.save_bytes(bytes)?,
             Value::Str(text) => self.save_str(text)?,
             Value::Surrogates(text) => self.save_text(text, None)?,
@@ -132,54 +110,13 @@ impl<'o, 'v> Pickler<'o, 'v> {
             Value::List(items) => self.list(items, Self::save)?,
             Value::Dict(pairs) => self.dict(pairs, Self::save_pair)?,
             Value::Global { module, name } => self.save_global(module, name)?,
-            Value::Extension(code) => self.save_extension(*code),
+            Value::Extension(code) => write::extension(self.out, *code),
             Value::Object(object) => self.save_object(object)?,
             Value::Persistent(id) => {
                 self.save(id)?;
-                self.out.push(op::BINPERSID);
+                write::persistent(self.out);
             }
         }
-        Ok(())
-    }
-
-    fn save_int(&mut self, int: i128) {
-        if let Ok(byte) = u8::try_from(int) {
-            self.out.extend([op::BININT1, byte]);
-        } else if let Ok(short) = u16::try_from(int) {
-            self.out.push(op::BININT2);
-            self.out.extend(short.to_le_bytes());
-        } else if let Ok(int) = i32::try_from(int) {
-            self.out.push(op::BININT);
-            self.out.extend(int.to_le_bytes());
-        } else {
-            let sign_bits = if int < 0 {
-                int.leading_ones()
-            } else {
-                int.leading_zeros()
-            };
-            // The bytes that the value bits and one sign bit fill: 1 to 16.
-            let length = ((128 - sign_bits) / 8 + 1) as u8;
-            self.out.extend([op::LONG1, length]);
-            self.out
-                .extend(int.to_le_bytes().iter().take(length.into()));
-        }
-    }
-
-    fn save_long(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.sized(op::LONG1, op::LONG4, bytes)
-    }
-
-    /// Bytes behind their length: of one byte if it fits, or of four.
-    fn sized(&mut self, short: u8, long: u8, bytes: &[u8]) -> Result<(), EncodeError> {
-        match u8::try_from(bytes.len()) {
-            Ok(length) => self.out.extend([short, length]),
-            Err(_) => {
-                let length = length(bytes)?;
-                self.out.push(long);
-                self.out.extend(length);
-            }
-        }
-        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -188,7 +125,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
         if single.is_some_and(|single| self.get(single)) {
             return Ok(());
         }
-        self.sized(op::SHORT_BINBYTES, op::BINBYTES, bytes)?;
+        write::bytes(self.out, bytes)?;
         self.put(single);
         Ok(())
     }
@@ -205,10 +142,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
     }
 
     fn save_text(&mut self, text: &[u8], single: Option<Single<'v>>) -> Result<(), EncodeError> {
-        let length = length(text)?;
-        self.out.push(op::BINUNICODE);
-        self.out.extend(length);
-        self.out.extend_from_slice(text);
+        write::text(self.out, text)?;
         self.put(single);
         Ok(())
     }
@@ -224,20 +158,12 @@ impl<'o, 'v> Pickler<'o, 'v> {
 
     /// Begins a tuple of so many items, whose end is [`Self::end_tuple`].
     pub(crate) fn begin_tuple(&mut self, length: usize) {
-        if length > 3 {
-            self.out.push(op::MARK);
-        }
+        write::begin_tuple(self.out, length);
     }
 
     /// Ends what [`Self::begin_tuple`] began.
     pub(crate) fn end_tuple(&mut self, length: usize) {
-        self.out.push(match length {
-            0 => op::EMPTY_TUPLE,
-            1 => op::TUPLE1,
-            2 => op::TUPLE2,
-            3 => op::TUPLE3,
-            _ => op::TUPLE,
-        });
+        write::end_tuple(self.out, length);
         if length > 0 {
             self.put(None);
         }
@@ -249,16 +175,16 @@ impl<'o, 'v> Pickler<'o, 'v> {
         items: &'v [T],
         mut save: impl FnMut(&mut Self, &'v T) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.out.push(op::EMPTY_LIST);
+        write::empty_list(self.out);
         self.put(None);
         if let [only] = items {
             save(self, only)?;
-            self.out.push(op::APPEND);
+            write::append(self.out);
             return Ok(());
         }
         items
             .chunks(BATCH_ITEMS)
-            .try_for_each(|batch| self.batch(batch, &mut save, op::APPENDS))
+            .try_for_each(|batch| self.batch(batch, &mut save, write::appends))
     }
 
     /// A dict whose pairs are written by `save`.
@@ -267,19 +193,19 @@ impl<'o, 'v> Pickler<'o, 'v> {
         pairs: &'v [T],
         mut save: impl FnMut(&mut Self, &'v T) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.out.push(op::EMPTY_DICT);
+        write::empty_dict(self.out);
         self.put(None);
         if let [only] = pairs {
             save(self, only)?;
-            self.out.push(op::SETITEM);
+            write::set_item(self.out);
             return Ok(());
         }
         for batch in pairs.chunks(BATCH_ITEMS) {
-            self.batch(batch, &mut save, op::SETITEMS)?;
+            self.batch(batch, &mut save, write::set_items)?;
         }
         // The C pickler looks for more after every full batch.
         if !pairs.is_empty() && pairs.len().is_multiple_of(BATCH_ITEMS) {
-            self.batch(&[], &mut save, op::SETITEMS)?;
+            self.batch(&[], &mut save, write::set_items)?;
         }
         Ok(())
     }
@@ -289,13 +215,13 @@ impl<'o, 'v> Pickler<'o, 'v> {
         &mut self,
         batch: &'v [T],
         save: &mut impl FnMut(&mut Self, &'v T) -> Result<(), E>,
-        end: u8,
+        end: fn(&mut Vec<u8>),
     ) -> Result<(), E> {
-        self.out.push(op::MARK);
+        write::mark(self.out);
         for part in batch {
             save(self, part)?;
         }
-        self.out.push(end);
+        end(self.out);
         Ok(())
     }
 
@@ -304,59 +230,35 @@ impl<'o, 'v> Pickler<'o, 'v> {
         if self.get(single) {
             return Ok(());
         }
-        if module.contains('\n') || name.contains('\n') {
-            return Err(EncodeError::GlobalName {
-                module: module.to_owned(),
-                name: name.to_owned(),
-            });
-        }
-        self.out.push(op::GLOBAL);
-        for part in [module, name] {
-            self.out.extend_from_slice(part.as_bytes());
-            self.out.push(b'\n');
-        }
+        write::global(self.out, module, name)?;
         self.put(Some(single));
         Ok(())
-    }
-
-    /// Not memoized, as by Python.
-    fn save_extension(&mut self, code: u32) {
-        if let Ok(code) = u8::try_from(code) {
-            self.out.extend([op::EXT1, code]);
-        } else if let Ok(code) = u16::try_from(code) {
-            self.out.push(op::EXT2);
-            self.out.extend(code.to_le_bytes());
-        } else {
-            self.out.push(op::EXT4);
-            self.out.extend(code.to_le_bytes());
-        }
     }
 
     fn save_object(&mut self, object: &'v Object<'_>) -> Result<(), EncodeError> {
         self.save(&object.callable)?;
         self.save(&object.args)?;
-        let opcode = if object.new { op::NEWOBJ } else { op::REDUCE };
-        self.out.push(opcode);
+        write::call(self.out, object.new);
         self.put(None);
         for batch in object.items.chunks(BATCH_ITEMS) {
             if let [only] = batch {
                 self.save(only)?;
-                self.out.push(op::APPEND);
+                write::append(self.out);
             } else {
-                self.batch(batch, &mut Self::save, op::APPENDS)?;
+                self.batch(batch, &mut Self::save, write::appends)?;
             }
         }
         for batch in object.pairs.chunks(BATCH_ITEMS) {
             if let [only] = batch {
                 self.save_pair(only)?;
-                self.out.push(op::SETITEM);
+                write::set_item(self.out);
             } else {
-                self.batch(batch, &mut Self::save_pair, op::SETITEMS)?;
+                self.batch(batch, &mut Self::save_pair, write::set_items)?;
             }
         }
         if let Some(state) = &object.state {
             self.save(state)?;
-            self.out.push(op::BUILD);
+            write::build(self.out);
         }
         Ok(())
     }
@@ -379,7 +281,7 @@ impl<'o, 'v> Pickler<'o, 'v> {
         let Some(&index) = puts.seen.get(&single) else {
             return false;
         };
-        self.indexed(op::BINGET, op::LONG_BINGET, index);
+        write::get(self.out, index);
         true
     }
 
@@ -394,24 +296,6 @@ impl<'o, 'v> Pickler<'o, 'v> {
         if let Some(single) = single {
             puts.seen.insert(single, index);
         }
-        self.indexed(op::BINPUT, op::LONG_BINPUT, index);
-    }
-
-    fn indexed(&mut self, short: u8, long: u8, index: u32) {
-        match u8::try_from(index) {
-            Ok(index) => self.out.extend([short, index]),
-            Err(_) => {
-                self.out.push(long);
-                self.out.extend(index.to_le_bytes());
-            }
-        }
-    }
-}
-
-/// The 4 bytes of a length.
-fn length(bytes: &[u8]) -> Result<[u8; 4], EncodeError> {
-    match u32::try_from(bytes.len()) {
-        Ok(length) => Ok(length.to_le_bytes()),
-        Err(_) => Err(EncodeError::TooLong(bytes.len())),
+        write::put(self.out, index);
     }
 }

@@ -1,4 +1,4 @@
-//! Why a pickle is refused.
+//! Why a pickle is refused, or a value can't be written.
 
 /// A pickle that is refused: where, and why.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -84,4 +84,21 @@ pub enum Problem {
     /// More values than the policy's limits.
     #[error("there are more than {0} values, shared ones counted each time")]
     TooManyValues(usize),
+}
+
+/// A value that pickles of protocol 3 can't hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Bytes or text of 4 GiB or more.
+    #[error("{0} bytes are too many for a pickle of protocol 3")]
+    TooLong(usize),
+    /// A newline in a global's name.
+    #[error("the global {module:?}.{name:?} has a newline in its name")]
+    GlobalName {
+        /// Module.
+        module: String,
+        /// Name in the module.
+        name: String,
+    },
 }

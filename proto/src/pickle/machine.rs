@@ -9,6 +9,8 @@ use super::error::Problem;
 use super::policy::Globals;
 use crate::value::Value;
 
+const LATE: Problem = Problem::WrongKind("items are added to an instance that has its state");
+
 impl<'a> Unpickler<'a> {
     #[cold]
     pub(super) fn fail<T>(&self, problem: Problem) -> Result<T> {
@@ -90,6 +92,9 @@ impl<'a> Unpickler<'a> {
         let target = self.target(start)?;
         let to = match self.arena.get_mut(target) {
             Some(Node::List(items)) => items,
+            Some(Node::Instance(instance)) if self.ordered && instance.state.is_some() => {
+                return self.fail(LATE);
+            }
             Some(Node::Instance(instance)) => &mut instance.items,
             _ => {
                 return self.fail(Problem::WrongKind(
@@ -108,6 +113,9 @@ impl<'a> Unpickler<'a> {
         self.check_pairs(self.stack.get(start..).unwrap_or_default())?;
         let to = match self.arena.get_mut(target) {
             Some(Node::Dict(items)) => items,
+            Some(Node::Instance(instance)) if self.ordered && instance.state.is_some() => {
+                return self.fail(LATE);
+            }
             Some(Node::Instance(instance)) => &mut instance.pairs,
             _ => {
                 return self.fail(Problem::WrongKind(

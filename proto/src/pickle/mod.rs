@@ -12,6 +12,7 @@ mod arena;
 mod decode;
 mod encode;
 mod error;
+mod graph;
 mod machine;
 mod memo;
 mod opcodes;
@@ -21,9 +22,11 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod write;
 
 pub use decode::{Unpickler, decode, decode_prefix};
-pub use encode::{EncodeError, Memo, encode, encode_all};
+pub use encode::{Memo, encode, encode_all};
 pub(crate) use encode::{Pickler, encode_parts};
-pub use error::{Error, Problem};
+pub use error::{EncodeError, Error, Problem};
+pub use graph::{Call, Node, NodeId};
 pub use policy::{Globals, Policy, Strings};

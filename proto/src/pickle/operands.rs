@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::arena::Id;
 use super::decode::{Result, Unpickler};
 use super::error::Problem;
 use super::opcodes as op;
@@ -99,11 +100,25 @@ impl<'a> Unpickler<'a> {
     pub(super) fn fetch(&mut self, index: u64) -> Result<()> {
         match self.memo.get(index) {
             Some(id) => {
-                self.stack.push(id);
+                self.push_again(id);
                 Ok(())
             }
             None => self.fail(Problem::NoMemo(index)),
         }
+    }
+
+    pub(super) fn double(&mut self) -> Result<()> {
+        let id = self.top()?;
+        self.push_again(id);
+        Ok(())
+    }
+
+    #[inline]
+    fn push_again(&mut self, id: Id) {
+        if self.ordered && self.arena.leaf(id).is_none() {
+            self.fetched.push(id);
+        }
+        self.stack.push(id);
     }
 }
 

@@ -34,6 +34,13 @@ impl Data {
     }
 }
 
+impl Data {
+    /// The buffer, and where in it the bytes begin.
+    pub fn into_buffer(self) -> (Vec<u8>, usize) {
+        (self.buffer, self.start)
+    }
+}
+
 impl From<Vec<u8>> for Data {
     fn from(buffer: Vec<u8>) -> Self {
         Self { buffer, start: 0 }
