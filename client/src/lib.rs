@@ -41,6 +41,7 @@ mod connection_error;
 mod dial;
 mod probe;
 mod reason;
+pub mod record;
 mod tls;
 
 pub use address::Address;
