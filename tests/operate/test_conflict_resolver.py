@@ -19,7 +19,7 @@ from support.clients import impatient_client
 from support.configuration import demostorage, eventlog, filestorage, zeo, zlibstorage
 from support.contest import contest, python_server
 from support.monitor import Monitor
-from support.server import is_python
+from support.server import PATIENCE, is_python
 from support.wire import Wire
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import ConflictError
@@ -150,14 +150,14 @@ def test_classes_that_can_t_be_imported(resolve):
     server.wait_for_log("operate.application.Counter can't be imported (ModuleNotFoundError")
 
 
-@pytest.mark.parametrize('kind, words', [
-    (app.Dying, 'is ended: it has ended with exit code 7 (a conflict of class '
-                'operate.application.Dying); another one starts when it is needed'),
-    (app.Hanging, 'is ended: it has not answered in time'),
-    (app.Flooding, 'is ended: an answer of 100'),
+@pytest.mark.parametrize('kind, timeout, words', [
+    (app.Dying, PATIENCE, 'is ended: it has ended with exit code 7 (a conflict of class '
+                          'operate.application.Dying); another one starts when it is needed'),
+    (app.Hanging, 3, 'is ended: it has not answered in time'),
+    (app.Flooding, PATIENCE, 'is ended: an answer of 100'),
 ])
-def test_a_failure_is_a_conflict_and_the_next_is_resolved(kind, words, resolve):
-    server = resolve(sys.executable, '--conflict-resolver-timeout', '3')
+def test_a_failure_is_a_conflict_and_the_next_is_resolved(kind, timeout, words, resolve):
+    server = resolve(sys.executable, '--conflict-resolver-timeout', str(timeout))
     result = contest(server.address, kind, add(1), add(2))
     assert not result[0] and not result[2]
     server.wait_for_log(words)

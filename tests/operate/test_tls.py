@@ -151,7 +151,7 @@ def test_a_refused_client_does_not_hold_up_a_stop(tls):
 
 
 def test_clients_without_tls_are_told_apart_from_probes(tls):
-    tls.start('--handshake-timeout', '1')
+    tls.start('--handshake-timeout', '3')
     socket.create_connection(tls.server.address).close()
     silent = socket.create_connection(tls.server.address, PATIENCE)
     nagios = socket.create_connection(tls.server.address, PATIENCE)

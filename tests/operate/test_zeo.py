@@ -269,6 +269,8 @@ def test_watch_on_a_terminal(monitor):
     pid, terminal = pty.fork()
     if not pid:
         os.environ['TERM'] = 'xterm'
+        # It is ignored where the tests themselves run in the background of a script.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(ZEO_TOOL, [ZEO_TOOL, 'watch', '--monitor', monitor, '--interval', '0.05'])
     shown = b''
     while shown.count(b'behind client 3') < 3:
