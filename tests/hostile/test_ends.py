@@ -101,8 +101,10 @@ def test_a_vote_that_waits(target):
 
 
 @pytest.mark.ours_only('it waits for as long as the client is there')
-def test_answers_that_nobody_reads(target):
-    """A client that sends no more and reads nothing is not waited for without end."""
+@pytest.mark.parametrize('transport', ['plain', pytest.param('TLS', marks=pytest.mark.tls)])
+def test_answers_that_nobody_reads(transport, target):
+    """A client that sends no more and reads nothing is not waited for without end. With TLS, it
+    sends close_notify, and TCP stays open."""
     target.bystander.commit({p64(77): b'x' * MB})
     threads = target.resources()[2]
     clients = [target.hostile() for _ in range(5)]

@@ -90,6 +90,11 @@ impl Stream {
         }
     }
 
+    /// Whether it is TLS: then the peer's orderly end is found by reads only.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.0, Kind::Tls(_))
+    }
+
     /// Goes on with the TLS handshake as far as that is possible without
     /// waiting; true when it is done (or there is none), false when it is to
     /// be called again as soon as the socket is ready for anything.

@@ -27,6 +27,9 @@ const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
 /// An input buffer up to this size is not counted, so that whoever takes the memory for messages
 /// does not keep others from sending usual ones.
 const UNCOUNTED_INPUT_BYTES: usize = 1 << 20;
+/// With TLS, so much is read although it can't be answered yet, since only a read finds a
+/// close_notify.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// An output buffer larger than this is given back when it is empty.
 const OUTPUT_KEEP_BYTES: usize = 64 * 1024;
 /// How long to wait for a client that has ended its sending half to take the
@@ -276,11 +279,16 @@ impl Connection {
                 continue;
             }
             return Ok(Turn::Wait(Interest {
-                read: self.state == State::Reading && !is_full,
+                read: (self.state == State::Reading && !is_full) || self.reads_ahead(),
                 write: !session.output.is_empty() || session.has_chunks(),
                 busy: session.output.is_empty() && session.has_chunks(),
             }));
         }
+    }
+
+    /// Whether to look for the client's end behind requests that have to wait.
+    fn reads_ahead(&self) -> bool {
+        self.stream.is_tls() && self.input.buffered() < READ_AHEAD_BYTES
     }
 
     /// What is said of a client that has gone.
