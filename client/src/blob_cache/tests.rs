@@ -296,7 +296,7 @@ fn one_process_at_a_time_reduces_a_cache_and_is_told_of_others() {
     let limited = setting.cache(Some(10));
     wait_until(|| !attempt.exists());
     limited.close();
-    assert_eq!(remaining(&setting), []);
+    assert!(remaining(&setting).is_empty());
 }
 
 #[test]

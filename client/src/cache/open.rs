@@ -238,13 +238,16 @@ impl Scan<'_> {
             self.index.remove(&head, offset);
             self.free(offset, size)?;
         }
-        self.cut()?;
         if end > self.size {
+            // The part that goes becomes a block of its own first.
+            if self.size < self.length {
+                let gone = format::free(end - self.size);
+                self.file.write_all_at(&gone, self.size)?;
+            }
             self.file
                 .write_all_at(&format::free(self.size - offset), offset)?;
-            self.file.sync()?;
         }
-        Ok(())
+        self.cut()
     }
 
     fn cut(&mut self) -> io::Result<()> {
