@@ -22,6 +22,12 @@ pub struct ServedStorage {
 }
 
 impl ServedStorage {
+    /// Whether the storage's calls may wait for another machine.
+    pub fn is_remote(&self) -> bool {
+        let outside = self.storage.outside();
+        outside.is_some_and(|outside| outside.is_remote())
+    }
+
     /// The answer to `server_status`.
     pub fn status(&self) -> Value<'static> {
         let mut status = self.stats.status(self.storage.last_tid());

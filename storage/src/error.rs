@@ -148,7 +148,8 @@ pub enum Error {
         file: PathBuf,
     },
     /// What the storage keeps its data in can't be reached now, and may be
-    /// later (`ZEO.Exceptions.ClientDisconnected`).
+    /// later (`ReadConflictError`, since clients try such a transaction again, and
+    /// would not after the server's `ClientDisconnected`).
     #[error("{0}")]
     Unavailable(String),
     /// It is not known whether the transaction is committed. Nobody is told:

@@ -39,7 +39,7 @@ pub fn exception_from(error: &Error) -> Exception {
         Error::Quota { .. } => Exception::message(QUOTA_ERROR, error.to_string()),
         Error::Corrupt { .. } => Exception::message(CORRUPTED_ERROR, error.to_string()),
         Error::Compressed { .. } => Exception::message("zlib.error", error.to_string()),
-        Error::Unavailable(message) => Exception::message(DISCONNECTED, message.clone()),
+        Error::Unavailable(message) => Exception::unavailable(message.clone()),
         Error::Io { .. }
         | Error::Latched(_)
         | Error::Unsettled(_)
@@ -65,7 +65,9 @@ pub fn error_from(exception: Exception) -> Error {
     let error = match exception.class() {
         "ZODB.POSException.POSKeyError" => missing(&exception),
         "ZODB.POSException.ConflictError" => conflict(&exception),
-        "ZODB.POSException.ReadConflictError" => read_conflict(&exception),
+        "ZODB.POSException.ReadConflictError" => {
+            read_conflict(&exception).or_else(|| unavailable(&exception))
+        }
         "ZODB.POSException.ReadOnlyError" => Some(Error::ReadOnly),
         "ZODB.POSException.UndoError" => undo_error(&exception),
         "ZODB.POSException.MultipleUndoErrors" => undo_errors(&exception),
@@ -118,6 +120,13 @@ fn read_conflict(exception: &Exception) -> Option<Error> {
         committed,
         read,
     })
+}
+
+/// A conflict of no object.
+fn unavailable(exception: &Exception) -> Option<Error> {
+    let message = exception.attribute("message")?.as_str()?;
+    let no_object = matches!(exception.attribute("oid"), Some(Value::None));
+    no_object.then(|| Error::Unavailable(message.to_owned()))
 }
 
 /// The object in conflict, and its serials.

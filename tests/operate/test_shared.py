@@ -167,10 +167,10 @@ def test_a_database_that_can_not_be_reached(shared):
     for call in ('tpc_finish', 1), ('ping',):
         with pytest.raises(WireError) as error:
             wire.call(*call)
-        assert error.value.name == 'ZEO.Exceptions.ClientDisconnected'
+        assert error.value.name == 'ZODB.POSException.ReadConflictError'
     with pytest.raises(WireError) as error:
         begin(wire, (p64(1), serial, 1))
-    assert error.value.name == 'ZEO.Exceptions.ClientDisconnected'
+    assert error.value.name == 'ZODB.POSException.ReadConflictError'
     tid = shared.store(p64(2), pickle_of(2))
     assert wire.call('loadBefore', p64(1), LATEST)[1] == serial
     shared.order('back')

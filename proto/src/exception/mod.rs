@@ -127,6 +127,22 @@ impl Exception {
         }
     }
 
+    /// `ReadConflictError` of no object: what was asked for can't be had now, and may be had when the
+    /// transaction is tried again. (That is what Python's clients do after no other exception of a
+    /// server.)
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        let message = Value::Str(Cow::Owned(message.into()));
+        Self {
+            class: Cow::Borrowed("ZODB.POSException.ReadConflictError"),
+            payload: Payload::Fields(vec![
+                ("message".into(), message),
+                ("oid".into(), Value::None),
+                ("class_name".into(), Value::None),
+                ("serials".into(), Value::None),
+            ]),
+        }
+    }
+
     /// `UndoError` with a reason.
     pub fn undo(reason: impl Into<String>, oid: Option<Oid>) -> Self {
         Self {

@@ -32,6 +32,14 @@ pub trait Weather: Send + Sync {
     fn is_away(&self) -> bool {
         false
     }
+    /// The server thinks that the database is on another machine.
+    fn is_remote(&self) -> bool {
+        false
+    }
+    /// A revision has to be asked for there.
+    fn must_ask(&self) -> bool {
+        true
+    }
     /// The storage does not report the changes that it knows of until the next time, against its
     /// duty.
     fn withholds(&self) -> bool {
@@ -359,6 +367,14 @@ impl Outside for View {
         let found = self.report();
         self.database.weather.between();
         Ok(found)
+    }
+
+    fn is_remote(&self) -> bool {
+        self.database.weather.is_remote()
+    }
+
+    fn must_ask(&self, _: Oid, _: Tid) -> bool {
+        self.database.weather.must_ask()
     }
 
     fn publish_change(&self, change: &OutsideChange) {

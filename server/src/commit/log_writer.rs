@@ -39,8 +39,8 @@ pub enum Task {
         /// Why it is refused.
         why: Exception,
     },
-    /// To ask the storage what others have changed.
-    Poll,
+    /// To ask the storage what others have changed; if not `asked`, only what it knows already.
+    Poll { asked: bool },
     /// To say that it is alive.
     Beat(crossbeam_channel::Sender<()>),
 }
@@ -73,7 +73,7 @@ pub(crate) fn work(
     queue: &Receiver<Task>,
 ) -> Vec<Request> {
     let (mut clients, mut commits, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut poll, mut beats) = (false, Vec::new());
+    let (mut poll, mut beats) = (None, Vec::new());
     for task in std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv())) {
         match task {
             Task::Append(queued) => {
@@ -88,7 +88,7 @@ pub(crate) fn work(
                 drop(prepared);
                 refused.push(Request::Refused { client, why });
             }
-            Task::Poll => poll = true,
+            Task::Poll { asked } => poll = Some(asked),
             Task::Beat(told) => beats.push(told),
         }
     }
@@ -98,9 +98,12 @@ pub(crate) fn work(
         // Who has asked may not wait any more.
         let _ = told.try_send(());
     }
-    if poll {
-        let found = storage.outside().map(|outside| outside.poll());
-        let found = found.unwrap_or_else(|| Ok(Vec::new()));
+    if let Some(asked) = poll {
+        let found = match storage.outside() {
+            Some(outside) if asked => outside.poll(),
+            Some(outside) => outside.poll_told(),
+            None => Ok(Vec::new()),
+        };
         done.push(Request::Polled { found });
     }
     done
@@ -293,7 +296,7 @@ mod tests {
                 sender.send(task(&*storage, client)).unwrap();
             }
             let outside = database.commit(&[store(8, Tid::ZERO)]).unwrap();
-            sender.send(Task::Poll).unwrap();
+            sender.send(Task::Poll { asked: true }).unwrap();
             let done = work(&storage, &Stats::new(true), first, &queue);
             match (breaks, &done[..]) {
                 (

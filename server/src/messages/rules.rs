@@ -1,12 +1,15 @@
-//! The six rules of order on one connection (`THREADS.md`), each where a test can break it on
+//! The seven rules of order on one connection (`THREADS.md`), each where a test can break it on
 //! purpose and see that somebody notices. Outside of tests, every function here does what its
 //! rule says and nothing else.
+
+use zeo_proto::Tid;
+use zeo_storage::Storage;
 
 use crate::messages::event::Event;
 
 #[cfg(test)]
 pub(crate) use self::sabotage::{
-    Answering, Rule, after_answer, before_subscribing, break_rule, is_broken,
+    Answering, Rule, after_answer, before_subscribing, break_rule, help_itself, is_broken,
 };
 
 /// Publish, then announce.
@@ -46,7 +49,7 @@ pub(crate) fn in_tid_order<T>(finished: impl DoubleEndedIterator<Item = T>) -> V
 
 /// Subscribe, then read: who registers has not subscribed yet, and reads nothing.
 #[cfg(not(test))]
-pub(crate) fn before_subscribing<S>(_session: &mut S, _storage: &dyn zeo_storage::Storage) {}
+pub(crate) fn before_subscribing<S>(_session: &mut S, _storage: &dyn Storage) {}
 
 /// Ask, then poll: whether a poll that has begun already counts for who asks now.
 pub(crate) fn polled_before_asking() -> bool {
@@ -54,6 +57,23 @@ pub(crate) fn polled_before_asking() -> bool {
     if is_broken(Rule::AskThenPoll) {
         return true;
     }
+    false
+}
+
+/// Look again: whether what was current when `last` was the last transaction still is.
+pub(crate) fn still_the_last(last: Tid, storage: &dyn Storage) -> bool {
+    #[cfg(test)]
+    if is_broken(Rule::LookAgain) {
+        return true;
+    }
+    storage.last_tid() == last
+}
+
+/// Whether a session does the work of its helpers itself, as in a simulation, which has one thread.
+pub(crate) fn helps_itself() -> bool {
+    #[cfg(test)]
+    return sabotage::HELPS_ITSELF.get();
+    #[cfg(not(test))]
     false
 }
 
@@ -84,10 +104,12 @@ mod sabotage {
         SubscribeThenRead,
         FullMailboxCloses,
         AskThenPoll,
+        LookAgain,
     }
 
     thread_local! {
         static BROKEN: Cell<Option<Rule>> = const { Cell::new(None) };
+        pub(super) static HELPS_ITSELF: Cell<bool> = const { Cell::new(false) };
     }
 
     pub(crate) fn is_broken(rule: Rule) -> bool {
@@ -97,6 +119,11 @@ mod sabotage {
     /// Breaks a rule, or none, in this thread from now on.
     pub(crate) fn break_rule(rule: Option<Rule>) {
         BROKEN.set(rule);
+    }
+
+    /// Sessions do the work of their helpers themselves, in this thread from now on.
+    pub(crate) fn help_itself() {
+        HELPS_ITSELF.set(true);
     }
 
     /// A session, as far as its order can be broken.

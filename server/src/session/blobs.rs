@@ -3,13 +3,15 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use slog::{crit, error};
 use zeo_proto::exception::Exception;
 use zeo_proto::message::Notification;
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::Error;
+use zeo_storage::Storage;
 use zeo_storage::blob::BlobDirectory;
 
 use super::transfers::{Download, Upload, Writing};
@@ -21,6 +23,10 @@ use crate::storages::ServedStorage;
 const CHUNK_BYTES: usize = 59_000;
 /// How many blobs a client may have asked for; its next calls wait.
 const MAX_DOWNLOADS: usize = 1000;
+/// The same where they are open while they wait.
+const MAX_OPEN_DOWNLOADS: usize = 4;
+/// How often a blob is fetched that is removed again at once.
+const MAX_FETCHES: u32 = 10;
 
 impl Session {
     /// A blob follows. Python's server fails as well when one has begun
@@ -101,23 +107,50 @@ impl Session {
     /// Sends a blob chunk by chunk, by [`Self::add_chunk`]; the answer follows the last chunk.
     pub(super) fn send_blob(
         &mut self,
-        storage: &ServedStorage,
+        storage: &Arc<ServedStorage>,
         call_id: &Value<'static>,
         oid: Oid,
         serial: Tid,
     ) -> Outcome {
+        let download = |path, file| Download {
+            call_id: call_id.clone(),
+            oid,
+            serial,
+            path,
+            file,
+            begun: false,
+        };
+        if storage.is_remote() {
+            return self.fetch_blob(storage, download(PathBuf::new(), None));
+        }
         if self.downloads.len() >= MAX_DOWNLOADS {
             return Ok(Answer::Hold);
         }
         let found = storage.storage.load_blob(oid, serial);
         let path = found.map_err(|why| exception_from(&why))?;
-        self.downloads.push_back(Download {
-            call_id: call_id.clone(),
-            oid,
-            serial,
-            path,
-            file: None,
-        });
+        self.downloads.push_back(download(path, None));
+        Ok(Answer::Later)
+    }
+
+    /// Sends a blob once a helper has fetched it. It is opened there, since the storage may remove it
+    /// at any time to make room for others.
+    fn fetch_blob(&mut self, storage: &Arc<ServedStorage>, download: Download) -> Outcome {
+        if self.is_busy() || self.downloads.len() >= MAX_OPEN_DOWNLOADS {
+            return Ok(Answer::Hold);
+        }
+        let storage = Arc::clone(storage);
+        let (oid, serial) = (download.oid, download.serial);
+        self.spawn(
+            move || open_blob(&*storage.storage, oid, serial),
+            move |session, opened| match opened {
+                Ok((path, file)) => session.downloads.push_back(Download {
+                    path,
+                    file: Some(file),
+                    ..download
+                }),
+                Err(why) => session.reply_error(&download.call_id, &exception_from(&why)),
+            },
+        )?;
         Ok(Answer::Later)
     }
 
@@ -149,11 +182,14 @@ impl Session {
     /// The next message of a download; false after the last one.
     fn continue_download(&mut self, download: &mut Download) -> io::Result<bool> {
         let &mut Download { oid, serial, .. } = download;
-        let Some(file) = &mut download.file else {
-            download.file = Some(File::open(&download.path)?);
+        let file = match &mut download.file {
+            Some(file) => file,
+            none => none.insert(File::open(&download.path)?),
+        };
+        if !std::mem::replace(&mut download.begun, true) {
             self.tell(&Notification::ReceiveBlobStart { oid, serial });
             return Ok(true);
-        };
+        }
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
         if chunk.is_empty() {
@@ -169,6 +205,20 @@ impl Session {
         let encoding = self.encoding();
         // Ids and bytes can be written in either encoding.
         let _ = notification.encode(&mut self.output, encoding);
+    }
+}
+
+/// Opens the file of a blob, which may be removed while that is done.
+fn open_blob(storage: &dyn Storage, oid: Oid, serial: Tid) -> zeo_storage::Result<(PathBuf, File)> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let path = storage.load_blob(oid, serial)?;
+        match File::open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(why) if why.kind() == io::ErrorKind::NotFound && tries < MAX_FETCHES => {}
+            Err(why) => return Err(failed("opening the blob", &path, why)),
+        }
     }
 }
 

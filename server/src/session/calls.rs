@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use zeo_proto::Value;
 use zeo_proto::exception::Exception;
+use zeo_proto::marshal::{Encode, EncodeError, Encoder};
 use zeo_proto::message::{Call, CurrentRecord, Sizes, StorageInfo};
-use zeo_proto::{Oid, Value};
+use zeo_storage::storage;
 
 use super::interfaces::interfaces;
 use super::undo_info::Specification;
 use super::{Outcome, Session};
-use crate::errors::exception_from;
 use crate::storages::ServedStorage;
 
 /// How many oids one call gives at most (Python's limit).
@@ -28,23 +29,15 @@ impl Session {
             Call::LoadBefore { oid, before } => self.load_before(storage, id, oid, before),
             Call::LoadSerial { oid, serial } => self.load_serial(storage, id, oid, serial),
             Call::GetTid { oid } => {
-                let tid = storage.storage.get_tid(oid).map_err(raise)?;
-                self.answer(id, &tid)
+                self.answer_of(storage, id, move |storage| storage.storage.get_tid(oid))
             }
             Call::LastTransaction => self.answer(id, &storage.storage.last_tid()),
             Call::GetInfo => self.answer(id, &storage_info(storage)),
             Call::GetInvalidations { since } => self.get_invalidations(storage, id, since),
             Call::History { oid, size } => self.history(storage, id, oid, size),
-            Call::RecordIternext { from } => {
-                let record = storage.storage.record_iternext(from).map_err(raise)?;
-                let current = CurrentRecord {
-                    oid: record.oid,
-                    serial: record.serial,
-                    data: Cow::Borrowed(&record.data),
-                    next: record.next,
-                };
-                self.answer(id, &current)
-            }
+            Call::RecordIternext { from } => self.answer_of(storage, id, move |storage| {
+                storage.storage.record_iternext(from).map(Current)
+            }),
             Call::UndoLog { first, last } => self.undo_log(storage, id, first, last, None),
             Call::UndoInfo {
                 first,
@@ -65,12 +58,16 @@ impl Session {
                 self.answer(id, &())
             }
             Call::NewOid => {
-                let oids = self.new_oids(storage, 1)?;
-                self.answer(id, &oids.first())
+                self.check_writable()?;
+                self.answer_of(storage, id, |storage| storage.storage.new_oid())
             }
             Call::NewOids { count } => {
-                let oids = self.new_oids(storage, count)?;
-                self.answer(id, &oids)
+                self.check_writable()?;
+                let count = count.clamp(1, MAX_NEW_OIDS);
+                self.answer_of(storage, id, move |storage| {
+                    let oids = (0..count).map(|_| storage.storage.new_oid());
+                    oids.collect::<zeo_storage::Result<Vec<_>>>()
+                })
             }
             Call::ServerStatus => self.answer(id, &storage.status()),
             Call::SetClientLabel { label } => {
@@ -86,17 +83,27 @@ impl Session {
         }
     }
 
-    fn new_oids(&self, storage: &ServedStorage, count: i64) -> Result<Vec<Oid>, Exception> {
+    fn check_writable(&self) -> Result<(), Exception> {
         if self.read_only {
             return Err(Exception::read_only());
         }
-        let oids = (0..count.clamp(1, MAX_NEW_OIDS)).map(|_| storage.storage.new_oid());
-        oids.map(|oid| oid.map_err(raise)).collect()
+        Ok(())
     }
 }
 
-fn raise(error: zeo_storage::Error) -> Exception {
-    exception_from(&error)
+/// A record, as it is sent.
+struct Current(storage::CurrentRecord);
+
+impl Encode for Current {
+    fn encode(&self, to: &mut Encoder<'_>) -> Result<(), EncodeError> {
+        let record = CurrentRecord {
+            oid: self.0.oid,
+            serial: self.0.serial,
+            data: Cow::Borrowed(&self.0.data),
+            next: self.0.next,
+        };
+        record.encode(to)
+    }
 }
 
 fn storage_info(storage: &ServedStorage) -> StorageInfo<'_> {

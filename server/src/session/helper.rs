@@ -16,6 +16,7 @@ use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
+use crate::messages::rules;
 use crate::storages::ServedStorage;
 
 /// How many helper threads one client may keep busy; its next calls wait.
@@ -71,6 +72,23 @@ impl Session {
             // A full mailbox has closed the session already.
             let _ = mailbox.post(Event::JobDone(job));
         };
+        if rules::helps_itself() {
+            run();
+        } else {
+            self.start(run);
+        }
+        self.next_job += 1;
+        let finish = move |session: &mut Session| {
+            if let Ok(result) = receiver.try_recv() {
+                done(session, result);
+            }
+        };
+        self.jobs.insert(job, Box::new(finish));
+        Ok(())
+    }
+
+    /// Runs it on a thread, or here if there is none.
+    fn start(&self, run: impl FnOnce() + Send + 'static) {
         let work = Arc::new(Mutex::new(Some(run)));
         let theirs = Arc::clone(&work);
         let spawned = thread::Builder::new()
@@ -91,14 +109,6 @@ impl Session {
                 run();
             }
         }
-        self.next_job += 1;
-        let finish = move |session: &mut Session| {
-            if let Ok(result) = receiver.try_recv() {
-                done(session, result);
-            }
-        };
-        self.jobs.insert(job, Box::new(finish));
-        Ok(())
     }
 
     /// The helper with this job is done, and has sent its result before it said so.
@@ -106,6 +116,20 @@ impl Session {
         if let Some(finish) = self.jobs.remove(&job) {
             finish(self);
         }
+    }
+
+    /// Answers the call `id` with what `work` finds: later, where others may have to be asked.
+    pub(super) fn answer_of<T: Encode + Send + 'static>(
+        &mut self,
+        storage: &Arc<ServedStorage>,
+        id: &Value<'static>,
+        work: impl FnOnce(&ServedStorage) -> zeo_storage::Result<T> + Send + 'static,
+    ) -> Outcome {
+        if storage.is_remote() {
+            return self.answer_later(storage, id, move |storage, _| work(storage));
+        }
+        let found = work(storage).map_err(|why| exception_from(&why))?;
+        self.answer(id, &found)
     }
 
     /// Answers the call `id` with what `work` finds.

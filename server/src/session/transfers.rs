@@ -66,6 +66,8 @@ pub(super) struct Download {
     pub(super) oid: Oid,
     pub(super) serial: Tid,
     pub(super) path: PathBuf,
-    /// Open once its turn has come.
+    /// Open once its turn has come, or as soon as it is there, where it may be removed again.
     pub(super) file: Option<File>,
+    /// The client has been told that it comes.
+    pub(super) begun: bool,
 }

@@ -139,7 +139,9 @@ impl Session {
         let small = log.steps() <= SMALL_VOTE_STEPS
             && log.bytes() <= SMALL_VOTE_BYTES
             && !log.claim().whole
-            && !log.has_blobs();
+            && !log.has_blobs()
+            // Others are asked then, and may take their time.
+            && !storage.is_remote();
         let mut preparation = Preparation {
             storage,
             settings: Arc::clone(&self.settings),

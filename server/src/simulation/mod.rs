@@ -109,6 +109,22 @@ fn others() -> Plan {
     }
 }
 
+/// One that has to ask others.
+fn remote() -> Plan {
+    Plan {
+        remote: true,
+        ..others()
+    }
+}
+
+#[test]
+fn what_helpers_have_found_is_answered_in_order() {
+    break_rule(None);
+    for seed in 0..SEEDS {
+        run(seed, &remote()).unwrap();
+    }
+}
+
 #[test]
 fn changes_by_others_come_in_order() {
     break_rule(None);
@@ -166,6 +182,7 @@ fn rules_broken_over_changes_by_others_are_noticed() {
     assert_noticed(Rule::MailboxInTidOrder, &others());
     assert_noticed(Rule::SubscribeThenRead, &others());
     assert_noticed(Rule::AskThenPoll, &others());
+    assert_noticed(Rule::LookAgain, &remote());
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) client_conflict_resolution: bool,
     /// Others change the storage, too; it gives the tids.
     pub(super) others: bool,
+    /// They do it on another machine, which has to be asked for what is there.
+    pub(super) remote: bool,
     /// The connection to what others change breaks: nobody knows whether the transaction that was
     /// being appended is there.
     pub(super) breaks: bool,

@@ -31,6 +31,14 @@ impl Weather for Chance {
         self.0.breaks && world::one_in(30)
     }
 
+    fn is_remote(&self) -> bool {
+        self.0.remote
+    }
+
+    fn must_ask(&self) -> bool {
+        world::one_in(2)
+    }
+
     fn withholds(&self) -> bool {
         self.0.lies && world::one_in(4)
     }

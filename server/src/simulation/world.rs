@@ -27,6 +27,7 @@ use crate::commit::log_writer::{self, Task};
 use crate::messages::channel::{self, Receiver, Sender};
 use crate::messages::mailbox::mailbox;
 use crate::messages::request::Request;
+use crate::messages::rules::help_itself;
 use crate::net::connection::Connection;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -193,6 +194,7 @@ impl World {
     /// left.
     pub(super) fn run(self: &Rc<Self>, steps: usize) -> Result<(), String> {
         WORLD.set(Some(Rc::clone(self)));
+        help_itself();
         let result = self.run_steps(steps);
         WORLD.set(None);
         result

@@ -220,8 +220,8 @@ pub trait Storage: Send + Sync {
     ///
     /// For a storage that gives the tids itself, [`Commit::tid`] means nothing
     /// when this is called (the server leaves it zero, also if the client
-    /// insists on one); it sets the tids of those that it does not refuse,
-    /// rising along the batch. Others may commit between
+    /// insists on one); it sets the tids of those that it does not refuse, in
+    /// any order. Others may commit between
     /// those of one batch: what they have changed comes along in
     /// [`Appended::outside`], see [`outside`].
     ///

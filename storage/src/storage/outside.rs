@@ -84,10 +84,9 @@ pub trait Outside: Send + Sync {
     /// wants to hold in memory tells a part, and calls [`Wake::wake`] for the
     /// rest before it returns.
     ///
-    /// Called by the log writer, between appends: when the storage has asked
-    /// for it, when a client wants to be up to date (a ping), after a
-    /// conflict, and when [`Self::poll_interval`] is over. It may wait for a
-    /// database; appends wait with it.
+    /// Called by the log writer, between appends, when a client wants to be up
+    /// to date: at a ping, and after a conflict. It may wait for a database;
+    /// appends wait with it.
     ///
     /// # Errors
     ///
@@ -95,6 +94,42 @@ pub trait Outside: Send + Sync {
     /// likewise. Nothing is lost by it: what is not reported now is reported
     /// later. Clients that wanted to be up to date get the error.
     fn poll(&self) -> Result<Vec<OutsideChange>>;
+
+    /// As [`Self::poll`], but nobody waits to be up to date: a storage that is told of changes, and
+    /// has to ask somebody to be sure that it knows all, reports those that it has been told of. Called
+    /// when the storage has asked for a poll, and when [`Self::poll_interval`] is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::poll`].
+    fn poll_told(&self) -> Result<Vec<OutsideChange>> {
+        self.poll()
+    }
+
+    /// Whether the storage's calls ask another machine, and may wait for it. The server then makes them
+    /// in helper threads. Always the same.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Whether [`load_before`](super::Storage::load_before) would have to ask another machine for
+    /// this revision now. Only then is a load one of those calls.
+    fn must_ask(&self, oid: Oid, before: Tid) -> bool {
+        let _ = (oid, before);
+        false
+    }
+
+    /// The last published transaction, and at least all objects that were changed after `since`
+    /// until then: for a client that was away for longer than the server remembers. `None` when that
+    /// is not known; the server then looks through the storage itself.
+    ///
+    /// # Errors
+    ///
+    /// The others can't be asked. It counts as `None`.
+    fn changed_since(&self, since: Tid) -> Result<Option<(Tid, Vec<Oid>)>> {
+        let _ = since;
+        Ok(None)
+    }
 
     /// Makes the change visible: reads that begin from now on see it, and
     /// [`last_tid`](super::Storage::last_tid) is its tid. Called by the

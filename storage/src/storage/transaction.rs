@@ -232,7 +232,9 @@ pub struct Appended {
     /// Transactions of the batch that the storage refuses, by their place in
     /// it, with the reason; rising. Nothing of them is in the storage. Only a
     /// storage that others change finds out so late: a
-    /// [`Conflict`](Error::Conflict) means that somebody else was faster.
+    /// [`Conflict`](Error::Conflict) means that somebody else was faster. With
+    /// [`Unsettled`](Error::Unsettled), nobody knows whether this one is in
+    /// the storage, and its client is closed without an answer.
     pub refused: Vec<(usize, Error)>,
     /// What was changed elsewhere and not reported before, in the order of
     /// tids: everything up to the last transaction of the batch, whatever

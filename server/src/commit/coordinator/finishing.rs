@@ -103,7 +103,7 @@ impl Coordinator {
         let own = clients.into_iter().zip(commits);
         let own = own.map(|(client, commit)| Publication::Own(client, commit));
         let mut all: Vec<_> = own.chain(outside.iter().map(Publication::Others)).collect();
-        if !outside.is_empty() {
+        if self.parts.storage.outside().is_some() {
             all.sort_by_key(Publication::tid);
         }
         self.publish_all(all.into_iter());
@@ -111,7 +111,7 @@ impl Coordinator {
             if why.is_conflict() {
                 self.parts.stats.conflicts.fetch_add(1, Relaxed);
             }
-            self.fail_finish(client, exception_from(&why));
+            self.not_finished(client, &why);
         }
         self.wait_for_next_poll();
     }
@@ -123,17 +123,22 @@ impl Coordinator {
             None => error!(self.parts.log, "commits failed: {why}"),
         }
         for client in clients {
-            if matches!(why, Error::Unsettled(_)) {
-                let next = self.end(client);
-                self.close(
-                    client,
-                    "it is not known whether its transaction is committed",
-                );
-                self.grant_all(next);
-            } else {
-                self.fail_finish(client, exception_from(why));
-            }
+            self.not_finished(client, why);
         }
+    }
+
+    /// A transaction was not appended, or it is not known whether it was: then nothing is said, since
+    /// anything could be wrong.
+    fn not_finished(&mut self, client: ClientId, why: &Error) {
+        if !matches!(why, Error::Unsettled(_)) {
+            return self.fail_finish(client, exception_from(why));
+        }
+        let next = self.end(client);
+        self.close(
+            client,
+            "it is not known whether its transaction is committed",
+        );
+        self.grant_all(next);
     }
 
     /// Makes transactions visible and announces them, in this order.

@@ -44,9 +44,10 @@ impl Coordinator {
             return;
         }
         if let Some(clients) = self.polls.wanted.take() {
+            let asked = !clients.is_empty();
             self.polls.under_way = Some(clients);
             self.polls.due = None;
-            if self.log_writer.send(Task::Poll).is_err() {
+            if self.log_writer.send(Task::Poll { asked }).is_err() {
                 crit!(self.parts.log, "the log writer has ended");
             }
         }
