@@ -36,6 +36,7 @@ mod address;
 pub mod blob_cache;
 pub mod cache;
 mod client_storage;
+pub mod config;
 mod connection;
 mod connection_error;
 mod dial;

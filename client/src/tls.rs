@@ -27,6 +27,19 @@ pub enum Authorities {
     Directory(PathBuf),
 }
 
+impl Authorities {
+    /// As ZEO has them under one name: a directory, `DYNAMIC` for those of the system, or a file.
+    pub fn named(path: &Path) -> Self {
+        if path.is_dir() {
+            Self::Directory(path.to_owned())
+        } else if path.as_os_str() == "DYNAMIC" {
+            Self::System
+        } else {
+            Self::File(path.to_owned())
+        }
+    }
+}
+
 /// The settings of TLS.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -62,7 +62,7 @@ def test_packer(packer, tmp_path):
     """To pack without it would take away what it keeps: objects that other databases refer to."""
     code, output = run_with(GOOD.replace('x.fs', f'x.fs\n  packer {packer}'), tmp_path)
     assert code == 2, output
-    assert output.startswith(f'Error: packer {packer}: this server runs no Python code; '), output
+    assert output.startswith(f'Error: packer {packer}: no Python code is run here; '), output
     assert re.search(r'\(line 6, in \S*zeo\.conf\)', output), output
     assert os.listdir(tmp_path) == ['zeo.conf']
 

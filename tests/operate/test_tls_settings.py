@@ -94,7 +94,7 @@ def test_files_that_can_t_be_used(changed, expected, made, tmp_path):
     ({'certificate': None}, '<ssl> needs a value for "certificate"'),
     ({'check-hostname': 'true'}, '"check-hostname" is not a known key of <ssl>'),
     ({'password-function': 'ZEO.tests.testssl.pwfunc'},
-     'password-function ZEO.tests.testssl.pwfunc: this server runs no Python code; leave the key '
+     'password-function ZEO.tests.testssl.pwfunc: no Python code is run here; leave the key '
      f'out and give the password by {OPTIONS}'),
 ])
 def test_settings_that_are_refused(changed, expected, made, tmp_path):

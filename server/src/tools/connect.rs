@@ -63,12 +63,9 @@ impl ConnectArguments {
 
     fn tls(&self, env: Env) -> Result<Tls, String> {
         let mut settings = TlsSettings::default();
-        settings.authorities = match &self.tls_authority {
-            None => Authorities::System,
-            Some(path) if path.is_dir() => Authorities::Directory(path.clone()),
-            Some(path) if path.as_os_str() == "DYNAMIC" => Authorities::System,
-            Some(path) => Authorities::File(path.clone()),
-        };
+        if let Some(path) = &self.tls_authority {
+            settings.authorities = Authorities::named(path);
+        }
         settings.certificate.clone_from(&self.tls_certificate);
         settings.key.clone_from(&self.tls_key);
         settings.server_name.clone_from(&self.tls_server_name);

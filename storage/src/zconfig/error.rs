@@ -56,7 +56,7 @@ pub enum ConfigError {
         place: Place,
     },
     /// A value that names Python code, which this server can't run.
-    #[error("{key} {value}: this server runs no Python code; {advice} {place}")]
+    #[error("{key} {value}: no Python code is run here; {advice} {place}")]
     PythonCode {
         /// The key.
         key: &'static str,

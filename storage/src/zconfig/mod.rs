@@ -16,7 +16,7 @@ mod substitution;
 mod tree;
 
 pub use error::ConfigError;
-pub use parser::load;
+pub use parser::{load, load_foreign, parse_foreign};
 pub use tree::{Entry, Place, Section};
 
 /// Looks up an environment variable; `None` when it is not set or is not Unicode.

@@ -133,12 +133,12 @@ fn python_code_is_refused() {
     let packer = "zc.FileStorage:Packer(sleep=1)";
     let refused = file_storage(&format!("packer {packer}")).unwrap_err();
     let expected = format!(
-        "packer {packer}: this server runs no Python code; leave the key out, with pack-gc false \
+        "packer {packer}: no Python code is run here; leave the key out, with pack-gc false \
          if the packer collects no garbage (line "
     );
     assert!(refused.starts_with(&expected), "{refused}");
     let refused = logfile("path x.log\nformatter no.such").unwrap_err();
-    let expected = "formatter no.such: this server runs no Python code; leave the key out (line ";
+    let expected = "formatter no.such: no Python code is run here; leave the key out (line ";
     assert!(refused.starts_with(expected), "{refused}");
     for formatter in super::eventlog::FORMATTERS {
         assert!(logfile(&format!("path x.log\nformatter {formatter}")).is_ok());

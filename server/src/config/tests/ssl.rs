@@ -80,7 +80,7 @@ fn mistakes_are_told_with_their_lines() {
         ),
         (
             "certificate x\nauthenticate x\npassword-function app.password",
-            "password-function app.password: this server runs no Python code; leave the key out \
+            "password-function app.password: no Python code is run here; leave the key out \
              and give the password by --tls-password-file, --tls-password-command or the \
              variable RZEO_TLS_PASSWORD (line 6",
         ),

@@ -33,6 +33,28 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// # Errors
 /// [`ConfigError`] when a file can't be read or a line is not ZConfig's syntax.
 pub fn load(file: &Path, env: Env) -> Result<Section, ConfigError> {
+    load_by(&mut Parser::new(env), file)
+}
+
+/// As [`load`], for the configuration of another program, of which only some sections matter: any
+/// package may be imported that brings types of sections.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_foreign(file: &Path, env: Env) -> Result<Section, ConfigError> {
+    load_by(&mut Parser::foreign(env), file)
+}
+
+/// As [`load_foreign`], for a text that stands in no file. `name` is what messages call it; files
+/// that it includes are sought from the working directory on.
+///
+/// # Errors
+/// As for [`load`].
+pub fn parse_foreign(text: &str, name: &str, env: Env) -> Result<Section, ConfigError> {
+    Parser::foreign(env).parse(text, Path::new(name))
+}
+
+fn load_by(parser: &mut Parser<'_>, file: &Path) -> Result<Section, ConfigError> {
     let open = |path: &Path, source| ConfigError::Open {
         path: path.to_owned(),
         source,
@@ -40,7 +62,6 @@ pub fn load(file: &Path, env: Env) -> Result<Section, ConfigError> {
     let path = locate::configure_argument(file)
         .map_err(|problem| open(file, io::Error::new(io::ErrorKind::InvalidInput, problem)))?;
     let text = read(&path).map_err(|source| open(&path, source))?;
-    let mut parser = Parser::new(env);
     parser.open_files.extend(fs::canonicalize(&path));
     parser.parse(&text, &path)
 }
@@ -54,6 +75,8 @@ struct Parser<'a> {
     open_files: Vec<PathBuf>,
     includes: usize,
     section_depth: usize,
+    /// Whether packages are imported that are not built in.
+    any_package: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -64,6 +87,14 @@ impl<'a> Parser<'a> {
             open_files: Vec::new(),
             includes: 0,
             section_depth: 0,
+            any_package: false,
+        }
+    }
+
+    fn foreign(env: Env<'a>) -> Parser<'a> {
+        Parser {
+            any_package: true,
+            ..Parser::new(env)
         }
     }
 
@@ -191,7 +222,7 @@ impl<'a> Parser<'a> {
 
     fn import(&mut self, argument: &str, place: &Place) -> Result<(), ConfigError> {
         let package = self.replaced(argument, place)?;
-        if PACKAGES.contains(&package.as_str()) {
+        if self.any_package || PACKAGES.contains(&package.as_str()) {
             return Ok(());
         }
         let known = PACKAGES.join(", ");
