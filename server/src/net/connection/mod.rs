@@ -2,6 +2,7 @@
 //! for it and for the mailbox at once.
 
 mod handshake;
+mod input;
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{debug, error};
-use zeo_proto::framing::{FrameBuffer, FrameError};
+use zeo_proto::framing::FrameError;
 use zeo_proto::stream::{Ready, Stream, Waiter};
 
+use self::input::{Input, too_slow};
 use crate::messages::mailbox::Inbox;
 use crate::messages::rules;
 use crate::net::gate::Newcomer;
@@ -19,14 +21,10 @@ use crate::net::refusals::Refusals;
 use crate::session::{Flow, Session};
 use crate::status::client::ClientStatus;
 use crate::status::outcomes::TlsRefusal;
-use crate::usage::Share;
 
 /// When this much waits to be sent, nothing more is read or taken from the
 /// mailbox until the client has read.
 const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
-/// An input buffer up to this size is not counted, so that whoever takes the memory for messages
-/// does not keep others from sending usual ones.
-const UNCOUNTED_INPUT_BYTES: usize = 1 << 20;
 /// With TLS, so much is read although it can't be answered yet, since only a read finds a
 /// close_notify.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
@@ -51,14 +49,12 @@ pub struct Connection {
     finished: bool,
     /// Nothing can be sent to it any more.
     gone: bool,
-    input: FrameBuffer,
+    input: Input,
     /// How much of the session's output is sent.
     sent: usize,
     state: State,
     /// There are events that were left in the mailbox.
     mail: bool,
-    /// The memory that `input` takes, of what there is for all clients.
-    memory: Share,
     /// Where its bytes are counted.
     status: Arc<ClientStatus>,
     /// It speaks TLS where there is none.
@@ -71,7 +67,7 @@ enum State {
     Reading,
     /// The first frame in the buffer waits for the mailbox.
     Holding,
-    /// Only to send what is left.
+    /// Only to send what is left, if that goes at once.
     Closing,
 }
 
@@ -107,11 +103,10 @@ impl Connection {
             until: Some(Instant::now() + REGISTER_TIMEOUT),
             finished: false,
             gone: false,
-            input: FrameBuffer::new(session.frame_limit()),
+            input: Input::new(session.frame_limit(), session.memory()),
             sent: 0,
             state: State::Reading,
             mail: false,
-            memory: session.memory(),
             status: Arc::clone(session.status()),
             speaks_tls: false,
         })
@@ -183,12 +178,14 @@ impl Connection {
     fn wait(&mut self, inbox: &Inbox, interest: Interest) -> io::Result<bool> {
         let read = interest.read && !self.finished;
         let has_more = read && self.stream.is_readable();
-        self.take_memory(self.input.allocated())?;
+        self.input.take_memory()?;
+        let deadline = if read { self.input.deadline() } else { None };
         if !has_more && !self.gone {
             // With news in the mailbox this is only a look at the socket.
             let sleeps = !interest.busy && inbox.fall_asleep();
             let timeout = if sleeps {
-                (self.until).map(|until| until.saturating_duration_since(Instant::now()))
+                let until = self.until.into_iter().chain(deadline).min();
+                until.map(|until| until.saturating_duration_since(Instant::now()))
             } else {
                 Some(Duration::ZERO)
             };
@@ -197,30 +194,15 @@ impl Connection {
             self.note(ready?);
         }
         if read && self.stream.is_readable() {
-            self.take_memory(self.input.allocated_next())?;
+            self.input.take_memory_to_read()?;
             self.receive()?;
             return Ok(true);
         }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(too_slow());
+        }
         // Who has only stopped sending may still read what it is owed.
         Ok(!self.gone && self.until.is_none_or(|until| Instant::now() < until))
-    }
-
-    /// Before the input takes so much: a usual buffer is not counted.
-    fn take_memory(&mut self, size: usize) -> io::Result<()> {
-        let counted = if size > UNCOUNTED_INPUT_BYTES {
-            size
-        } else {
-            0
-        };
-        if self.memory.resize(counted as u64) {
-            return Ok(());
-        }
-        let what = format!(
-            "its message does not fit into the {} bytes for messages and uncommitted data of all \
-             clients (--max-buffer-memory)",
-            self.memory.limit()
-        );
-        Err(io::Error::new(io::ErrorKind::OutOfMemory, what))
     }
 
     fn note(&mut self, ready: Ready) {
@@ -288,7 +270,7 @@ impl Connection {
 
     /// Whether to look for the client's end behind requests that have to wait.
     fn reads_ahead(&self) -> bool {
-        self.stream.is_tls() && self.input.buffered() < READ_AHEAD_BYTES
+        self.stream.is_tls() && self.input.buffer.buffered() < READ_AHEAD_BYTES
     }
 
     /// What is said of a client that has gone.
@@ -325,8 +307,8 @@ impl Connection {
             if self.take_mail(session, inbox) {
                 continue;
             }
-            self.input.set_limit(session.frame_limit());
-            let flow = match self.input.frame() {
+            self.input.buffer.set_limit(session.frame_limit());
+            let flow = match self.input.buffer.frame() {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     let (length, before) = (frame.len(), session.output.len());
@@ -381,7 +363,7 @@ impl Connection {
     /// Reads what is there, up to the room in the buffer.
     pub(crate) fn receive(&mut self) -> io::Result<Option<usize>> {
         let stream = &mut self.stream;
-        let received = would_block(self.input.fill(|space| stream.read(space)))?;
+        let received = would_block(self.input.buffer.fill(|space| stream.read(space)))?;
         if received == Some(0) {
             self.finished = true;
             self.note(Ready {

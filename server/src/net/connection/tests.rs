@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use slog::{Discard, Logger, o};
+use zeo_proto::framing::FrameBuffer;
 use zeo_proto::marshal::{Encoding, Flag, decode_message, encode_message};
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::MappingStorage;
@@ -117,7 +118,7 @@ fn what_came_before_the_end_is_read_and_then_the_end() {
         connection.stream.is_readable(),
         "the end is still to be read"
     );
-    assert!(connection.input.frame().unwrap() == Some(b"ruok"));
+    assert!(connection.input.buffer.frame().unwrap() == Some(b"ruok"));
     assert!(!connection.finished);
     assert!(connection.wait(&inbox, READ).unwrap());
     assert!(connection.finished);
@@ -311,9 +312,9 @@ fn more_than_a_read_takes_is_read_without_another_wait() {
     let mut sent = Vec::new();
     zeo_proto::framing::write_frame(&mut sent, &frame);
     theirs.write_all(&sent).unwrap();
-    connection.input.set_limit(usize::MAX);
-    while connection.input.frame().unwrap().is_none() {
+    connection.input.buffer.set_limit(usize::MAX);
+    while connection.input.buffer.frame().unwrap().is_none() {
         assert!(connection.wait(&inbox, READ).unwrap());
     }
-    assert!(connection.input.frame().unwrap() == Some(&frame));
+    assert!(connection.input.buffer.frame().unwrap() == Some(&frame));
 }
