@@ -20,7 +20,7 @@ use crate::commit::coordinator::{Coordinator, Parts};
 use crate::commit::log_writer;
 use crate::config::open::NamedStorage;
 use crate::messages::channel;
-use crate::messages::mailbox::mailbox;
+use crate::messages::mailbox::{STOPPING, mailbox};
 use crate::messages::request::Request;
 use crate::net::connection::Connection;
 use crate::net::gate::Gate;
@@ -213,7 +213,7 @@ impl Server {
             if left == 0 {
                 return;
             }
-            self.clients.close_all("the server is stopping");
+            self.clients.close_all(STOPPING);
             if Instant::now() > deadline || self.hurried.load(Relaxed) {
                 warn!(
                     self.log,

@@ -22,6 +22,9 @@ pub const CAPACITY_EVENTS: usize = 10_000;
 /// full. One event alone may be larger.
 const CAPACITY_BYTES: usize = 64 << 20;
 
+/// Why sessions are closed when the server stops.
+pub const STOPPING: &str = "the server is stopping";
+
 /// Something was posted since the session has last looked.
 const NEWS: u8 = 1;
 /// The session waits for its descriptors, or is about to.

@@ -45,7 +45,7 @@ use self::transaction::{Phase, Transaction};
 use self::transfers::{Downloads, Upload};
 use crate::errors::exception_from_call;
 use crate::messages::event::Event;
-use crate::messages::mailbox::Mailbox;
+use crate::messages::mailbox::{Mailbox, STOPPING};
 use crate::messages::notice::Notice;
 use crate::messages::request::{ClientId, Request};
 use crate::settings::Settings;
@@ -460,7 +460,7 @@ impl Session {
     /// the server stops, and then the session is being closed.
     fn ask(&self, storage: &ServedStorage, request: Request) {
         if storage.coordinator.send(request).is_err() {
-            self.mailbox.close("the server is stopping");
+            self.mailbox.close(STOPPING);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::commit::clock::Clock;
 use crate::commit::coordinator::{Coordinator, Parts};
 use crate::commit::log_writer::{self, Task};
 use crate::messages::channel::{self, Receiver, Sender};
-use crate::messages::mailbox::mailbox;
+use crate::messages::mailbox::{STOPPING, mailbox};
 use crate::messages::request::Request;
 use crate::messages::rules::help_itself;
 use crate::net::connection::Connection;
@@ -271,7 +271,7 @@ impl World {
             // As the server does with all that the coordinator has not heard of.
             while let Some(request) = self.requests.1.try_recv() {
                 if let Request::Subscribe { mailbox, .. } = request {
-                    mailbox.close("the server is stopping");
+                    mailbox.close(STOPPING);
                 }
             }
             return false;

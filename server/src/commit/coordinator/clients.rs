@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use zeo_proto::{Oid, Tid};
 
-use super::stopping::STOPPING;
 use super::{Client, Coordinator, State};
 use crate::messages::event::Event;
-use crate::messages::mailbox::Mailbox;
+use crate::messages::mailbox::{Mailbox, STOPPING};
 use crate::messages::notice::Notice;
 use crate::messages::request::{AtWork, ClientId};
 

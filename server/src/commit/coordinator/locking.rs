@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use slog::{crit, debug, warn};
 
-use super::stopping::STOPPING;
 use super::{Coordinator, Holder, State};
 use crate::messages::event::Event;
+use crate::messages::mailbox::STOPPING;
 use crate::messages::request::{AtWork, Claim, ClientId};
 
 /// Up to this many deadlines are kept without checking whether their transactions have ended.

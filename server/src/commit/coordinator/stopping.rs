@@ -7,10 +7,8 @@ use std::time::Instant;
 use slog::{info, warn};
 
 use super::{Coordinator, State};
+use crate::messages::mailbox::STOPPING;
 use crate::messages::request::ClientId;
-
-/// Why clients are closed, for their sessions' logs.
-pub(super) const STOPPING: &str = "the server is stopping";
 
 impl Coordinator {
     /// Stops, at `until` at the latest, but for what the log writer has. Asked again, the earlier

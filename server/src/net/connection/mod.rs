@@ -14,7 +14,7 @@ use zeo_proto::framing::FrameError;
 use zeo_proto::stream::{Ready, Stream, Waiter};
 
 use self::input::{Input, too_slow};
-use crate::messages::mailbox::Inbox;
+use crate::messages::mailbox::{Inbox, STOPPING};
 use crate::messages::rules;
 use crate::net::gate::Newcomer;
 use crate::net::refusals::Refusals;
@@ -33,6 +33,9 @@ const OUTPUT_KEEP_BYTES: usize = 64 * 1024;
 /// How long to wait for a client that has ended its sending half to take the
 /// answers that it is owed.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take its output when the server stops. Less than the server waits for
+/// sessions then.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take to register, so that silent ones don't keep
 /// others out.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,6 +72,8 @@ enum State {
     Holding,
     /// Only to send what is left, if that goes at once.
     Closing,
+    /// The server stops: to send what is left, and nothing else.
+    Leaving,
 }
 
 /// What to wait for, beside the mailbox and the client's end.
@@ -163,6 +168,9 @@ impl Connection {
                 Turn::Ended(reason) => return Ok(reason),
             };
             if !self.wait(inbox, interest)? {
+                if let Some(reason) = inbox.closed() {
+                    return Ok(reason);
+                }
                 let has_gone = self.gone || self.ended;
                 return Ok(if has_gone {
                     self.farewell()
@@ -228,7 +236,18 @@ impl Connection {
             let sent = self.send(session);
             // A request of this turn may have begun a commit.
             if let Some(reason) = closed.and(inbox.closed_during(session.is_finishing())) {
-                return Ok(Turn::Ended(reason));
+                let is_done = session.output.is_empty() && !self.mail;
+                if is_done || sent.is_err() || !self.leaves(reason) {
+                    return Ok(Turn::Ended(reason));
+                }
+                if session.output.is_empty() {
+                    continue;
+                }
+                return Ok(Turn::Wait(Interest {
+                    read: false,
+                    write: true,
+                    busy: false,
+                }));
             }
             sent?;
             if self.state == State::Closing {
@@ -266,6 +285,19 @@ impl Connection {
                 busy: session.output.is_empty() && session.has_chunks(),
             }));
         }
+    }
+
+    /// Whether a client that is closed for this reason may take its output first: it does no
+    /// harm, and is only closed because the server stops.
+    fn leaves(&mut self, reason: &str) -> bool {
+        if reason != STOPPING || self.gone {
+            return false;
+        }
+        if self.state != State::Leaving {
+            self.state = State::Leaving;
+            self.until = Some(Instant::now() + LEAVE_TIMEOUT);
+        }
+        true
     }
 
     /// Whether to look for the client's end behind requests that have to wait.

@@ -221,6 +221,25 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
     server.join().unwrap();
 }
 
+/// It reads nothing until the server stops, and then all of it.
+#[test]
+fn who_reads_late_gets_all_at_a_stop_of_the_server() {
+    let (storages, requests) = one_storage();
+    let (session, connection, mut theirs, mailbox, inbox) = connected_to(storages);
+    let server = thread::spawn(move || connection.run(session, &inbox, None, &Refusals::default()));
+    theirs.write_all(&hello()).unwrap();
+    subscribed(&requests, &mailbox);
+    let mut messages = messages(theirs);
+    assert_eq!(messages.next(), Some((Flag::Reply, 1)));
+    let large = Arc::new(Notice::invalidate(Tid::ZERO, &vec![Oid::ZERO; 30_000]));
+    for _ in 0..8 {
+        assert!(mailbox.post(Event::Notice(Arc::clone(&large))));
+    }
+    mailbox.close(STOPPING);
+    assert_eq!(messages.count(), 8);
+    server.join().unwrap();
+}
+
 #[test]
 fn what_was_posted_before_a_request_goes_out_before_its_answer() {
     let (storages, requests) = one_storage();
