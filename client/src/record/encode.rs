@@ -314,8 +314,10 @@ impl Pickler {
         if self.get(&identity) {
             return Ok(());
         }
-        self.memo.insert(Identity::Oid(reference.oid), self.count);
-        self.once(identity, |out| write::bytes(out, &reference.oid.to_bytes()))
+        let index = self.count;
+        self.once(identity, |out| write::bytes(out, &reference.oid.to_bytes()))?;
+        self.memo.insert(Identity::Oid(reference.oid), index);
+        Ok(())
     }
 
     fn text(&mut self, text: &bytestring::ByteString) -> Result {

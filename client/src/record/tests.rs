@@ -89,3 +89,14 @@ fn references_of_every_kind() {
     assert_eq!(reference.database.as_deref(), Some("db"));
     assert!(!reference.weak);
 }
+
+#[test]
+fn references_to_one_object_share_its_oid() {
+    let class = || Some(Class::new("a", "C"));
+    let refers = || Value::Reference(Box::new(Reference::new(zeo_proto::Oid::new(1), class())));
+    let record = Record::new(Class::new("a", "B"), Value::tuple([refers(), refers()]));
+    let state = b"C\x08\0\0\0\0\0\0\0\x01q\x01ca\nC\nq\x02\x86q\x03Q\
+        h\x01h\x02\x86q\x04Q\x86q\x05.";
+    let expected = [b"\x80\x03ca\nB\nq\0.\x80\x03", state.as_slice()].concat();
+    assert_eq!(record.encode().unwrap(), expected);
+}
