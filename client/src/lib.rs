@@ -34,6 +34,7 @@
 
 mod address;
 pub mod blob_cache;
+pub mod btrees;
 pub mod cache;
 mod client_storage;
 pub mod config;

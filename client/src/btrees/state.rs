@@ -1,0 +1,288 @@
+//! Records of nodes.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+use zeo_proto::Oid;
+use zeo_storage::btrees::{Class as Known, Kind};
+
+use super::error::{Error, Result};
+use super::key::{kept, order};
+use super::node::{Expected, Family, Id, Inner, Leaf, Node};
+use crate::record::{Class, Record, Reference, Value};
+
+/// What a record holds.
+pub(super) enum Read {
+    Node(Node),
+    /// A tree of this only leaf, which has no record of its own.
+    Within(Leaf),
+}
+
+/// A node's record, checked by itself: the types of all that it holds, and the order of its keys.
+pub(super) fn read(
+    family: &Family,
+    oid: Oid,
+    record: &Bytes,
+    expected: Option<Expected>,
+) -> Result<Read> {
+    let damaged = |what: String| Error::Damaged { oid, what };
+    let record = Record::decode(record.clone()).map_err(|error| damaged(error.to_string()))?;
+    let class = record.class_name();
+    let is_leaf = match record.class().and_then(|class| family.kind(class)) {
+        Some(kind) => kind == Expected::Leaf,
+        None => return Err(damaged(format!("it is of class {class}"))),
+    };
+    if expected.is_some_and(|expected| (expected == Expected::Leaf) != is_leaf) {
+        let what = format!("its parent takes it for another kind of node than {class}");
+        return Err(damaged(what));
+    }
+    let reader = Reader { family };
+    match is_leaf {
+        true => reader
+            .leaf(record.state)
+            .map(|leaf| Read::Node(Node::Leaf(leaf))),
+        false => reader.tree(record.state),
+    }
+    .map_err(damaged)
+}
+
+struct Reader<'f> {
+    family: &'f Family,
+}
+
+/// Why a state is none of a node.
+type Checked<T> = std::result::Result<T, String>;
+
+impl Reader<'_> {
+    fn tree(&self, state: Value) -> Checked<Read> {
+        let malformed = || Err("its state is none of a tree".to_owned());
+        let parts = match state {
+            Value::None => return Ok(Read::Node(Node::Inner(Inner::default()))),
+            Value::Tuple(parts) => parts.into_vec(),
+            _ => return malformed(),
+        };
+        let mut parts = parts.into_iter();
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(Value::Tuple(only)), None, None) => match only.into_vec().as_slice() {
+                [leaf @ Value::Tuple(_)] => {
+                    let leaf = self.leaf(leaf.clone())?;
+                    match leaf {
+                        Leaf { next: Some(_), .. } => {
+                            Err("its only leaf has a next one".to_owned())
+                        }
+                        leaf if leaf.keys.is_empty() => Err("its only leaf is empty".to_owned()),
+                        leaf => Ok(Read::Within(leaf)),
+                    }
+                }
+                _ => malformed(),
+            },
+            (Some(Value::Tuple(items)), Some(first), None) => {
+                let inner = self.inner(items.into_vec(), &first)?;
+                Ok(Read::Node(Node::Inner(inner)))
+            }
+            _ => malformed(),
+        }
+    }
+
+    fn inner(&self, items: Vec<Value>, first: &Value) -> Checked<Inner> {
+        if items.len().is_multiple_of(2) {
+            return Err("it has as many children as keys".to_owned());
+        }
+        let mut inner = Inner::default();
+        for (at, item) in items.into_iter().enumerate() {
+            if at % 2 == 1 {
+                inner.keys.push(self.kept(self.family.class.key, item)?);
+                continue;
+            }
+            let (oid, is_leaf) = self.child(&item)?;
+            if at > 0 && is_leaf != inner.above_leaves {
+                return Err("its children are of several kinds".to_owned());
+            }
+            inner.above_leaves = is_leaf;
+            inner.children.push(Id::Stored(oid));
+        }
+        let first = match self.child(first)? {
+            (oid, true) => Id::Stored(oid),
+            (_, false) => return Err("its first leaf is no leaf".to_owned()),
+        };
+        inner.first = Some(first);
+        if inner.above_leaves && inner.children.first() != Some(&first) {
+            return Err("its first leaf is not its first child".to_owned());
+        }
+        if !inner.children_differ() {
+            return Err("a child occurs twice".to_owned());
+        }
+        ascending(&inner.keys)?;
+        Ok(inner)
+    }
+
+    /// A reference to a node of the same tree, and whether it is a leaf.
+    fn child(&self, value: &Value) -> Checked<(Oid, bool)> {
+        match value {
+            Value::Reference(reference) if !reference.weak && reference.database.is_none() => {
+                match &reference.class {
+                    Some(class) => match self.family.kind(class) {
+                        Some(kind) => Ok((reference.oid, kind == Expected::Leaf)),
+                        None => Err(format!(
+                            "it refers to {}, a {class}, as a node",
+                            reference.oid
+                        )),
+                    },
+                    None => Err(format!("its reference to {} names no class", reference.oid)),
+                }
+            }
+            other => Err(format!("it has {} for a child", other.kind())),
+        }
+    }
+
+    fn leaf(&self, state: Value) -> Checked<Leaf> {
+        let malformed = || Err("its state is none of a bucket".to_owned());
+        let Value::Tuple(parts) = state else {
+            return malformed();
+        };
+        let mut parts = parts.into_vec().into_iter();
+        let (items, next) = match (parts.next(), parts.next(), parts.next()) {
+            (Some(Value::Tuple(items)), next, None) => (items.into_vec(), next),
+            _ => return malformed(),
+        };
+        let next = match next {
+            None => None,
+            Some(next) => match self.child(&next)? {
+                (oid, true) => Some(Id::Stored(oid)),
+                (_, false) => return Err("its next leaf is no leaf".to_owned()),
+            },
+        };
+        let class = &self.family.class;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        if class.is_set() {
+            keys = items;
+        } else {
+            if !items.len().is_multiple_of(2) {
+                return Err("its last key has no value".to_owned());
+            }
+            keys.reserve_exact(items.len() / 2);
+            values.reserve_exact(items.len() / 2);
+            for (at, item) in items.into_iter().enumerate() {
+                match at % 2 {
+                    0 => keys.push(item),
+                    _ => values.push(item),
+                }
+            }
+        }
+        for (kind, items) in [(class.key, &mut keys), (class.value, &mut values)] {
+            if kind != Kind::Object {
+                for item in items {
+                    *item = self.kept(kind, std::mem::take(item))?;
+                }
+            }
+        }
+        ascending(&keys)?;
+        Ok(Leaf { keys, values, next })
+    }
+
+    fn kept(&self, kind: Kind, value: Value) -> Checked<Value> {
+        let what = value.kind();
+        kept(kind, value).ok_or_else(|| {
+            format!(
+                "it holds {what}, which no {} takes",
+                self.family.class.name()
+            )
+        })
+    }
+}
+
+/// That keys ascend, as far as they can be compared here.
+fn ascending(keys: &[Value]) -> Checked<()> {
+    for pair in keys.windows(2) {
+        if let [a, b] = pair
+            && let Ok(Ordering::Equal | Ordering::Greater) = order(a, b)
+        {
+            return Err("its keys are not in order".to_owned());
+        }
+    }
+    Ok(())
+}
+
+impl Family {
+    /// What kind of node of this tree a class is.
+    pub(super) fn kind(&self, class: &Class) -> Option<Expected> {
+        let is = |(module, name): &(String, String)| class.is(module, name);
+        if self.class.is_tree() && is(&self.own) {
+            return Some(Expected::Inner);
+        }
+        if is(&self.leaf) {
+            return Some(Expected::Leaf);
+        }
+        // By another of its names: that of the module in C.
+        match Known::named(&class.module, &class.name)? {
+            Known::Tree(tree) if tree == self.class.leaf() => Some(Expected::Leaf),
+            Known::Tree(tree) if tree == self.class => Some(Expected::Inner),
+            _ => None,
+        }
+    }
+}
+
+/// The record of a node. `oid` gives those of the nodes that it refers to.
+pub(super) fn write(
+    family: &Family,
+    node: &Node,
+    mut oid: impl FnMut(Id) -> Result<Oid>,
+) -> Result<Record> {
+    let own = class(&family.own);
+    let leaf_class = class(&family.leaf);
+    match node {
+        Node::Leaf(leaf) => {
+            let next = match leaf.next {
+                Some(next) => Some(reference(oid(next)?, &leaf_class)),
+                None => None,
+            };
+            Ok(Record::new(leaf_class, leaf_state(leaf, next)))
+        }
+        Node::Inner(inner) => {
+            let Some(first) = inner.first.filter(|_| !inner.children.is_empty()) else {
+                return Ok(Record::new(own, Value::None));
+            };
+            let of_children = if inner.above_leaves {
+                &leaf_class
+            } else {
+                &own
+            };
+            let mut items = Vec::with_capacity(2 * inner.children.len());
+            for (at, &child) in inner.children.iter().enumerate() {
+                if let Some(key) = at.checked_sub(1).and_then(|at| inner.keys.get(at)) {
+                    items.push(key.clone());
+                }
+                items.push(reference(oid(child)?, of_children));
+            }
+            let first = reference(oid(first)?, &leaf_class);
+            Ok(Record::new(own, Value::tuple([Value::tuple(items), first])))
+        }
+    }
+}
+
+/// The record of a tree of an only leaf, which gets no record of its own.
+pub(super) fn write_within(family: &Family, leaf: &Leaf) -> Record {
+    let only = Value::tuple([leaf_state(leaf, None)]);
+    Record::new(class(&family.own), Value::tuple([only]))
+}
+
+fn leaf_state(leaf: &Leaf, next: Option<Value>) -> Value {
+    let items = match leaf.values.is_empty() {
+        true => leaf.keys.clone(),
+        false => {
+            let pairs = leaf.keys.iter().zip(&leaf.values);
+            pairs
+                .flat_map(|(key, value)| [key.clone(), value.clone()])
+                .collect()
+        }
+    };
+    Value::tuple([Some(Value::tuple(items)), next].into_iter().flatten())
+}
+
+fn class((module, name): &(String, String)) -> Class {
+    Class::new(module.as_str(), name.as_str())
+}
+
+fn reference(oid: Oid, class: &Class) -> Value {
+    Value::Reference(Box::new(Reference::new(oid, Some(class.clone()))))
+}
