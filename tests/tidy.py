@@ -40,7 +40,7 @@ def dead_files(files):
     """Rust files that no module names, so that nobody compiles them."""
     for file in files:
         is_target = file.parent.name == 'bin' or (
-            file.parent.name == 'tests' and file.parent.parent / 'Cargo.toml' in files)
+            file.parent.name in ('tests', 'examples') and file.parent.parent / 'Cargo.toml' in files)
         if file.suffix != '.rs' or is_target or file.name in ('lib.rs', 'main.rs'):
             continue
         module, folder = (file.parent.name, file.parent.parent) if file.name == 'mod.rs' \

@@ -132,7 +132,7 @@ fn clientstorage(section: &Section, password: Option<&[u8]>) -> Result<Settings,
 /// The keys that both have.
 fn common(reader: &Reader) -> Result<Settings, ConfigError> {
     reader.required("server", |_| Ok(()))?;
-    let mut settings = Settings::new(reader.all("server", str::parse::<Address>)?);
+    let mut settings = Settings::new(reader.all("server", address)?);
     if let Some(name) = reader.optional("storage", text)? {
         settings.storage = name;
     }
@@ -150,6 +150,7 @@ fn common(reader: &Reader) -> Result<Settings, ConfigError> {
     if let Some(percent) = reader.optional("blob-cache-size-check", percent)? {
         settings.blob_cache_size_check = percent;
     }
+    check_percent(&settings).map_err(|problem| reader.conflict(&problem))?;
     let read_only = reader.optional("read-only", boolean)?;
     settings.read_only = read_only.unwrap_or(false);
     let fallback = reader.optional("read-only-fallback", boolean)?;
@@ -213,10 +214,28 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     seconds.map_err(|_| format!("{text:?} is negative"))
 }
 
-/// A part of a hundred, less than the whole.
 pub(super) fn percent(text: &str) -> Result<u32, String> {
-    let percent = integer(text)?.try_into().ok();
-    percent
-        .filter(|percent| *percent < 100)
-        .ok_or_else(|| format!("{text:?} is not a percentage from 0 to 99"))
+    let percent = integer(text)?.try_into();
+    percent.map_err(|_| format!("{text:?} is not a percentage"))
+}
+
+/// Where there is a size to check, the percentage matters.
+pub(super) fn check_percent(settings: &Settings) -> Result<(), String> {
+    let percent = settings.blob_cache_size_check;
+    if settings.blob_cache_size.is_some() && percent >= 100 {
+        return Err(format!(
+            "blob-cache-size-check is {percent}; expected less than 100"
+        ));
+    }
+    Ok(())
+}
+
+/// One address: several stand in several lines.
+fn address(text: &str) -> Result<Address, String> {
+    if !text.contains('/') && text.contains(char::is_whitespace) {
+        return Err(format!(
+            "{text:?} has a space in it; give each address a line"
+        ));
+    }
+    text.parse()
 }

@@ -9,7 +9,9 @@ use zeo_storage::zconfig::datatypes::integer;
 use zeo_storage::zconfig::{ConfigError, Place};
 
 use super::database::DatabaseConfig;
-use super::storage::{cache_file, percent, seconds, set_pauses, size, text, wait_timeout};
+use super::storage::{
+    cache_file, check_percent, percent, seconds, set_pauses, size, text, wait_timeout,
+};
 use crate::address::Address;
 use crate::client_storage::Settings;
 
@@ -109,6 +111,7 @@ fn settings(query: &mut Query, address: Address) -> Result<Settings, ConfigError
     if let Some(percent) = query.take("blob_cache_size_check", percent)? {
         settings.blob_cache_size_check = percent;
     }
+    check_percent(&settings).map_err(|problem| query.refused("blob_cache_size_check", problem))?;
     settings.client_label = query.take("client_label", text)?;
     // Of no use, as in Python's client.
     for key in ["name", "username", "password", "realm"] {

@@ -239,9 +239,21 @@ fn errors_name_file_and_line() {
         ),
         (
             "zeoclient",
-            "server 1\nblob-cache-size-check 100",
-            "bad value for blob-cache-size-check: \"100\" is not a percentage from 0 to 99 (line \
-             4, in zodb.conf)",
+            "server 1\nblob-cache-size-check -1",
+            "bad value for blob-cache-size-check: \"-1\" is not a percentage (line 4, in \
+             zodb.conf)",
+        ),
+        (
+            "zeoclient",
+            "server 1\nblob-cache-size 1GB\nblob-cache-size-check 100",
+            "<zeoclient>: blob-cache-size-check is 100; expected less than 100 (line 2, in \
+             zodb.conf)",
+        ),
+        (
+            "zeoclient",
+            "server a:1 b:2",
+            "bad value for server: \"a:1 b:2\" has a space in it; give each address a line (line \
+             3, in zodb.conf)",
         ),
         (
             "zeoclient",
