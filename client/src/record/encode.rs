@@ -340,9 +340,20 @@ impl Pickler {
     }
 
     fn global(&mut self, class: &Class) -> Result {
-        self.once(Identity::Global(class.clone()), |out| {
-            write::global(out, &class.module, &class.name)
-        })
+        let identity = Identity::Global(class.clone());
+        let write = |out: &mut Vec<u8>| write::global(out, &class.module, &class.name);
+        if class.module != "builtins" || !matches!(&*class.name, "Ellipsis" | "NotImplemented") {
+            return self.once(identity, write);
+        }
+        // Python never looks for these in its memo. It counts its entries, which are not more
+        // when it puts them there again, so the next value gets the same number.
+        write(&mut self.out)?;
+        let count = self.count;
+        self.put(None);
+        if self.memo.insert(identity, count).is_some() {
+            self.count = count;
+        }
+        Ok(())
     }
 
     /// Writes a value without parts, or that it was written before.

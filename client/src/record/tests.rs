@@ -100,3 +100,18 @@ fn references_to_one_object_share_its_oid() {
     let expected = [b"\x80\x03ca\nB\nq\0.\x80\x03", state.as_slice()].concat();
     assert_eq!(record.encode().unwrap(), expected);
 }
+
+/// By ZODB 6.4 and 5.8: `tests/client/states.py`.
+#[test]
+fn records_of_python_are_written_as_they_were() {
+    let mut count = 0;
+    for line in include_str!("../../testdata/records.txt").lines() {
+        let digits = line.as_bytes().chunks(2);
+        let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        let bytes: Vec<u8> = digits.map(byte).collect();
+        let encoded = Record::decode(bytes.clone()).unwrap().encode().unwrap();
+        assert_eq!(encoded.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+        count += 1;
+    }
+    assert!(count > 200);
+}
