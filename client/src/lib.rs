@@ -40,6 +40,7 @@ mod client_storage;
 pub mod config;
 mod connection;
 mod connection_error;
+pub mod db;
 mod dial;
 mod probe;
 mod reason;

@@ -6,6 +6,8 @@ import collections
 import datetime
 import decimal
 import fractions
+import io
+import pickletools
 import random
 import sys
 import uuid
@@ -263,15 +265,30 @@ NODES = [
 
 
 def records(count, seed):
-    """So many records. Objects that Python can't write (rings through a reduce) are left out."""
+    """So many records. Objects that Python can't write, or not rightly, are left out."""
     states, found = States(seed), 0
     while found < count:
         try:
             record = states.record()
         except (RecursionError, TypeError):
             continue
-        found += 1
-        yield record
+        if not is_confused(record):
+            found += 1
+            yield record
+
+
+def is_confused(record):
+    """Whether zodbpickle has given a memo number to two values that it could refer to: it does
+    after it has met an object again within the arguments of that object's own call."""
+    file, made_by, before = io.BytesIO(record), {}, None
+    for _pickle in range(2):
+        for opcode, argument, _at in pickletools.genops(file):
+            if opcode.name in ('BINPUT', 'LONG_BINPUT'):
+                if made_by.get(argument) == 'REDUCE':
+                    return True
+                made_by[argument] = before
+            before = opcode.name
+    return False
 
 
 if __name__ == '__main__':

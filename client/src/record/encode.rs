@@ -24,7 +24,22 @@ impl Record {
     /// # Errors
     /// [`EncodeError`]: what no pickle can hold, or is nested too deep.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut pickler = Pickler::default();
+        self.encode_with(&mut |oid| oid)
+    }
+
+    /// The bytes of the record, in which other oids stand for those of the references.
+    ///
+    /// # Errors
+    /// As of [`Self::encode`].
+    pub(crate) fn encode_with(&self, oids: &mut dyn FnMut(Oid) -> Oid) -> Result<Vec<u8>> {
+        let mut pickler = Pickler {
+            out: Vec::new(),
+            count: 0,
+            memo: HashMap::new(),
+            kept: Vec::new(),
+            depth: 0,
+            oids,
+        };
         write::begin(&mut pickler.out);
         match &self.args {
             None => pickler.save(&self.class)?,
@@ -42,8 +57,7 @@ impl Record {
     }
 }
 
-#[derive(Default)]
-struct Pickler {
+struct Pickler<'o> {
     out: Vec<u8>,
     /// How many values were memoized.
     count: u32,
@@ -51,6 +65,8 @@ struct Pickler {
     /// Values out of places whose parts' addresses are in the memo.
     kept: Vec<Arc<Value>>,
     depth: usize,
+    /// What is written for the oid of a reference.
+    oids: &'o mut dyn FnMut(Oid) -> Oid,
 }
 
 /// By what a value is found in the memo.
@@ -66,7 +82,7 @@ enum Identity {
     Oid(Oid),
 }
 
-impl Pickler {
+impl Pickler<'_> {
     fn save(&mut self, value: &Value) -> Result {
         match value {
             Value::None => write::none(&mut self.out),
@@ -315,7 +331,8 @@ impl Pickler {
             return Ok(());
         }
         let index = self.count;
-        self.once(identity, |out| write::bytes(out, &reference.oid.to_bytes()))?;
+        let oid = (self.oids)(reference.oid).to_bytes();
+        self.once(identity, |out| write::bytes(out, &oid))?;
         self.memo.insert(Identity::Oid(reference.oid), index);
         Ok(())
     }

@@ -110,8 +110,36 @@ fn records_of_python_are_written_as_they_were() {
         let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
         let bytes: Vec<u8> = digits.map(byte).collect();
         let encoded = Record::decode(bytes.clone()).unwrap().encode().unwrap();
-        assert_eq!(encoded.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+        assert_eq!(
+            encoded.escape_ascii().to_string(),
+            bytes.escape_ascii().to_string()
+        );
         count += 1;
     }
     assert!(count > 200);
+}
+
+/// A reference that is made here shares the oid with those to the same object, made or read.
+#[test]
+fn new_references() {
+    let mut read = decode(&[ONE, b"q\x01h\0\x86q\x02Q"].concat());
+    let new = || {
+        Value::from(Reference::new(
+            zeo_proto::Oid::new(1),
+            read.class().cloned(),
+        ))
+    };
+    let (first, second) = (new(), new());
+    read.state = Value::tuple([read.state.clone(), first, second]);
+    let expected = [
+        ONE,
+        b"q\x01h\0\x86q\x02Qh\x01h\0\x86q\x03Qh\x01h\0\x86q\x04Q\x87q\x05",
+    ];
+    assert_eq!(read.encode().unwrap(), record(&expected.concat()));
+    let Value::Tuple(parts) = &read.state else {
+        panic!("no tuple");
+    };
+    read.state = Value::tuple(parts[1..].to_vec());
+    let expected = [ONE, b"q\x01h\0\x86q\x02Qh\x01h\0\x86q\x03Q\x86q\x04"];
+    assert_eq!(read.encode().unwrap(), record(&expected.concat()));
 }

@@ -1,0 +1,66 @@
+//! What can go wrong with objects.
+
+use zeo_proto::Oid;
+
+use crate::record::{DecodeError, EncodeError};
+
+/// A failed operation on objects.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The storage's: conflicts, objects that are not there, lost connections.
+    #[error(transparent)]
+    Storage(#[from] crate::Error),
+    /// An object's record can't be read.
+    #[error("object {oid}: {why}")]
+    Decode {
+        /// The object.
+        oid: Oid,
+        /// What is wrong with it.
+        why: DecodeError,
+    },
+    /// An object's record can't be written.
+    #[error("object {oid}: {why}")]
+    Encode {
+        /// The object.
+        oid: Oid,
+        /// What is wrong with it.
+        why: EncodeError,
+    },
+    /// An object is not what it is used as.
+    #[error("object {oid} of class {class} {what}")]
+    Kind {
+        /// The object.
+        oid: Oid,
+        /// Its class.
+        class: String,
+        /// What it is not: `has no attribute "title"`.
+        what: String,
+    },
+    /// A reference leads into another database.
+    #[error("object {oid} is in the database {database:?}")]
+    OtherDatabase {
+        /// The object.
+        oid: Oid,
+        /// The name of its database.
+        database: String,
+    },
+    /// An object is used within [`edit`](super::Object::edit) of it.
+    #[error("object {oid} is being changed: use the record that the change got")]
+    BeingChanged {
+        /// The object.
+        oid: Oid,
+    },
+    /// A savepoint is one of another transaction.
+    #[error("the savepoint is one of another transaction")]
+    OtherTransaction,
+}
+
+impl Error {
+    /// Whether the whole transaction may be tried again: after a conflict, or a lost connection.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_retryable())
+    }
+}
+
+pub(super) type Result<T, E = Error> = std::result::Result<T, E>;

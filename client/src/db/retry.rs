@@ -1,0 +1,75 @@
+//! Transactions that are made again when others were faster.
+
+use std::time::Duration;
+
+use super::database::Db;
+use super::error::Error;
+use super::transaction::Transaction;
+
+/// How often a transaction is tried, and how long the pauses are.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// How often in all. Default: 10.
+    pub attempts: u32,
+    /// The first pause. Each further one is twice as long, up to `longest`; all vary by chance,
+    /// between a half and the whole. Default: 10 milliseconds.
+    pub pause: Duration,
+    /// The longest pause. Default: 2 seconds.
+    pub longest: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 10,
+            pause: Duration::from_millis(10),
+            longest: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Db {
+    /// Makes a transaction: what `work` does is committed, and its result returned. If others have
+    /// changed the same objects meanwhile, or the connection was lost, it is made again from the
+    /// beginning, up to 10 times; so `work` should do nothing else that lasts.
+    ///
+    /// If `work` fails otherwise, nothing is committed, and its error is returned.
+    ///
+    /// # Errors
+    /// Those of `work` and of [`Transaction::commit`].
+    pub fn transact<R, E: From<Error>>(
+        &self,
+        work: impl FnMut(&Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.transact_with(Retry::default(), work)
+    }
+
+    /// The same, with other numbers of attempts and pauses.
+    ///
+    /// # Errors
+    /// As of [`transact`](Self::transact).
+    pub fn transact_with<R, E: From<Error>>(
+        &self,
+        retry: Retry,
+        mut work: impl FnMut(&Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut connection = self.connect();
+        let mut pause = retry.pause;
+        let mut attempt = 1;
+        loop {
+            let transaction = connection.begin()?;
+            let done = work(&transaction);
+            let done = done.and_then(|result| {
+                transaction.send()?;
+                Ok(result)
+            });
+            if done.is_ok() || attempt >= retry.attempts || !transaction.failed_retryably() {
+                return done;
+            }
+            drop(transaction);
+            std::thread::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0));
+            pause = pause.saturating_mul(2).min(retry.longest);
+            attempt += 1;
+        }
+    }
+}
