@@ -53,10 +53,32 @@ impl Cache {
 
     fn temporary(size: u64, log: Log) -> Result<Self, CacheError> {
         let path = Path::new("(a temporary file)");
-        let file = tempfile::tempfile().map_err(failed("making it", path))?;
-        let file: Arc<dyn Backend> = Arc::new(FileBackend::new(file, path.to_owned()));
-        let opened = open::create(&*file, size, Tid::ZERO);
-        let opened = opened.map_err(|why| failed("making it", path)(io::Error::other(why)))?;
+        let file = tempfile::tempfile().map_err(failed("making", path))?;
+        let file = FileBackend::new(file, path.to_owned());
+        Self::over(Arc::new(file), size, log)
+    }
+
+    /// Opens the cache in a file that has no name, or makes one of an empty file. It is nobody
+    /// else's. If it is damaged, it is begun anew, which the log is told as an error.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn over(file: Arc<dyn Backend>, size: u64, log: Log) -> Result<Self, CacheError> {
+        let size = size.clamp(HEADER, place::MAX_FILE);
+        let path = file.path().to_owned();
+        let is_empty = file.is_empty().map_err(failed("reading", &path))?;
+        let opened = match is_empty {
+            true => open::create(&*file, size, Tid::ZERO),
+            false => open::open(&*file, size).or_else(|why| {
+                let text = format!(
+                    "the cache {} is damaged ({why}): begun anew",
+                    path.display()
+                );
+                log(Level::Error, &text);
+                open::create(&*file, size, Tid::ZERO)
+            }),
+        };
+        let opened = opened.map_err(|why| failed("writing", &path)(io::Error::other(why)))?;
         Ok(Self::new(file, size, opened, log))
     }
 }

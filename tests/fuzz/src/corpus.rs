@@ -17,6 +17,17 @@ const GOLDEN: &str = include_str!("../../../proto/tests/golden/codecs.txt");
 const MESSAGES: &str = include_str!("../../../proto/tests/golden/messages.txt");
 const CONF: &str = include_str!("../../../etc/zeo.conf");
 
+/// Cache files that Python's client wrote.
+pub fn caches() -> Vec<Vec<u8>> {
+    let files: [&[u8]; 4] = [
+        include_bytes!("../../../client/tests/zec/client.zec"),
+        include_bytes!("../../../client/tests/zec/grown.zec"),
+        include_bytes!("../../../client/tests/zec/small-free-1.zec"),
+        include_bytes!("../../../client/tests/zec/wrapped.zec"),
+    ];
+    files.map(<[u8]>::to_vec).to_vec()
+}
+
 /// Golden pickles, or golden msgpack, or golden messages.
 pub fn golden(kinds: &[&str]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();

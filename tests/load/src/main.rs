@@ -17,6 +17,7 @@ use make_fs::Links;
 use workloads::{Objects, Paced, Shape, Target};
 
 mod blobs;
+mod cache;
 mod check;
 mod connection;
 mod drive;
@@ -238,6 +239,8 @@ enum Work {
         #[arg(long, value_enum, default_value_t = Links::None)]
         links: Links,
     },
+    /// Do to a client cache what lines of JSON say, for tests.
+    Cache,
 }
 
 fn main() -> ExitCode {
@@ -326,6 +329,7 @@ fn work(options: &Options) -> Result<Value> {
             size,
             links,
         } => make_fs::make_fs(path, objects, size, links),
+        Work::Cache => cache::cache(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every decoder, as a function of bytes.
 
+mod cache;
 mod care;
 mod files;
 mod messages;
@@ -43,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     files::WRITABLE_FILE,
     files::INDEX,
     care::CARE,
+    cache::CACHE,
     files::CONFIGURATION,
     server::SESSION,
 ];
