@@ -66,8 +66,8 @@ impl Grove<'_> {
             let (last, child) = (inner.keys.len(), inner.children.get(index).copied());
             let child = child.ok_or_else(|| damaged(id, "it has fewer children than keys"))?;
             self.check_bounds(id, bounds)?;
-            if let (Passing::Writes, Id::Stored(oid)) = (passing, id) {
-                self.nodes.read_current(oid);
+            if passing == Passing::Writes {
+                self.read_current(id)?;
             }
             if index > 0 {
                 bounds.low = Some((id, index - 1));

@@ -31,6 +31,8 @@ pub struct Forest {
     unwritten: HashSet<Oid>,
     /// The nodes that programs have used as trees: not parts of one.
     trees: HashSet<Oid>,
+    /// The nodes that the transaction has been asked to check.
+    checked: HashSet<Oid>,
 }
 
 struct Entry {
@@ -52,11 +54,18 @@ impl Forest {
         !self.changed.is_empty()
     }
 
+    /// Whether the record of an object is to be written.
+    pub fn has_changed(&self, oid: Oid) -> bool {
+        let entry = self.entries.get(&Id::Stored(oid));
+        entry.is_some_and(|entry| entry.changed)
+    }
+
     /// Forgets everything, changes too.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.changed.clear();
         self.trees.clear();
+        self.checked.clear();
         for tree in self.unwritten.drain() {
             *self.versions.entry(tree).or_default() += 1;
         }
@@ -244,6 +253,17 @@ impl Grove<'_> {
         };
         self.forest.entries.insert(id, entry);
         id
+    }
+
+    /// Has the transaction check a node when it commits.
+    pub(super) fn read_current(&mut self, id: Id) -> Result<()> {
+        if let Id::Stored(oid) = id
+            && !self.forest.checked.contains(&oid)
+        {
+            self.nodes.read_current(oid)?;
+            self.forest.checked.insert(oid);
+        }
+        Ok(())
     }
 
     /// Notes that a node is to be written. New ones are when they are referred to.

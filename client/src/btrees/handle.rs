@@ -30,7 +30,7 @@ impl Handle<'_> {
         let root = Id::Stored(self.root);
         grove.forest.used(self.root);
         let is_leaf = matches!(grove.load(root, None)?, Node::Leaf(_));
-        if is_leaf == self.family.class.is_tree() {
+        if is_leaf == self.family.kind.is_tree() {
             return Err(damaged(root, "it is a leaf of a tree, not the tree"));
         }
         work(&mut grove, root)

@@ -56,9 +56,7 @@ impl Grove<'_> {
 
     /// The first item of an empty tree.
     fn plant(&mut self, root: Id, key: Value, value: Option<Value>) -> Result<()> {
-        if let Id::Stored(oid) = root {
-            self.nodes.read_current(oid);
-        }
+        self.read_current(root)?;
         self.inner(root)?;
         let leaf = self.add(Node::Leaf(Leaf {
             keys: vec![key],
@@ -82,7 +80,7 @@ impl Grove<'_> {
         value: Option<Value>,
         existing: Existing,
     ) -> Result<Found> {
-        let kind = self.family.class.value;
+        let kind = self.family.kind.value;
         let leaf = self.leaf(path.leaf)?;
         let (Some(there), Some(value)) = (leaf.values.get_mut(at), value) else {
             return Ok(Found::Item(None));
@@ -110,7 +108,7 @@ impl Grove<'_> {
     /// Reads what the upper halves of nodes begin with, for those that may be split: such a half
     /// has to know its first leaf.
     fn read_middles(&mut self, path: &Path) -> Result<()> {
-        let most = self.family.class.inner_max();
+        let most = self.family.kind.inner_max();
         for &Step { node, .. } in &path.steps {
             let inner = self.inner(node)?;
             if inner.above_leaves || inner.children.len() < most {
@@ -130,7 +128,7 @@ impl Grove<'_> {
 
     /// Splits a child that has become too large.
     fn split_if_full(&mut self, node: Id, index: usize) -> Result<()> {
-        let class = self.family.class;
+        let class = self.family.kind;
         let inner = self.inner(node)?;
         let Some(&child) = inner.children.get(index) else {
             return Ok(());
@@ -169,7 +167,7 @@ impl Grove<'_> {
         };
         self.touch(child);
         let key = key.ok_or_else(|| damaged(child, "it is too small to be split"))?;
-        let most = self.family.class.inner_max();
+        let most = self.family.kind.inner_max();
         let inner = self.inner(node)?;
         inner.insert(index, key, upper);
         if inner.children.len() < 2 * most {

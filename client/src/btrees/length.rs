@@ -4,7 +4,7 @@ use zeo_proto::Oid;
 
 use super::error::{Error, Result};
 use super::store::Nodes;
-use crate::record::{Class, Record, Value};
+use crate::record::{Class, Record, Reference, Value};
 
 const CLASS: Class = Class::from_static("BTrees.Length", "Length");
 
@@ -33,6 +33,11 @@ impl<'t> Length<'t> {
     /// The object.
     pub fn oid(&self) -> Oid {
         self.oid
+    }
+
+    /// A reference to it, as other objects hold it.
+    pub fn reference(&self) -> Reference {
+        Reference::new(self.oid, Some(CLASS))
     }
 
     /// The number.

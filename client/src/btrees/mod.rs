@@ -11,7 +11,8 @@
 //! | `store` | what a transaction gives: records, oids, read checks |
 //! | `forest`, `handle` | the nodes in memory, and how changes are written |
 //! | `descent`, `insert`, `remove`, `walk` | the algorithms |
-//! | `state`, `node`, `key`, `plain` | records of nodes; keys and their order |
+//! | `state`, `quick`, `node` | records of nodes |
+//! | `key`, `plain` | keys and their order |
 //!
 //! Bad states (keys out of order, nodes of another class, rings) are errors that name the node;
 //! an operation that meets one changes nothing.
@@ -25,6 +26,7 @@ mod key;
 mod length;
 mod node;
 mod plain;
+mod quick;
 mod range;
 mod remove;
 mod state;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use zeo_proto::Oid;
 use zeo_storage::btrees::Tree;
 
-use crate::record::Value;
+use crate::record::{Class, Value};
 
 /// Which node: one with a record, or a new one, which gets an oid when its referrer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,27 +26,26 @@ pub(super) enum Expected {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Family {
     /// What keys and values are, and how large nodes become.
-    pub class: Tree,
-    /// The class of the tree and its inner nodes, by module and name: the application's, if it
-    /// derives one.
-    pub own: (String, String),
+    pub kind: Tree,
+    /// The class of the tree and its inner nodes, or of a bucket alone.
+    pub own: Class,
     /// The class of its leaves.
-    pub leaf: (String, String),
+    pub leaf: Class,
+    /// What the records of leaves begin with.
+    pub leaf_header: Vec<u8>,
 }
 
 impl Family {
-    /// A tree (or a bucket alone) of one of BTrees' own classes.
-    pub(super) fn of(class: Tree) -> Rc<Self> {
-        Self::derived(class, (class.module(), class.name()))
-    }
-
-    /// A tree of a class that is derived from one of BTrees'.
-    pub(super) fn derived(class: Tree, own: (String, String)) -> Rc<Self> {
-        let leaf = class.leaf();
+    pub(super) fn of(kind: Tree) -> Rc<Self> {
+        let class = |kind: Tree| Class::new(kind.module(), kind.name());
+        let leaf = class(kind.leaf());
+        let pickle = format!("c{}\n{}\nq\0.", leaf.module, leaf.name);
+        let protocol = [0x80, 3];
         Rc::new(Family {
-            class,
-            own,
-            leaf: (leaf.module(), leaf.name()),
+            kind,
+            own: class(kind),
+            leaf_header: [&protocol, pickle.as_bytes(), &protocol].concat(),
+            leaf,
         })
     }
 }

@@ -9,6 +9,7 @@ use zeo_storage::btrees::{Class as Known, Kind};
 use super::error::{Error, Result};
 use super::key::{kept, order};
 use super::node::{Expected, Family, Id, Inner, Leaf, Node};
+use super::quick;
 use crate::record::{Class, Record, Reference, Value};
 
 /// What a record holds.
@@ -26,9 +27,18 @@ pub(super) fn read(
     expected: Option<Expected>,
 ) -> Result<Read> {
     let damaged = |what: String| Error::Damaged { oid, what };
+    let reader = Reader { family };
+    if expected == Some(Expected::Leaf)
+        && let Some((items, next)) = quick::leaf(record, &family.leaf_header, &family.leaf)
+    {
+        let leaf = reader.leaf_of(items, next);
+        return leaf
+            .map(|leaf| Read::Node(Node::Leaf(leaf)))
+            .map_err(damaged);
+    }
     let record = Record::decode(record.clone()).map_err(|error| damaged(error.to_string()))?;
     let class = record.class_name();
-    let is_leaf = match record.class().and_then(|class| family.kind(class)) {
+    let is_leaf = match record.class().and_then(|class| family.expected(class)) {
         Some(kind) => kind == Expected::Leaf,
         None => return Err(damaged(format!("it is of class {class}"))),
     };
@@ -36,7 +46,6 @@ pub(super) fn read(
         let what = format!("its parent takes it for another kind of node than {class}");
         return Err(damaged(what));
     }
-    let reader = Reader { family };
     match is_leaf {
         true => reader
             .leaf(record.state)
@@ -91,7 +100,7 @@ impl Reader<'_> {
         let mut inner = Inner::default();
         for (at, item) in items.into_iter().enumerate() {
             if at % 2 == 1 {
-                inner.keys.push(self.kept(self.family.class.key, item)?);
+                inner.keys.push(self.kept(self.family.kind.key, item)?);
                 continue;
             }
             let (oid, is_leaf) = self.child(&item)?;
@@ -121,7 +130,7 @@ impl Reader<'_> {
         match value {
             Value::Reference(reference) if !reference.weak && reference.database.is_none() => {
                 match &reference.class {
-                    Some(class) => match self.family.kind(class) {
+                    Some(class) => match self.family.expected(class) {
                         Some(kind) => Ok((reference.oid, kind == Expected::Leaf)),
                         None => Err(format!(
                             "it refers to {}, a {class}, as a node",
@@ -145,6 +154,11 @@ impl Reader<'_> {
             (Some(Value::Tuple(items)), next, None) => (items.into_vec(), next),
             _ => return malformed(),
         };
+        self.leaf_of(items, next)
+    }
+
+    /// A leaf of these items.
+    fn leaf_of(&self, items: Vec<Value>, next: Option<Value>) -> Checked<Leaf> {
         let next = match next {
             None => None,
             Some(next) => match self.child(&next)? {
@@ -152,7 +166,7 @@ impl Reader<'_> {
                 (_, false) => return Err("its next leaf is no leaf".to_owned()),
             },
         };
-        let class = &self.family.class;
+        let class = &self.family.kind;
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         if class.is_set() {
             keys = items;
@@ -185,7 +199,7 @@ impl Reader<'_> {
         kept(kind, value).ok_or_else(|| {
             format!(
                 "it holds {what}, which no {} takes",
-                self.family.class.name()
+                self.family.kind.name()
             )
         })
     }
@@ -205,18 +219,17 @@ fn ascending(keys: &[Value]) -> Checked<()> {
 
 impl Family {
     /// What kind of node of this tree a class is.
-    pub(super) fn kind(&self, class: &Class) -> Option<Expected> {
-        let is = |(module, name): &(String, String)| class.is(module, name);
-        if self.class.is_tree() && is(&self.own) {
+    pub(super) fn expected(&self, class: &Class) -> Option<Expected> {
+        if self.kind.is_tree() && *class == self.own {
             return Some(Expected::Inner);
         }
-        if is(&self.leaf) {
+        if *class == self.leaf {
             return Some(Expected::Leaf);
         }
         // By another of its names: that of the module in C.
         match Known::named(&class.module, &class.name)? {
-            Known::Tree(tree) if tree == self.class.leaf() => Some(Expected::Leaf),
-            Known::Tree(tree) if tree == self.class => Some(Expected::Inner),
+            Known::Tree(tree) if tree == self.kind.leaf() => Some(Expected::Leaf),
+            Known::Tree(tree) if tree == self.kind => Some(Expected::Inner),
             _ => None,
         }
     }
@@ -228,19 +241,18 @@ pub(super) fn write(
     node: &Node,
     mut oid: impl FnMut(Id) -> Result<Oid>,
 ) -> Result<Record> {
-    let own = class(&family.own);
-    let leaf_class = class(&family.leaf);
+    let (own, leaf_class) = (&family.own, &family.leaf);
     match node {
         Node::Leaf(leaf) => {
             let next = match leaf.next {
-                Some(next) => Some(reference(oid(next)?, &leaf_class)),
+                Some(next) => Some(reference(oid(next)?, leaf_class)),
                 None => None,
             };
-            Ok(Record::new(leaf_class, leaf_state(leaf, next)))
+            Ok(Record::new(leaf_class.clone(), leaf_state(leaf, next)))
         }
         Node::Inner(inner) => {
             let Some(first) = inner.first.filter(|_| !inner.children.is_empty()) else {
-                return Ok(Record::new(own, Value::None));
+                return Ok(Record::new(own.clone(), Value::None));
             };
             let of_children = if inner.above_leaves {
                 &leaf_class
@@ -254,8 +266,11 @@ pub(super) fn write(
                 }
                 items.push(reference(oid(child)?, of_children));
             }
-            let first = reference(oid(first)?, &leaf_class);
-            Ok(Record::new(own, Value::tuple([Value::tuple(items), first])))
+            let first = reference(oid(first)?, leaf_class);
+            Ok(Record::new(
+                own.clone(),
+                Value::tuple([Value::tuple(items), first]),
+            ))
         }
     }
 }
@@ -263,7 +278,7 @@ pub(super) fn write(
 /// The record of a tree of an only leaf, which gets no record of its own.
 pub(super) fn write_within(family: &Family, leaf: &Leaf) -> Record {
     let only = Value::tuple([leaf_state(leaf, None)]);
-    Record::new(class(&family.own), Value::tuple([only]))
+    Record::new(family.own.clone(), Value::tuple([only]))
 }
 
 fn leaf_state(leaf: &Leaf, next: Option<Value>) -> Value {
@@ -277,10 +292,6 @@ fn leaf_state(leaf: &Leaf, next: Option<Value>) -> Value {
         }
     };
     Value::tuple([Some(Value::tuple(items)), next].into_iter().flatten())
-}
-
-fn class((module, name): &(String, String)) -> Class {
-    Class::new(module.as_str(), name.as_str())
 }
 
 fn reference(oid: Oid, class: &Class) -> Value {

@@ -28,7 +28,10 @@ pub trait Nodes {
 
     /// The transaction is to be committed only if this object has not been changed meanwhile,
     /// also if it does not change it itself. Without meaning for one that the transaction made.
-    fn read_current(&self, oid: Oid);
+    ///
+    /// # Errors
+    /// The object's serial could not be had.
+    fn read_current(&self, oid: Oid) -> Result<(), Error>;
 
     /// These objects will be read soon.
     fn prefetch(&self, oids: &[Oid]);

@@ -17,7 +17,7 @@ use super::node::Family;
 use super::range::{Items, Keys, Values};
 use super::store::Nodes;
 use super::walk::{Leaves, Span, Walk};
-use crate::record::{Record, Value};
+use crate::record::{Record, Reference, Value};
 
 /// A BTree, TreeSet, Bucket or Set, in a transaction.
 ///
@@ -69,14 +69,19 @@ impl<'t> Tree<'t> {
         self.0.root
     }
 
+    /// A reference to it, as other objects hold it.
+    pub fn reference(&self) -> Reference {
+        Reference::new(self.0.root, Some(self.0.family.own.clone()))
+    }
+
     /// Its class, by the name in its module: `OOBTree`, `IISet`.
     pub fn class_name(&self) -> String {
-        self.0.family.class.name()
+        self.0.family.kind.name()
     }
 
     /// Whether it has keys without values.
     pub fn is_set(&self) -> bool {
-        self.0.family.class.is_set()
+        self.0.family.kind.is_set()
     }
 
     /// The value of a key; `None` if it is not there. For sets, see [`Tree::contains`].
@@ -255,7 +260,7 @@ impl<'t> Tree<'t> {
     }
 
     fn look_up(&self, key: Value) -> Result<Option<Option<Value>>> {
-        let key = key::key(&self.0.family.class, key)?;
+        let key = key::key(&self.0.family.kind, key)?;
         self.0.grove(|grove, root| {
             let Some(path) = grove.descend(root, &key, Passing::Reads)? else {
                 return Ok(None);
@@ -268,7 +273,7 @@ impl<'t> Tree<'t> {
     }
 
     fn set(&self, key: Value, value: Option<Value>, existing: Existing) -> Result<Found> {
-        let class = &self.0.family.class;
+        let class = &self.0.family.kind;
         match value {
             None if !class.is_set() => {
                 return Err(Error::NeedsValues {
@@ -290,7 +295,7 @@ impl<'t> Tree<'t> {
     }
 
     fn take(&self, key: Value) -> Result<Option<Option<Value>>> {
-        let key = key::key(&self.0.family.class, key)?;
+        let key = key::key(&self.0.family.kind, key)?;
         let taken = self.0.grove(|grove, root| grove.delete(root, &key))?;
         if taken.is_some() {
             self.0.forest.borrow_mut().restructured(self.0.root);
@@ -321,7 +326,7 @@ impl<'t> Tree<'t> {
         backwards: bool,
     ) -> Result<Leaves<'_, 't>> {
         let end = |bound: Bound<&K>| -> Result<Bound<Value>> {
-            let kept = |key: &K| key::key(&self.0.family.class, key.clone().into());
+            let kept = |key: &K| key::key(&self.0.family.kind, key.clone().into());
             Ok(match bound {
                 Bound::Included(key) => Bound::Included(kept(key)?),
                 Bound::Excluded(key) => Bound::Excluded(kept(key)?),

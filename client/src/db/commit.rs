@@ -29,6 +29,7 @@ impl Transaction<'_> {
 
     /// Commits, and leaves the transaction to be asked why that failed.
     pub(super) fn send(&self) -> Result<Option<Tid>> {
+        self.flush_trees()?;
         if !self.is_changed() {
             return Ok(None);
         }

@@ -45,6 +45,12 @@ pub enum Error {
         /// The name of its database.
         database: String,
     },
+    /// An operation on a tree has failed.
+    #[error(transparent)]
+    Tree(#[from] crate::btrees::Error),
+    /// A name of a class that BTrees does not have.
+    #[error("BTrees has no class {0:?}: give its name, as OOBTree or IITreeSet")]
+    NoTree(String),
     /// An object is used within [`edit`](super::Object::edit) of it.
     #[error("object {oid} is being changed: use the record that the change got")]
     BeingChanged {
@@ -59,7 +65,11 @@ pub enum Error {
 impl Error {
     /// Whether the whole transaction may be tried again: after a conflict, or a lost connection.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Storage(error) if error.is_retryable())
+        match self {
+            Self::Storage(error) => error.is_retryable(),
+            Self::Tree(error) => error.is_retryable(),
+            _ => false,
+        }
     }
 }
 

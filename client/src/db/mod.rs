@@ -48,6 +48,7 @@ mod pending;
 mod retry;
 mod savepoint;
 mod transaction;
+mod trees;
 
 pub use collections::{List, Mapping};
 pub use database::{Connection, Db};

@@ -28,6 +28,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::Encode`]; [`Error::BeingChanged`] within the change of an object.
     pub fn savepoint(&self) -> Result<Savepoint> {
+        self.flush_trees()?;
         let changes = self.changes.borrow();
         let mut objects = Vec::new();
         for (oid, changed) in changes.iter() {
@@ -65,6 +66,7 @@ impl Transaction<'_> {
             objects.insert(*oid, changed);
         }
         let (registered, read_current) = (&savepoint.registered, &savepoint.read_current);
+        self.forest.borrow_mut().clear();
         let mut changes = self.changes.borrow_mut();
         let given = savepoint.given.clone();
         changes.restore(objects, registered.clone(), given, read_current.clone());

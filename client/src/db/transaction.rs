@@ -11,6 +11,7 @@ use zeo_storage::storage::TransactionMeta;
 use super::changes::Changes;
 use super::database::Connection;
 use super::error::{Error, Result};
+use crate::btrees::Forest;
 use crate::client_storage::{Conflict, Error as StorageError};
 use crate::record::Record;
 
@@ -24,6 +25,8 @@ pub struct Transaction<'c> {
     /// It sees what was committed before this.
     pub(super) before: Tid,
     pub(super) changes: RefCell<Changes>,
+    /// The nodes of trees, and their changes, as long as they are not among `changes`.
+    pub(super) forest: RefCell<Forest>,
     pub(super) meta: RefCell<TransactionMeta>,
     /// Whether something failed that may succeed in another transaction.
     retryable: Cell<bool>,
@@ -47,6 +50,7 @@ impl<'c> Transaction<'c> {
             connection,
             before,
             changes: RefCell::default(),
+            forest: RefCell::default(),
             meta: RefCell::default(),
             retryable: Cell::new(false),
         }
@@ -70,7 +74,7 @@ impl<'c> Transaction<'c> {
 
     /// Whether there is something to be stored.
     pub fn is_changed(&self) -> bool {
-        !self.changes.borrow().is_empty()
+        !self.changes.borrow().is_empty() || self.forest.borrow().is_changed()
     }
 
     /// Who makes the changes, for the history (Zope has a path before it: `/acl_users jane`).
@@ -106,6 +110,7 @@ impl<'c> Transaction<'c> {
 
     /// An object as this transaction sees it.
     pub(super) fn read(&self, oid: Oid) -> Result<Arc<Record>> {
+        self.flush_tree(oid)?;
         if let Some(changed) = self.changes.borrow().get(oid) {
             let record = changed.record.clone();
             return record.ok_or(Error::BeingChanged { oid });
@@ -159,6 +164,7 @@ impl<'c> Transaction<'c> {
         oid: Oid,
         change: impl FnOnce(&mut Record) -> Result<R>,
     ) -> Result<R> {
+        self.flush_tree(oid)?;
         if self.changes.borrow().get(oid).is_none() {
             let (bytes, serial) = self.load(oid)?;
             // Decoded anew: who has read it keeps what he read, also of values in several places.

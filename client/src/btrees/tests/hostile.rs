@@ -58,9 +58,9 @@ fn outcomes(memory: &Memory) -> Vec<String> {
             found.push(error.to_string());
             assert!(memory.commit().is_empty(), "{error}");
             assert_eq!(*memory.records.borrow(), before);
-        } else {
-            memory.forest.borrow_mut().clear();
         }
+        memory.forest.borrow_mut().clear();
+        memory.checked.borrow_mut().clear();
     };
     note(tree.iter().try_for_each(|item| item.map(|_| ())));
     note(

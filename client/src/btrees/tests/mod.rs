@@ -48,8 +48,9 @@ impl Nodes for Memory {
         Ok(Oid::new(self.last.get()))
     }
 
-    fn read_current(&self, oid: Oid) {
-        self.checked.borrow_mut().insert(oid);
+    fn read_current(&self, oid: Oid) -> Result<(), Error> {
+        assert!(self.checked.borrow_mut().insert(oid), "{oid} again");
+        Ok(())
     }
 
     fn prefetch(&self, oids: &[Oid]) {
@@ -82,6 +83,7 @@ impl Memory {
     pub fn commit(&self) -> Vec<Oid> {
         self.written.borrow_mut().clear();
         self.forest.borrow_mut().flush(self).unwrap();
+        self.checked.borrow_mut().clear();
         self.written.borrow().clone()
     }
 

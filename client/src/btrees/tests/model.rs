@@ -113,7 +113,7 @@ fn run(seed: u64, steps: u64, most_at_once: u64) {
             operate(&mut dice, &memory, root, &mut model, space, grows);
         }
         if dice.roll(40) == 0 {
-            memory.forest.borrow_mut().flush(&memory).unwrap();
+            memory.commit();
         }
         // In memory, and after a commit.
         let tree = memory.tree(root);
