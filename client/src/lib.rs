@@ -36,6 +36,7 @@ mod address;
 pub mod blob_cache;
 pub mod btrees;
 pub mod cache;
+mod cancel;
 mod client_storage;
 pub mod config;
 mod connection;
@@ -49,10 +50,11 @@ mod tls;
 
 pub use address::Address;
 pub use client_storage::{
-    Attempt, Builder, ClientStorage, Conflict, Disconnected, Error, Listener, Refusal, Settings,
-    Subscription, Tpc, Unfinished,
+    Attempt, Builder, ClientStorage, Conflict, Disconnected, Error, IteratedTransaction, Listener,
+    Records, Refusal, Settings, Subscription, Tpc, Transactions, Unfinished,
 };
 pub use connection::{Connection, Notice, Options};
 pub use connection_error::{ConnectionError, DialError, MessageError, Raised};
 pub use probe::{Probe, probe};
 pub use tls::{Authorities, Tls, TlsError, TlsSettings};
+pub use zeo_storage::conflict::{Question, Resolver, Unmerged};

@@ -1,8 +1,10 @@
 //! Settings, one after the other.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use zeo_storage::conflict::Resolver;
 use zeo_storage::log::Log;
 
 use super::error::Error;
@@ -148,6 +150,13 @@ impl Builder {
     #[must_use]
     pub fn call_timeout(mut self, limit: Duration) -> Self {
         self.0.call_timeout = Some(limit);
+        self
+    }
+
+    /// Merges changes to objects of the program's own classes.
+    #[must_use]
+    pub fn resolver(mut self, resolver: Arc<dyn Resolver + Send + Sync>) -> Self {
+        self.0.resolver = Some(resolver);
         self
     }
 

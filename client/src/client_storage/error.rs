@@ -7,6 +7,7 @@ use zeo_proto::marshal::EncodeError;
 use zeo_proto::{Exception, Oid, Tid, Value};
 
 use crate::address::Address;
+use crate::cache::CacheError;
 use crate::connection_error::{ConnectionError, Raised};
 
 /// A failed call of a [`ClientStorage`](crate::ClientStorage).
@@ -90,14 +91,39 @@ pub enum Error {
         /// All that the server tells.
         exception: Box<Exception>,
     },
-    /// A file on this machine can't be used.
+    /// The system refuses something, as a thread or a descriptor.
     #[error("{what}: {why}")]
     Io {
-        /// Which, and what for.
-        what: String,
+        /// What for.
+        what: &'static str,
         /// Why not.
         why: Arc<std::io::Error>,
     },
+    /// The cache's file can't be used.
+    #[error(transparent)]
+    Cache(Arc<CacheError>),
+    /// A file of a blob can't be used.
+    #[error(transparent)]
+    Blob(Arc<zeo_storage::Error>),
+}
+
+impl From<CacheError> for Error {
+    fn from(why: CacheError) -> Self {
+        Self::Cache(Arc::new(why))
+    }
+}
+
+/// An error of the blob directory.
+impl From<zeo_storage::Error> for Error {
+    fn from(why: zeo_storage::Error) -> Self {
+        match why {
+            zeo_storage::Error::NoBlob { oid, serial, .. } => Self::NoObject {
+                oid,
+                serial: Some(serial),
+            },
+            why => Self::Blob(Arc::new(why)),
+        }
+    }
 }
 
 /// Why there is no connection for a call.
@@ -181,6 +207,8 @@ pub struct Conflict {
     pub class: Option<String>,
     /// The committed serial, and the one that the transaction has read.
     pub serials: Option<(Tid, Tid)>,
+    /// Why it was not resolved here, if that was tried.
+    pub reason: Option<String>,
 }
 
 impl Error {
@@ -277,6 +305,7 @@ impl Conflict {
                 Some([committed, read]) => committed.as_tid().zip(read.as_tid()),
                 _ => None,
             },
+            reason: None,
         }
     }
 }
@@ -310,6 +339,9 @@ fn about(conflict: &Conflict) -> String {
             text += &format!(", committed {committed}, read {read}");
         }
         text.push(')');
+    }
+    if let Some(reason) = &conflict.reason {
+        text += &format!(": {reason}");
     }
     text
 }

@@ -1,14 +1,17 @@
 //! The calls of a connection that wait for their replies.
 
 use std::collections::HashMap;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::storage::Revision;
 
 use super::error::Error;
+use super::known::Stored;
 use super::lock::locked;
 use super::slot::Slot;
+use crate::blob_cache::Download;
 
 /// What is asked for by `loadBefore`: loads of the same are asked once.
 pub(super) type LoadKey = (Oid, Tid);
@@ -18,6 +21,31 @@ pub(super) type Loaded = Result<Option<Revision>, Error>;
 pub(super) type Answer = Result<Value<'static>, Error>;
 /// The answer to `tpc_finish`.
 pub(super) type Finished = Result<Tid, Error>;
+
+/// What is asked for by `sendBlob`.
+pub(super) type BlobKey = (Oid, Tid);
+/// The answer to `sendBlob`: the file, complete.
+pub(super) type Received = Result<Download, Error>;
+
+/// A blob that comes in.
+pub(super) struct Receiving {
+    pub download: Download,
+    /// What has gone wrong with the file.
+    pub failed: Option<Error>,
+    /// All has come.
+    pub complete: bool,
+}
+
+/// What is asked for by an iterator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    /// `iterator_next`.
+    Next,
+    /// `iterator_record_start`, of the transaction of this number.
+    Start(u64),
+    /// `iterator_record_next`, of the transaction of this number.
+    Record(u64),
+}
 
 /// What becomes of a reply.
 pub(super) enum Waiting {
@@ -29,8 +57,19 @@ pub(super) enum Waiting {
     /// `tpc_finish`.
     Finish {
         slot: Arc<Slot<Finished>>,
-        /// What it has changed.
-        oids: Vec<Oid>,
+        stored: Stored,
+    },
+    /// `sendBlob`: its chunks go into the file before it is answered.
+    Blob {
+        key: BlobKey,
+        receiving: Receiving,
+        slot: Arc<Slot<Received>>,
+    },
+    /// A call of an iterator; the answers to several such calls come over one channel.
+    Iterator {
+        method: &'static str,
+        tag: Tag,
+        sender: Sender<(Tag, Answer)>,
     },
     /// Any other method.
     Call {
@@ -48,6 +87,7 @@ struct Table {
     last_id: u64,
     waiting: HashMap<u64, Waiting>,
     loads: HashMap<LoadKey, Arc<Slot<Loaded>>>,
+    blobs: HashMap<BlobKey, u64>,
     /// Why no more replies will come.
     over: Option<Error>,
 }
@@ -108,7 +148,38 @@ impl InFlight {
         if let Waiting::Load { key, .. } = &waiting {
             table.loads.remove(key);
         }
+        if let Waiting::Blob { key, .. } = &waiting {
+            table.blobs.remove(key);
+        }
         Some(waiting)
+    }
+
+    /// Does something with a blob that comes in; nothing if it was not asked for.
+    pub fn with_blob(&self, key: BlobKey, act: impl FnOnce(&mut Receiving)) {
+        // Only the reader takes it out or changes it; callers wait for it in vain meanwhile.
+        let taken = {
+            let mut table = locked(&self.0);
+            let id = table.blobs.get(&key).copied();
+            id.and_then(|id| Some((id, table.waiting.remove(&id)?)))
+        };
+        if let Some((id, mut waiting)) = taken {
+            if let Waiting::Blob { receiving, .. } = &mut waiting {
+                act(receiving);
+            }
+            let over = {
+                let mut table = locked(&self.0);
+                match &table.over {
+                    Some(over) => Some((over.clone(), waiting)),
+                    None => {
+                        table.waiting.insert(id, waiting);
+                        None
+                    }
+                }
+            };
+            if let Some((over, waiting)) = over {
+                waiting.fail(&over);
+            }
+        }
     }
 
     /// Nothing more will come: all calls, also later ones, fail with this error.
@@ -117,6 +188,7 @@ impl InFlight {
             let mut table = locked(&self.0);
             table.over.get_or_insert_with(|| why.clone());
             table.loads.clear();
+            table.blobs.clear();
             std::mem::take(&mut table.waiting)
         };
         for waiting in waiting.into_values() {
@@ -133,6 +205,9 @@ impl InFlight {
 impl Table {
     fn enter(&mut self, waiting: Waiting) -> u64 {
         self.last_id += 1;
+        if let Waiting::Blob { key, .. } = &waiting {
+            self.blobs.insert(*key, self.last_id);
+        }
         self.waiting.insert(self.last_id, waiting);
         self.last_id
     }
@@ -145,6 +220,9 @@ impl Waiting {
         match self {
             Self::Load { slot, .. } => slot.give(Err(why)),
             Self::Finish { slot, .. } => slot.give(Err(why)),
+            Self::Blob { slot, .. } => slot.give(Err(why)),
+            // Nobody iterates any more.
+            Self::Iterator { tag, sender, .. } => drop(sender.send((tag, Err(why)))),
             Self::Call { slot, .. } => slot.give(Err(why)),
         }
     }
@@ -153,7 +231,8 @@ impl Waiting {
         match self {
             Self::Load { .. } => "loadBefore",
             Self::Finish { .. } => "tpc_finish",
-            Self::Call { method, .. } => method,
+            Self::Blob { .. } => "sendBlob",
+            Self::Iterator { method, .. } | Self::Call { method, .. } => method,
         }
     }
 }

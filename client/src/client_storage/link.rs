@@ -1,31 +1,28 @@
 //! A connection as its callers use it: calls are written by those who make them, and their replies
 //! come to the slots where they wait.
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use zeo_proto::Oid;
 use zeo_proto::marshal::{Decode, EncodeError, Encoding};
 use zeo_proto::message::{Call, encode_keep_alive};
-use zeo_proto::stream::Ready;
 
 use super::error::{Disconnected, Error};
-use super::in_flight::{Answer, Finished, InFlight, LoadKey, Loaded, Waiting};
+use super::in_flight::{
+    Answer, BlobKey, Finished, InFlight, LoadKey, Loaded, Receiving, Tag, Waiting,
+};
 use super::input::Input;
-use super::lock::locked;
+use super::known::Stored;
+use super::output::Output;
 use super::slot::Slot;
 use crate::address::Address;
+use crate::blob_cache::Download;
 use crate::connection::Connection;
 use crate::reason::reason;
-
-/// How much may wait to be sent, in bytes, before callers wait themselves.
-const UNSENT_MAX: usize = 4 << 20;
-/// A larger buffer is freed when all was sent.
-const KEPT_BUFFER_MAX: usize = 256 << 10;
 
 /// A registered connection.
 pub(super) struct Link {
@@ -33,28 +30,20 @@ pub(super) struct Link {
     pub encoding: Encoding,
     pub read_only: bool,
     pub in_flight: InFlight,
-    /// For writing. The reader has a stream of its own, but over TLS this one.
-    connection: Arc<Mutex<Connection>>,
-    /// The socket, to be waited for without holding the stream.
-    socket: OwnedFd,
-    output: Mutex<Output>,
-    /// Something was sent.
-    sent: Condvar,
+    output: Output,
     /// How many transactions have begun.
     transactions: AtomicU64,
-}
-
-#[derive(Default)]
-struct Output {
-    pending: Vec<u8>,
-    /// Somebody is sending: who comes meanwhile leaves what he has to say, and goes.
-    sending: bool,
-    closed: bool,
+    /// How long a call may wait for its reply.
+    limit: Option<Duration>,
 }
 
 impl Link {
     /// What calls are made over, and what reads the replies.
-    pub fn new(mut connection: Connection, read_only: bool) -> io::Result<(Self, Input)> {
+    pub fn new(
+        mut connection: Connection,
+        read_only: bool,
+        limit: Option<Duration>,
+    ) -> io::Result<(Self, Input)> {
         let socket = connection.as_fd().try_clone_to_owned()?;
         let own = connection.stream().try_clone()?;
         let frames = connection.take_input();
@@ -69,11 +58,9 @@ impl Link {
             encoding,
             read_only,
             in_flight: InFlight::default(),
-            connection,
-            socket,
-            output: Mutex::new(Output::default()),
-            sent: Condvar::new(),
+            output: Output::new(connection, socket),
             transactions: AtomicU64::new(0),
+            limit,
         };
         Ok((link, input))
     }
@@ -85,16 +72,30 @@ impl Link {
 
     /// The socket, to be waited for.
     pub fn socket(&self) -> &OwnedFd {
-        &self.socket
+        self.output.socket()
     }
 
     /// Loads a revision, or waits for another caller's answer to the same question.
     pub fn load(&self, key: LoadKey) -> Loaded {
-        let (slot, id) = self.in_flight.enter_load(key, true)?;
+        let entered = self.in_flight.enter_load(key, true);
+        let (slot, id) = entered.map_err(|why| why.about("loadBefore"))?;
         if let Some(id) = id {
             self.send_load(key, id)?;
         }
-        slot.wait()
+        self.answered("loadBefore", || slot.wait(self.limit))
+    }
+
+    /// Waits for an answer; gives up the connection if there is none in time.
+    fn answered<T>(&self, method: &'static str, wait: impl Fn() -> Option<T>) -> T {
+        loop {
+            if let Some(answer) = wait() {
+                return answer;
+            }
+            let limit = self.limit.unwrap_or_default().as_secs_f64();
+            let why = format!("no reply to {method} within {limit} s");
+            // So it is answered.
+            self.fail(&self.disconnected(method, why));
+        }
     }
 
     /// Asks for a revision, and waits for nothing.
@@ -114,6 +115,13 @@ impl Link {
         self.ask(call)?.wait::<T>(self)
     }
 
+    /// The same, however long it takes.
+    pub fn call_without_limit<T: Decode<'static>>(&self, call: &Call<'_>) -> Result<T, Error> {
+        let asked = self.ask(call)?;
+        let answer = self.answered(asked.method, || asked.slot.wait_alone(None));
+        T::decode(answer?).map_err(|why| self.misunderstood(asked.method, why.within("result")))
+    }
+
     /// Calls a method; the result is to be waited for.
     pub fn ask(&self, call: &Call<'_>) -> Result<Asked, Error> {
         let slot = Arc::new(Slot::new());
@@ -128,21 +136,87 @@ impl Link {
         Ok(Asked { method, slot })
     }
 
+    /// Makes several calls at once; all their answers come over the channel.
+    pub fn ask_all(&self, calls: Vec<(Tag, Call<'_>)>, sender: &Sender<(Tag, Answer)>) {
+        let mut entered = Vec::with_capacity(calls.len());
+        for (tag, call) in calls {
+            let waiting = Waiting::Iterator {
+                method: call.method(),
+                tag,
+                sender: sender.clone(),
+            };
+            match self.in_flight.enter(waiting) {
+                Ok(id) => entered.push((id, call)),
+                Err(why) => drop(sender.send((tag, Err(why.about(call.method()))))),
+            }
+        }
+        let Some((_, first)) = entered.first() else {
+            return;
+        };
+        let sent = self.send(first.method(), |out| {
+            let mut calls = entered.iter();
+            calls.try_for_each(|(id, call)| call.encode(out, self.encoding, id))
+        });
+        if let Err(why) = sent {
+            for (id, _) in entered {
+                if let Some(waiting) = self.in_flight.take(id) {
+                    waiting.fail(&why);
+                }
+            }
+        }
+    }
+
+    /// Waits for what comes over such a channel.
+    pub fn receive<T>(&self, method: &'static str, receiver: &Receiver<T>) -> Option<T> {
+        let Some(limit) = self.limit else {
+            return receiver.recv().ok();
+        };
+        let wait = || match receiver.recv_timeout(limit) {
+            Ok(answer) => Some(Some(answer)),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(None),
+        };
+        self.answered(method, wait)
+    }
+
     /// Finishes a transaction, which has changed these objects.
     ///
     /// # Errors
     ///
     /// In the first result: nothing was sent.
-    pub fn finish(&self, call: &Call<'_>, oids: Vec<Oid>) -> Result<Arc<Slot<Finished>>, Error> {
+    pub fn finish(&self, call: &Call<'_>, stored: Stored) -> Result<Finished, Error> {
         let slot = Arc::new(Slot::new());
         slot.join();
         let waiting = Waiting::Finish {
             slot: Arc::clone(&slot),
-            oids,
+            stored,
         };
         let id = { self.in_flight.enter(waiting) }.map_err(|why| why.about(call.method()))?;
         self.send_entered(call, id)?;
-        Ok(slot)
+        Ok(self.answered(call.method(), || slot.wait_alone(self.limit)))
+    }
+
+    /// Has the server send a blob, which goes into a download; returns that, complete.
+    pub fn receive_blob(&self, key: BlobKey, download: Download) -> Result<Download, Error> {
+        let slot = Arc::new(Slot::new());
+        slot.join();
+        let receiving = Receiving {
+            download,
+            failed: None,
+            complete: false,
+        };
+        let waiting = Waiting::Blob {
+            key,
+            receiving,
+            slot: Arc::clone(&slot),
+        };
+        let (oid, serial) = key;
+        let call = Call::SendBlob { oid, serial };
+        let id = { self.in_flight.enter(waiting) }.map_err(|why| why.about(call.method()))?;
+        self.send_entered(&call, id)?;
+        // It may take its time.
+        let no_limit = None;
+        self.answered(call.method(), || slot.wait_alone(no_limit))
     }
 
     /// Sends a call that has no reply.
@@ -161,120 +235,32 @@ impl Link {
         sent
     }
 
-    /// Sends what `encode` makes. If somebody is sending already, he does it.
+    /// Sends what `encode` makes.
     fn send(
         &self,
         method: &'static str,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<(), Error> {
-        let mut output = locked(&self.output);
-        while output.sending && output.pending.len() > UNSENT_MAX && !output.closed {
-            output = { self.sent.wait(output) }.unwrap_or_else(|why| why.into_inner());
-        }
-        if output.closed {
-            return Err(self.lost(method));
-        }
-        encode(&mut output.pending).map_err(|why| Error::Encode {
-            method,
-            why: Arc::new(why),
-        })?;
-        if !output.sending {
-            // What fails here is noticed by the reader too, who fails all calls.
-            drop(self.send_pending(output, true));
-        }
-        Ok(())
-    }
-
-    /// Sends all that is pending; if not `waits`, only what the socket takes at once.
-    fn send_pending<'a>(
-        &'a self,
-        mut output: MutexGuard<'a, Output>,
-        waits: bool,
-    ) -> io::Result<()> {
-        output.sending = true;
-        let mut result = Ok(());
-        while !output.pending.is_empty() && !output.closed && result.is_ok() {
-            let mut batch = std::mem::take(&mut output.pending);
-            drop(output);
-            let mut done = 0;
-            result = self.write(&batch, &mut done, waits);
-            output = locked(&self.output);
-            if done < batch.len() {
-                batch.drain(..done);
-                batch.append(&mut output.pending);
-                output.pending = batch;
-            } else if output.pending.is_empty() && batch.capacity() <= KEPT_BUFFER_MAX {
-                batch.clear();
-                output.pending = batch;
-            }
-            self.sent.notify_all();
-        }
-        output.sending = false;
-        drop(output);
-        match result {
-            Err(why) if why.kind() == ErrorKind::WouldBlock => Err(why),
-            Err(why) => {
-                self.shut_down();
-                Err(why)
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn write(&self, batch: &[u8], done: &mut usize, waits: bool) -> io::Result<()> {
-        while *done < batch.len() {
-            let written = locked(&self.connection).stream().write(&batch[*done..]);
-            match written {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => *done += count,
-                Err(why) if why.kind() == ErrorKind::Interrupted => {}
-                Err(why) if why.kind() == ErrorKind::WouldBlock && waits => {
-                    self.wait_for_room()?;
-                }
-                Err(why) => return Err(why),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the socket takes something, or is shut down.
-    fn wait_for_room(&self) -> io::Result<()> {
-        let mut watched = [PollFd::new(&self.socket, PollFlags::OUT)];
-        match poll(&mut watched, None) {
-            Ok(_) | Err(Errno::INTR) => {
-                let ready = Ready {
-                    write: true,
-                    ..Ready::default()
-                };
-                locked(&self.connection).stream().note(ready);
-                Ok(())
-            }
-            Err(why) => Err(why.into()),
+        match self.output.send(encode) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.disconnected(method, "it is closed".to_owned())),
+            Err(why) => Err(Error::Encode {
+                method,
+                why: Arc::new(why),
+            }),
         }
     }
 
     /// Tells the server that this client is there, unless something is being sent anyway. Called by
     /// the reader, who must not wait for the server.
     pub fn heartbeat(&self) {
-        let mut output = locked(&self.output);
-        if output.sending || output.closed {
-            return;
-        }
-        if output.pending.is_empty() {
-            // Both encodings can hold it.
-            let _ = encode_keep_alive(&mut output.pending, self.encoding);
-        }
-        drop(self.send_pending(output, false));
+        self.output
+            .send_at_once(|out| encode_keep_alive(out, self.encoding));
     }
 
     /// Ends the connection: the reader finds its end, and fails what is in flight.
     pub fn shut_down(&self) {
-        {
-            let mut output = locked(&self.output);
-            output.closed = true;
-            self.sent.notify_all();
-        }
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        self.output.shut_down();
     }
 
     /// Nothing more will come: all calls fail.
@@ -283,14 +269,10 @@ impl Link {
         self.shut_down();
     }
 
-    fn lost(&self, method: &'static str) -> Error {
-        Error::Disconnected {
-            what: method,
-            why: Disconnected::Lost {
-                address: self.address.clone(),
-                why: "it is closed".to_owned(),
-            },
-        }
+    fn disconnected(&self, what: &'static str, why: String) -> Error {
+        let address = self.address.clone();
+        let why = Disconnected::Lost { address, why };
+        Error::Disconnected { what, why }
     }
 
     /// The error of a connection that was lost like this.
@@ -299,16 +281,10 @@ impl Link {
             Some(why) => reason(why),
             None => "the server has closed it".to_owned(),
         };
-        Error::Disconnected {
-            what: "connection",
-            why: Disconnected::Lost {
-                address: self.address.clone(),
-                why,
-            },
-        }
+        self.disconnected("connection", why)
     }
 
-    fn misunderstood(&self, method: &'static str, why: impl ToString) -> Error {
+    pub fn misunderstood(&self, method: &'static str, why: impl ToString) -> Error {
         Error::Reply {
             address: self.address.clone(),
             method,
@@ -326,7 +302,7 @@ pub(super) struct Asked {
 impl Asked {
     /// Waits for the result of a call over `link`.
     pub fn wait<T: Decode<'static>>(self, link: &Link) -> Result<T, Error> {
-        let value = self.slot.wait()?;
+        let value = link.answered(self.method, || self.slot.wait_alone(link.limit))?;
         T::decode(value).map_err(|why| link.misunderstood(self.method, why.within("result")))
     }
 }

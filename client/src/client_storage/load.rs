@@ -7,7 +7,6 @@ use zeo_proto::{Oid, Tid};
 use zeo_storage::storage::{Data, Revision};
 
 use super::error::Error;
-use super::lock::locked;
 use super::storage::ClientStorage;
 
 /// Later than each transaction. (Storages that keep tids as signed numbers have none above.)
@@ -34,6 +33,9 @@ impl ClientStorage {
     ///
     /// As of [`load`](Self::load).
     pub fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, Error> {
+        if let Some(revision) = self.shared.known.load_before(oid, before) {
+            return Ok(Some(revision));
+        }
         self.shared.link("loadBefore")?.load((oid, before))
     }
 
@@ -55,7 +57,8 @@ impl ClientStorage {
             return;
         };
         for &oid in oids {
-            if link.prefetch((oid, before)).is_err() {
+            let known = &self.shared.known;
+            if !known.contains(oid, before) && link.prefetch((oid, before)).is_err() {
                 return;
             }
         }
@@ -67,9 +70,10 @@ impl ClientStorage {
     ///
     /// `ReadOnly`, and as of [`load`](Self::load).
     pub fn new_oid(&self) -> Result<Oid, Error> {
-        if let Some(oid) = locked(&self.shared.oids).pop() {
+        if let Some(oid) = self.shared.take_oid() {
             return Ok(oid);
         }
+        self.check_writable()?;
         let link = self.shared.link("new_oids")?;
         if link.read_only {
             return Err(Error::ReadOnly);

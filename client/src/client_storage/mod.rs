@@ -1,25 +1,36 @@
 //! A storage on a ZEO server. `client/CLIENT.md` tells who does what, and in which order.
 
+mod blobs;
 mod builder;
+mod conflicts;
 mod connect;
 mod dispatch;
+mod driver;
 mod error;
+mod history;
 mod in_flight;
 mod input;
+mod iterate;
+mod known;
 mod link;
 mod listeners;
 mod load;
 mod lock;
+mod outcome;
+mod output;
 mod reader;
 mod settings;
 mod shared;
 mod slot;
 mod storage;
 mod transaction;
+mod turn;
 mod unfinished;
+mod verify;
 
 pub use builder::Builder;
 pub use error::{Attempt, Conflict, Disconnected, Error, Refusal};
+pub use iterate::{IteratedTransaction, Records, Transactions};
 pub use listeners::{Listener, Subscription};
 pub use settings::Settings;
 pub use storage::ClientStorage;

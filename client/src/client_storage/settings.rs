@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use zeo_storage::conflict::Resolver;
 use zeo_storage::log::{self, Log};
 
 use crate::address::Address;
@@ -49,7 +51,7 @@ pub struct Settings {
     /// The first pause between attempts to connect; each further one is longer, up to
     /// `max_disconnect_poll`. All vary by chance, between a half and the whole. Default: 1 second.
     pub disconnect_poll: Duration,
-    /// The longest pause between attempts to connect. Default: 30 seconds.
+    /// The longest pause between attempts to connect. Default: 10 seconds.
     pub max_disconnect_poll: Duration,
     /// How long one attempt to connect may take, registering and the verification of the cache
     /// included. Default: 10 seconds.
@@ -57,6 +59,10 @@ pub struct Settings {
     /// How long a call may wait for its reply, before the connection is given up. Default: none, for
     /// ever, as in ZEO: a commit or a pack may take its time.
     pub call_timeout: Option<Duration>,
+    /// Merges the changes of two transactions to an object of the program's own classes, if the
+    /// server leaves it to its clients (`client-conflict-resolution`). BTrees and Length are merged
+    /// without it. Default: none.
+    pub resolver: Option<Arc<dyn Resolver + Send + Sync>>,
     /// Where messages go. Default: nowhere.
     pub log: Log,
 }
@@ -81,9 +87,10 @@ impl Settings {
             client_label: None,
             tls: None,
             disconnect_poll: Duration::from_secs(1),
-            max_disconnect_poll: Duration::from_secs(30),
+            max_disconnect_poll: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             call_timeout: None,
+            resolver: None,
             log: log::silent(),
         }
     }

@@ -1,35 +1,42 @@
-//! What the threads of a storage share: the state of its connection, and what is known of it.
+//! What the threads of a storage share: the state of its connection, and what is known.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, ThreadId};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Instant;
 
-use rustix::event::{EventfdFlags, eventfd};
-use zeo_proto::Oid;
 use zeo_proto::message::StorageInfo;
+use zeo_proto::{Oid, Tid};
 use zeo_storage::log::Level;
 
-use super::error::{Attempt, Disconnected, Error};
+use super::error::{Attempt, Disconnected, Error, Refusal};
+use super::known::Known;
 use super::link::Link;
-use super::listeners::Listeners;
 use super::lock::locked;
 use super::settings::Settings;
+use super::turn::Turn;
+use crate::address::Address;
+use crate::cancel::{Cancel, Cancels};
 
 pub(super) struct Shared {
     pub settings: Settings,
-    pub listeners: Arc<Listeners>,
+    pub known: Known,
     /// What the server has told of the storage, last.
     pub info: Mutex<StorageInfo<'static>>,
-    /// Oids that the server has given and nobody has taken yet, the next one last.
-    pub oids: Mutex<Vec<Oid>>,
     /// One transaction at a time.
     pub committing: Turn,
+    /// The servers, as of now.
+    addresses: Mutex<Vec<Address>>,
+    /// Oids that the server has given and nobody has taken yet, the next one last.
+    oids: Mutex<Vec<Oid>>,
     state: Mutex<State>,
     changed: Condvar,
-    /// Becomes readable when the storage is closed.
-    closing: OwnedFd,
+    /// Threads that are about to end, or have.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The storage is closed.
+    closing: Cancel,
+    /// There are other addresses.
+    readdressed: Cancel,
 }
 
 struct State {
@@ -47,13 +54,14 @@ enum Phase {
 }
 
 impl Shared {
-    pub fn new(settings: Settings) -> io::Result<Self> {
+    pub fn new(settings: Settings, known: Known) -> io::Result<Self> {
         Ok(Self {
+            addresses: Mutex::new(settings.addresses.clone()),
             settings,
-            listeners: Arc::default(),
+            known,
             info: Mutex::default(),
-            oids: Mutex::default(),
             committing: Turn::default(),
+            oids: Mutex::default(),
             state: Mutex::new(State {
                 phase: Phase::Connecting,
                 was_connected: false,
@@ -61,7 +69,9 @@ impl Shared {
                 reader: None,
             }),
             changed: Condvar::new(),
-            closing: eventfd(0, EventfdFlags::CLOEXEC)?,
+            threads: Mutex::default(),
+            closing: Cancel::new()?,
+            readdressed: Cancel::new()?,
         })
     }
 
@@ -72,36 +82,27 @@ impl Shared {
     /// The connection; waits for one, up to `wait_timeout`.
     pub fn link(&self, what: &'static str) -> Result<Arc<Link>, Error> {
         let mut state = locked(&self.state);
-        if let Phase::Connected(link) = &state.phase {
-            return Ok(Arc::clone(link));
-        }
         let never = !state.was_connected && !self.settings.wait;
-        let disconnected = |why| Error::Disconnected { what, why };
         let is_reader = state.reader == Some(thread::current().id());
-        let limit = self.settings.wait_timeout;
-        let until = Instant::now().checked_add(limit);
+        let waited = self.settings.wait_timeout;
+        let until = Instant::now().checked_add(waited);
         loop {
-            let attempts = || state.attempts.clone();
             match &state.phase {
                 Phase::Connected(link) => return Ok(Arc::clone(link)),
                 Phase::Closed => return Err(Error::Closed),
-                Phase::Connecting if never => {
-                    let attempts = attempts();
-                    return Err(disconnected(Disconnected::NeverConnected { attempts }));
-                }
-                Phase::Connecting if is_reader => {
-                    let attempts = attempts();
-                    return Err(disconnected(Disconnected::NotConnected { attempts }));
-                }
                 Phase::Connecting => {}
             }
             // A limit that is too far away to be told is as good as none.
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(disconnected(Disconnected::TimedOut {
-                    waited: limit,
-                    attempts: attempts(),
-                }));
+            let is_over = left.is_some_and(|left| left.is_zero());
+            if never || is_reader || is_over {
+                let attempts = state.attempts.clone();
+                let why = match (never, is_reader) {
+                    (true, _) => Disconnected::NeverConnected { attempts },
+                    (_, true) => Disconnected::NotConnected { attempts },
+                    _ => Disconnected::TimedOut { waited, attempts },
+                };
+                return Err(Error::Disconnected { what, why });
             }
             state = match left {
                 Some(left) => match self.changed.wait_timeout(state, left) {
@@ -128,17 +129,17 @@ impl Shared {
         }
     }
 
-    /// There is a connection; false if the storage was closed meanwhile.
-    pub fn set_connected(&self, link: &Arc<Link>) -> bool {
+    /// There is a connection. (Not if the storage was closed meanwhile.)
+    pub fn set_connected(&self, link: &Arc<Link>) {
         let mut state = locked(&self.state);
         if matches!(state.phase, Phase::Closed) {
-            return false;
+            drop(state);
+            return link.fail(&Error::Closed);
         }
         state.phase = Phase::Connected(Arc::clone(link));
         state.was_connected = true;
         state.attempts.clear();
         self.changed.notify_all();
-        true
     }
 
     /// The connection is lost. Oids that a server has given may be given again by the next one.
@@ -150,6 +151,11 @@ impl Shared {
         locked(&self.oids).clear();
     }
 
+    /// Takes one of the oids that were given already.
+    pub fn take_oid(&self) -> Option<Oid> {
+        locked(&self.oids).pop()
+    }
+
     /// Keeps oids that were given over this connection, if it is still there.
     pub fn keep_oids(&self, link: &Arc<Link>, given: Vec<Oid>) {
         let state = locked(&self.state);
@@ -158,9 +164,70 @@ impl Shared {
         }
     }
 
-    /// Attempts to connect have failed.
-    pub fn set_attempts(&self, attempts: Vec<Attempt>) {
-        locked(&self.state).attempts = attempts;
+    /// The addresses for a search that begins now.
+    pub fn begin_search(&self) -> Vec<Address> {
+        self.readdressed.reset();
+        locked(&self.addresses).clone()
+    }
+
+    /// What the end of the storage ends.
+    pub fn closing(&self) -> Cancels {
+        Cancels::new(vec![self.closing.clone()])
+    }
+
+    /// What ends a search.
+    pub fn search_cancels(&self) -> Vec<Cancel> {
+        vec![self.closing.clone(), self.readdressed.clone()]
+    }
+
+    /// Looks for these servers from now on, if there is no connection, and after its loss.
+    pub fn set_addresses(&self, addresses: Vec<Address>) {
+        *locked(&self.addresses) = addresses;
+        locked(&self.state).attempts.clear();
+        self.readdressed.cancel();
+    }
+
+    /// Refuses a server that is behind the cache.
+    pub fn check_not_behind(&self, server: Tid) -> Result<(), Refusal> {
+        match self.known.cached_tid() {
+            Some(cache) if cache > server => Err(Refusal::Behind { server, cache }),
+            _ => Ok(()),
+        }
+    }
+
+    /// An attempt to connect has failed.
+    pub fn refused(&self, address: &Address, why: Refusal) {
+        if self.closing.is_cancelled() {
+            return;
+        }
+        let attempt = Attempt {
+            address: address.clone(),
+            why,
+        };
+        let text = attempt.to_string();
+        let behind = match attempt.why {
+            Refusal::Behind { server, cache } => Some((server, cache)),
+            _ => None,
+        };
+        let is_new = {
+            let mut state = locked(&self.state);
+            let last = state
+                .attempts
+                .iter_mut()
+                .find(|last| last.address == *address);
+            let was = last.as_ref().map(|last| last.to_string());
+            match last {
+                Some(last) => *last = attempt,
+                None => state.attempts.push(attempt),
+            }
+            was.is_none_or(|was| was != text)
+        };
+        if is_new {
+            self.log(Level::Warning, &format!("not connected: {text}"));
+        }
+        if let Some((server, cache)) = behind {
+            { &self.known.listeners }.tell(|listener| listener.behind(address, server, cache));
+        }
     }
 
     /// This thread reads.
@@ -173,6 +240,22 @@ impl Shared {
         locked(&self.state).reader == Some(thread::current().id())
     }
 
+    /// A thread that ends soon; those that have ended already are forgotten.
+    pub fn keep_thread(&self, thread: Option<JoinHandle<()>>) {
+        let mut threads = locked(&self.threads);
+        threads.retain(|thread| !thread.is_finished());
+        threads.extend(thread);
+    }
+
+    /// Waits for the end of all threads that were kept.
+    pub fn join_threads(&self) {
+        let threads = std::mem::take(&mut *locked(&self.threads));
+        for thread in threads {
+            // A panic in it has been told by itself.
+            let _ = thread.join();
+        }
+    }
+
     /// Ends all: who waits is told so.
     pub fn close(&self) {
         let link = {
@@ -183,8 +266,7 @@ impl Shared {
                 _ => None,
             }
         };
-        // It fails only if it was done 2^64 times.
-        let _ = rustix::io::write(&self.closing, &1_u64.to_ne_bytes());
+        self.closing.cancel();
         if let Some(link) = link {
             link.fail(&Error::Closed);
         }
@@ -193,57 +275,5 @@ impl Shared {
 
     pub fn is_closed(&self) -> bool {
         matches!(locked(&self.state).phase, Phase::Closed)
-    }
-
-    /// Becomes readable when the storage is closed, and stays so.
-    pub fn closing(&self) -> &OwnedFd {
-        &self.closing
-    }
-}
-
-/// A turn that one has at a time, in any thread.
-#[derive(Default)]
-pub(super) struct Turn {
-    state: Mutex<TurnState>,
-    over: Condvar,
-}
-
-#[derive(Default)]
-struct TurnState {
-    taken: bool,
-    closed: bool,
-}
-
-impl Turn {
-    /// Waits for the turn.
-    ///
-    /// # Errors
-    ///
-    /// The storage is closed.
-    pub fn take(&self) -> Result<TurnGuard<'_>, Error> {
-        let mut state = locked(&self.state);
-        while state.taken && !state.closed {
-            state = { self.over.wait(state) }.unwrap_or_else(|why| why.into_inner());
-        }
-        if state.closed {
-            return Err(Error::Closed);
-        }
-        state.taken = true;
-        Ok(TurnGuard(self))
-    }
-
-    fn close(&self) {
-        locked(&self.state).closed = true;
-        self.over.notify_all();
-    }
-}
-
-/// Who has the turn, until this is dropped.
-pub(super) struct TurnGuard<'a>(&'a Turn);
-
-impl Drop for TurnGuard<'_> {
-    fn drop(&mut self) {
-        locked(&self.0.state).taken = false;
-        self.0.over.notify_one();
     }
 }

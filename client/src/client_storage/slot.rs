@@ -1,6 +1,7 @@
 //! Where callers wait for the answer to a call, each for its own.
 
 use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use super::lock::locked;
 
@@ -49,21 +50,50 @@ impl<T> Slot<T> {
     }
 }
 
-impl<T: Clone> Slot<T> {
-    /// Waits for the answer. The last one who does takes it; others get copies.
-    pub fn wait(&self) -> T {
+impl<T> Slot<T> {
+    /// Waits for the answer, alone. Nothing if there is none after so long.
+    pub fn wait_alone(&self, limit: Option<Duration>) -> Option<T> {
+        self.wait_for(limit, |inner| inner.answer.take())
+    }
+
+    fn wait_for(
+        &self,
+        limit: Option<Duration>,
+        take: impl Fn(&mut Inner<T>) -> Option<T>,
+    ) -> Option<T> {
+        // A limit that is too far away to be told is as good as none.
+        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut inner = locked(&self.inner);
         loop {
-            if inner.waiting > 1
-                && let Some(answer) = inner.answer.clone()
-            {
-                inner.waiting -= 1;
-                return answer;
+            if let Some(answer) = take(&mut inner) {
+                return Some(answer);
             }
-            if let Some(answer) = inner.answer.take() {
-                return answer;
-            }
-            inner = { self.given.wait(inner) }.unwrap_or_else(|why| why.into_inner());
+            inner = match until {
+                None => { self.given.wait(inner) }.unwrap_or_else(|why| why.into_inner()),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    let waited = self.given.wait_timeout(inner, left);
+                    waited.unwrap_or_else(|why| why.into_inner()).0
+                }
+            };
         }
+    }
+}
+
+impl<T: Clone> Slot<T> {
+    /// Waits for the answer, maybe with others: the last one takes it, the others get copies. Nothing
+    /// if there is none after so long.
+    pub fn wait(&self, limit: Option<Duration>) -> Option<T> {
+        self.wait_for(limit, |inner| {
+            if inner.waiting <= 1 {
+                return inner.answer.take();
+            }
+            let answer = inner.answer.clone()?;
+            inner.waiting -= 1;
+            Some(answer)
+        })
     }
 }

@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use zeo_proto::Tid;
-use zeo_proto::message::StorageInfo;
+use zeo_proto::message::{Call, StorageInfo};
 
 use super::error::Error;
+use super::known::Known;
 use super::listeners::{Listener, Subscription};
 use super::lock::locked;
 use super::reader;
 use super::settings::Settings;
 use super::shared::Shared;
+use crate::address::Address;
+use crate::blob_cache::BlobCache;
+use crate::cache::Cache;
 
 /// A storage on a ZEO server, used by any number of threads at once. Each call waits for its own
 /// answer only. Dropping it closes it.
@@ -50,6 +54,7 @@ use super::shared::Shared;
 /// ```
 pub struct ClientStorage {
     pub(super) shared: Arc<Shared>,
+    pub(super) blobs: Option<BlobCache>,
     reader: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -58,15 +63,25 @@ impl ClientStorage {
     ///
     /// # Errors
     ///
-    /// `Disconnected`: none of the servers takes this client in time; the error tells why. `Io`: the
-    /// files of the cache can't be used, or the system has no descriptor or thread left.
+    /// `Disconnected`: none of the servers takes this client in time; the error tells why. `Cache`,
+    /// `Blob`: the cache's file or the blob directory can't be used. `Io`: the system has no
+    /// descriptor or thread left. `Unsupported`: the settings name no server.
     pub fn open(settings: Settings) -> Result<Self, Error> {
+        if settings.addresses.is_empty() {
+            return Err(Error::Unsupported(
+                "no address of a server is given".to_owned(),
+            ));
+        }
         let wait = settings.wait;
         let system = |why| Error::Io {
-            what: "opening a storage".to_owned(),
+            what: "opening a storage",
             why: Arc::new(why),
         };
-        let shared = Arc::new(Shared::new(settings).map_err(system)?);
+        let (path, size) = (settings.cache.as_deref(), settings.cache_size);
+        let cache = Cache::open(path, size, Arc::clone(&settings.log))?;
+        let blobs = blobs(&settings)?;
+        let known = Known::new(cache, Arc::clone(&settings.log));
+        let shared = Arc::new(Shared::new(settings, known).map_err(system)?);
         let reading = Arc::clone(&shared);
         let thread = thread::Builder::new().name("zeo-client".to_owned());
         let reader = thread
@@ -74,6 +89,7 @@ impl ClientStorage {
             .map_err(system)?;
         let storage = Self {
             shared,
+            blobs,
             reader: Mutex::new(Some(reader)),
         };
         if wait {
@@ -96,25 +112,75 @@ impl ClientStorage {
         {
             // A panic in it has been told by itself.
             let _ = reader.join();
+            self.shared.join_threads();
         }
+        if let Some(blobs) = &self.blobs {
+            blobs.close();
+        }
+        Ok(self.shared.known.close()?)
+    }
+
+    /// Uses these servers from now on: at once if there is no connection, otherwise after its loss.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`: there is none among them.
+    pub fn new_addresses(&self, addresses: Vec<Address>) -> Result<(), Error> {
+        if addresses.is_empty() {
+            return Err(Error::Unsupported(
+                "no address of a server is given".to_owned(),
+            ));
+        }
+        self.shared.set_addresses(addresses);
         Ok(())
     }
 
     /// The last transaction that this storage has seen; zero before the first one. All listeners
     /// have been told of it.
     pub fn last_tid(&self) -> Tid {
-        self.shared.listeners.last_tid()
+        self.shared.known.listeners.last_tid()
     }
 
     /// Tells a listener of all changes from now on, until the subscription is dropped.
     pub fn subscribe(&self, listener: Arc<dyn Listener>) -> Subscription {
-        self.shared.listeners.subscribe(listener)
+        self.shared.known.listeners.subscribe(listener)
     }
 
     /// What the server has told of the storage when the connection was made; sizes as of the last
     /// commit of this client. While there is no connection, as it was.
     pub fn info(&self) -> StorageInfo<'static> {
         locked(&self.shared.info).clone()
+    }
+
+    /// Asks the server for a sign of life: what was committed before it is seen afterwards.
+    ///
+    /// # Errors
+    ///
+    /// `Disconnected`, `Closed`.
+    pub fn ping(&self) -> Result<(), Error> {
+        self.shared.link("ping")?.call(&Call::Ping)
+    }
+
+    /// Makes sure that what was committed before is seen afterwards, if the settings have
+    /// `server_sync`; otherwise does nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ping`](Self::ping).
+    pub fn sync(&self) -> Result<(), Error> {
+        match self.shared.settings.server_sync {
+            true => self.ping(),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether this client makes no changes by its settings.
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        let settings = &self.shared.settings;
+        match settings.read_only && !settings.read_only_fallback {
+            true => Err(Error::ReadOnly),
+            false => Ok(()),
+        }
     }
 
     /// Whether there is a connection now.
@@ -130,6 +196,18 @@ impl ClientStorage {
             Err(_) => true,
         }
     }
+}
+
+fn blobs(settings: &Settings) -> Result<Option<BlobCache>, Error> {
+    let Some(directory) = &settings.blob_dir else {
+        return Ok(None);
+    };
+    if settings.shared_blob_dir {
+        return Ok(Some(BlobCache::open_shared(directory)?));
+    }
+    let (size, percent) = (settings.blob_cache_size, settings.blob_cache_size_check);
+    let log = Arc::clone(&settings.log);
+    Ok(Some(BlobCache::open(directory, size, percent, log)?))
 }
 
 impl Drop for ClientStorage {

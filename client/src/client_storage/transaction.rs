@@ -1,17 +1,28 @@
 //! A transaction: begin, store, vote, finish.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use zeo_proto::message::{Call, TpcBegin, Voted};
 use zeo_proto::{Oid, Tid, Value};
+use zeo_storage::log::Level;
 use zeo_storage::storage::TransactionMeta;
 
+use super::blobs;
+use super::conflicts;
 use super::error::{Disconnected, Error};
+use super::known::Stored;
 use super::link::Link;
-use super::shared::TurnGuard;
 use super::storage::ClientStorage;
+use super::turn::TurnGuard;
 use super::unfinished::Unfinished;
+use crate::blob_cache::Staged;
+
+/// How often conflicts are resolved before the transaction fails, as by Python's client.
+const VOTES_MAX: usize = 10;
+/// How many bytes of records a transaction keeps for the cache. What is more is loaded again.
+const KEPT_MAX: usize = 32 << 20;
 
 /// A transaction under way. Dropping it aborts it.
 ///
@@ -22,8 +33,12 @@ pub struct Tpc<'a> {
     storage: &'a ClientStorage,
     link: Arc<Link>,
     id: u64,
-    meta: TransactionMeta,
-    stored: BTreeSet<Oid>,
+    /// What is to be known of it if the connection is lost while it is finished.
+    unfinished: Unfinished,
+    stored: Stored,
+    /// How many bytes of records are kept for the cache.
+    kept: usize,
+    blobs: Vec<Staged>,
     phase: Phase,
     _turn: TurnGuard<'a>,
 }
@@ -46,6 +61,7 @@ impl ClientStorage {
     ///
     /// `ReadOnly`; `Disconnected`, without waiting; `Closed`.
     pub fn begin(&self, mut meta: TransactionMeta) -> Result<Tpc<'_>, Error> {
+        self.check_writable()?;
         let turn = self.shared.committing.take()?;
         let link = self.shared.link_now("tpc_begin")?;
         if link.read_only {
@@ -70,8 +86,10 @@ impl ClientStorage {
             storage: self,
             link,
             id,
-            meta,
-            stored: BTreeSet::new(),
+            unfinished: Unfinished::new(&meta),
+            stored: Stored::new(),
+            kept: 0,
+            blobs: Vec::new(),
             phase: Phase::Begun,
             _turn: turn,
         })
@@ -93,7 +111,30 @@ impl Tpc<'_> {
             data: data.as_slice().into(),
             id: number(self.id),
         })?;
-        self.stored.insert(oid);
+        self.keep(oid, serial, Some(data));
+        Ok(())
+    }
+
+    /// Stores the record of a blob, and its file, which is moved away from `path` (copied and removed
+    /// where it can't be moved). `serial` is that of the revision before; zero for a new object.
+    ///
+    /// # Errors
+    ///
+    /// As of [`store`](Self::store). `Blob`: the file can't be read or moved; `Unsupported`: the
+    /// storage has no blob directory.
+    pub fn store_blob(
+        &mut self,
+        oid: Oid,
+        serial: Tid,
+        data: Vec<u8>,
+        path: &Path,
+    ) -> Result<(), Error> {
+        self.step("storeBlob")?;
+        let staged = self.storage.blob_cache()?.upload(path, oid, serial)?;
+        let id = number(self.id);
+        blobs::send(&self.link, &staged, (oid, serial, &data, id))?;
+        self.blobs.push(staged);
+        self.keep(oid, serial, Some(data));
         Ok(())
     }
 
@@ -118,7 +159,7 @@ impl Tpc<'_> {
         let id = number(self.id);
         self.link
             .send_async(&Call::DeleteObject { oid, serial, id })?;
-        self.stored.insert(oid);
+        self.keep(oid, serial, None);
         Ok(())
     }
 
@@ -157,7 +198,7 @@ impl Tpc<'_> {
             prev_tid,
             id: number(self.id),
         })?;
-        self.stored.insert(oid);
+        self.keep(oid, serial, data);
         Ok(())
     }
 
@@ -171,17 +212,36 @@ impl Tpc<'_> {
     /// aborted the transaction then.
     pub fn vote(&mut self) -> Result<Vec<Oid>, Error> {
         self.step("vote")?;
-        let id = number(self.id);
-        let voted: Option<Vec<Voted<'static>>> = self.link.call(&Call::Vote { id })?;
-        let mut resolved = Vec::new();
-        for voted in voted.into_iter().flatten() {
-            if let Voted::Resolved(oid) = voted {
-                resolved.push(oid);
+        let mut changed = BTreeSet::new();
+        for _ in 0..VOTES_MAX {
+            let id = number(self.id);
+            let voted: Option<Vec<Voted<'static>>> = self.link.call(&Call::Vote { id })?;
+            let mut conflicts = Vec::new();
+            for voted in voted.into_iter().flatten() {
+                match voted {
+                    Voted::Resolved(oid) => {
+                        // Only the server knows the data.
+                        self.unfinished.changed(oid);
+                        self.keep(oid, self.unfinished.serial(oid), None);
+                        changed.insert(oid);
+                    }
+                    Voted::Conflict(conflict) => conflicts.push(conflict),
+                    _ => {}
+                }
+            }
+            if conflicts.is_empty() {
+                self.phase = Phase::Voted;
+                return Ok(changed.into_iter().collect());
+            }
+            for conflict in conflicts {
+                let (oid, committed) = (conflict.oid, conflict.committed);
+                let merged = conflicts::merge(self.storage, &self.link, conflict)?;
+                self.store(oid, committed, merged)?;
+                changed.insert(oid);
             }
         }
-        self.stored.extend(&resolved);
-        self.phase = Phase::Voted;
-        Ok(resolved)
+        let why = "others change the same objects faster than conflicts are resolved";
+        Err(Error::Transaction(why.to_owned()))
     }
 
     /// Commits. Returns the transaction's id; the storage's listeners have been told by then.
@@ -198,20 +258,36 @@ impl Tpc<'_> {
         self.check_connection("tpc_finish")?;
         self.phase = Phase::Over;
         let stored = std::mem::take(&mut self.stored);
-        let oids = stored.iter().copied().collect();
-        let unfinished = Unfinished::new(self.storage.last_tid(), &self.meta, stored);
+        let unfinished = std::mem::take(&mut self.unfinished).finishing(self.storage.last_tid());
         let id = number(self.id);
-        let finished = self.link.finish(&Call::TpcFinish { id }, oids)?.wait();
-        finished.map_err(|why| match why {
-            Error::Disconnected { .. } | Error::Closed => {
+        let finished = self.link.finish(&Call::TpcFinish { id }, stored)?;
+        let tid = finished.map_err(|why| match why {
+            Error::Disconnected { .. } | Error::Closed | Error::Reply { .. } => {
                 Error::OutcomeUnknown(Arc::new(unfinished))
             }
             why => why,
-        })
+        })?;
+        for blob in std::mem::take(&mut self.blobs) {
+            if let Err(why) = blob.commit(tid) {
+                // It is downloaded when it is wanted.
+                self.storage.shared.log(Level::Warning, &why.to_string());
+            }
+        }
+        Ok(tid)
     }
 
     /// Aborts. (So does dropping it.)
     pub fn abort(self) {}
+
+    /// Notes what the transaction changes; the record as well, as long as that is not too much.
+    fn keep(&mut self, oid: Oid, serial: Tid, data: Option<Vec<u8>>) {
+        self.unfinished.wrote(oid, serial, data.as_deref());
+        let data = data.filter(|data| self.kept.saturating_add(data.len()) <= KEPT_MAX);
+        self.kept += data.as_ref().map_or(0, Vec::len);
+        if let Some(Some(before)) = self.stored.insert(oid, data) {
+            self.kept -= before.len();
+        }
+    }
 
     fn step(&self, what: &'static str) -> Result<(), Error> {
         if self.phase != Phase::Begun {

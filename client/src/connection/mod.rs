@@ -12,6 +12,7 @@ use zeo_proto::stream::Stream;
 use zeo_proto::{Tid, Value, handshake};
 
 use crate::address::Address;
+use crate::cancel::Cancels;
 use crate::connection_error::{ConnectionError, MessageError, Raised};
 use crate::tls::Tls;
 pub(crate) use wire::Wire;
@@ -29,6 +30,8 @@ pub struct Options {
     pub message_limit: usize,
     /// TLS. Default: none.
     pub tls: Option<Tls>,
+    /// What ends all waits.
+    pub(crate) cancels: Cancels,
 }
 
 impl Default for Options {
@@ -38,6 +41,7 @@ impl Default for Options {
             call_limit: None,
             message_limit: u32::MAX as usize,
             tls: None,
+            cancels: Cancels::default(),
         }
     }
 }
@@ -246,6 +250,11 @@ impl Connection {
     /// The stream, for who wants to read and write frames himself from now on.
     pub(crate) fn stream(&mut self) -> &mut Stream {
         self.wire.stream()
+    }
+
+    /// What ends all waits from now on.
+    pub(crate) fn set_cancels(&mut self, cancels: Cancels) {
+        self.wire.set_cancels(cancels);
     }
 
     /// What has come and was not used yet, taken out.

@@ -5,8 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use openssl::ssl::Ssl;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use zeo_proto::framing::{FrameBuffer, FrameError, write_frame};
 use zeo_proto::marshal::Encoding;
 use zeo_proto::message::encode_keep_alive;
@@ -14,6 +13,7 @@ use zeo_proto::stream::{HandshakeError, Ready, Stream};
 
 use super::Options;
 use crate::address::Address;
+use crate::cancel::{Cancels, Waited};
 use crate::connection_error::{ConnectionError, MessageError};
 use crate::dial::dial;
 
@@ -41,6 +41,7 @@ pub(crate) struct Wire {
     /// Behind the greeting: how messages are encoded, and when the next heartbeat is due.
     heartbeat: Option<(Encoding, Instant)>,
     is_tls: bool,
+    cancels: Cancels,
 }
 
 impl Wire {
@@ -51,12 +52,13 @@ impl Wire {
         let session = session.transpose()?;
         let wire = Self {
             address: address.clone(),
-            stream: dial(address, until)?,
+            stream: dial(address, until, &options.cancels)?,
             input: FrameBuffer::new(GREETING_LIMIT),
             output: Vec::new(),
             limit: Some((options.connect_limit, until)),
             heartbeat: None,
             is_tls: session.is_some(),
+            cancels: options.cancels.clone(),
         };
         match session {
             Some(session) => wire.secured(session),
@@ -91,6 +93,11 @@ impl Wire {
 
     pub fn stream(&mut self) -> &mut Stream {
         &mut self.stream
+    }
+
+    /// What ends all waits from now on.
+    pub fn set_cancels(&mut self, cancels: Cancels) {
+        self.cancels = cancels;
     }
 
     /// What has come in, taken out.
@@ -225,20 +232,14 @@ impl Wire {
         let due = due.filter(|_| !flags.contains(PollFlags::OUT));
         loop {
             self.check_time(what)?;
-            let now = Instant::now();
-            if due.is_some_and(|due| due <= now) {
+            if due.is_some_and(|due| due <= Instant::now()) {
                 return Ok(false);
             }
             let until = over.into_iter().chain(due).min();
-            let timeout = until.map(|until| until.saturating_duration_since(now));
-            // One that is too long to be told to the system is as good as none.
-            let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
-            let mut watched = [PollFd::new(&self.stream, flags)];
-            let polled = poll(&mut watched, timeout.as_ref());
-            let found = watched[0].revents();
-            match polled {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => {
+            let socket = Some((self.stream.as_fd(), flags));
+            let waited = self.cancels.wait_for(socket, until);
+            match waited.map_err(|why| self.lost(what, Some(why)))? {
+                (Waited::Ready, found) => {
                     self.stream.note(Ready {
                         read: found.intersects(!PollFlags::OUT),
                         write: found.contains(PollFlags::OUT),
@@ -246,7 +247,10 @@ impl Wire {
                     });
                     return Ok(true);
                 }
-                Err(why) => return Err(self.lost(what, Some(why.into()))),
+                (Waited::TimeOver, _) => {}
+                (Waited::Cancelled, _) => {
+                    return Err(self.lost(what, Some(io::Error::other("given up"))));
+                }
             }
         }
     }
@@ -358,6 +362,7 @@ mod tests {
             limit: Some((HEARTBEAT, now + HEARTBEAT)),
             heartbeat: Some((Encoding::Msgpack, now)),
             is_tls: false,
+            cancels: Cancels::default(),
         };
         let mut expected = Vec::new();
         encode_keep_alive(&mut expected, Encoding::Msgpack).unwrap();

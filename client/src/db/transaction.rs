@@ -147,6 +147,7 @@ impl<'c> Transaction<'c> {
                 oid: Some(oid),
                 class: None,
                 serials: None,
+                reason: None,
             };
             return Err(self.noted(StorageError::ReadConflict(Box::new(conflict))));
         };

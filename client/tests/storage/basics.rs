@@ -18,7 +18,7 @@ fn served(address: &str, encoding: Encoding) -> Served {
 }
 
 /// Writes one object in a transaction of its own.
-fn write(storage: &ClientStorage, oid: Oid, serial: Tid, data: Vec<u8>) -> Result<Tid, Error> {
+pub fn write(storage: &ClientStorage, oid: Oid, serial: Tid, data: Vec<u8>) -> Result<Tid, Error> {
     let mut transaction = storage.begin(TransactionMeta::default())?;
     transaction.store(oid, serial, data)?;
     transaction.vote()?;
@@ -26,13 +26,13 @@ fn write(storage: &ClientStorage, oid: Oid, serial: Tid, data: Vec<u8>) -> Resul
 }
 
 /// What a listener was told.
-type News = (&'static str, Tid, Vec<Oid>);
+pub type News = (&'static str, Tid, Vec<Oid>);
 
 /// Tells a channel of all that it hears.
-struct Told(Mutex<Sender<News>>);
+pub struct Told(Mutex<Sender<News>>);
 
 impl Told {
-    fn channel() -> (Arc<Self>, Receiver<News>) {
+    pub fn channel() -> (Arc<Self>, Receiver<News>) {
         let (sender, receiver) = channel();
         (Arc::new(Self(Mutex::new(sender))), receiver)
     }
@@ -54,6 +54,9 @@ impl Listener for Told {
     }
     fn connected(&self, _address: &Address, _read_only: bool) {
         self.tell("connected", Tid::ZERO, &[]);
+    }
+    fn behind(&self, _address: &Address, server: Tid, _cache: Tid) {
+        self.tell("behind", server, &[]);
     }
     fn disconnected(&self) {
         self.tell("disconnected", Tid::ZERO, &[]);

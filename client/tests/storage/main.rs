@@ -3,4 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod basics;
+mod calls;
+mod hostile;
+mod life;
+mod reconnect;
+mod script;
 mod support;

@@ -53,6 +53,35 @@ pub enum IncomingError {
     Shape(#[from] ShapeError),
 }
 
+/// The id of a message whose rest may be anything, as one that can't be decoded: what it is the
+/// reply to. None where it is no number, or not written as servers write it.
+pub fn message_id(payload: &[u8], encoding: Encoding) -> Option<u64> {
+    let number = |bytes: &[u8]| {
+        let mut number = [0; 8];
+        number.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(u64::from_le_bytes(number))
+    };
+    match encoding {
+        // Protocol 3 and a mark; the number is little-endian.
+        Encoding::Pickle => match payload.strip_prefix(b"\x80\x03(")? {
+            [b'K', bytes @ ..] => number(bytes.get(..1)?),
+            [b'M', bytes @ ..] => number(bytes.get(..2)?),
+            [b'J', bytes @ ..] => number(bytes.get(..4)?),
+            [0x8a, length, bytes @ ..] => number(bytes.get(..usize::from(*length))?),
+            _ => None,
+        },
+        // An array of four; the number is big-endian.
+        Encoding::Msgpack => match payload.strip_prefix(b"\x94")? {
+            [small @ 0..0x80, ..] => Some(u64::from(*small)),
+            [kind @ 0xcc..=0xcf, bytes @ ..] => {
+                let bytes = bytes.get(..1 << (kind - 0xcc))?;
+                number(&bytes.iter().rev().copied().collect::<Vec<_>>())
+            }
+            _ => None,
+        },
+    }
+}
+
 impl<'a> Incoming<'a> {
     /// Decodes the payload of a frame, within [`Policy::REPLY`].
     ///
@@ -121,6 +150,46 @@ impl<'a> Reply<'a> {
                 Ok(exception) => Err(ReplyError::Raised(exception)),
                 Err(wrong) => Err(ShapeError::new(method, wrong.within("exception")).into()),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::encode_reply;
+
+    #[test]
+    fn the_id_of_a_message_that_is_cut_off() {
+        for encoding in [Encoding::Pickle, Encoding::Msgpack] {
+            for id in [
+                1,
+                127,
+                128,
+                255,
+                256,
+                65_535,
+                65_536,
+                i32::MAX as u64,
+                1 << 31,
+                1 << 40,
+            ] {
+                let mut out = Vec::new();
+                encode_reply(&mut out, encoding, &id, &7_u64).expect("encodes");
+                for end in out.len() - 10..=out.len() {
+                    assert_eq!(message_id(&out[4..end], encoding), Some(id), "{encoding:?}");
+                }
+                assert_eq!(message_id(&out[4..8], encoding).unwrap_or(id) & !id, 0);
+            }
+            for garbage in [
+                &b""[..],
+                b"\x80\x03(",
+                b"\x80\x03(\x8a\x09",
+                b"\x94\xc0",
+                b"\x94",
+            ] {
+                assert_eq!(message_id(garbage, encoding), None);
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ mod steps;
 
 pub use self::call::{Call, CallError, Effect, TpcBegin, WrongStep};
 pub use self::entry::{HistoryEntry, Summary, UndoEntry};
-pub use self::incoming::{Incoming, IncomingError, Reply, ReplyError};
+pub use self::incoming::{Incoming, IncomingError, Reply, ReplyError, message_id};
 pub use self::notification::{Notification, Sizes};
 pub use self::reply::{
     ClientConflict, CurrentRecord, Invalidations, IteratedRecord, IteratedTransaction, Revision,

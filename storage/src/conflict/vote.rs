@@ -52,7 +52,11 @@ impl Conflict {
 
     /// The merged record and who merged it, from the records that were read and committed; or the
     /// reason why there is none.
-    pub(crate) fn resolve(
+    ///
+    /// # Errors
+    ///
+    /// That reason, for people.
+    pub fn resolve(
         &self,
         (old, committed): (&[u8], &[u8]),
         on_conflict: OnConflict<'_>,
