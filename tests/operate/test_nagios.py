@@ -106,6 +106,19 @@ def test_what_makes_no_sense(answer, expected):
     assert result.out.count('\n') == 1 and not result.err, result
 
 
+@pytest.mark.parametrize('name, expected', [
+    ('a\n\x1b[2Jb', "OK|a\\n\\u{1b}[2Jb:active_txns=0\n"), ('ä ö', "OK|'ä ö:active_txns'=0\n")])
+def test_a_storage_s_name_is_one_line(name, expected):
+    """A server may have made it up; what is printed goes to other programs, and to people."""
+    counters = {'active_txns': 0, 'connections': 0, 'waiting': '0\nCRITICAL',
+                'last-transaction': '0000000000000001'}
+    frame = json.dumps({name: counters}).encode()
+    with pretender(GREETING + len(frame).to_bytes(4, 'big') + frame) as address:
+        result = run(OURS, '-m', address)
+    assert result.code == 0 and result.out.startswith(expected), result
+    assert result.out.count('\n') == 3 and '\x1b' not in result.out, result
+
+
 def test_silence_has_an_end():
     for answer in b'', GREETING:
         with pretender(answer, hold=True) as address:

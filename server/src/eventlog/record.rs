@@ -9,6 +9,7 @@ use serde_json::Value;
 use slog::{KV, Key, Level, OwnedKVList, Record, Serializer};
 
 use super::dates::DateFormat;
+use crate::tools::output::on_one_line;
 
 /// The level of Python's logging that stands for a slog level.
 ///
@@ -68,7 +69,7 @@ impl LogRecord {
         LogRecord {
             level: record.level(),
             name: pairs.name.unwrap_or_else(|| "root".to_owned()),
-            text: on_one_line(record.msg().to_string()),
+            text: on_one_line(&record.msg().to_string()),
             client: pairs.client,
             pairs: pairs.others,
             time: Timestamp::now(),
@@ -119,26 +120,6 @@ impl LogRecord {
     }
 }
 
-/// The text with control characters escaped. Clients have a say in many messages: none may begin
-/// a line that looks like another record, or command the terminal that shows it.
-fn on_one_line(text: String) -> String {
-    // Besides ASCII's: what ends a line or turns the direction of text.
-    let acts =
-        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if !text.contains(acts) {
-        return text;
-    }
-    let mut line = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if acts(c) {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
-}
-
 /// What earlier handlers have added to a record: Python's formatters keep in it what they make, and
 /// that is what `<http-logger>` sends.
 #[derive(Default)]
@@ -160,7 +141,7 @@ struct Pairs {
 impl Pairs {
     fn put(&mut self, key: Key, value: Value) {
         let value = match value {
-            Value::String(text) => Value::String(on_one_line(text)),
+            Value::String(text) => Value::String(on_one_line(&text)),
             value => value,
         };
         let text = match &value {

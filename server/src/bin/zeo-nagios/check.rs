@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use zeo_client::{Address, ConnectionError, DialError, probe};
 use zeo_proto::repr;
 use zeo_server::tools::connect::environment;
+use zeo_server::tools::output::on_one_line;
 
 use crate::CommandLine;
 use crate::metrics::{Metrics, count_metrics, rate_metrics};
@@ -31,12 +32,12 @@ pub type Status = Map<String, Value>;
 impl Report {
     /// What Python's script ends with a traceback for.
     pub fn unclear(text: impl Into<String>) -> Self {
-        let (text, code) = (text.into(), WARNING);
+        let (text, code) = (on_one_line(&text.into()), WARNING);
         Self { text, code }
     }
 
     fn critical(text: String) -> Self {
-        let code = CRITICAL;
+        let (text, code) = (on_one_line(&text), CRITICAL);
         Self { text, code }
     }
 }

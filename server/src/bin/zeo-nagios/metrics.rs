@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use zeo_proto::repr;
+use zeo_server::tools::output::on_one_line;
 
 use crate::check::{Report, Status};
 use crate::python;
@@ -33,8 +34,12 @@ impl Metrics {
     }
 
     /// The text of the messages, with the metrics where Nagios looks for them.
-    pub fn after(self, mut messages: Vec<String>) -> String {
-        let mut metrics = self.0.into_iter();
+    pub fn after(self, messages: Vec<String>) -> String {
+        let [mut messages, metrics] = [messages, self.0].map(|texts| {
+            let lines = texts.iter().map(|text| on_one_line(text));
+            lines.collect::<Vec<_>>()
+        });
+        let mut metrics = metrics.into_iter();
         if let (Some(message), Some(metric)) = (messages.first_mut(), metrics.next()) {
             *message = format!("{message}|{metric}");
         }
