@@ -8,6 +8,7 @@ import pytest
 import ZODB
 from support import server as support
 from support.configuration import demostorage, eventlog, filestorage, zeo
+from support.ports import free_port
 from support.server import run
 from ZODB.FileStorage import FileStorage
 
@@ -143,6 +144,26 @@ def test_addresses_that_can_t_be_had(address, code, conf):
     assert f'the monitor {words}' in check(code, '--monitor', address)
     if './' in address:
         assert "the monitor can't listen at ./none/monitor" in check(2, '--monitor', './none/monitor')
+
+
+@ours_only
+@pytest.mark.parametrize('address, monitor', [
+    ('127.0.0.1:{}', '127.0.0.1:{}'), ('127.0.0.1:{}', '{}'), ('localhost:{}', '127.0.0.1:{}'),
+    ('127.0.0.1:{}', '*:{}'), ('{}', '127.0.0.1:{}'), ('./zeo.sock', './zeo.sock'),
+    ('./zeo.sock', '././zeo.sock')])
+def test_one_address_for_the_server_and_its_monitor(address, monitor, conf):
+    """The start says the same, before it makes a file."""
+    port = free_port()
+    conf(address=address.format(port))
+    words = "the server and its monitor can't both listen at "
+    for args in [], ['--check']:
+        code, output = run('-C', 'zeo.conf', '--monitor', monitor.format(port), *args)
+        assert code == 2 and words in output, output
+    assert not os.path.exists('Data.fs')
+    # Those that only look alike.
+    others = ['0', './monitor.sock'] + [f'127.0.0.2:{port}'] * address.startswith('127.')
+    for other in others:
+        check(0, '--monitor', other)
 
 
 @ours_only

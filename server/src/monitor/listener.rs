@@ -29,6 +29,8 @@ use super::request::{Method, Refused, Request};
 use super::response::Response;
 use crate::status::outage::Outage;
 
+/// The host of addresses that name none.
+const HOST: &str = "127.0.0.1";
 /// How many connections there are at once.
 const MAX_CONNECTIONS: usize = 16;
 /// How long one may take.
@@ -48,6 +50,15 @@ pub(super) enum Peer {
     Network,
     /// By a Unix socket; for the log, the process and the user.
     Unix(String),
+}
+
+/// The address with the host that it has if none is configured.
+pub fn with_host(address: &Address) -> Address {
+    let mut address = address.clone();
+    if let Address::Tcp { host, .. } = &mut address {
+        host.get_or_insert_with(|| HOST.to_owned());
+    }
+    address
 }
 
 /// A socket that listens.
@@ -73,7 +84,7 @@ impl Listener {
         match address {
             Address::Unix(path) => Ok(vec![Self::unix(path)?]),
             Address::Tcp { host, port } => {
-                let (host, port) = (host.as_deref().unwrap_or("127.0.0.1"), port.unwrap_or(0));
+                let (host, port) = (host.as_deref().unwrap_or(HOST), port.unwrap_or(0));
                 let mut addresses: Vec<SocketAddr> = match host {
                     "*" => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
                     host => (host, port).to_socket_addrs()?.collect(),

@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use slog::{Logger, info};
 use zeo_storage::zconfig::datatypes::Address;
 
+pub use self::listener::with_host;
 use self::listener::{Listener, Threads};
 use self::routes::Routes;
 use self::served::Served;

@@ -48,6 +48,40 @@ pub fn is_in_use(address: &Address) -> bool {
     }
 }
 
+/// Whether the addresses are the same, or one contains the other: nobody can listen at both. Port 0
+/// is another one each time, and a host that can't be resolved is another's trouble.
+pub fn are_the_same(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Unix(one), Address::Unix(other)) => {
+            let absolute = |path| std::path::absolute(path).ok();
+            absolute(one) == absolute(other)
+        }
+        (
+            Address::Tcp { host, port },
+            Address::Tcp {
+                host: other,
+                port: other_port,
+            },
+        ) => {
+            let port = port.filter(|port| *port != 0 && Some(*port) == *other_port);
+            let Some(port) = port else {
+                return false;
+            };
+            let [ours, theirs] =
+                [host, other].map(|host| resolve(host.as_deref(), port).unwrap_or_default());
+            ours.iter()
+                .any(|one| theirs.iter().any(|other| is_within(one, other)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the addresses are equal, or one stands for all of its kind.
+fn is_within(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one == other || (is_any && one.is_ipv4() == other.is_ipv4())
+}
+
 /// What to listen with, before it listens.
 #[derive(Debug)]
 pub enum Sockets {

@@ -17,16 +17,13 @@ use zeo_storage::{Error, Result};
 
 use crate::config::open::OpenError;
 use crate::eventlog::LogTarget;
-use crate::monitor::MonitorError;
+use crate::monitor::{self, MonitorError};
 use crate::net::socket_rights::SocketRights;
 use crate::net::sockets::{self, Sockets};
 use crate::process::listen::ListenError;
 use crate::process::options::Options;
 use crate::process::resolver;
 use crate::process::run::{self, RunError};
-
-/// The host of the monitor's addresses that name none.
-const MONITOR_HOST: &str = "127.0.0.1";
 
 /// Checks all that a start of the server needs: certificates, directories, storages, the conflict
 /// resolver. What is found, one line each; the last says that all is well.
@@ -88,10 +85,7 @@ fn addresses(options: &Options, found: &mut Vec<String>) -> std::result::Result<
         can_be_had(&address).map_err(|source| ListenError::Address { address, source })?;
     }
     for address in &options.monitoring.addresses {
-        let mut address = address.clone();
-        if let Address::Tcp { host, .. } = &mut address {
-            host.get_or_insert_with(|| MONITOR_HOST.to_owned());
-        }
+        let address = monitor::with_host(address);
         if sockets::is_in_use(&address) {
             found.push(in_use(&address));
         } else {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use slog::{Logger, error, warn};
 use zeo_storage::zconfig::datatypes::Address;
 
+use crate::monitor;
 use crate::net::acceptor::Acceptors;
-use crate::net::sockets::{Sockets, is_in_use};
+use crate::net::sockets::{Sockets, are_the_same, is_in_use};
 use crate::net::tls::ServerTls;
 use crate::process::address_file::AddressFile;
 use crate::process::options::Options;
@@ -21,6 +22,9 @@ pub enum ListenError {
     /// Somebody listens at the address already.
     #[error("address {0} already in use")]
     InUse(Address),
+    /// The monitor is to listen at the server's address.
+    #[error("the server and its monitor can't both listen at {0}: give --monitor another address")]
+    Monitor(Address),
     /// There is no directory for the socket.
     #[error("can't listen at {}: there is no directory {}", .0.display(), .1.display())]
     NoDirectory(PathBuf, PathBuf),
@@ -50,7 +54,7 @@ impl ListenError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::InUse(_) | Self::NoDirectory(..) | Self::SocketOwner(_)
+            Self::InUse(_) | Self::Monitor(_) | Self::NoDirectory(..) | Self::SocketOwner(_)
         )
     }
 
@@ -63,12 +67,17 @@ impl ListenError {
 /// Finds mistakes before any file is made.
 ///
 /// # Errors
-/// A directory is missing, or the socket's owner not possible.
+/// A directory is missing, the monitor has the same address, or the socket's owner is not possible.
 pub fn check(options: &Options) -> Result<(), ListenError> {
     if let Address::Unix(path) = &options.config.zeo.address
         && let Some(directory) = missing_directory(path)
     {
         return Err(ListenError::NoDirectory(path.clone(), directory));
+    }
+    let address = &options.config.zeo.address;
+    let monitors = options.monitoring.addresses.iter().map(monitor::with_host);
+    if let Some(shared) = { monitors }.find(|monitor| are_the_same(address, monitor)) {
+        return Err(ListenError::Monitor(shared));
     }
     if let Some(path) = &options.listen.address_file
         && missing_directory(path).is_some()
