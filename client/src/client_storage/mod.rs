@@ -18,6 +18,8 @@ mod load;
 mod lock;
 mod outcome;
 mod output;
+#[cfg(test)]
+mod races;
 mod reader;
 mod settings;
 mod shared;

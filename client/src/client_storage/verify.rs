@@ -99,7 +99,11 @@ pub(super) fn verify(shared: &Shared, candidate: Box<Candidate>) -> Result<Verif
     })
 }
 
-fn bring_up(shared: &Shared, server: Tid, missed: Option<Invalidations>) -> Result<(), Refusal> {
+pub(super) fn bring_up(
+    shared: &Shared,
+    server: Tid,
+    missed: Option<Invalidations>,
+) -> Result<(), Refusal> {
     match (shared.known.cached_tid(), missed) {
         (Some(known), Some(Invalidations { last, oids })) => {
             if last < known {
