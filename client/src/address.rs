@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use zeo_storage::zconfig::datatypes;
@@ -56,12 +56,63 @@ impl TryFrom<datatypes::Address> for Address {
     }
 }
 
+/// A port of this machine.
+impl From<u16> for Address {
+    fn from(port: u16) -> Self {
+        Self::Tcp {
+            host: THIS_MACHINE.to_owned(),
+            port,
+        }
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp {
             host: address.ip().to_string(),
             port: address.port(),
         }
+    }
+}
+
+/// What names a server: an [`Address`], a port of this machine, a text such as `db.example.org:8100`,
+/// or the path of a Unix socket.
+pub trait ToAddress {
+    /// The address.
+    ///
+    /// # Errors
+    ///
+    /// Why a text is none, in a sentence that names it.
+    fn to_address(self) -> Result<Address, String>;
+}
+
+impl ToAddress for Address {
+    fn to_address(self) -> Result<Address, String> {
+        Ok(self)
+    }
+}
+
+impl ToAddress for u16 {
+    fn to_address(self) -> Result<Address, String> {
+        Ok(self.into())
+    }
+}
+
+impl ToAddress for SocketAddr {
+    fn to_address(self) -> Result<Address, String> {
+        Ok(self.into())
+    }
+}
+
+impl ToAddress for &str {
+    fn to_address(self) -> Result<Address, String> {
+        self.parse()
+    }
+}
+
+impl ToAddress for &Path {
+    fn to_address(self) -> Result<Address, String> {
+        Ok(Address::Unix(self.to_owned()))
     }
 }
 
@@ -103,6 +154,10 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
+        let path = Path::new("zeo.sock");
+        assert_eq!(path.to_address(), Ok(Address::Unix(path.into())));
+        assert_eq!(8100.to_address(), "8100".to_address());
+        assert!("".to_address().is_err());
         let numbers: SocketAddr = "[::1]:7".parse().unwrap();
         assert_eq!(Address::from(numbers).to_string(), "[::1]:7");
     }

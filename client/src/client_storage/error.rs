@@ -63,6 +63,9 @@ pub enum Error {
     /// What this storage does not do.
     #[error("{0}")]
     Unsupported(String),
+    /// A text that is no address of a server.
+    #[error("{0}")]
+    Address(String),
     /// The reply to a call can't be understood. The connection goes on.
     #[error("{address}: the reply to {method} can't be understood: {why}")]
     Reply {

@@ -5,7 +5,8 @@ use zeo_storage::zconfig::reader::Reader;
 use zeo_storage::zconfig::{ConfigError, Place, Section};
 
 use super::storage;
-use crate::client_storage::Settings;
+use crate::client_storage::{ClientStorage, Error, Settings};
+use crate::db::Db;
 
 /// The types of sections that are databases: ZODB's, and Zope's.
 const TYPES: [&str; 2] = ["zodb", "zodb_db"];
@@ -62,6 +63,25 @@ impl DatabaseConfig {
             large_record_size: 16 << 20,
             storage,
         }
+    }
+
+    /// Connects, and opens the database.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ClientStorage::open`].
+    pub fn open(self) -> Result<Db, Error> {
+        let at_most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let bytes = match self.cache_size_bytes {
+            0 => usize::MAX,
+            bytes => at_most(bytes),
+        };
+        let storage = ClientStorage::open(self.storage)?;
+        Ok(Db::with_cache_size(
+            storage,
+            at_most(self.cache_size),
+            bytes,
+        ))
     }
 }
 

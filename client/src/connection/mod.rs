@@ -64,6 +64,32 @@ pub type Notice<'a> = &'a mut dyn FnMut(Notification<'_>);
 ///
 /// After an error other than [`ConnectionError::Raised`], [`ConnectionError::Reply`] and [`ConnectionError::Encode`] nothing
 /// more can be done with it but drop it, which closes it.
+///
+/// ```
+/// use zeo_client::{Address, Connection, Options, Raised};
+/// use zeo_proto::message::{Call, Revision};
+/// use zeo_proto::{Oid, Tid};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = zeo_server::serve(zeo_server::AdHoc::in_memory())?;
+/// # let text = server.address();
+/// // Such as "localhost:8100" or "/run/zeo.sock".
+/// let address: Address = text.parse()?;
+/// let mut connection = Connection::open(&address, &Options::default())?;
+/// let read_only = true;
+/// let last_tid = connection.register("1", read_only)?;
+/// assert_eq!(last_tid, Some(Tid::ZERO), "there are no transactions yet");
+///
+/// // The root object as it is now. What else the server tells meanwhile goes to the closure.
+/// let call = Call::LoadBefore { oid: Oid::ZERO, before: Tid::MAX };
+/// let root = connection.call_with(&call, &mut |_| {}, |reply| {
+///     let revision: Option<Revision<'_>> = reply.result("loadBefore")?;
+///     Ok(revision.map(|revision| revision.data.into_owned()))
+/// });
+/// assert_eq!(root.unwrap_err().raised(), Some(Raised::NoObject), "not even a root");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Connection {
     wire: Wire,

@@ -18,7 +18,7 @@ use crate::record::Record;
 /// A transaction: a view of the database as it was when it began, and the changes made to it.
 ///
 /// Nothing is sent before [`Transaction::commit`]; a transaction that is dropped has changed
-/// nothing. Objects are had by reference and by oid; an [`Object`] is a handle, and all handles of
+/// nothing. Objects are had by reference and by oid; an [`Object`](super::Object) is a handle, and all handles of
 /// one object are the same object.
 pub struct Transaction<'c> {
     pub(super) connection: &'c Connection,
