@@ -5,18 +5,26 @@
 //! open FILE [DATABASE]         the last tid
 //! try FILE SECONDS             connects once, without a storage: the last tid
 //! load OID                     the serial, and the record
+//! blob OID SERIAL              the content of a blob
+//! store-blob FILE [OID SERIAL] commits a file as a new blob, or a new revision: oid and tid
+//! abort-blob FILE              the same, aborted behind the vote
 //! close
 //! ```
 //!
 //! Ids are in hexadecimal, so are records and contents. The password of a key is in the variable `KEY_PASSWORD`.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use zeo_client::config::Config;
-use zeo_client::{ClientStorage, Connection, Options};
+use zeo_client::{ClientStorage, Connection, Options, Tpc};
 use zeo_proto::{Oid, Tid};
+use zeo_storage::storage::TransactionMeta;
+
+/// The record of a blob.
+const BLOB: &[u8] = b"\x80\x03cZODB.blob\nBlob\nq\x00.\x80\x03N.";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut storage = None;
@@ -48,6 +56,27 @@ fn answer(storage: &mut Option<ClientStorage>, words: &[&str]) -> Result<String,
                 hexadecimal(&revision.data)
             ))
         }
+        ["blob", oid, serial] => {
+            let mut content = Vec::new();
+            let mut file = open()?.open_blob(Oid::new(number(oid)?), Tid::new(number(serial)?))?;
+            file.read_to_end(&mut content)?;
+            Ok(hexadecimal(&content))
+        }
+        ["store-blob", file] => {
+            let oid = open()?.new_oid()?;
+            let transaction = with_blob(open()?, file, oid, Tid::ZERO)?;
+            Ok(format!("{:016x} {}", oid.as_u64(), transaction.finish()?))
+        }
+        ["store-blob", file, oid, serial] => {
+            let (oid, serial) = (Oid::new(number(oid)?), Tid::new(number(serial)?));
+            let transaction = with_blob(open()?, file, oid, serial)?;
+            Ok(format!("{:016x} {}", oid.as_u64(), transaction.finish()?))
+        }
+        ["abort-blob", file] => {
+            let oid = open()?.new_oid()?;
+            with_blob(open()?, file, oid, Tid::ZERO)?.abort();
+            Ok(String::new())
+        }
         ["close"] => {
             if let Some(storage) = storage.take() {
                 storage.close()?;
@@ -56,6 +85,22 @@ fn answer(storage: &mut Option<ClientStorage>, words: &[&str]) -> Result<String,
         }
         _ => Err("no such command".into()),
     }
+}
+
+/// A transaction that has voted for the file as a revision of a blob.
+fn with_blob<'a>(
+    storage: &'a ClientStorage,
+    file: &str,
+    oid: Oid,
+    serial: Tid,
+) -> Result<Tpc<'a>, Box<dyn Error>> {
+    let mut transaction = storage.begin(TransactionMeta {
+        status: b' ',
+        ..TransactionMeta::default()
+    })?;
+    transaction.store_blob(oid, serial, BLOB.to_vec(), Path::new(file))?;
+    transaction.vote()?;
+    Ok(transaction)
 }
 
 fn open_file(
