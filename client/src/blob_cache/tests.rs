@@ -48,10 +48,10 @@ impl Setting {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 for entry in fs::read_dir(&path).unwrap() {
-                    let entry = entry.unwrap();
-                    let name = entry.file_name().into_string().unwrap();
-                    if name != ".lock" {
-                        found.insert(name);
+                    let path = entry.unwrap().path();
+                    if !path.ends_with(".lock") {
+                        let below = path.strip_prefix(self.at()).unwrap();
+                        found.insert(below.to_str().unwrap().to_owned());
                     }
                 }
             }
@@ -102,7 +102,7 @@ fn a_download_is_there_when_it_is_finished() {
     load(&cache, 998, 7, b"content");
     assert_eq!(
         setting.files(),
-        ["1.0000000000000007.blob".to_owned()].into()
+        ["1/1.0000000000000007.blob".to_owned()].into()
     );
     let path = cache.path(oid, tid).unwrap().unwrap();
     assert_eq!(path, setting.at().join("1/1.0000000000000007.blob"));
@@ -194,7 +194,7 @@ fn a_commit_moves_the_file_and_an_abort_removes_it() {
     staged.commit(tid).unwrap();
     assert_eq!(
         setting.files(),
-        ["0.0000000000000007.blob".to_owned()].into()
+        ["1/0.0000000000000007.blob".to_owned()].into()
     );
     assert_eq!(
         content_of(cache.open_blob(oid, tid).unwrap().unwrap()),
@@ -277,7 +277,7 @@ fn what_is_in_use_stays_and_what_was_left_is_removed() {
     drop(download);
     assert_eq!(
         setting.files(),
-        ["0.0000000000000007.blob".to_owned()].into()
+        ["1/0.0000000000000007.blob".to_owned()].into()
     );
 }
 
