@@ -2,10 +2,12 @@
 import io
 import pickle
 import socket
+import ssl
 import struct
 
 import msgpack
 from support.server import PATIENCE
+from support.tls import TlsSocket
 from support.wire import Disconnected, Wire, WireError
 from ZODB.utils import z64
 
@@ -57,13 +59,17 @@ class Hostile(Wire):
                 pass
         except TimeoutError:
             return False
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):  # with TLS, maybe without close_notify
             pass
         return True
 
     def is_alive(self):
         """Whether the connection still serves."""
         return self.attempt('ping') == ('ok', None)
+
+    def has_input(self):
+        """Whether something has come already that a `select` does not see."""
+        return isinstance(self.socket, TlsSocket) and self.socket.has_input()
 
     def finish_sending(self):
         """Ends the sending half only, and goes on reading."""

@@ -17,11 +17,11 @@ SECONDS = str(5 * int(os.environ.get('RZEO_RACE_ROUNDS') or 1))
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize('clients', [8, 32])
-def test_order(clients, serve, encoding):
-    server = serve(encoding=encoding)
+def test_order(clients, transport, serve, encoding):
+    server = serve(encoding=encoding, ssl=transport.section)
     host, port = server.address
     done = subprocess.run(
         [LOAD, '--address', f'{host}:{port}', '--clients', str(clients), '--seconds', SECONDS,
-         'check'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+         *transport.arguments(), 'check'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout.decode()
     assert server.process.poll() is None

@@ -19,9 +19,9 @@ PROCESSES = 4
 INCREMENTS = 40 * int(os.environ.get('RZEO_RACE_ROUNDS') or 1)
 
 
-def increment(address, count, results):
+def increment(address, transport, count, results):
     """One client process; sends what it found wrong, or None."""
-    db = ZEO.DB(address, wait_timeout=60)
+    db = ZEO.DB(address, wait_timeout=60, **transport.options())
     manager = transaction.TransactionManager()
     wrong = None
     for _ in range(count):
@@ -45,16 +45,16 @@ def increment(address, count, results):
 
 
 @pytest.mark.timeout(600)
-def test_counters(serve, encoding):
-    server = serve(encoding=encoding)
-    db = ZEO.DB(server.address)
+def test_counters(transport, serve, encoding):
+    server = serve(encoding=encoding, ssl=transport.section)
+    db = ZEO.DB(server.address, **transport.options())
     with db.transaction() as connection:
         connection.root()['a'] = MinPO(0)
         connection.root()['b'] = MinPO(0)
     db.close()
     context = multiprocessing.get_context('spawn')
     results = context.Queue()
-    processes = [context.Process(target=increment, args=(server.address, INCREMENTS, results))
+    processes = [context.Process(target=increment, args=(server.address, transport, INCREMENTS, results))
                  for _ in range(PROCESSES)]
     for process in processes:
         process.start()

@@ -1,7 +1,8 @@
 """ZODB's race tests against the server.
 
 A run takes them once, on a file storage. RZEO_RACE_ROUNDS=N takes each N times
-and adds the in-memory storage, where other delays let other races show.
+and adds the in-memory storage, where other delays let other races show. RZEO_RACE_TLS=1 takes
+them over TLS (also the other tests here).
 """
 import os
 import unittest
@@ -32,13 +33,13 @@ class Race(RaceTests, unittest.TestCase):
 
     __test__ = False  # pytest shall not collect it
 
-    def __init__(self, address):
+    def __init__(self, address, transport):
         super().__init__('runTest')
-        self._address = address
+        self._address, self._transport = address, transport
         self._storage = self._new_storage_client()
 
     def _new_storage_client(self):
-        return ClientStorage(self._address, wait_timeout=PATIENCE)
+        return ClientStorage(self._address, wait_timeout=PATIENCE, **self._transport.options())
 
     def runTest(self):
         """unittest wants one; the checks are called by name."""
@@ -48,9 +49,9 @@ class Race(RaceTests, unittest.TestCase):
 @pytest.mark.parametrize('round_', range(max(ROUNDS, 1)))
 @pytest.mark.parametrize('storage', STORAGES)
 @pytest.mark.parametrize('check', CHECKS)
-def test_race(check, storage, round_, serve, encoding):
-    server = serve(storages=STORAGES[storage], encoding=encoding)
-    case = Race(server.address)
+def test_race(check, storage, round_, transport, serve, encoding):
+    server = serve(storages=STORAGES[storage], encoding=encoding, ssl=transport.section)
+    case = Race(server.address, transport)
     getattr(case, f'_check_race_{check}')(CHECKS[check]())
     case._storage.close()
     server.stop()

@@ -44,6 +44,10 @@ class TlsSocket:
         else:
             self._incoming.write_eof()
 
+    def has_input(self):
+        """Whether bytes have come that were not read yet."""
+        return bool(self.tls.pending() or self._incoming.pending)
+
     def pending(self):
         """What TLS has to say and was not sent yet; now it is the caller's."""
         return self._outgoing.read()

@@ -1,0 +1,36 @@
+"""With `RZEO_RACE_TLS` in the environment, clients and the server speak TLS."""
+import os
+
+import pytest
+from support.certificates import Certificates, client_context, ssl_section
+
+
+class Plain:
+    section = None
+
+    def options(self):
+        """Of a client; may be called in another process."""
+        return {}
+
+    def arguments(self):
+        """Of zeo-load."""
+        return []
+
+
+class Secure:
+    def __init__(self, directory):
+        made = Certificates(directory)
+        self.server, self.client = made.self_signed('server'), made.self_signed('client')
+        self.section = ssl_section(self.server, self.client)
+
+    def options(self):
+        return {'ssl': client_context(self.client, self.server), 'ssl_server_hostname': 'localhost'}
+
+    def arguments(self):
+        return ['--tls-certificate', self.client.file, '--tls-key', self.client.key,
+                '--tls-trust', self.server.file]
+
+
+@pytest.fixture
+def transport(tmp_path):
+    return Secure(tmp_path) if os.environ.get('RZEO_RACE_TLS') else Plain()
