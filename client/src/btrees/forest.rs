@@ -31,6 +31,8 @@ pub struct Forest {
     unwritten: HashSet<Oid>,
     /// The nodes that programs have used as trees: not parts of one.
     trees: HashSet<Oid>,
+    /// At how many nodes those that were only read are forgotten.
+    sweep_at: usize,
     /// The nodes that the transaction has been asked to check.
     checked: HashSet<Oid>,
 }
@@ -39,6 +41,8 @@ struct Entry {
     node: Node,
     family: Rc<Family>,
     changed: bool,
+    /// For a leaf that was read within its tree's record: the tree.
+    owner: Option<Id>,
 }
 
 /// One tree as an operation sees it.
@@ -66,6 +70,7 @@ impl Forest {
         self.changed.clear();
         self.trees.clear();
         self.checked.clear();
+        self.sweep_at = 0;
         for tree in self.unwritten.drain() {
             *self.versions.entry(tree).or_default() += 1;
         }
@@ -80,6 +85,11 @@ impl Forest {
     /// How often keys of a tree were inserted or deleted.
     pub(super) fn version(&self, tree: Oid) -> u64 {
         self.versions.get(&tree).copied().unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Notes that a node is a tree, not a part of one.
@@ -154,12 +164,25 @@ impl Forest {
         }
     }
 
-    fn forget_unchanged(&mut self) {
-        if self.entries.len() >= KEPT_NODES && self.entries.len() >= 2 * self.changed.len() {
-            // New ones belong to some that are changed.
-            let keeps = |id: &Id, entry: &Entry| entry.changed || matches!(id, Id::New(_));
-            self.entries.retain(|id, entry| keeps(id, entry));
+    /// Keeps what was only read in bounds. Between operations only: they go on with what they found.
+    pub(super) fn sweep(&mut self) {
+        if self.entries.len() < self.sweep_at.max(KEPT_NODES) {
+            return;
         }
+        let is_changed = |id: Id| self.entries.get(&id).is_some_and(|entry| entry.changed);
+        let unchanged = |(&id, entry): (&Id, &Entry)| {
+            let keeps = match (id, entry.owner) {
+                (Id::Stored(_), _) => entry.changed,
+                // Of a tree that is not changed, or else of some that are.
+                (Id::New(_), owner) => owner.is_none_or(is_changed),
+            };
+            (!keeps).then_some(id)
+        };
+        let unchanged: Vec<_> = self.entries.iter().filter_map(unchanged).collect();
+        for id in unchanged {
+            self.entries.remove(&id);
+        }
+        self.sweep_at = 2 * self.entries.len();
     }
 }
 
@@ -175,13 +198,12 @@ impl Grove<'_> {
     pub(super) fn load(&mut self, id: Id, expected: Option<Expected>) -> Result<&mut Node> {
         let is_there = self.forest.entries.contains_key(&id);
         if let (Id::Stored(oid), false) = (id, is_there) {
-            self.forest.forget_unchanged();
             let record = self.nodes.read(oid)?;
             let read = state::read(self.family, oid, &record, expected)?;
             let node = match read {
                 state::Read::Node(node) => node,
                 state::Read::Within(leaf) => {
-                    let leaf = self.add(Node::Leaf(leaf));
+                    let leaf = self.put_new(Node::Leaf(leaf), Some(id));
                     Node::Inner(Inner {
                         keys: Vec::new(),
                         children: vec![leaf],
@@ -194,6 +216,7 @@ impl Grove<'_> {
                 node,
                 family: Rc::clone(self.family),
                 changed: false,
+                owner: None,
             };
             self.forest.entries.insert(id, entry);
         }
@@ -244,12 +267,17 @@ impl Grove<'_> {
 
     /// A new node, without an oid as long as nothing that is written refers to it.
     pub(super) fn add(&mut self, node: Node) -> Id {
+        self.put_new(node, None)
+    }
+
+    fn put_new(&mut self, node: Node, owner: Option<Id>) -> Id {
         self.forest.new += 1;
         let id = Id::New(self.forest.new);
         let entry = Entry {
             node,
             family: Rc::clone(self.family),
             changed: false,
+            owner,
         };
         self.forest.entries.insert(id, entry);
         id

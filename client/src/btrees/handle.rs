@@ -22,6 +22,7 @@ impl Handle<'_> {
     /// Does something with the tree's nodes, the first of which is there.
     pub(super) fn grove<R>(&self, work: impl FnOnce(&mut Grove<'_>, Id) -> Result<R>) -> Result<R> {
         let mut forest = self.forest.borrow_mut();
+        forest.sweep();
         let mut grove = Grove {
             forest: &mut forest,
             nodes: self.nodes,

@@ -320,3 +320,20 @@ fn a_bucket_alone() {
     memory.commit();
     assert_eq!(memory.state(oid), Value::tuple([Value::tuple([])]));
 }
+
+#[test]
+fn what_was_only_read_is_forgotten() {
+    let memory = Memory::default();
+    let small: Vec<Oid> = (0..6000).map(|_| memory.plant("OOBTree")).collect();
+    for &oid in &small {
+        memory.tree(oid).insert("a", 1).unwrap();
+    }
+    assert_eq!(memory.forest.borrow().len(), 12_000, "changes are kept");
+    memory.commit();
+    memory.tree(small[0]).insert("b", 2).unwrap();
+    for &oid in &small {
+        assert_eq!(memory.tree(oid).get("a").unwrap(), Some(Value::Int(1)));
+        assert!(memory.forest.borrow().len() < 3000);
+    }
+    assert_eq!(memory.commit(), [small[0]]);
+}
