@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 writeln!(out)?;
             }
-            Ok(record) => writeln!(out, "{record:?}")?,
+            Ok(record) => writeln!(out, "{}", record.to_json())?,
             Err(error) => writeln!(out, "{error}")?,
         }
     }

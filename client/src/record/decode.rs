@@ -192,6 +192,7 @@ impl<'m, 'a> Builder<'m, 'a> {
                 shared.set(value);
                 Value::Shared(shared)
             }
+            _ if !is_fixed(&value) => Value::Shared(Shared::new(value)),
             _ => value,
         };
         *place = Place::Done(value.clone());
@@ -351,6 +352,17 @@ impl<'m, 'a> Builder<'m, 'a> {
             Node::Leaf(Wire::Str(name)) => Some(self.text(name)),
             _ => None,
         }
+    }
+}
+
+/// Whether a value can't be changed in any part: so that two places may have it without knowing of
+/// each other.
+fn is_fixed(value: &Value) -> bool {
+    match value {
+        Value::Tuple(items) => items.iter().all(is_fixed),
+        Value::FrozenSet(items) => items.iter().all(is_fixed),
+        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::Instance(_) => false,
+        _ => true,
     }
 }
 

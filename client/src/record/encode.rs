@@ -13,7 +13,7 @@ use zeo_proto::pickle::write;
 
 use super::error::EncodeError;
 use super::names::{Class, Reference};
-use super::value::{Instance, Shared, Value};
+use super::value::{Dict, Instance, Shared, Value};
 use super::{MAX_DEPTH, Record};
 
 type Result<T = (), E = EncodeError> = std::result::Result<T, E>;
@@ -74,8 +74,8 @@ struct Pickler<'o> {
 enum Identity {
     Text(usize, usize),
     Bytes(usize, usize),
-    Tuple(usize),
-    Shared(usize),
+    /// Of a tuple, or of what is in several places.
+    Address(usize),
     Char(Option<char>),
     Byte(Option<u8>),
     Global(Class),
@@ -83,9 +83,22 @@ enum Identity {
 }
 
 impl Pickler<'_> {
+    /// Writes a value. This and what else calls itself for parts of values is kept apart from what
+    /// writes those without parts: it takes less of the stack then.
     fn save(&mut self, value: &Value) -> Result {
         match value {
-            Value::None => write::none(&mut self.out),
+            Value::Tuple(items) => self.nested(value, Some(items.address())),
+            Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::FrozenSet(_) => {
+                self.nested(value, None)
+            }
+            Value::Instance(_) | Value::Persistent(_) => self.nested(value, None),
+            Value::Shared(shared) => self.shared(shared),
+            leaf => self.leaf(leaf),
+        }
+    }
+
+    fn leaf(&mut self, value: &Value) -> Result {
+        match value {
             Value::Bool(bool) => write::bool(&mut self.out, *bool),
             Value::Int(int) => write::int(&mut self.out, (*int).into()),
             Value::BigInt(int) => match i128::try_from(&**int) {
@@ -107,84 +120,86 @@ impl Pickler<'_> {
                 return Err(EncodeError::Wrong("extension codes are 1 to 2147483647"));
             }
             Value::Reference(reference) => self.reference(reference)?,
-            Value::Shared(shared) => self.shared(shared)?,
-            Value::Tuple(items) if items.is_empty() => write::end_tuple(&mut self.out, 0),
-            Value::Tuple(items) => {
-                let identity = Identity::Tuple(items.address());
-                if !self.get(&identity) {
-                    self.deeper(|this| this.tuple(items, Some(identity)))?;
-                }
-            }
-            nested => self.deeper(|this| this.container(nested, None))?,
+            _ => write::none(&mut self.out),
         }
         Ok(())
     }
 
-    /// Writes what contains values.
-    fn deeper(&mut self, save: impl FnOnce(&mut Self) -> Result) -> Result {
+    /// Writes what contains values, and can stand in several places if it has an address.
+    fn nested(&mut self, value: &Value, address: Option<usize>) -> Result {
         if self.depth >= MAX_DEPTH {
             return Err(EncodeError::TooDeep);
         }
         self.depth += 1;
-        let saved = save(self);
+        let saved = match value {
+            Value::Tuple(items) => self.tuple(items, address),
+            Value::List(items) => self.list(items, address),
+            Value::Dict(dict) => self.dict(dict, address),
+            Value::Set(items) => self.set("set", items, address),
+            Value::FrozenSet(items) => self.set("frozenset", items, address),
+            Value::Instance(instance) => self.instance(instance, address),
+            Value::Persistent(id) => self.persistent(id),
+            Value::Shared(shared) => self.shared(shared),
+            leaf => self.leaf(leaf),
+        };
         self.depth -= 1;
         saved
     }
 
-    /// Writes what can be changed, and memoizes it.
-    fn container(&mut self, value: &Value, identity: Option<Identity>) -> Result {
-        match value {
-            Value::List(items) => {
-                write::empty_list(&mut self.out);
-                self.put(identity);
-                self.items(items)?;
-            }
-            Value::Dict(dict) => {
-                write::empty_dict(&mut self.out);
-                self.put(identity);
-                self.pairs(dict.pairs())?;
-                // The C pickler looks for more after every full batch.
-                if !dict.is_empty() && dict.len().is_multiple_of(write::BATCH_ITEMS) {
-                    write::mark(&mut self.out);
-                    write::set_items(&mut self.out);
-                }
-            }
-            Value::Set(items) => self.set("set", items, identity)?,
-            Value::FrozenSet(items) => self.set("frozenset", items, identity)?,
-            Value::Instance(instance) => self.instance(instance, identity)?,
-            Value::Persistent(id) => {
-                self.save(id)?;
-                write::persistent(&mut self.out);
-            }
-            other => self.save(other)?,
-        }
-        Ok(())
-    }
-
     fn shared(&mut self, shared: &Shared) -> Result {
-        let identity = Identity::Shared(shared.address());
-        if self.get(&identity) {
+        let address = shared.address();
+        if self.get(&Identity::Address(address)) {
             return Ok(());
         }
         let value = shared.snapshot().ok_or(EncodeError::Gone)?;
         self.kept.push(Arc::clone(&value));
-        self.deeper(|this| match &*value {
-            Value::Tuple(items) if !items.is_empty() => this.tuple(items, Some(identity)),
-            value => this.container(value, Some(identity)),
-        })
+        self.nested(&value, Some(address))
     }
 
-    fn tuple(&mut self, items: &[Value], identity: Option<Identity>) -> Result {
+    fn persistent(&mut self, id: &Value) -> Result {
+        self.save(id)?;
+        write::persistent(&mut self.out);
+        Ok(())
+    }
+
+    fn tuple(&mut self, items: &[Value], address: Option<usize>) -> Result {
+        if items.is_empty() {
+            write::end_tuple(&mut self.out, 0);
+            return Ok(());
+        }
+        if self.get_at(address) {
+            return Ok(());
+        }
         write::begin_tuple(&mut self.out, items.len());
-        items.iter().try_for_each(|item| self.save(item))?;
+        for item in items {
+            self.save(item)?;
+        }
         // One that contains itself has been made meanwhile.
-        if let Some(index) = identity.as_ref().and_then(|it| self.memo.get(it).copied()) {
+        if self.is_known(address) {
             write::drop_tuple(&mut self.out, items.len());
-            write::get(&mut self.out, index);
+            self.get_at(address);
             return Ok(());
         }
         write::end_tuple(&mut self.out, items.len());
-        self.put(identity);
+        self.put_at(address);
+        Ok(())
+    }
+
+    fn list(&mut self, items: &[Value], address: Option<usize>) -> Result {
+        write::empty_list(&mut self.out);
+        self.put_at(address);
+        self.items(items)
+    }
+
+    fn dict(&mut self, dict: &Dict, address: Option<usize>) -> Result {
+        write::empty_dict(&mut self.out);
+        self.put_at(address);
+        self.pairs(dict.pairs())?;
+        // The C pickler looks for more after every full batch.
+        if !dict.is_empty() && dict.len().is_multiple_of(write::BATCH_ITEMS) {
+            write::mark(&mut self.out);
+            write::set_items(&mut self.out);
+        }
         Ok(())
     }
 
@@ -202,7 +217,9 @@ impl Pickler<'_> {
         }
         for batch in items.chunks(write::BATCH_ITEMS) {
             write::mark(&mut self.out);
-            batch.iter().try_for_each(|item| self.save(item))?;
+            for item in batch {
+                self.save(item)?;
+            }
             write::appends(&mut self.out);
         }
         Ok(())
@@ -216,7 +233,9 @@ impl Pickler<'_> {
         }
         for batch in pairs.chunks(write::BATCH_ITEMS) {
             write::mark(&mut self.out);
-            batch.iter().try_for_each(|pair| self.pair(pair))?;
+            for pair in batch {
+                self.pair(pair)?;
+            }
             write::set_items(&mut self.out);
         }
         Ok(())
@@ -227,20 +246,19 @@ impl Pickler<'_> {
         self.save(value)
     }
 
-    fn set(&mut self, name: &'static str, items: &[Value], identity: Option<Identity>) -> Result {
+    fn set(&mut self, name: &'static str, items: &[Value], address: Option<usize>) -> Result {
         self.global(&Class::from_static("builtins", name))?;
         write::empty_list(&mut self.out);
         self.put(None);
         self.items(items)?;
         self.end_tuple(1);
         write::call(&mut self.out, false);
-        self.put(identity);
+        self.put_at(address);
         Ok(())
     }
 
-    fn instance(&mut self, instance: &Instance, identity: Option<Identity>) -> Result {
-        let args = instance.args.look();
-        if !matches!(*args, Value::Tuple(_)) {
+    fn instance(&mut self, instance: &Instance, address: Option<usize>) -> Result {
+        if !matches!(*instance.args.look(), Value::Tuple(_)) {
             return Err(EncodeError::Wrong(
                 "the arguments of a call are not a tuple",
             ));
@@ -248,7 +266,7 @@ impl Pickler<'_> {
         self.save(&instance.callable)?;
         self.save(&instance.args)?;
         write::call(&mut self.out, instance.new);
-        self.put(identity);
+        self.put_at(address);
         // Unlike those of a list or dict, a last item behind full batches stands alone.
         for batch in instance.items.chunks(write::BATCH_ITEMS) {
             self.items(batch)?;
@@ -395,6 +413,18 @@ impl Pickler<'_> {
             }
             None => false,
         }
+    }
+
+    fn get_at(&mut self, address: Option<usize>) -> bool {
+        address.is_some_and(|address| self.get(&Identity::Address(address)))
+    }
+
+    fn is_known(&self, address: Option<usize>) -> bool {
+        address.is_some_and(|address| self.memo.contains_key(&Identity::Address(address)))
+    }
+
+    fn put_at(&mut self, address: Option<usize>) {
+        self.put(address.map(Identity::Address));
     }
 
     /// Memoizes the value that was written last.

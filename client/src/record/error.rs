@@ -42,3 +42,20 @@ pub enum EncodeError {
     #[error("the record can't be written: {0}")]
     Wrong(&'static str),
 }
+
+/// Why a state is not one of a type of Rust, or the other way round.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TypeError(String);
+
+impl serde::de::Error for TypeError {
+    fn custom<T: std::fmt::Display>(what: T) -> Self {
+        Self(what.to_string())
+    }
+}
+
+impl serde::ser::Error for TypeError {
+    fn custom<T: std::fmt::Display>(what: T) -> Self {
+        Self(what.to_string())
+    }
+}

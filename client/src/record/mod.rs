@@ -22,16 +22,50 @@
 //!
 //! A record is written as ZODB 6.4 writes it: two pickles of protocol 3 with one memo. What was
 //! read from such a record, and not changed, is written as the same bytes.
+//!
+//! # JSON
+//!
+//! [`Record::to_json`] shows a record to people and to other programs, and [`Record::from_json`]
+//! reads it again. What JSON has not is an object of one member whose name begins with `$`, and
+//! maybe more:
+//!
+//! | Python | JSON |
+//! |---|---|
+//! | `None`, `True`, `'text'`, `[1, 2.5]` | `null`, `true`, `"text"`, `[1, 2.5]` |
+//! | `int` of more than 64 bits; `float` that is no number | `{"$int": "18446744073709551616"}`; `{"$float": "nan"}` |
+//! | `dict` with keys that are text (and don't begin with `$`) | `{"key": value}` |
+//! | any other `dict` | `{"$dict": [[key, value], ...]}` |
+//! | `tuple`, `set`, `frozenset` | `{"$tuple": [...]}`, `{"$set": [...]}`, `{"$frozenset": [...]}` |
+//! | `bytes` | `{"$bytes": "GIF89a\\x01\\\\"}`: as between the quotes of Python's literal |
+//! | text with lone surrogates | `{"$surrogates": "..."}`: the bytes of its UTF-8 |
+//! | class or function | `{"$global": "module.name"}`; `{"$extension": code}` |
+//! | reference to an object | `{"$ref": "0x2a", "class": "app.Page"}`, with `"weak": true`, `"database": "name"` |
+//! | instance | `{"$instance": "app.Part", "state": ...}`, with `args`, `items`, `pairs` if there are any |
+//! | what a call returns | `{"$call": "module.function", "args": [...]}`, and the same |
+//! | `datetime` without a zone | `{"$datetime": "2020-02-03T04:05:06.000789"}` |
+//! | a value in several places | `{"$shared": 1, "value": ...}` once, then `{"$shared": 1}` |
+//!
+//! A record is `{"class": "app.Page", "args": ..., "state": ...}`, `args` only if it has them.
+//! It can be read again ([`Record::from_json`]), and is then the same to Python, though maybe not
+//! the same bytes: whether equal texts or tuples are one is not told.
 
+mod datetime;
 mod decode;
 mod encode;
 mod error;
 mod from;
+mod from_json;
+mod from_type;
+mod json;
 mod names;
+mod passing;
 mod shared;
+mod to_type;
 mod value;
 
-pub use error::{DecodeError, EncodeError};
+pub use datetime::{DateTime, NoDateTime};
+pub use error::{DecodeError, EncodeError, TypeError};
+pub use from_json::JsonError;
 pub use names::{Class, NoClass, Reference};
 pub use value::{Dict, Instance, Look, Shared, Tuple, Value};
 
