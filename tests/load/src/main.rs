@@ -29,6 +29,7 @@ mod listeners;
 mod make_fs;
 mod record;
 mod requests;
+mod storm;
 mod wire;
 mod witness;
 mod workloads;
@@ -241,6 +242,14 @@ enum Work {
     },
     /// Do to a client cache what lines of JSON say, for tests.
     Cache,
+    /// Read and commit through client storages with a cache on disk, and hold what they read to the
+    /// truth, until standard input ends.
+    Storm {
+        /// The server.
+        server: zeo_client::Address,
+        /// The cache file.
+        cache: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -330,6 +339,10 @@ fn work(options: &Options) -> Result<Value> {
             links,
         } => make_fs::make_fs(path, objects, size, links),
         Work::Cache => cache::cache(),
+        Work::Storm {
+            ref server,
+            ref cache,
+        } => storm::storm(server, cache),
     }
 }
 
