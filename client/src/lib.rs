@@ -128,8 +128,9 @@ mod tls;
 
 pub use address::{Address, ToAddress};
 pub use client_storage::{
-    Attempt, Builder, ClientStorage, Conflict, Disconnected, Error, IteratedTransaction, Listener,
-    Records, Refusal, Settings, Subscription, Tpc, Transactions, Unfinished,
+    Attempt, Builder, ClientStorage, Conflict, CurrentRecords, Disconnected, Error,
+    IteratedTransaction, Listener, Records, Refusal, Settings, Subscription, Tpc, Transactions,
+    Unfinished,
 };
 pub use connection::{Connection, Notice, Options};
 pub use connection_error::{ConnectionError, DialError, MessageError, Raised};

@@ -2,8 +2,11 @@
 //!
 //! A server answers one item a call, and its next item only behind the records of the one before
 //! have been asked for. So one transaction a round trip is asked for, and of several transactions
-//! one record each, while the program works on the first of them. Nothing is ever asked for behind
-//! the end of an iterator, since Python's servers log that as an error.
+//! one record each, while the program works on the first of them.
+//!
+//! Nothing is asked for behind the end of an iterator, which Python's servers log as an error. And
+//! the end of the iterator over transactions is not asked for, nor is it given back before all
+//! records have been read: with that, Python's servers close the file that these are read from.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -29,7 +32,10 @@ pub(super) struct Driver {
     link: Arc<Link>,
     /// The server's id of the iterator.
     iterator: u64,
-    with_records: bool,
+    /// The server has forgotten it, since its end was asked for.
+    ended: bool,
+    /// The last transaction that is wanted.
+    stop: Tid,
     sender: Sender<(Tag, Answer)>,
     receiver: Receiver<(Tag, Answer)>,
     /// Transactions that have come and were not taken yet.
@@ -64,22 +70,22 @@ impl Driver {
     /// # Errors
     ///
     /// As of [`Link::call`].
-    pub fn new(
-        link: Arc<Link>,
-        (start, stop): (Option<Tid>, Option<Tid>),
-        with_records: bool,
-    ) -> Result<Self, Error> {
-        let iterator = link.call(&Call::IteratorStart { start, stop })?;
+    pub fn new(link: Arc<Link>, start: Option<Tid>, stop: Tid) -> Result<Self, Error> {
+        let iterator = link.call(&Call::IteratorStart { start, stop: None })?;
         let (sender, receiver) = channel();
         let mut driver = Self {
             link,
             iterator,
-            with_records,
+            ended: false,
+            stop,
             sender,
             receiver,
             ahead: VecDeque::new(),
             count: 0,
-            state: State::Idle,
+            state: match stop {
+                Tid::ZERO => State::Over,
+                _ => State::Idle,
+            },
             records: HashMap::new(),
             bytes: 0,
             calls: Vec::new(),
@@ -195,7 +201,10 @@ impl Driver {
                 self.state = State::Idle;
                 match self.decoded("iterator_next", answer) {
                     Ok(Some(transaction)) => self.begun(transaction),
-                    Ok(None) => self.state = State::Over,
+                    Ok(None) => {
+                        self.state = State::Over;
+                        self.ended = true;
+                    }
                     Err(why) => {
                         self.state = State::Over;
                         self.ahead.push_back(Err(why));
@@ -246,21 +255,23 @@ impl Driver {
     }
 
     fn begun(&mut self, transaction: IteratedTransaction<'static>) {
+        if transaction.tid >= self.stop {
+            self.state = State::Over;
+        }
+        if transaction.tid > self.stop {
+            return;
+        }
         let number = self.count;
         self.count += 1;
-        if self.with_records {
-            let (id, tid) = (self.iterator, transaction.tid);
-            let call = Call::IteratorRecordStart { id, tid };
-            self.calls.push((Tag::Start(number), call));
-            self.records.insert(
-                number,
-                Records {
-                    iterator: None,
-                    come: VecDeque::new(),
-                    state: State::Idle,
-                },
-            );
-        }
+        let (id, tid) = (self.iterator, transaction.tid);
+        let call = Call::IteratorRecordStart { id, tid };
+        self.calls.push((Tag::Start(number), call));
+        let records = Records {
+            iterator: None,
+            come: VecDeque::new(),
+            state: State::Idle,
+        };
+        self.records.insert(number, records);
         self.ahead.push_back(Ok((number, transaction)));
         self.ask_next();
     }
@@ -280,7 +291,7 @@ impl Drop for Driver {
         let open = { self.records.values() }
             .filter(|records| records.state != State::Over)
             .filter_map(|records| records.iterator);
-        let own = (self.state != State::Over).then_some(self.iterator);
+        let own = (!self.ended).then_some(self.iterator);
         let ids: Vec<u64> = open.chain(own).collect();
         if !ids.is_empty() {
             // If it can't be sent, the server forgets all.

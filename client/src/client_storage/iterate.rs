@@ -13,7 +13,8 @@ use super::storage::ClientStorage;
 
 impl ClientStorage {
     /// Transactions with `start <= tid <= stop`, in the order in which they were committed, each
-    /// with its records. While the program works on one, the next ones are asked for.
+    /// with its records; none later than [`last_tid`](Self::last_tid) is now. While the program works
+    /// on one, the next ones are asked for.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), zeo_client::Error> {
@@ -32,18 +33,9 @@ impl ClientStorage {
     ///
     /// As of [`load`](Self::load). After an error, the iterator has no more items.
     pub fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<Transactions, Error> {
-        self.iterate(start, stop, true)
-    }
-
-    /// The same; without records, if they are not wanted.
-    pub(super) fn iterate(
-        &self,
-        start: Option<Tid>,
-        stop: Option<Tid>,
-        with_records: bool,
-    ) -> Result<Transactions, Error> {
         let link = self.shared.link("iterator_start")?;
-        let driver = Driver::new(link, (start, stop), with_records)?;
+        let last = self.last_tid();
+        let driver = Driver::new(link, start, stop.map_or(last, |stop| stop.min(last)))?;
         Ok(Transactions {
             driver: Arc::new(Mutex::new(driver)),
         })

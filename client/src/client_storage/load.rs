@@ -33,6 +33,7 @@ impl ClientStorage {
     ///
     /// As of [`load`](Self::load).
     pub fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, Error> {
+        let before = before.min(LATEST);
         if let Some(revision) = self.shared.known.load_before(oid, before) {
             return Ok(Some(revision));
         }
@@ -56,6 +57,7 @@ impl ClientStorage {
         let Ok(link) = self.shared.link_now("prefetch") else {
             return;
         };
+        let before = before.min(LATEST);
         for &oid in oids {
             let known = &self.shared.known;
             if !known.contains(oid, before) && link.prefetch((oid, before)).is_err() {

@@ -4,6 +4,7 @@ mod blobs;
 mod builder;
 mod conflicts;
 mod connect;
+mod current;
 mod dispatch;
 mod driver;
 mod error;
@@ -31,6 +32,7 @@ mod unfinished;
 mod verify;
 
 pub use builder::Builder;
+pub use current::CurrentRecords;
 pub use error::{Attempt, Conflict, Disconnected, Error, Refusal};
 pub use iterate::{IteratedTransaction, Records, Transactions};
 pub use listeners::{Listener, Subscription};

@@ -133,6 +133,8 @@ fn read(shared: &Arc<Shared>, link: &Link, mut input: Input, upgrade: &mut Optio
             Ok(Waited::TimeOver) => {
                 link.heartbeat();
                 due = Instant::now() + HEARTBEAT;
+                // Over TLS, something may have come that waited for room to write.
+                input.note_readable();
             }
             Ok(Waited::Cancelled) => {
                 let found = upgrade

@@ -317,3 +317,39 @@ fn records_are_deleted_and_restored() {
     assert!(matches!(storage.load(oid), Err(Error::NoObject { .. })));
     assert_eq!(*storage.load_serial(oid, serial).unwrap(), *record(3));
 }
+
+#[test]
+fn current_records_are_read_ahead() {
+    for encoding in ENCODINGS {
+        let directory = tempfile::tempdir().unwrap();
+        let server = served(&directory, encoding, false);
+        let storage = server.client().open().unwrap();
+        assert!(storage.current_records().unwrap().next().is_none());
+        // Without gaps at first, then with some, and without again.
+        let oids = (0..200).chain((200..600).step_by(7)).chain(1000..1100);
+        let oids: Vec<Oid> = oids.map(Oid::new).collect();
+        let mut transaction = storage.begin(TransactionMeta::default()).unwrap();
+        for oid in &oids {
+            transaction
+                .store(*oid, Tid::ZERO, record(oid.as_u64() as u8))
+                .unwrap();
+        }
+        transaction.vote().unwrap();
+        let tid = transaction.finish().unwrap();
+        let mut gone = storage.begin(TransactionMeta::default()).unwrap();
+        for oid in [0, 50, 207, 1099] {
+            gone.delete(Oid::new(oid), tid).unwrap();
+        }
+        gone.vote().unwrap();
+        gone.finish().unwrap();
+        let found = storage.current_records().unwrap().map(|it| it.unwrap());
+        let found: Vec<Oid> = found
+            .inspect(|it| assert_eq!(*it.data, *record(it.oid.as_u64() as u8)))
+            .map(|it| it.oid)
+            .collect();
+        let left = oids
+            .into_iter()
+            .filter(|oid| ![0, 50, 207, 1099].contains(&oid.as_u64()));
+        assert_eq!(found, left.collect::<Vec<_>>());
+    }
+}

@@ -11,7 +11,11 @@
 //! close
 //! ```
 //!
+//! and those of `storage.rs`.
+//!
 //! Ids are in hexadecimal, so are records and contents. The password of a key is in the variable `KEY_PASSWORD`.
+
+mod storage;
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -83,7 +87,7 @@ fn answer(storage: &mut Option<ClientStorage>, words: &[&str]) -> Result<String,
             }
             Ok(String::new())
         }
-        _ => Err("no such command".into()),
+        _ => storage::answer(open()?, words).unwrap_or_else(|| Err("no such command".into())),
     }
 }
 
