@@ -11,6 +11,7 @@ from support.configuration import filestorage, zeo
 from support.server import PATIENCE, Server, is_python, wait_until
 from support.wire import Disconnected, Wire, WireError
 from ZEO.ClientStorage import ClientStorage
+from ZODB.FileStorage import FileStorage
 from ZODB.POSException import StorageTransactionError
 from ZODB.utils import p64
 
@@ -114,7 +115,8 @@ def test_memory_for_messages(serve):
 
 def test_few_descriptors(tmp_path, monkeypatch):
     """1,100 connections at a limit of 1,024 open files: as many as there is room for are served, also
-    with large transactions and packs; one line says why the others are not, and they get in later."""
+    with large transactions, blobs, packs and indexes; one line says why the others are not, and they
+    get in later."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2000:
         pytest.skip('this process may not open enough files')
@@ -123,7 +125,7 @@ def test_few_descriptors(tmp_path, monkeypatch):
     connections = []
     try:
         limit = 1024, 1024
-        config = zeo() + filestorage(pack_gc=False)
+        config = zeo() + filestorage(pack_gc=False, blob_dir='blobs')
         server = Server(config, tmp_path, preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_NOFILE, limit))
         with server:
@@ -136,23 +138,58 @@ def test_few_descriptors(tmp_path, monkeypatch):
             server.wait_for_log(FULL)
             for number, client in enumerate(clients[:3]):
                 commit(client, 1, {number * 10 + n: pickle_of('x' * 3 * MB) for n in range(3)})
+            upload_together(clients)
             tid = commit(clients[0], 1, {100: pickle_of(1)})
             commit(clients[0], 1, {100: pickle_of(2)}, tid)
             clients[0].call('pack', time.time() + 1, True)
             wait_until(lambda: 'packing' not in clients[0].call('server_status'))
             assert os.path.exists('Data.fs.old')
             assert server.log().count('clients are refused') == 1
+            expected = 10 + len(clients)
             while connections:
                 connections.pop().close()
             server.wait_for_log(ROOM_AGAIN)
             with admitted(server) as wire:
-                assert wire.call('get_info')['length'] == 10
+                assert wire.call('get_info')['length'] == expected
             wait_until(lambda: server.log().count(FULL) == server.log().count(ROOM_AGAIN), server.log)
             assert 'Too many open files' not in server.log()
     finally:
         for connection in connections:
             connection.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def upload_together(clients):
+    """All clients have an upload open at the same time; then all are committed, and can be had."""
+    for number, client in enumerate(clients):
+        client.call('tpc_begin', 1, b'', b'', {}, None, ' ')
+        client.send_async('storeBlobStart')
+        client.send_async('storeBlobChunk', b'blob %d' % number)
+    for client in clients:
+        client.call('ping')
+    for number, client in enumerate(clients):
+        client.send_async('storeBlobEnd', p64(1000 + number), bytes(8), pickle_of(number), 1)
+        client.call('vote', 1)
+    for number, client in enumerate(clients):
+        tid = client.call('tpc_finish', 1)
+        client.notifications.clear()
+        client.call('sendBlob', p64(1000 + number), tid)
+        chunks = [args[2] for _, _, name, args in client.notifications if name == 'receiveBlobChunk']
+        assert chunks == [b'blob %d' % number]
+
+
+def test_an_index_is_saved_at_the_limit_of_descriptors(serve):
+    """With none left while it serves, the stop saves the index: Python uses it."""
+    server = serve()
+    with Wire(server.address) as wire:
+        commit(wire, 1, {n: pickle_of(n) for n in range(20)})
+        in_use = len(os.listdir(f'/proc/{server.pid}/fd'))
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (in_use, in_use))
+        commit(wire, 2, {n: pickle_of(n) for n in range(20, 40)})
+    server.stop()
+    storage = FileStorage('Data.fs')
+    assert storage._used_index and len(storage) == 40
+    storage.close()
 
 
 def admitted(server):
