@@ -81,7 +81,7 @@ impl Transaction<'_> {
         let Some(Changed {
             record: Some(record),
             serial,
-            ..
+            blob,
         }) = changed
         else {
             return Err(Error::BeingChanged { oid });
@@ -109,7 +109,10 @@ impl Transaction<'_> {
         }
         let data = encoded.map_err(|why| Error::Encode { oid, why })?;
         let bytes = Bytes::copy_from_slice(&data);
-        let sent = tpc.store(oid, serial, data);
+        let sent = match blob {
+            Some(file) => tpc.store_blob(oid, serial, data, &file),
+            None => tpc.store(oid, serial, data),
+        };
         sent.map_err(|error| self.noted(error))?;
         Ok(bytes)
     }

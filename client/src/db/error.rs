@@ -1,5 +1,8 @@
 //! What can go wrong with objects.
 
+use std::io;
+use std::path::PathBuf;
+
 use zeo_proto::Oid;
 
 use crate::record::{DecodeError, EncodeError};
@@ -56,6 +59,14 @@ pub enum Error {
     BeingChanged {
         /// The object.
         oid: Oid,
+    },
+    /// The file that a blob shall have can't be opened.
+    #[error("{}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: io::Error,
     },
     /// A savepoint is one of another transaction.
     #[error("the savepoint is one of another transaction")]

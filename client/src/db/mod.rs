@@ -37,6 +37,7 @@
 //! ([`Value`](crate::record::Value)s borrow nothing), or its oid.
 
 mod access;
+mod blobs;
 mod changes;
 mod collections;
 mod commit;

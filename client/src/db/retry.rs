@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::database::Db;
+use super::database::{Connection, Db};
 use super::error::Error;
 use super::transaction::Transaction;
+use crate::client_storage::Error as StorageError;
 
 /// How often a transaction is tried, and how long the pauses are.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,9 @@ impl Db {
     /// changed the same objects meanwhile, or the connection was lost, it is made again from the
     /// beginning, up to 10 times; so `work` should do nothing else that lasts.
     ///
+    /// Where the connection is lost during the last step, it finds out whether that was done
+    /// ([`ClientStorage::outcome`](crate::ClientStorage::outcome)).
+    ///
     /// If `work` fails otherwise, nothing is committed, and its error is returned.
     ///
     /// # Errors
@@ -57,19 +61,54 @@ impl Db {
         let mut pause = retry.pause;
         let mut attempt = 1;
         loop {
-            let transaction = connection.begin()?;
-            let done = work(&transaction);
-            let done = done.and_then(|result| {
-                transaction.send()?;
-                Ok(result)
-            });
-            if done.is_ok() || attempt >= retry.attempts || !transaction.failed_retryably() {
-                return done;
+            match self.attempt(&mut connection, &mut work)? {
+                Attempt::Done(result) => return Ok(result),
+                Attempt::Failed(error) if attempt >= retry.attempts => return Err(error),
+                Attempt::Failed(_) => {}
             }
-            drop(transaction);
             std::thread::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0));
             pause = pause.saturating_mul(2).min(retry.longest);
             attempt += 1;
         }
     }
+
+    /// One attempt. An error is one that won't go away.
+    fn attempt<R, E: From<Error>>(
+        &self,
+        connection: &mut Connection,
+        work: &mut impl FnMut(&Transaction<'_>) -> Result<R, E>,
+    ) -> Result<Attempt<R, E>, E> {
+        let transaction = match connection.begin() {
+            Ok(transaction) => transaction,
+            Err(error) if error.is_retryable() => return Ok(Attempt::Failed(error.into())),
+            Err(error) => return Err(error.into()),
+        };
+        let result = match work(&transaction) {
+            Ok(result) => result,
+            Err(error) if transaction.failed_retryably() => return Ok(Attempt::Failed(error)),
+            Err(error) => return Err(error),
+        };
+        let error = match transaction.send() {
+            Ok(_) => return Ok(Attempt::Done(result)),
+            Err(error) => error,
+        };
+        if let Error::Storage(StorageError::OutcomeUnknown(unfinished)) = &error {
+            return match self.storage().outcome(unfinished) {
+                Ok(Some(_)) => Ok(Attempt::Done(result)),
+                Ok(None) => Ok(Attempt::Failed(error.into())),
+                Err(_) => Err(error.into()),
+            };
+        }
+        match error.is_retryable() {
+            true => Ok(Attempt::Failed(error.into())),
+            false => Err(error.into()),
+        }
+    }
+}
+
+/// What came of a transaction.
+enum Attempt<R, E> {
+    Done(R),
+    /// It may be tried again.
+    Failed(E),
 }

@@ -37,8 +37,10 @@ impl Connection {
     /// meanwhile.
     ///
     /// # Errors
-    /// None now; reserved for what a begin may have to ask the server.
+    /// Only of a storage with `server_sync`: those of
+    /// [`ClientStorage::sync`](crate::ClientStorage::sync).
     pub fn begin(&mut self) -> Result<Transaction<'_>> {
+        self.db.storage.sync()?;
         let before = self.advance();
         Ok(Transaction::new(self, before))
     }
