@@ -7,7 +7,10 @@ use zeo_fuzz::{Subject, TARGETS, Target, Until, run};
 fn nothing_is_found_in_a_short_run_but_what_is_there() {
     for target in TARGETS {
         // An input of these takes a file, or a conversation.
-        let slow = matches!(target.name, "session" | "index" | "configuration");
+        let slow = matches!(
+            target.name,
+            "session" | "client" | "index" | "configuration"
+        );
         let iterations = if slow { 500 } else { 4000 };
         if let Err(finding) = run(target, 1, Until::Iterations(iterations)) {
             panic!("{finding}");

@@ -2,6 +2,7 @@
 
 mod cache;
 mod care;
+mod client;
 mod files;
 mod messages;
 mod server;
@@ -47,4 +48,5 @@ pub const TARGETS: &[Target] = &[
     cache::CACHE,
     files::CONFIGURATION,
     server::SESSION,
+    client::CLIENT,
 ];
