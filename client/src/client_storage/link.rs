@@ -98,12 +98,24 @@ impl Link {
         }
     }
 
-    /// Asks for a revision, and waits for nothing.
-    pub fn prefetch(&self, key: LoadKey) -> Result<(), Error> {
-        match self.in_flight.enter_load(key, false)? {
-            (_, Some(id)) => self.send_load(key, id),
+    /// Asks for a revision, at the latest with the next call or [`flush`](Self::flush), and waits for
+    /// nothing.
+    pub fn prefetch(&self, (oid, before): LoadKey) -> Result<(), Error> {
+        match self.in_flight.enter_load((oid, before), false)? {
+            (_, Some(id)) => {
+                let call = Call::LoadBefore { oid, before };
+                let encode = |out: &mut Vec<u8>| call.encode(out, self.encoding, &id);
+                let done = self.done(call.method(), self.output.put_off(encode));
+                self.entered(id, done)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Sends what was put off.
+    pub fn flush(&self) {
+        // Its callers are told by the reader.
+        let _ = self.output.send(|_| Ok(()));
     }
 
     fn send_load(&self, (oid, before): LoadKey, id: u64) -> Result<(), Error> {
@@ -219,13 +231,19 @@ impl Link {
         self.answered(call.method(), || slot.wait_alone(no_limit))
     }
 
-    /// Sends a call that has no reply.
+    /// Sends a call that has no reply: at the latest with the next one that has.
     pub fn send_async(&self, call: &Call<'_>) -> Result<(), Error> {
-        self.send(call.method(), |out| call.encode_async(out, self.encoding))
+        let encode = |out: &mut Vec<u8>| call.encode_async(out, self.encoding);
+        self.done(call.method(), self.output.put_off(encode))
     }
 
     fn send_entered(&self, call: &Call<'_>, id: u64) -> Result<(), Error> {
         let sent = self.send(call.method(), |out| call.encode(out, self.encoding, &id));
+        self.entered(id, sent)
+    }
+
+    /// Takes a call out again that was not sent.
+    fn entered(&self, id: u64, sent: Result<(), Error>) -> Result<(), Error> {
         if let Err(why) = &sent
             && let Some(waiting) = self.in_flight.take(id)
         {
@@ -241,7 +259,11 @@ impl Link {
         method: &'static str,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<(), Error> {
-        match self.output.send(encode) {
+        self.done(method, self.output.send(encode))
+    }
+
+    fn done(&self, method: &'static str, sent: Result<bool, EncodeError>) -> Result<(), Error> {
+        match sent {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.disconnected(method, "it is closed".to_owned())),
             Err(why) => Err(Error::Encode {

@@ -61,9 +61,10 @@ impl ClientStorage {
         for &oid in oids {
             let known = &self.shared.known;
             if !known.contains(oid, before) && link.prefetch((oid, before)).is_err() {
-                return;
+                break;
             }
         }
+        link.flush();
     }
 
     /// An oid for a new object, which nobody else gets.

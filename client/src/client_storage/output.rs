@@ -14,6 +14,8 @@ use crate::connection::Connection;
 
 /// How much may wait to be sent, in bytes, before callers wait themselves.
 const UNSENT_MAX: usize = 4 << 20;
+/// How much may be put off until more is to be said, in bytes.
+const PUT_OFF_MAX: usize = 16 << 10;
 /// A larger buffer is freed when all was sent.
 const KEPT_BUFFER_MAX: usize = 256 << 10;
 
@@ -34,6 +36,8 @@ struct State {
     /// Somebody is sending: who comes meanwhile leaves what he has to say, and goes.
     sending: bool,
     closed: bool,
+    /// How many wait until something was sent. (To wake up nobody is a system call, too.)
+    waiting: usize,
 }
 
 impl Output {
@@ -63,7 +67,9 @@ impl Output {
     ) -> Result<bool, EncodeError> {
         let mut state = locked(&self.state);
         while state.sending && state.pending.len() > UNSENT_MAX && !state.closed {
+            state.waiting += 1;
             state = { self.sent.wait(state) }.unwrap_or_else(|why| why.into_inner());
+            state.waiting -= 1;
         }
         if state.closed {
             return Ok(false);
@@ -73,6 +79,29 @@ impl Output {
             self.send_pending(state, true);
         }
         Ok(true)
+    }
+
+    /// Puts off what `encode` makes until the next [`send`](Self::send), unless it is much. False if
+    /// the connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// As of [`send`](Self::send).
+    pub fn put_off(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<bool, EncodeError> {
+        {
+            let mut state = locked(&self.state);
+            if state.closed {
+                return Ok(false);
+            }
+            encode(&mut state.pending)?;
+            if state.pending.len() <= PUT_OFF_MAX {
+                return Ok(true);
+            }
+        }
+        self.send(|_| Ok(()))
     }
 
     /// Sends what `encode` makes as far as that is possible without waiting; nothing if somebody is
@@ -106,7 +135,9 @@ impl Output {
                 batch.clear();
                 state.pending = batch;
             }
-            self.sent.notify_all();
+            if state.waiting > 0 {
+                self.sent.notify_all();
+            }
         }
         state.sending = false;
         drop(state);

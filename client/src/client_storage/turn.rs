@@ -15,6 +15,8 @@ pub(super) struct Turn {
 struct State {
     taken: bool,
     closed: bool,
+    /// How many wait. (To wake up nobody is a system call, too.)
+    waiting: usize,
 }
 
 impl Turn {
@@ -26,7 +28,9 @@ impl Turn {
     pub fn take(&self) -> Result<TurnGuard<'_>, Error> {
         let mut state = locked(&self.state);
         while state.taken && !state.closed {
+            state.waiting += 1;
             state = { self.over.wait(state) }.unwrap_or_else(|why| why.into_inner());
+            state.waiting -= 1;
         }
         if state.closed {
             return Err(Error::Closed);
@@ -47,7 +51,10 @@ pub(super) struct TurnGuard<'a>(&'a Turn);
 
 impl Drop for TurnGuard<'_> {
     fn drop(&mut self) {
-        locked(&self.0.state).taken = false;
-        self.0.over.notify_one();
+        let mut state = locked(&self.0.state);
+        state.taken = false;
+        if state.waiting > 0 {
+            self.0.over.notify_one();
+        }
     }
 }
