@@ -12,6 +12,9 @@ use super::format::{self, Block, Damage, HEAD, HEADER, Head, MAGIC, MAX_BLOCK};
 use super::index::Index;
 use super::window::Window;
 
+/// How many records there are is guessed when this part of the file is read.
+const PART: u64 = 16;
+
 /// What is known of a file that was opened.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -118,7 +121,16 @@ impl Scan<'_> {
         let mut window = Window::new(self.file);
         let mut at = HEADER;
         let end = self.length.min(self.size);
+        // The table that is to be is made once, rather than as the last of ever larger ones.
+        let mut part = HEADER + (end - HEADER.min(end)) / PART;
         while at < end {
+            if at > part {
+                part = u64::MAX;
+                let records = self.index.current.len();
+                self.index
+                    .current
+                    .fit(records * PART as usize + records / 2);
+            }
             let damage = |why| Failure::Damage { at, why };
             let bytes = window.at(at).map_err(Failure::Read)?;
             let is_f = bytes.first() == Some(&b'f');
@@ -146,6 +158,7 @@ impl Scan<'_> {
             };
             at += size;
         }
+        self.index.current.fit(0);
         Ok(())
     }
 
