@@ -124,6 +124,7 @@ mod probe;
 mod quick;
 mod reason;
 pub mod record;
+pub mod served;
 mod tls;
 
 pub use address::{Address, ToAddress};

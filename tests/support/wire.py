@@ -60,7 +60,10 @@ class Wire:
 
     def call(self, method, *args):
         """Sends a request, waits for its reply; notifications that arrive meanwhile are kept."""
-        number = self.request(method, *args)
+        return self.answer(self.request(method, *args))
+
+    def answer(self, number):
+        """Waits for the reply to the request of this number."""
         while True:
             message = self.receive_message()
             if message[0] == number:

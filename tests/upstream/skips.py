@@ -46,5 +46,4 @@ NOT_APPLICABLE = [
 ]
 
 LATER = [
-    ('testZeo-zeo-fan-out.test/*', 'fan-out'),
 ]

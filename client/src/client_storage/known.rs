@@ -64,6 +64,14 @@ impl Known {
             .map(Cache::last_tid)
     }
 
+    /// The transaction up to which the cache, or what listeners keep, is true; none if nobody has
+    /// been told of any.
+    pub fn known_tid(&self) -> Option<Tid> {
+        let last = self.last_tid();
+        let told = (last > Tid::ZERO).then_some(last);
+        self.cached_tid().or(told)
+    }
+
     /// The server has answered a load.
     pub fn loaded(&self, oid: Oid, serial: Tid, next: Option<Tid>, data: &[u8]) {
         self.change(|cache| cache.store(oid, serial, next, data));

@@ -13,6 +13,7 @@ mod in_flight;
 mod input;
 mod iterate;
 mod known;
+mod line;
 mod link;
 mod listeners;
 mod load;

@@ -211,26 +211,17 @@ impl Tpc<'_> {
     /// `Conflict`, `ReadConflict`, `Undo` and all that was wrong with the stores. The server has
     /// aborted the transaction then.
     pub fn vote(&mut self) -> Result<Vec<Oid>, Error> {
-        self.step("vote")?;
         let mut changed = BTreeSet::new();
         for _ in 0..VOTES_MAX {
-            let id = number(self.id);
-            let voted: Option<Vec<Voted<'static>>> = self.link.call(&Call::Vote { id })?;
             let mut conflicts = Vec::new();
-            for voted in voted.into_iter().flatten() {
+            for voted in self.vote_once()? {
                 match voted {
-                    Voted::Resolved(oid) => {
-                        // Only the server knows the data.
-                        self.unfinished.changed(oid);
-                        self.keep(oid, self.unfinished.serial(oid), None);
-                        changed.insert(oid);
-                    }
+                    Voted::Resolved(oid) => drop(changed.insert(oid)),
                     Voted::Conflict(conflict) => conflicts.push(conflict),
                     _ => {}
                 }
             }
             if conflicts.is_empty() {
-                self.phase = Phase::Voted;
                 return Ok(changed.into_iter().collect());
             }
             for conflict in conflicts {
@@ -242,6 +233,29 @@ impl Tpc<'_> {
         }
         let why = "others change the same objects faster than conflicts are resolved";
         Err(Error::Transaction(why.to_owned()))
+    }
+
+    /// Votes. If there are conflicts in what it returns, the caller has to resolve and store them, and
+    /// to vote once more.
+    pub(crate) fn vote_once(&mut self) -> Result<Vec<Voted<'static>>, Error> {
+        self.step("vote")?;
+        let id = number(self.id);
+        let voted: Option<Vec<Voted<'static>>> = self.link.call(&Call::Vote { id })?;
+        let voted = voted.unwrap_or_default();
+        let mut is_done = true;
+        for one in &voted {
+            if let Voted::Resolved(oid) = *one {
+                // Only the server knows the data.
+                self.unfinished.changed(oid);
+                self.keep(oid, self.unfinished.serial(oid), None);
+            } else {
+                is_done = false;
+            }
+        }
+        if is_done {
+            self.phase = Phase::Voted;
+        }
+        Ok(voted)
     }
 
     /// Commits. Returns the transaction's id; the storage's listeners have been told by then.

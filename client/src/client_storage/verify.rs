@@ -44,7 +44,8 @@ impl Queued {
 ///
 /// | cache | server | what is done |
 /// |---|---|---|
-/// | empty | any | everything has changed, unless the last tid is the same |
+/// | empty, and no last tid | any | everything has changed |
+/// | empty | | as if it held something of the last tid: who listens may do so. But a server that is behind is used, and everything has changed |
 /// | of the same transaction | | nothing |
 /// | older | tells what has changed since | these objects are invalidated |
 /// | older | can't tell any more | the cache is emptied, everything has changed |
@@ -60,7 +61,7 @@ pub(super) fn verify(shared: &Shared, candidate: Box<Candidate>) -> Result<Verif
     connection.set_cancels(shared.closing());
     shared.check_not_behind(last_tid)?;
     let mut queued = Queued::default();
-    let missed = match shared.known.cached_tid() {
+    let missed = match shared.known.known_tid() {
         Some(known) if known < last_tid => {
             let call = Call::GetInvalidations { since: known };
             let note = &mut |notification: Notification<'_>| queued.note(notification);
@@ -104,7 +105,7 @@ pub(super) fn bring_up(
     server: Tid,
     missed: Option<Invalidations>,
 ) -> Result<(), Refusal> {
-    match (shared.known.cached_tid(), missed) {
+    match (shared.known.known_tid(), missed) {
         (Some(known), Some(Invalidations { last, oids })) => {
             if last < known {
                 return Err(Refusal::Behind {

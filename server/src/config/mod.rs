@@ -11,6 +11,7 @@ mod runner;
 mod ssl;
 mod zeo;
 
+use zeo_client::served;
 use zeo_storage::config::{Openers, StorageConfig, name_the_unnamed};
 use zeo_storage::zconfig::reader::{self, Reader};
 use zeo_storage::zconfig::{ConfigError, Section};
@@ -78,6 +79,8 @@ impl Config {
 /// The storages that a server can serve.
 fn openers() -> Openers {
     Openers::default()
+        .with("clientstorage", served::read_section)
+        .with("zeoclient", served::read_section)
 }
 
 /// Refuses a section that has no place in a server's configuration.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use slog::{Logger, error, info, o, warn};
 use zeo_storage::Storage;
-use zeo_storage::config::{StorageConfig, open};
+use zeo_storage::config::{StorageConfig, StorageKind, open};
 use zeo_storage::log::{Level, Log};
 use zeo_storage::paths::resolve;
 
@@ -89,7 +89,7 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
             config.name,
             config.kind.type_name()
         );
-        match open(&config.kind, None, &storage_log(log)) {
+        match open(&config.kind, None, &storage_log(&config.kind, log)) {
             Ok(storage) => opened.push((config.name.clone(), storage)),
             Err(source) => {
                 for (_, storage) in opened {
@@ -106,9 +106,13 @@ pub fn open_all(configs: &[StorageConfig], log: &Logger) -> Result<Vec<NamedStor
     Ok(opened)
 }
 
-/// The messages of a storage, as Python's logger of FileStorage has them.
-fn storage_log(log: &Logger) -> Log {
-    let log = log.new(o!("logger" => "ZODB.FileStorage"));
+/// The messages of a storage, as Python's loggers have them.
+fn storage_log(kind: &StorageKind, log: &Logger) -> Log {
+    let logger = match kind {
+        StorageKind::Other(_) => "ZEO.ClientStorage",
+        _ => "ZODB.FileStorage",
+    };
+    let log = log.new(o!("logger" => logger));
     Arc::new(move |level, message| match level {
         Level::Info => info!(log, "{message}"),
         Level::Warning => warn!(log, "{message}"),

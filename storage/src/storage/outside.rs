@@ -52,13 +52,20 @@ pub enum OutsideChange {
         /// last one ([`Tid::later_than`]).
         tid: Tid,
     },
+    /// Those who know the storage have begun anew, as an upstream server that was started again.
+    /// Everything that was changed is reported, but clients are closed, so that they come back and
+    /// verify what they have, as they would if they had been connected there.
+    Renewed {
+        /// The last transaction in the report.
+        tid: Tid,
+    },
 }
 
 impl OutsideChange {
     /// The last transaction, once this is published.
     pub fn tid(&self) -> Tid {
         match self {
-            Self::Transaction { tid, .. } | Self::Unknown { tid } => *tid,
+            Self::Transaction { tid, .. } | Self::Unknown { tid } | Self::Renewed { tid } => *tid,
         }
     }
 }

@@ -120,6 +120,7 @@ impl Coordinator {
                 );
                 self.lose_track(*tid);
             }
+            OutsideChange::Renewed { .. } => self.make_all_verify(),
         }
     }
 
@@ -130,6 +131,10 @@ impl Coordinator {
         self.published = tid;
         self.outside(|outside| outside.publish_change(&OutsideChange::Unknown { tid }));
         self.invalidations.lose_track(tid);
+        self.make_all_verify();
+    }
+
+    fn make_all_verify(&mut self) {
         let clients: Vec<ClientId> = self.clients.keys().copied().collect();
         for client in clients {
             self.close(client, "it must verify its cache");

@@ -287,7 +287,8 @@ fn mistakes_are_named_by_line() {
         (
             "<nostorage/>",
             "unknown section <nostorage> in the configuration; expected zeo, filestorage, \
-             blobstorage, mappingstorage, demostorage, zlibstorage, serverzlibstorage, eventlog \
+             blobstorage, mappingstorage, demostorage, zlibstorage, serverzlibstorage, \
+             clientstorage, zeoclient, eventlog \
              or runner (line 1, in zeo.conf)",
         ),
         (
@@ -315,7 +316,8 @@ fn mistakes_are_named_by_line() {
         (
             "<demostorage>\n<runner/>\n</demostorage>",
             "unknown section <runner> in <demostorage>; expected filestorage, blobstorage, \
-             mappingstorage, demostorage, zlibstorage or serverzlibstorage (line 2, in zeo.conf)",
+             mappingstorage, demostorage, zlibstorage, serverzlibstorage, clientstorage or zeoclient \
+             (line 2, in zeo.conf)",
         ),
         (
             "<demostorage>\n<mappingstorage a/>\n<mappingstorage changes/>\n<mappingstorage/>\n\
@@ -364,10 +366,10 @@ fn mistakes_are_named_by_line() {
 /// Python accepts these.
 #[test]
 fn what_is_not_supported_says_so() {
-    let told = config("<demostorage>\n<zeoclient x/>\n</demostorage>").unwrap_err();
+    let told = config("<demostorage>\n<relstorage x/>\n</demostorage>").unwrap_err();
     assert_eq!(
         told,
-        "<zeoclient x> is not supported yet (line 2, in zeo.conf)"
+        "<relstorage x> is not supported yet (line 2, in zeo.conf)"
     );
 }
 
