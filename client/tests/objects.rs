@@ -361,3 +361,85 @@ fn old_mappings_and_objects_with_arguments() {
     let data = Dict::from([("a", 1), ("b", 2)]);
     assert_eq!(state, Dict::from([("data", data)]).into());
 }
+
+#[test]
+fn new_objects_of_other_transactions_are_told_apart() {
+    let (_server, open) = served();
+    let db = open();
+    with_page(&db);
+    let mut connection = db.connect();
+    let t = connection.begin().unwrap();
+    let kept = Value::from(t.new_object(PAGE, page("Lost")));
+    t.abort();
+    let t = connection.begin().unwrap();
+    let home = t.get(Oid::new(1)).unwrap();
+    home.set("new", t.new_object(PAGE, page("New"))).unwrap();
+    home.set("lost", kept).unwrap();
+    let error = t.commit().unwrap_err();
+    assert!(matches!(error, Error::NewElsewhere { .. }), "{error}");
+    let t = connection.begin().unwrap();
+    assert_eq!(t.get(Oid::new(1)).unwrap().get("new").unwrap(), None);
+}
+
+/// Money is moved between accounts by several clients; whoever looks sees none missing.
+#[test]
+fn every_transaction_sees_a_whole() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    const ACCOUNTS: u64 = 5;
+
+    let (_server, open) = served();
+    let dbs = [open(), open()];
+    dbs[0]
+        .transact(|t| {
+            let root = t.root()?.mapping()?;
+            for number in 1..=ACCOUNTS {
+                let account = t.new_object(PAGE, Dict::from([("amount", 100)]));
+                root.insert(number.to_string(), &account)?;
+            }
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    let amount = |t: &zeo_client::db::Transaction<'_>, number: u64| {
+        let amount = t.get(Oid::new(number))?.get("amount")?;
+        Ok::<_, Error>(amount.and_then(|amount| amount.as_int()).unwrap_or(0))
+    };
+    // The other client is told of it when it is.
+    while dbs[1].storage().last_tid() < dbs[0].storage().last_tid() {
+        std::thread::yield_now();
+    }
+    let working = AtomicUsize::new(4);
+    std::thread::scope(|scope| {
+        for (at, db) in dbs.iter().cycle().take(4).enumerate() {
+            let (working, amount) = (&working, &amount);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(at as u64);
+                for _ in 0..40 {
+                    let from = random.u64(1..=ACCOUNTS);
+                    let to = from % ACCOUNTS + 1;
+                    let retry = Retry {
+                        attempts: 1000,
+                        ..Retry::default()
+                    };
+                    db.transact_with(retry, |t| {
+                        let (taken, given) = (amount(t, from)? - 1, amount(t, to)? + 1);
+                        t.get(Oid::new(from))?.set("amount", taken)?;
+                        t.get(Oid::new(to))?.set("amount", given)
+                    })
+                    .unwrap();
+                }
+                working.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        for db in &dbs {
+            let (working, amount) = (&working, &amount);
+            scope.spawn(move || {
+                let mut connection = db.connect();
+                while working.load(Ordering::Relaxed) > 0 {
+                    let t = connection.begin().unwrap();
+                    let amounts = (1..=ACCOUNTS).map(|number| amount(&t, number).unwrap());
+                    assert_eq!(amounts.sum::<i64>(), 500);
+                }
+            });
+        }
+    });
+}

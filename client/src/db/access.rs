@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use zeo_proto::{Oid, Tid};
 
+use super::changes::Changes;
 use super::error::{Error, Result};
 use super::object::Object;
 use super::transaction::Transaction;
@@ -35,7 +36,7 @@ impl Transaction<'_> {
     /// The object of this oid.
     ///
     /// # Errors
-    /// `NoObject` if there is none; `ReadConflict` if what this transaction would see of it has been
+    /// `NoObject` if there is none; `ReadConflict` if it is younger, or what this transaction would see of it was
     /// packed away; [`Error::Decode`].
     pub fn get(&self, oid: Oid) -> Result<Object<'_>> {
         let record = self.read(oid)?;
@@ -69,7 +70,7 @@ impl Transaction<'_> {
     pub fn new_record(&self, record: Record) -> Object<'_> {
         let class = record.class().filter(|_| record.args.is_none()).cloned();
         let mut changes = self.changes.borrow_mut();
-        let oid = changes.next_new();
+        let oid = Changes::next_new();
         changes.put(oid, Arc::new(record), Tid::ZERO);
         Object::new(self, oid, class)
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeo_proto::{Oid, Tid};
 
@@ -10,6 +11,9 @@ use crate::record::Record;
 
 /// The oids from here on stand for new objects, until they get theirs.
 const FIRST_NEW: u64 = u64::MAX << 32;
+
+/// How many new objects there were.
+static NEW: AtomicU64 = AtomicU64::new(0);
 
 /// The changed objects of a transaction, and its new ones.
 #[derive(Default)]
@@ -20,8 +24,6 @@ pub(super) struct Changes {
     registered: Vec<Oid>,
     /// The oids that new objects got, by those that stand for them.
     given: HashMap<Oid, Oid>,
-    /// How many new objects there were; never less, so that none is taken for another.
-    new: u64,
     /// Objects that must not change, with the serials that they have, in order.
     read_current: Vec<(Oid, Tid)>,
 }
@@ -68,10 +70,11 @@ impl Changes {
         self.put(oid, record, serial);
     }
 
-    /// An oid that stands for a new object.
-    pub(super) fn next_new(&mut self) -> Oid {
-        self.new += 1;
-        Oid::new(FIRST_NEW + (self.new - 1) % (1 << 32))
+    /// An oid that stands for a new object: it is given once in this process, so that a reference
+    /// from another transaction leads to no wrong one.
+    pub(super) fn next_new() -> Oid {
+        let count = NEW.fetch_add(1, Ordering::Relaxed);
+        Oid::new(FIRST_NEW + count % (1 << 32))
     }
 
     /// Adds a new object, which is stored if something refers to it.
@@ -87,6 +90,11 @@ impl Changes {
     /// Whether an oid stands for a new object that has none of its own yet.
     pub(super) fn is_new(&self, oid: Oid) -> bool {
         oid.as_u64() >= FIRST_NEW && self.objects.contains_key(&oid)
+    }
+
+    /// Whether an oid stands for a new object of another transaction.
+    pub(super) fn is_elsewhere(&self, oid: Oid) -> bool {
+        oid.as_u64() >= FIRST_NEW && self.get(oid).is_none()
     }
 
     /// Gives a new object its own oid.

@@ -87,9 +87,11 @@ impl Transaction<'_> {
             return Err(Error::BeingChanged { oid });
         };
         let mut failed = None;
+        let mut is_stale = false;
         let encoded = record.encode_with(&mut |oid| {
             let oid = self.changes.borrow().actual(oid);
             if !self.changes.borrow().is_new(oid) {
+                is_stale |= self.changes.borrow().is_elsewhere(oid);
                 return oid;
             }
             match self.connection.db.storage.new_oid() {
@@ -106,6 +108,9 @@ impl Transaction<'_> {
         });
         if let Some(error) = failed {
             return Err(self.noted(error));
+        }
+        if is_stale {
+            return Err(Error::NewElsewhere { oid });
         }
         let data = encoded.map_err(|why| Error::Encode { oid, why })?;
         let bytes = Bytes::copy_from_slice(&data);

@@ -68,6 +68,14 @@ pub enum Error {
         /// Why not.
         why: io::Error,
     },
+    /// An object refers to one that was new in another transaction.
+    #[error(
+        "object {oid} refers to an object that was new in another transaction: follow a reference to it, or get it by its oid"
+    )]
+    NewElsewhere {
+        /// The object that refers to it.
+        oid: Oid,
+    },
     /// A savepoint is one of another transaction.
     #[error("the savepoint is one of another transaction")]
     OtherTransaction,

@@ -144,7 +144,7 @@ impl<'c> Transaction<'c> {
         let loaded = storage.load_before(oid, self.before);
         let Some(revision) = loaded.map_err(|error| self.noted(error))? else {
             let conflict = Conflict {
-                message: "the revision that the transaction would see is not there any more"
+                message: "the object is younger than the transaction, or what it would see was packed away"
                     .to_owned(),
                 oid: Some(oid),
                 class: None,
