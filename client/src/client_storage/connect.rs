@@ -15,6 +15,9 @@ use crate::cancel::{Cancel, Cancels, Waited};
 use crate::connection::{Connection, Options};
 use crate::connection_error::{ConnectionError, Raised};
 
+/// How long to wait for descriptors or threads, when the system has none left.
+const RESOURCES_PAUSE: Duration = Duration::from_secs(1);
+
 /// A server that has taken this client.
 pub(super) struct Candidate {
     pub connection: Connection,
@@ -41,7 +44,11 @@ pub(super) fn search(
     stop: Option<&Cancel>,
 ) -> Option<Box<Candidate>> {
     let addresses = shared.begin_search();
-    let over = Cancel::new().ok()?;
+    let Ok(over) = Cancel::new() else {
+        // No descriptor is left, maybe soon one is.
+        let _ = shared.closing().pause(Instant::now() + RESOURCES_PAUSE);
+        return None;
+    };
     let mut cancels = shared.search_cancels();
     cancels.extend(stop.cloned());
     cancels.push(over.clone());
@@ -50,6 +57,7 @@ pub(super) fn search(
         return keep_trying(shared, address, wanted, failures, &cancels);
     }
     let (sender, receiver) = channel();
+    let mut threads = 0;
     for address in addresses {
         let (sender, searching, cancels) = (sender.clone(), Arc::clone(shared), cancels.clone());
         let thread = thread::Builder::new().name("zeo-connect".to_owned());
@@ -59,7 +67,11 @@ pub(super) fn search(
             let _ = found.map(|candidate| sender.send(candidate));
         });
         // Without a thread there are the others.
+        threads += usize::from(begun.is_ok());
         shared.keep_thread(begun.ok());
+    }
+    if threads == 0 {
+        let _ = shared.closing().pause(Instant::now() + RESOURCES_PAUSE);
     }
     drop(sender);
     let found = receiver.recv().ok();

@@ -112,6 +112,25 @@ impl Link {
         }
     }
 
+    /// Sends several calls that were entered, at once.
+    fn send_all(&self, entered: &[(u64, Call<'_>)]) -> Result<(), Error> {
+        let Some((_, first)) = entered.first() else {
+            return Ok(());
+        };
+        let sent = self.send(first.method(), |out| {
+            let mut calls = entered.iter();
+            calls.try_for_each(|(id, call)| call.encode(out, self.encoding, id))
+        });
+        if let Err(why) = &sent {
+            for (id, _) in entered {
+                if let Some(waiting) = self.in_flight.take(*id) {
+                    waiting.fail(why);
+                }
+            }
+        }
+        sent
+    }
+
     /// Sends what was put off.
     pub fn flush(&self) {
         // Its callers are told by the reader.
@@ -162,20 +181,8 @@ impl Link {
                 Err(why) => drop(sender.send((tag, Err(why.about(call.method()))))),
             }
         }
-        let Some((_, first)) = entered.first() else {
-            return;
-        };
-        let sent = self.send(first.method(), |out| {
-            let mut calls = entered.iter();
-            calls.try_for_each(|(id, call)| call.encode(out, self.encoding, id))
-        });
-        if let Err(why) = sent {
-            for (id, _) in entered {
-                if let Some(waiting) = self.in_flight.take(id) {
-                    waiting.fail(&why);
-                }
-            }
-        }
+        // Who asked is told over the channel.
+        let _ = self.send_all(&entered);
     }
 
     /// Waits for what comes over such a channel.

@@ -135,6 +135,10 @@ fn read(shared: &Arc<Shared>, link: &Link, mut input: Input, upgrade: &mut Optio
                 due = Instant::now() + HEARTBEAT;
                 // Over TLS, something may have come that waited for room to write.
                 input.note_readable();
+                if upgrade.is_none() && link.read_only && shared.settings.read_only_fallback {
+                    // There were no descriptors or threads left.
+                    *upgrade = Upgrade::begin(shared);
+                }
             }
             Ok(Waited::Cancelled) => {
                 let found = upgrade
@@ -200,7 +204,7 @@ impl Upgrade {
             stop,
             found,
             ready,
-            thread: thread.ok(),
+            thread: Some(thread.ok()?),
         })
     }
 }

@@ -353,3 +353,34 @@ fn current_records_are_read_ahead() {
         assert_eq!(found, left.collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn what_was_prefetched_is_there_without_a_server() {
+    for encoding in ENCODINGS {
+        let directory = tempfile::tempdir().unwrap();
+        let server = served(&directory, encoding, false);
+        let writer = server.client().open().unwrap();
+        let oids: Vec<Oid> = (0..1200).map(Oid::new).collect();
+        let mut transaction = writer.begin(TransactionMeta::default()).unwrap();
+        for oid in &oids {
+            transaction
+                .store(*oid, Tid::ZERO, record(oid.as_u64() as u8))
+                .unwrap();
+        }
+        transaction.vote().unwrap();
+        let tid = transaction.finish().unwrap();
+        let reader = server.client().open().unwrap();
+        let before = Tid::new(reader.last_tid().as_u64() + 1);
+        reader.prefetch(&oids, before);
+        reader.prefetch(&[Oid::new(5000)], before);
+        reader.ping().unwrap();
+        drop((writer, server));
+        for oid in oids {
+            let found = reader.load_before(oid, before).unwrap().unwrap();
+            assert_eq!(
+                (&*found.data, found.serial),
+                (&*record(oid.as_u64() as u8), tid)
+            );
+        }
+    }
+}
