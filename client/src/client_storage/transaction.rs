@@ -26,7 +26,8 @@ const KEPT_MAX: usize = 32 << 20;
 
 /// A transaction under way. Dropping it aborts it.
 ///
-/// The stores are sent at once and answered by the vote, which tells what is wrong with one of them.
+/// The stores are sent as they come, a few together, and answered by the vote, which tells what is
+/// wrong with one of them.
 /// If the connection is lost meanwhile, the server has aborted the transaction, and each further
 /// step fails with `Disconnected`, also when there is a connection again.
 pub struct Tpc<'a> {
