@@ -99,9 +99,15 @@ impl<'t> Mapping<'t> {
         match value.as_ref().and_then(Value::as_reference) {
             Some(reference) => self.0.transaction.follow(reference),
             None => {
-                let kind = value.map_or("nothing".to_owned(), |value| value.look().kind());
-                let what = format!("has {kind} at key {key:?}, not a reference");
-                Err(self.0.is_not(what))
+                let text = key.as_str().map(|key| format!("{key:?}"));
+                let key = text.unwrap_or_else(|| format!("{key:?}"));
+                Err(self.0.is_not(match value {
+                    None => format!("has no key {key}"),
+                    Some(value) => {
+                        let kind = value.look().kind();
+                        format!("has {kind} at key {key}, not a reference")
+                    }
+                }))
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use zeo_proto::Oid;
 
+use crate::client_storage::{Disconnected, Error as StorageError};
 use crate::record::{DecodeError, EncodeError};
 
 /// A failed operation on objects.
@@ -89,6 +90,19 @@ impl Error {
             Self::Tree(error) => error.is_retryable(),
             _ => false,
         }
+    }
+
+    /// Whether a transaction that has failed with this is made again. Not if there was no
+    /// connection for as long as the settings say.
+    pub(super) fn is_tried_again(&self) -> bool {
+        let timed_out = matches!(
+            self,
+            Self::Storage(StorageError::Disconnected {
+                why: Disconnected::TimedOut { .. },
+                ..
+            })
+        );
+        self.is_retryable() && !timed_out
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::database::{Connection, Db};
 use super::error::Error;
 use super::transaction::Transaction;
-use crate::client_storage::Error as StorageError;
+use crate::client_storage::{Disconnected, Error as StorageError};
 
 /// How often a transaction is tried, and how long the pauses are.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,8 @@ impl Default for Retry {
 impl Db {
     /// Makes a transaction: what `work` does is committed, and its result returned. If others have
     /// changed the same objects meanwhile, or the connection was lost, it is made again from the
-    /// beginning, up to 10 times; so `work` should do nothing else that lasts.
+    /// beginning, up to 10 times; so `work` should do nothing else that lasts. Without a connection
+    /// it waits for one before that, up to the storage's `wait_timeout`, and fails if none comes.
     ///
     /// Where the connection is lost during the last step, it finds out whether that was done
     /// ([`ClientStorage::outcome`](crate::ClientStorage::outcome)).
@@ -66,9 +67,26 @@ impl Db {
                 Attempt::Failed(error) if attempt >= retry.attempts => return Err(error),
                 Attempt::Failed(_) => {}
             }
+            self.wait_for_connection()?;
             std::thread::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0));
             pause = pause.saturating_mul(2).min(retry.longest);
             attempt += 1;
+        }
+    }
+
+    /// After a loss, waits for a connection: the cache may answer all that `work` asks for, and a
+    /// commit does not wait.
+    fn wait_for_connection(&self) -> Result<(), Error> {
+        if self.storage().is_connected() {
+            return Ok(());
+        }
+        match self.storage().ping() {
+            Ok(()) => Ok(()),
+            Err(StorageError::Disconnected {
+                why: Disconnected::Lost { .. },
+                ..
+            }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -80,7 +98,7 @@ impl Db {
     ) -> Result<Attempt<R, E>, E> {
         let transaction = match connection.begin() {
             Ok(transaction) => transaction,
-            Err(error) if error.is_retryable() => return Ok(Attempt::Failed(error.into())),
+            Err(error) if error.is_tried_again() => return Ok(Attempt::Failed(error.into())),
             Err(error) => return Err(error.into()),
         };
         let result = match work(&transaction) {
@@ -99,7 +117,7 @@ impl Db {
                 Err(_) => Err(error.into()),
             };
         }
-        match error.is_retryable() {
+        match error.is_tried_again() {
             true => Ok(Attempt::Failed(error.into())),
             false => Err(error.into()),
         }

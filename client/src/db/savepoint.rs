@@ -13,8 +13,8 @@ use super::transaction::{Transaction, decode};
 /// A state of a transaction's changes. It may be gone back to several times.
 #[derive(Debug)]
 pub struct Savepoint {
-    /// The address of the transaction.
-    of: usize,
+    /// Which transaction's it is.
+    of: Arc<()>,
     objects: Vec<(Oid, Bytes, Tid, Option<std::path::PathBuf>)>,
     registered: Vec<Oid>,
     given: HashMap<Oid, Oid>,
@@ -39,7 +39,7 @@ impl Transaction<'_> {
             objects.push((oid, bytes, changed.serial, changed.blob.clone()));
         }
         Ok(Savepoint {
-            of: std::ptr::from_ref(self).addr(),
+            of: Arc::clone(&self.identity),
             objects,
             registered: changes.registered().to_vec(),
             given: changes.given().clone(),
@@ -53,7 +53,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::OtherTransaction`].
     pub fn rollback(&self, savepoint: &Savepoint) -> Result<()> {
-        if savepoint.of != std::ptr::from_ref(self).addr() {
+        if !Arc::ptr_eq(&savepoint.of, &self.identity) {
             return Err(Error::OtherTransaction);
         }
         let mut objects = HashMap::new();

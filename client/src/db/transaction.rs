@@ -28,8 +28,10 @@ pub struct Transaction<'c> {
     /// The nodes of trees, and their changes, as long as they are not among `changes`.
     pub(super) forest: RefCell<Forest>,
     pub(super) meta: RefCell<TransactionMeta>,
-    /// Whether something failed that may succeed in another transaction.
+    /// Whether something failed that may succeed in another transaction, tried at once.
     retryable: Cell<bool>,
+    /// What its savepoints have a clone of.
+    pub(super) identity: Arc<()>,
 }
 
 impl Connection {
@@ -55,6 +57,7 @@ impl<'c> Transaction<'c> {
             forest: RefCell::default(),
             meta: RefCell::default(),
             retryable: Cell::new(false),
+            identity: Arc::default(),
         }
     }
 
@@ -104,7 +107,7 @@ impl<'c> Transaction<'c> {
     /// The same error, noted.
     pub(super) fn noted<E: Into<Error>>(&self, error: E) -> Error {
         let error = error.into();
-        if error.is_retryable() {
+        if error.is_tried_again() {
             self.retryable.set(true);
         }
         error

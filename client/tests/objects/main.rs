@@ -1,9 +1,11 @@
 //! Objects in transactions, against a server in this process.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use zeo_client::ClientStorage;
 use zeo_client::db::{Db, Error, Object, Retry};
 use zeo_client::record::{Class, Dict, Record, Reference, Shared, Value};
+mod lost;
+
+use zeo_client::ClientStorage;
 use zeo_proto::{Oid, Tid};
 use zeo_server::{AdHoc, AdHocServer, serve};
 
@@ -250,6 +252,30 @@ fn savepoints() {
 }
 
 #[test]
+fn a_savepoint_is_one_of_its_transaction_wherever_the_next_one_is_in_memory() {
+    let (_server, open) = served();
+    let db = open();
+    let mut connection = db.connect();
+    let mut first = None;
+    for _ in 0..2 {
+        let t = connection.begin().unwrap();
+        match &first {
+            None => {
+                let root = t.root().unwrap().mapping().unwrap();
+                root.insert("aborted", 1).unwrap();
+                first = Some(t.savepoint().unwrap());
+            }
+            Some(savepoint) => {
+                let error = t.rollback(savepoint).unwrap_err();
+                assert!(matches!(error, Error::OtherTransaction));
+                assert!(!t.is_changed());
+            }
+        }
+        t.abort();
+    }
+}
+
+#[test]
 fn errors_name_the_object() {
     let (_server, open) = served();
     let db = open();
@@ -269,6 +295,11 @@ fn errors_name_the_object() {
     assert_eq!(
         says(home.mapping().unwrap_err()),
         "object 0x01 of class app.Page has not the state of a PersistentMapping"
+    );
+    let root = t.root().unwrap().mapping().unwrap();
+    assert_eq!(
+        says(root.follow("away").unwrap_err()),
+        "object 0x00 of class persistent.mapping.PersistentMapping has no key \"away\""
     );
     let away = Reference::new(Oid::new(7), Some(PAGE)).in_database("other");
     assert_eq!(
