@@ -1,4 +1,6 @@
 """Servers that serve what an upstream server has, ours or Python's: all that clients do."""
+import os
+
 import pytest
 import transaction
 from BTrees.OOBTree import OOBTree
@@ -80,6 +82,15 @@ def test_all_that_clients_do(upstream, fan_out):
     assert len(direct.storage.history(oid, 10)) < 4
     for database in one, other, direct:
         database.close()
+
+    # Uploads leave nothing, be it behind a stop or at the next start behind a kill.
+    left = os.path.join(fan_out.directory, 'blobs', 'tmp')
+    assert len(os.listdir(left)) == 2
+    fan_out.kill()
+    fan_out.start()
+    assert len(os.listdir(left)) == 2
+    fan_out.stop()
+    assert os.listdir(left) == []
 
 
 def transactions(storage, start=None, stop=None):

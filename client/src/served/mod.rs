@@ -282,6 +282,7 @@ impl Storage for Served {
 
     fn close(&self) -> Result<()> {
         self.committers.close();
+        self.uploads.iter().for_each(Uploads::close);
         self.main.close().map_err(storage_error)
     }
 }

@@ -1,8 +1,11 @@
 //! Where the blobs of clients are kept until they are sent up.
 
-use tempfile::TempDir;
-use zeo_storage::Result;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
 use zeo_storage::blob::BlobDirectory;
+use zeo_storage::{LockFile, Result};
 
 use super::errors::broken;
 use crate::blob_cache::BlobCache;
@@ -10,11 +13,19 @@ use crate::client_storage::ClientStorage;
 
 /// What the names of directories for uploads begin with.
 const PREFIX: &str = "rzeo-uploads-";
+/// What is behind the name of such a directory in that of its lock file.
+const LOCK: &str = ".lock";
 
 pub(super) struct Uploads {
     directory: BlobDirectory,
-    /// It goes with this.
-    _temporary: Option<TempDir>,
+    own: Mutex<Option<Own>>,
+}
+
+/// A directory of this process, and its lock file: the directory is only there while somebody has the
+/// lock, or was killed with it. Dropping this removes both.
+struct Own {
+    path: PathBuf,
+    _lock: LockFile,
 }
 
 impl Uploads {
@@ -27,25 +38,71 @@ impl Uploads {
         };
         if cache.is_shared() {
             let directory = BlobDirectory::open_read_only(cache.directory())?;
-            return Ok(Some(Self {
-                directory,
-                _temporary: None,
-            }));
+            let own = Mutex::default();
+            return Ok(Some(Self { directory, own }));
         }
-        let temporary = make_in(cache)?;
+        remove_left(cache);
+        let own = Own::make_in(cache)?;
         Ok(Some(Self {
-            directory: BlobDirectory::open(temporary.path())?,
-            _temporary: Some(temporary),
+            directory: BlobDirectory::open(&own.path)?,
+            own: Mutex::new(Some(own)),
         }))
     }
 
     pub fn directory(&self) -> &BlobDirectory {
         &self.directory
     }
+
+    /// Removes what is there.
+    pub fn close(&self) {
+        drop(
+            self.own
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
 }
 
-fn make_in(cache: &BlobCache) -> Result<TempDir> {
-    let place = cache.temporary_directory();
-    let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&place);
-    made.map_err(|why| broken(format!("making a directory in {}: {why}", place.display())))
+impl Own {
+    fn make_in(cache: &BlobCache) -> Result<Self> {
+        let name = format!("{PREFIX}{:016x}", fastrand::u64(..));
+        let path = cache.temporary_directory().join(name);
+        let lock = LockFile::acquire(&lock_of(&path), "uploads")?;
+        fs::create_dir(&path).map_err(|why| broken(format!("making {}: {why}", path.display())))?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+fn lock_of(directory: &Path) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(LOCK);
+    name.into()
+}
+
+fn remove(directory: &Path) {
+    // What can't be removed is tried again at the next start.
+    if fs::remove_dir_all(directory).is_ok() {
+        let _ = fs::remove_file(lock_of(directory));
+    }
+}
+
+/// Removes what processes have left that were killed.
+fn remove_left(cache: &BlobCache) {
+    let Ok(found) = fs::read_dir(cache.temporary_directory()) else {
+        return;
+    };
+    for entry in found.flatten() {
+        let name = entry.file_name();
+        let is_one = name.to_string_lossy().starts_with(PREFIX) && entry.path().is_dir();
+        if is_one && let Ok(Some(_lock)) = LockFile::try_acquire(&lock_of(&entry.path())) {
+            remove(&entry.path());
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub struct Client<'a> {
     loader: Loader,
     /// What it has seen.
     pub witness: Witness,
-    /// The loads that it waits for, in order.
+    /// The loads that it waits for.
     pub asked: VecDeque<(Oid, Tid)>,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Client<'a> {
         let encoding = connection.encoding();
         let event = connection.take(|frame| match decode(frame, encoding)? {
             Incoming::Notification(notification) => Ok(event(notification)),
-            Incoming::Reply(reply) => answer(reply, asked.pop_front()).map(Some),
+            Incoming::Reply(reply) => answer(reply, asked).map(Some),
             _ => Ok(None),
         })??;
         let Some(event) = event else { return Ok(None) };
@@ -162,10 +162,12 @@ fn event(notification: Notification<'_>) -> Option<Event> {
     }
 }
 
-/// The event in the answer to the load that was asked first.
-fn answer(reply: Reply<'_>, asked: Option<(Oid, Tid)>) -> Result<Event> {
-    let Some((oid, before)) = asked.filter(|asked| reply.id == load_id(*asked)) else {
-        let what = format!("a reply to {:?} where {asked:?} is due", reply.id);
+/// The event in the answer to a load. A server that has to ask another one for some revisions
+/// answers others before.
+fn answer(reply: Reply<'_>, asked: &mut VecDeque<(Oid, Tid)>) -> Result<Event> {
+    let place = asked.iter().position(|asked| reply.id == load_id(*asked));
+    let Some((oid, before)) = place.and_then(|place| asked.remove(place)) else {
+        let what = format!("a reply to {:?} where one of {asked:?} is due", reply.id);
         return Err(Error::Protocol(what));
     };
     let revision: Option<Revision<'_>> = match result("loadBefore", reply) {
