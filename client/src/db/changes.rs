@@ -1,6 +1,6 @@
 //! What a transaction has changed, and not written yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,8 @@ pub(super) struct Changes {
     registered: Vec<Oid>,
     /// The oids that new objects got, by those that stand for them.
     given: HashMap<Oid, Oid>,
+    /// The oids that its new objects got; never less, also when it goes back to a savepoint.
+    own: HashSet<Oid>,
     /// Objects that must not change, with the serials that they have, in order.
     read_current: Vec<(Oid, Tid)>,
 }
@@ -67,6 +69,9 @@ impl Changes {
     /// Adds an object that is to be stored for itself.
     pub(super) fn register(&mut self, oid: Oid, record: Arc<Record>, serial: Tid) {
         self.registered.push(oid);
+        if serial == Tid::ZERO {
+            self.own.insert(oid);
+        }
         self.put(oid, record, serial);
     }
 
@@ -92,9 +97,10 @@ impl Changes {
         oid.as_u64() >= FIRST_NEW && self.objects.contains_key(&oid)
     }
 
-    /// Whether an oid stands for a new object of another transaction.
+    /// Whether an oid is one of a new object that this transaction does not have: of another
+    /// transaction, or one that was made since a savepoint that was gone back to.
     pub(super) fn is_elsewhere(&self, oid: Oid) -> bool {
-        oid.as_u64() >= FIRST_NEW && self.get(oid).is_none()
+        (oid.as_u64() >= FIRST_NEW || self.own.contains(&oid)) && self.get(oid).is_none()
     }
 
     /// Gives a new object its own oid.
@@ -102,6 +108,7 @@ impl Changes {
         if let Some(object) = self.objects.remove(&new) {
             self.objects.insert(oid, object);
             self.given.insert(new, oid);
+            self.own.insert(oid);
         }
     }
 

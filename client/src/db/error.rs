@@ -69,9 +69,11 @@ pub enum Error {
         /// Why not.
         why: io::Error,
     },
-    /// An object refers to one that was new in another transaction.
+    /// An object refers to one that was new in another transaction, or was made since the savepoint
+    /// that was gone back to.
     #[error(
-        "object {oid} refers to an object that was new in another transaction: follow a reference to it, or get it by its oid"
+        "object {oid} refers to an object that was new in another transaction, or was taken back by \
+         a rollback: follow a reference to it, get it by its oid, or make it anew"
     )]
     NewElsewhere {
         /// The object that refers to it.

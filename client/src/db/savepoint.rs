@@ -26,7 +26,7 @@ impl Transaction<'_> {
     /// found here.
     ///
     /// # Errors
-    /// [`Error::Encode`]; [`Error::BeingChanged`] within the change of an object.
+    /// [`Error::Encode`]; [`Error::NewElsewhere`]; [`Error::BeingChanged`] within the change of an object.
     pub fn savepoint(&self) -> Result<Savepoint> {
         self.flush_trees()?;
         let changes = self.changes.borrow();

@@ -182,7 +182,14 @@ impl<'c> Transaction<'c> {
     }
 
     pub(super) fn encode(&self, oid: Oid, record: &Record) -> Result<Bytes> {
-        let encoded = record.encode();
+        let mut is_stale = false;
+        let encoded = record.encode_with(&mut |to| {
+            is_stale |= self.changes.borrow().is_elsewhere(to);
+            to
+        });
+        if is_stale {
+            return Err(Error::NewElsewhere { oid });
+        }
         encoded
             .map(Bytes::from)
             .map_err(|why| Error::Encode { oid, why })

@@ -276,6 +276,30 @@ fn a_savepoint_is_one_of_its_transaction_wherever_the_next_one_is_in_memory() {
 }
 
 #[test]
+fn references_to_new_objects_that_are_taken_back_are_not_stored() {
+    let (_server, open) = served();
+    let db = open();
+    with_page(&db);
+    let mut connection = db.connect();
+    for own_oid in [false, true] {
+        let t = connection.begin().unwrap();
+        let root = t.root().unwrap().mapping().unwrap();
+        let savepoint = t.savepoint().unwrap();
+        let lost = match own_oid {
+            false => Value::from(t.new_object(PAGE, page("Lost"))),
+            true => Value::from(&t.new_tree("OOBTree").unwrap()),
+        };
+        root.insert("lost", lost.clone()).unwrap();
+        t.rollback(&savepoint).unwrap();
+        root.insert("lost", lost).unwrap();
+        let error = t.savepoint().unwrap_err();
+        assert!(matches!(error, Error::NewElsewhere { oid: Oid::ZERO }));
+        let error = t.commit().unwrap_err();
+        assert!(matches!(error, Error::NewElsewhere { oid: Oid::ZERO }));
+    }
+}
+
+#[test]
 fn errors_name_the_object() {
     let (_server, open) = served();
     let db = open();
