@@ -26,6 +26,8 @@ pub struct Cache {
     /// Of the file, in bytes.
     pub(super) size: u64,
     pub(super) opened: Opened,
+    /// The file has no name: it ends with this cache.
+    pub(super) temporary: bool,
     /// Since when the file can't be written.
     pub(super) broken: Option<Instant>,
     pub(super) logged: Option<Instant>,
@@ -42,6 +44,7 @@ impl Cache {
             file,
             size,
             opened,
+            temporary: false,
             broken: None,
             logged: None,
             retry: RETRY,

@@ -55,7 +55,9 @@ impl Cache {
         let path = Path::new("(a temporary file)");
         let file = tempfile::tempfile().map_err(failed("making", path))?;
         let file = FileBackend::new(file, path.to_owned());
-        Self::over(Arc::new(file), size, log)
+        let mut cache = Self::over(Arc::new(file), size, log)?;
+        cache.temporary = true;
+        Ok(cache)
     }
 
     /// Opens the cache in a file that has no name, or makes one of an empty file. It is nobody

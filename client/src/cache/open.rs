@@ -22,6 +22,8 @@ pub(super) struct Opened {
     pub last_tid: Tid,
     /// Where the next record is written: the first free block, as in Python.
     pub at: u64,
+    /// How many bytes are free there, if that is known without reading it.
+    pub free: Option<u64>,
 }
 
 /// Why a file can't be opened.
@@ -74,6 +76,7 @@ pub(super) fn open(file: &dyn Backend, size: u64) -> Result<Opened, Failure> {
         index: scan.index,
         last_tid,
         at,
+        free: None,
     })
 }
 

@@ -23,6 +23,7 @@ impl Cache {
             file: &*self.file,
             size: self.size,
             opened: &mut self.opened,
+            temporary: self.temporary,
             stats: &mut self.stats,
         };
         if let Err(why) = action(&mut ring) {

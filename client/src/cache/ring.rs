@@ -21,6 +21,8 @@ pub(super) struct Ring<'a> {
     /// Of the file, in bytes.
     pub size: u64,
     pub opened: &'a mut Opened,
+    /// Nobody else opens the file, now or later: each write is one, and what was written is known.
+    pub temporary: bool,
     pub stats: &'a mut Stats,
 }
 
@@ -34,12 +36,19 @@ impl Ring<'_> {
         // One byte more, for the free block behind.
         let room = self.make_room(head.size() + 1)?;
         let at = self.opened.at;
-        // Free room, until the record is complete.
-        self.file
-            .write_all_at(&format::encode(head, data, room), at)?;
-        self.file
-            .write_all_at(&format::head(b'a', head.size()), at)?;
+        self.opened.free = None;
+        let mut bytes = format::encode(head, data, room);
+        let record = format::head(b'a', head.size());
+        if self.temporary {
+            bytes.splice(..record.len(), record);
+            self.file.write_all_at(&bytes, at)?;
+        } else {
+            // Free room, until the record is complete.
+            self.file.write_all_at(&bytes, at)?;
+            self.file.write_all_at(&record, at)?;
+        }
         self.opened.at += head.size();
+        self.opened.free = self.temporary.then_some(room - head.size());
         if let Some(same) = self.opened.index.insert(head, at) {
             self.free_at(same)?;
         }
@@ -50,6 +59,12 @@ impl Ring<'_> {
     fn make_room(&mut self, wanted: u64) -> io::Result<u64> {
         if self.opened.at + wanted > self.size {
             self.opened.at = HEADER;
+            self.opened.free = None;
+        }
+        if let Some(free) = self.opened.free
+            && free >= wanted
+        {
+            return Ok(free);
         }
         let start = self.opened.at;
         let mut end = start;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use zeo_proto::{Oid, Tid};
+use zeo_storage::backend::{Backend, MemoryBackend};
 use zeo_storage::log::{Level, Log, silent};
 
 use crate::cache::{Cache, CacheError};
@@ -104,4 +105,33 @@ fn a_temporary_cache_has_no_name() {
     let mut cache = Cache::open(None, 2000, silent()).unwrap();
     cache.store(Oid::new(1), Tid::new(5), None, b"one");
     assert_eq!(&*cache.load(Oid::new(1)).unwrap().0, b"one");
+}
+
+#[test]
+fn a_temporary_file_holds_the_same_as_one_that_is_kept() {
+    let mut chance = fastrand::Rng::with_seed(7);
+    let files = [(); 2].map(|()| Arc::new(MemoryBackend::default()));
+    let mut caches = files
+        .clone()
+        .map(|file| Cache::over(file, 3000, silent()).unwrap());
+    caches[1].temporary = true;
+    for number in 1..3000 {
+        let (oid, tid) = (Oid::new(chance.u64(..40)), Tid::new(number));
+        let data = vec![number as u8; chance.usize(..200)];
+        let what = chance.u8(..4);
+        for cache in &mut caches {
+            match what {
+                0 => cache.invalidate(oid, Some(tid)),
+                1 => drop(cache.load(oid)),
+                _ => cache.store(oid, tid, None, &data),
+            }
+        }
+        let [kept, temporary] = files.clone().map(|file| {
+            let mut bytes = vec![0; 3000];
+            file.read_at(&mut bytes, 0).unwrap();
+            bytes
+        });
+        assert_eq!(kept, temporary, "after {number} steps");
+    }
+    assert!(caches[1].stats().evictions > 100);
 }
