@@ -189,7 +189,10 @@ pub enum Refusal {
     ReadOnly,
     /// It has not got all that this client has seen already, as a replica that is late: the cache
     /// must not be used with it, and is kept.
-    #[error("the server's last transaction is {server}, behind that of the cache, {cache}")]
+    #[error(
+        "the server's last transaction is {server}, behind that of the cache, {cache}: a late \
+         replica will come up to it; if the database was set back, start again without the cache file"
+    )]
     Behind {
         /// The last transaction of the server.
         server: Tid,

@@ -15,7 +15,8 @@ impl Transaction<'_> {
     /// is stored if an object that is stored refers to it.
     ///
     /// Whether the commit succeeds or not, the file is gone then; so make it within the work that
-    /// [`Db::transact`](super::Db::transact) may do again.
+    /// [`Db::transact`](super::Db::transact) may do again. In a transaction that ends before, as by
+    /// an error or a lost connection, it stays: make it in a directory that is removed at the end.
     pub fn new_blob(&self, file: impl Into<PathBuf>) -> Object<'_> {
         let blob = self.new_object(BLOB, Value::None);
         if let Some(changed) = self.changes.borrow_mut().get_mut(blob.oid) {
