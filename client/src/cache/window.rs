@@ -8,6 +8,8 @@ use super::format::HEAD;
 
 /// Bytes that are read at a time: a page costs hardly more than a head.
 const READ: usize = 4096;
+/// The most of them, where one head stands behind the other: then calls cost more than bytes.
+const MOST: usize = 1 << 17;
 
 /// Reads heads, from the front of a file to its end.
 pub(super) struct Window<'a> {
@@ -15,6 +17,8 @@ pub(super) struct Window<'a> {
     bytes: Vec<u8>,
     start: u64,
     filled: usize,
+    /// How many bytes to read next.
+    wanted: usize,
 }
 
 impl<'a> Window<'a> {
@@ -24,6 +28,7 @@ impl<'a> Window<'a> {
             bytes: vec![0; READ],
             start: 0,
             filled: 0,
+            wanted: READ,
         }
     }
 
@@ -35,7 +40,14 @@ impl<'a> Window<'a> {
         if let Some(from) = self.inside(offset) {
             return Ok(self.bytes.get(from..self.filled).unwrap_or_default());
         }
+        // What lies between is small: there may be more of that kind.
+        let behind = offset.saturating_sub(self.start + self.filled as u64);
+        self.wanted = match behind < READ as u64 {
+            true => (self.wanted * 2).min(MOST),
+            false => READ,
+        };
         self.filled = 0;
+        self.bytes.resize(self.wanted, 0);
         self.filled = self.file.read_at(&mut self.bytes, offset)?;
         self.start = offset;
         Ok(self.bytes.get(..self.filled).unwrap_or_default())
