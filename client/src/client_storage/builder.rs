@@ -14,6 +14,23 @@ use crate::address::Address;
 use crate::tls::Tls;
 
 /// Builds a [`ClientStorage`]: see [`Settings`] for what each setting means, and its default.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use zeo_client::ClientStorage;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let storage = ClientStorage::builder("db1:8100".parse()?)
+///     .address("db2:8100".parse()?)
+///     .read_only_fallback(true)
+///     .cache("/var/cache/app/main.zec", 200 << 20)
+///     .wait_timeout(Duration::from_secs(10))
+///     .client_label("night job")
+///     .open()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Builder(Settings);
 

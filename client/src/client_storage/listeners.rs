@@ -13,6 +13,34 @@ use crate::address::Address;
 /// The calls come from the storage's own thread, one after the other, and all replies wait
 /// meanwhile: a listener takes note and returns. It must not call the storage, nor drop its own
 /// [`Subscription`].
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use zeo_client::Listener;
+/// use zeo_proto::{Oid, Tid};
+///
+/// /// What to load again.
+/// #[derive(Default)]
+/// struct Changed(Mutex<Vec<Oid>>);
+///
+/// impl Listener for Changed {
+///     fn invalidated(&self, _tid: Tid, oids: &[Oid]) {
+///         self.0.lock().unwrap().extend(oids);
+///     }
+///     fn everything_changed(&self, _tid: Tid) {}
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = zeo_server::serve(zeo_server::AdHoc::in_memory())?;
+/// # let storage = zeo_client::ClientStorage::builder(server.address().parse()?).open()?;
+/// let changed = Arc::new(Changed::default());
+/// let subscription = storage.subscribe(changed.clone());
+/// // ... as long as the subscription lives.
+/// drop(subscription);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Listener: Send + Sync {
     /// A transaction of somebody else has changed these objects. (After a loss of the connection,
     /// `tid` may stand for several transactions, of which it is the last one.)

@@ -30,6 +30,31 @@ const KEPT_MAX: usize = 32 << 20;
 /// wrong with one of them.
 /// If the connection is lost meanwhile, the server has aborted the transaction, and each further
 /// step fails with `Disconnected`, also when there is a connection again.
+///
+/// ```
+/// use zeo_client::{ClientStorage, Error};
+/// use zeo_proto::Tid;
+/// use zeo_storage::storage::TransactionMeta;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = zeo_server::serve(zeo_server::AdHoc::in_memory())?;
+/// # let storage = ClientStorage::builder(server.address().parse()?).open()?;
+/// let record = b"\x80\x03capp\nThing\n.\x80\x03N.".to_vec();
+/// let oid = storage.new_oid()?;
+/// let store = |serial| {
+///     let mut transaction = storage.begin(TransactionMeta::default())?;
+///     transaction.store(oid, serial, record.clone())?;
+///     transaction.vote()?;
+///     transaction.finish()
+/// };
+/// let tid = store(Tid::ZERO)?;
+/// store(tid)?;
+/// // Made from a revision that is not the current one any more:
+/// let error = store(tid).unwrap_err();
+/// assert!(matches!(error, Error::Conflict(_)) && error.is_retryable());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Tpc<'a> {
     storage: &'a ClientStorage,
     link: Arc<Link>,

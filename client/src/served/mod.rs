@@ -5,7 +5,7 @@
 //! One connection reads, with a cache that all clients share ([`ClientStorage`]), and is told of all
 //! changes. Commits are made over it, too, and over others as long as several clients commit at once:
 //! a connection can have one transaction at a time, and the upstream server may take its time for a
-//! vote ([`committers`]).
+//! vote (`committers`).
 //!
 //! # One order
 //!
@@ -14,7 +14,7 @@
 //! connection arrives there as an invalidation like those of others. So `append` sends all finishes
 //! of its batch at once, waits for their answers, which tell their tids, and then until the reading
 //! connection has told the last of these tids. What was told until then is the report: those of the
-//! batch, and in the right places what others have changed ([`changes`]).
+//! batch, and in the right places what others have changed (`changes`).
 //!
 //! # What readers see
 //!
@@ -28,7 +28,7 @@
 //! What is cached is answered. Other loads wait for a connection, up to `wait-timeout`, and then fail
 //! with `Unavailable`, which clients take as a conflict: they try again. So do votes, at once. When
 //! the connection is back, the upstream server tells what has changed since, all in one; see
-//! [`Changes::report`] for how that comes before and behind commits of this server. If it can't tell,
+//! `Changes::report` for how that comes before and behind commits of this server. If it can't tell,
 //! all clients verify their caches.
 //!
 //! If the connection is lost while a transaction is being finished, nobody knows whether it is
