@@ -170,8 +170,11 @@ pub struct Conflict {
     pub committed: Tid,
     /// The serial that the transaction started from.
     pub read: Tid,
-    /// The record that could not be stored (empty for a deletion).
+    /// The record that could not be stored (empty for a deletion, and where another server has found
+    /// the conflict).
     pub data: Vec<u8>,
+    /// The dotted name of its class, as that server tells it; `None`: the record tells it.
+    pub class: Option<String>,
     /// Why it was not resolved, for logs; `None` if that was not tried.
     pub reason: Option<String>,
     /// Who found that it can't be resolved.

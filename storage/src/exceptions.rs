@@ -59,8 +59,7 @@ fn conflict_exception(conflict: &Conflict) -> Exception {
 /// The error that an exception tells of, which a server has raised: those
 /// that whoever works with a storage has to tell apart; all others are handed
 /// on as they are ([`Error::Raised`]).
-///
-/// A conflict has no data here, so that the name of the class is lost.
+/// A conflict has no data here.
 pub fn error_from(exception: Exception) -> Error {
     let error = match exception.class() {
         "ZODB.POSException.POSKeyError" => missing(&exception),
@@ -108,6 +107,10 @@ fn conflict(exception: &Exception) -> Option<Error> {
         committed,
         read,
         data: Vec::new(),
+        class: exception
+            .attribute("class_name")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         reason: None,
         decided_by: crate::conflict::DecidedBy::Storage,
     })))
@@ -172,6 +175,7 @@ mod tests {
             Exception::pos_key_error(OID),
             Exception::no_object(Value::str("no oid")),
             Exception::conflict(OID, committed, read, None),
+            Exception::conflict(OID, committed, read, Some("app.Thing".into())),
             Exception::read_conflict(OID, committed, read),
             Exception::read_only(),
             Exception::undo("reason", None),
@@ -202,7 +206,7 @@ mod tests {
         let kinds = { exceptions().into_iter() }
             .map(error_from)
             .filter(|error| !matches!(error, Error::Raised(_)));
-        assert_eq!(kinds.count(), 11);
+        assert_eq!(kinds.count(), 12);
         let conflict = Exception::conflict(OID, Tid::new(2), Tid::new(1), Some("app.Thing".into()));
         let error = error_from(conflict);
         assert!(error.is_conflict());

@@ -27,6 +27,7 @@ class Upstream:
     """The upstream server, which may be Python's. It has one address, also when it is started again."""
 
     def __init__(self, directory, python=False, encoding='Z', options='', port=None):
+        os.makedirs(directory, exist_ok=True)
         self.directory, self.python, self.encoding = str(directory), python, encoding
         self.port = port or free_port()
         self.options = options

@@ -35,6 +35,7 @@ pub(super) fn merge(
         committed,
         read,
         data: data.into_owned(),
+        class: None,
         reason: None,
         decided_by: DecidedBy::Storage,
     };

@@ -217,6 +217,7 @@ fn left(conflict: ClientConflict<'static>) -> Conflict {
         committed: conflict.committed,
         read: conflict.read,
         data: conflict.data.into_owned(),
+        class: None,
         reason: None,
         decided_by: DecidedBy::Storage,
     }

@@ -48,7 +48,8 @@ fn conflict_error(conflict: Conflict) -> Error {
         committed,
         read,
         data: Vec::new(),
-        reason: None,
+        class: conflict.class,
+        reason: Some("the upstream server has not resolved it".to_owned()),
         decided_by: DecidedBy::Storage,
     }))
 }

@@ -177,3 +177,20 @@ fn what_may_be_tried_again_says_so() {
         assert_eq!(matches!(why, Error::Unavailable(_)), !is_conflict);
     }
 }
+
+#[test]
+fn a_conflict_keeps_the_class_that_the_server_tells() {
+    let conflict = Conflict {
+        message: "why".to_owned(),
+        oid: Some(Oid::new(7)),
+        class: Some("app.Thing".to_owned()),
+        serials: Some((Tid::new(2), Tid::new(1))),
+        reason: None,
+    };
+    let why = storage_error(client_storage::Error::Conflict(Box::new(conflict)));
+    let Error::Conflict(conflict) = &why else {
+        panic!("{why:?}")
+    };
+    assert_eq!(conflict.class_name().as_deref(), Some("app.Thing"));
+    assert!(conflict.reason.is_some(), "it is not left to the client");
+}

@@ -47,7 +47,7 @@ impl Conflict {
     /// The dotted name of the class of the record that could not be stored,
     /// where that can be told.
     pub fn class_name(&self) -> Option<String> {
-        class_name(&self.data)
+        self.class.clone().or_else(|| class_name(&self.data))
     }
 
     /// The merged record and who merged it, from the records that were read and committed; or the
@@ -124,6 +124,7 @@ impl<'a> Conflicts<'a> {
             committed,
             read,
             data,
+            class: None,
             reason: None,
             decided_by: DecidedBy::Storage,
         };
@@ -172,6 +173,7 @@ mod tests {
             committed: Tid::new(2),
             read: Tid::new(1),
             data: data.to_vec(),
+            class: None,
             reason: None,
             decided_by: DecidedBy::Storage,
         }

@@ -82,6 +82,7 @@ fn conflicts_are_errors_or_reported() {
         committed: Tid::new(20),
         read: Tid::new(10),
         data: b"other".to_vec(),
+        class: None,
     };
     let ops = [store(2, 10, "fine"), store(1, 10, "other")];
     match vote(&storage, &ops, OnConflict::Resolve) {

@@ -172,6 +172,7 @@ impl Preparing<'_> {
                 committed,
                 read,
                 data: Vec::new(),
+                class: None,
                 reason: None,
                 decided_by: DecidedBy::Storage,
             })));

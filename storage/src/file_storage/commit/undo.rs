@@ -151,6 +151,7 @@ impl Undoing<'_> {
             committed: self.committed_tid(committed)?,
             read: self.header.tid,
             data: previous.to_vec(),
+            class: None,
             reason: None,
             decided_by: DecidedBy::Storage,
         };
