@@ -7,10 +7,10 @@ from BTrees.OOBTree import OOBTree
 from persistent.mapping import PersistentMapping
 from support.certificates import Certificates, ssl_section
 from support.fan_out import (  # noqa: F401
-    Database, FanOut, Upstream, begin, client, commit, encoding, fan_out, kind, loaded, python, started,
-    told, upstream)
+    Database, FanOut, Upstream, client, encoding, fan_out, kind, loaded, python, started, upstream)
 from support.ports import free_port
 from support.server import is_python, run, wait_until
+from support.steps import begin, commit, told
 from support.wire import Wire, WireError
 from ZODB.blob import Blob
 from ZODB.POSException import ConflictError, POSKeyError

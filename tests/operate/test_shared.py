@@ -10,6 +10,7 @@ import transaction
 from persistent.mapping import PersistentMapping
 from support.server import PATIENCE, is_python, wait_until
 from support.shared import Shared
+from support.steps import begin, commit, told
 from support.wire import Disconnected, Wire, WireError
 from transaction.interfaces import TransientError
 from ZEO.ClientStorage import ClientStorage
@@ -32,25 +33,6 @@ def shared(encoding, tmp_path, monkeypatch):
     running = Shared(encoding)
     yield running
     running.stop()
-
-
-def told(wire):
-    """The tids of the invalidations that a connection has got, in order."""
-    return [args[0] for _id, _flag, name, args in wire.notifications
-            if name == 'invalidateTransaction']
-
-
-def begin(wire, *stores):
-    """Begins a transaction of (oid, serial, number) and votes."""
-    wire.send_async('tpc_begin', 1, b'', b'', {}, None, ' ')
-    for oid, serial, number in stores:
-        wire.send_async('storea', oid, serial, pickle_of(number), 1)
-    return wire.call('vote', 1)
-
-
-def commit(wire, *stores):
-    begin(wire, *stores)
-    return wire.call('tpc_finish', 1)
 
 
 def test_a_ping_tells_of_all_that_was_committed_before(shared):

@@ -1,6 +1,7 @@
 //! `<zeoclient>` and `<clientstorage>`: the settings of one storage.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use zeo_storage::zconfig::datatypes::{boolean, byte_size, integer};
@@ -12,46 +13,40 @@ use crate::address::Address;
 use crate::client_storage::Settings;
 
 /// The keys of `<zeoclient>` (ZODB).
-const ZEOCLIENT: [&str; 20] = [
-    "server",
-    "storage",
-    "name",
-    "cache-size",
-    "blob-dir",
-    "shared-blob-dir",
-    "blob-cache-size",
-    "blob-cache-size-check",
-    "read-only",
-    "read-only-fallback",
-    "client-label",
-    "client",
-    "var",
-    "wait",
-    "min-disconnect-poll",
-    "max-disconnect-poll",
-    "username",
-    "password",
-    "realm",
-    "drop-cache-rather-verify",
-];
+static ZEOCLIENT: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    with_common(&[
+        "client",
+        "var",
+        "wait",
+        "min-disconnect-poll",
+        "max-disconnect-poll",
+        "username",
+        "password",
+        "realm",
+        "drop-cache-rather-verify",
+    ])
+});
 
 /// The keys of `<clientstorage>` (ZEO).
-const CLIENTSTORAGE: [&str; 14] = [
-    "server",
-    "storage",
-    "name",
-    "cache-size",
-    "blob-dir",
-    "shared-blob-dir",
-    "blob-cache-size",
-    "blob-cache-size-check",
-    "read-only",
-    "read-only-fallback",
-    "client-label",
-    "cache-path",
-    "server-sync",
-    "wait-timeout",
-];
+static CLIENTSTORAGE: LazyLock<Vec<&str>> =
+    LazyLock::new(|| with_common(&["cache-path", "server-sync", "wait-timeout"]));
+
+fn with_common(others: &[&'static str]) -> Vec<&'static str> {
+    let common = [
+        "server",
+        "storage",
+        "name",
+        "cache-size",
+        "blob-dir",
+        "shared-blob-dir",
+        "blob-cache-size",
+        "blob-cache-size-check",
+        "read-only",
+        "read-only-fallback",
+        "client-label",
+    ];
+    [&common, others].concat()
+}
 
 /// The types of sections that are read here.
 pub(super) const TYPES: [&str; 2] = ["zeoclient", "clientstorage"];

@@ -259,6 +259,18 @@ fn states_as_types() {
 }
 
 #[test]
+fn floats_by_json_keep_every_bit() {
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..20_000 {
+        let float = f64::from_bits(random.u64(..));
+        if float.is_finite() {
+            let read = Value::from_json(&Value::Float(float).to_json()).unwrap();
+            assert_eq!(read, Value::Float(float));
+        }
+    }
+}
+
+#[test]
 fn deep_values() {
     let nested = |depth: usize| [&b"]".repeat(depth)[..], &b"a".repeat(depth - 1)].concat();
     let deep = decode(&nested(MAX_DEPTH));

@@ -25,6 +25,17 @@ pub fn write(storage: &ClientStorage, oid: Oid, serial: Tid, data: Vec<u8>) -> R
     transaction.finish()
 }
 
+/// Creates these objects in one transaction; the record of each is that of its oid's last byte.
+pub fn create(storage: &ClientStorage, oids: &[Oid]) -> Tid {
+    let mut transaction = storage.begin(TransactionMeta::default()).unwrap();
+    for &oid in oids {
+        let data = record(oid.as_u64() as u8);
+        transaction.store(oid, Tid::ZERO, data).unwrap();
+    }
+    transaction.vote().unwrap();
+    transaction.finish().unwrap()
+}
+
 /// What a listener was told.
 pub type News = (&'static str, Tid, Vec<Oid>);
 

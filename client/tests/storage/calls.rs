@@ -13,7 +13,7 @@ use zeo_storage::file_storage::Options;
 use zeo_storage::storage::TransactionMeta;
 use zeo_storage::{FileStorage, Storage};
 
-use crate::basics::write;
+use crate::basics::{create, write};
 use crate::support::{Served, record};
 
 const ENCODINGS: [Encoding; 2] = [Encoding::Pickle, Encoding::Msgpack];
@@ -328,14 +328,7 @@ fn current_records_are_read_ahead() {
         // Without gaps at first, then with some, and without again.
         let oids = (0..200).chain((200..600).step_by(7)).chain(1000..1100);
         let oids: Vec<Oid> = oids.map(Oid::new).collect();
-        let mut transaction = storage.begin(TransactionMeta::default()).unwrap();
-        for oid in &oids {
-            transaction
-                .store(*oid, Tid::ZERO, record(oid.as_u64() as u8))
-                .unwrap();
-        }
-        transaction.vote().unwrap();
-        let tid = transaction.finish().unwrap();
+        let tid = create(&storage, &oids);
         let mut gone = storage.begin(TransactionMeta::default()).unwrap();
         for oid in [0, 50, 207, 1099] {
             gone.delete(Oid::new(oid), tid).unwrap();
@@ -361,14 +354,7 @@ fn what_was_prefetched_is_there_without_a_server() {
         let server = served(&directory, encoding, false);
         let writer = server.client().open().unwrap();
         let oids: Vec<Oid> = (0..1200).map(Oid::new).collect();
-        let mut transaction = writer.begin(TransactionMeta::default()).unwrap();
-        for oid in &oids {
-            transaction
-                .store(*oid, Tid::ZERO, record(oid.as_u64() as u8))
-                .unwrap();
-        }
-        transaction.vote().unwrap();
-        let tid = transaction.finish().unwrap();
+        let tid = create(&writer, &oids);
         let reader = server.client().open().unwrap();
         let before = Tid::new(reader.last_tid().as_u64() + 1);
         reader.prefetch(&oids, before);

@@ -176,7 +176,8 @@ mod tests {
             ] {
                 let mut out = Vec::new();
                 encode_reply(&mut out, encoding, &id, &7_u64).expect("encodes");
-                for end in out.len() - 10..=out.len() {
+                // Behind the id, 9 bytes follow at least.
+                for end in out.len() - 9..=out.len() {
                     assert_eq!(message_id(&out[4..end], encoding), Some(id), "{encoding:?}");
                 }
                 assert_eq!(message_id(&out[4..8], encoding).unwrap_or(id) & !id, 0);
