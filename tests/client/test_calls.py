@@ -104,6 +104,7 @@ def test_conflicts(place):
     assert ours.vote() == [counter]
     resolved = ours.finish()
     assert ours.load(oid=counter) == [length(6), resolved, None]
+    pythons.ping()
     assert pythons.loadBefore(counter, maxtid) == (length(6), resolved, None)
     ours.begin()
     ours.check_current(oid=oid, serial=tid)

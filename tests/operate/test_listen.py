@@ -1,4 +1,5 @@
 """Where the server listens: the Unix socket's rights, the address file, sockets of a manager."""
+import contextlib
 import glob
 import os
 import re
@@ -103,14 +104,22 @@ def test_a_resolver_inherits_no_socket(tmp_path):
         resolver = re.search(r' is process (\d+)', said)
         with Wire(address) as wire:
             assert wire.call('get_info')['length'] == 0
-        files = [os.readlink(entry) for entry in glob.glob(f'/proc/{resolver[1]}/fd/*')]
-        theirs = {os.readlink(entry) for entry in glob.glob(f'/proc/{server.pid}/fd/*')}
+        files, theirs = open_files(resolver[1]), open_files(server.pid)
         # They share only the pipe of what the resolver prints.
         shared = {file for file in files if file in theirs and not file.startswith('/dev/')}
         assert len(shared) == 1 and shared.pop().startswith('pipe:'), files
     finally:
         server.kill()
         server.communicate()
+
+
+def open_files(pid):
+    """What a process has open, while it goes on opening and closing."""
+    files = []
+    for entry in glob.glob(f'/proc/{pid}/fd/*'):
+        with contextlib.suppress(FileNotFoundError):
+            files.append(os.readlink(entry))
+    return files
 
 
 def test_one_blob_directory_for_two_storages(tmp_path, monkeypatch):
