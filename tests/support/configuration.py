@@ -6,7 +6,7 @@ def zeo(address='127.0.0.1:0', ssl='', **options):
     of an <ssl> section, if there is one."""
     lines = ''.join(f'  {name.replace("_", "-")} {_text(value)}\n'
                     for name, value in options.items() if value is not None)
-    return f'<zeo>\n  address {address}\n{lines}{ssl or ''}</zeo>\n'
+    return f'<zeo>\n  address {address}\n{lines}{ssl or ""}</zeo>\n'
 
 
 def filestorage(path='Data.fs', name='', **options):
