@@ -273,12 +273,13 @@ fn a_writable_server_replaces_a_read_only_one() {
     settings.read_only = true;
     let replica = Served::with("127.0.0.1:0", settings, Arc::clone(&data));
     let primary = free_address();
-    let refused = replica
-        .client()
-        .wait_timeout(Duration::from_millis(100))
-        .open();
-    let refused = refused.unwrap_err().to_string();
-    assert!(refused.contains("the server is read-only"), "{refused}");
+    // A busy machine may not even get an answer in such a time.
+    let refused = [100, 1000, 10_000].into_iter().any(|limit| {
+        let client = replica.client().wait_timeout(Duration::from_millis(limit));
+        let why = client.open().unwrap_err().to_string();
+        why.contains("the server is read-only")
+    });
+    assert!(refused);
 
     let storage = ClientStorage::open(
         replica
