@@ -6,6 +6,7 @@ import threading
 
 from support.programs import ours
 from support.server import PATIENCE, wait_until
+from ZODB.utils import z64
 
 
 class Failed(Exception):
@@ -16,10 +17,14 @@ class Failed(Exception):
         self.answer, self.kind, self.message = answer, answer['error'], answer['message']
 
 
+# The record of a blob.
+BLOB = b'\x80\x03cZODB.blob\nBlob\nq\x00.\x80\x03N.'
+
+
 class Client:
     """A storage of this project's client. Its calls are methods: `client.load(oid=oid)`; oids, tids
-    and data are bytes. `events` is what a listener was told. Unless `opened` is false, the
-    constructor opens it."""
+    and data are bytes. `events` is what a listener was told. The constructor opens it, by addresses
+    or by `config`, the name of a configuration file; without either, nothing is open."""
 
     def __init__(self, *addresses, **settings):
         self.process = subprocess.Popen(
@@ -27,9 +32,11 @@ class Client:
         self.events, self.answers, self._number = [], {}, 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        settings.setdefault('wait_timeout', PATIENCE)
+        if addresses:
+            settings = {'addresses': list(map(shown, addresses)), 'wait_timeout': PATIENCE, **settings}
         try:
-            self.call('open', addresses=list(map(shown, addresses)), **settings)
+            if settings:
+                self.call('open', **settings)
         except BaseException:
             self.end()
             raise
@@ -42,10 +49,11 @@ class Client:
         return self.start(name, **arguments)()
 
     def background(self, name, **arguments):
-        """Makes a call; the function that is returned waits for its result."""
+        """As `start`, but the client takes other calls meanwhile."""
         return self.start(name, background=True, **arguments)
 
     def start(self, name, **arguments):
+        """Makes a call; the function that is returned waits for its result."""
         self._number += 1
         answer = self.answers[self._number] = queue.SimpleQueue()
         line = {'call': name, 'id': self._number,
@@ -73,20 +81,32 @@ class Client:
 
     def commit(self, *stores, **meta):
         """Stores (oid, serial, data) in one transaction; returns its tid."""
+        return self.commit_resolved(*stores, **meta)[0]
+
+    def commit_resolved(self, *stores, **meta):
+        """As `commit`; returns also the oids of conflicts that were resolved."""
         self.begin(**meta)
         for oid, serial, data in stores:
             self.store(oid=oid, serial=serial, data=data)
         try:
-            self.vote()
+            resolved = self.vote()
         except Failed:
             self.abort()
             raise
-        return self.finish()
+        return self.finish(), resolved
 
-    def descriptors(self):
-        """How many descriptors the process has open."""
-        import os
-        return len(os.listdir(f'/proc/{self.process.pid}/fd'))
+    def vote_blob(self, path, oid=None, serial=z64):
+        """Votes for a file as a new blob, or as a new revision of one; returns its oid."""
+        oid = oid or self.new_oid()
+        self.begin()
+        self.store_blob(oid=oid, serial=serial, data=BLOB, path=path)
+        self.vote()
+        return oid
+
+    def kill(self):
+        """Kills the process, which has no chance to put anything in order."""
+        self.process.kill()
+        self.process.wait()
 
     def end(self):
         """Ends the process, which must not have failed."""
@@ -104,11 +124,21 @@ class Client:
 
     def _read(self):
         for line in self.process.stdout:
+            if not line.endswith('\n'):
+                break  # It was killed.
             told = json.loads(line)
             if 'event' in told:
                 self.events.append(told)
             else:
                 self.answers.pop(told.pop('id')).put(told)
+        for answer in list(self.answers.values()):
+            answer.put({'error': 'Ended', 'message': 'the client has ended without an answer'})
+
+
+def connect(config, seconds=PATIENCE, **settings):
+    """Connects once, without a storage, as a configuration file says; returns the last tid."""
+    with Client() as client:
+        return client.connect(config=config, seconds=seconds, **settings)
 
 
 def shown(address):

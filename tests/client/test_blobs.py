@@ -10,8 +10,9 @@ from support.configuration import filestorage, zeo
 from support.contest import python_server
 from support.server import Server, wait_until
 from ZEO.ClientStorage import ClientStorage
+from ZODB.utils import u64
 
-from client.driver import Driver
+from client.console import Client
 
 COUNT = 40
 SIZE = 20_000
@@ -49,13 +50,13 @@ def write_config(address, **options):
 
 
 def commit(address, blob_dir, contents, **options):
-    """Blobs that Python commits: {oid: serial}, in hexadecimal."""
+    """Blobs that Python commits: {oid: serial}."""
     db = ZODB.DB(ClientStorage(address, blob_dir=blob_dir, **options))
     with db.transaction() as connection:
         blobs = connection.root()['blobs'] = list(map(ZODB.blob.Blob, contents))
-    serial = db.lastTransaction().hex()
+    serial = db.lastTransaction()
     db.close()
-    return {blob._p_oid.hex(): serial for blob in blobs}
+    return {blob._p_oid: serial for blob in blobs}
 
 
 def files(directory):
@@ -71,8 +72,8 @@ def files(directory):
 
 
 def place(oid, serial):
-    number = int(oid, 16)
-    return f'{number % 997}/{number // 997}.{serial}.blob'
+    number = u64(oid)
+    return f'{number % 997}/{number // 997}.{serial.hex()}.blob'
 
 
 @pytest.mark.parametrize('size', [0, COUNT * SIZE // 4], ids=['unlimited', 'limited'])
@@ -81,7 +82,7 @@ def test_many_readers_of_one_directory(server, size):
     blobs = commit(server.address, 'other', contents)
     expected = dict(zip(blobs, contents))
     write_config(server.address, blob_dir='cache', blob_cache_size=size or '1GB')
-    lines = ''.join(f'{oid} {serial}\n' for oid, serial in blobs.items())
+    lines = ''.join(f'{oid.hex()} {serial.hex()}\n' for oid, serial in blobs.items())
     arguments = [*map(str, server.address), 'cache', str(size)]
     pythons = [subprocess.Popen([sys.executable, '-c', PYTHON, *arguments, str(seed)], text=True,
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -89,16 +90,14 @@ def test_many_readers_of_one_directory(server, size):
     for process in pythons:
         process.stdin.write(lines)
         process.stdin.close()
-    with Driver() as one, Driver() as two:
-        drivers = one, two
-        for driver in drivers:
-            driver('open', 'zodb.conf')
-        orders = [random.sample(list(blobs.items()), len(blobs)) for _ in drivers]
+    with Client(config='zodb.conf') as one, Client(config='zodb.conf') as two:
+        clients = one, two
+        orders = [random.sample(list(blobs.items()), len(blobs)) for _ in clients]
         for steps in zip(*orders):
-            for driver, blob in zip(drivers, steps):
-                driver.send('blob', *blob)
-            for driver, (oid, _serial) in zip(drivers, steps):
-                assert driver.answer() == [expected[oid].hex()]
+            answers = [client.start('open_blob', oid=oid, serial=serial)
+                       for client, (oid, serial) in zip(clients, steps)]
+            for answer, (oid, _serial) in zip(answers, steps):
+                assert answer() == expected[oid]
     sums = [process.stdout.read() for process in pythons]
     assert [process.wait() for process in pythons] == [0, 0]
     assert sorted(sums[0].split('\n')) == sorted(sums[1].split('\n'))
@@ -110,30 +109,31 @@ def test_many_readers_of_one_directory(server, size):
     assert size or left == places
     # When nobody downloads any more, the limit holds.
     if size:
-        with Driver() as client:
-            client('open', 'zodb.conf')
+        with Client(config='zodb.conf'):
             wait_until(lambda: sum(map(len, files('cache').values())) <= size * 9 // 10)
 
 
 def test_commits_and_aborts(server):
     write_config(server.address, blob_dir='cache')
-    with Driver() as client:
-        client('open', 'zodb.conf')
+    with Client(config='zodb.conf') as client:
         for name in 'first', 'second', 'third':
             with open(name, 'w') as f:
                 f.write(name)
-        oid, tid = client('store-blob', 'first')
+        oid = client.vote_blob('first')
+        tid = client.finish()
         assert not os.path.exists('first')
         assert files('cache') == {place(oid, tid): b'first'}
         assert os.stat(os.path.join('cache', place(oid, tid))).st_mode & 0o222 == 0
-        _oid, second = client('store-blob', 'second', oid, tid)
-        client('abort-blob', 'third')
+        client.vote_blob('second', oid, tid)
+        second = client.finish()
+        client.vote_blob('third')
+        client.abort()
         assert len(files('cache')) == 2
     both = {tid: b'first', second: b'second'}
     for directory in 'cache', 'fresh':
         storage = ClientStorage(server.address, blob_dir=directory)
         for serial, content in both.items():
-            with storage.openCommittedBlobFile(bytes.fromhex(oid), bytes.fromhex(serial)) as f:
+            with storage.openCommittedBlobFile(oid, serial) as f:
                 assert f.read() == content
         storage.close()
     # What Python commits lies where the client in Rust looks for it.
@@ -145,9 +145,8 @@ def test_a_killed_client_leaves_nothing_for_long(server):
     content = random.randbytes(1 << 20) * 30
     (oid, serial), = commit(server.address, 'other', [content]).items()
     write_config(server.address, blob_dir='cache')
-    client = Driver()
-    client('open', 'zodb.conf')
-    client.send('blob', oid, serial)
+    client = Client(config='zodb.conf')
+    client.start('open_blob', oid=oid, serial=serial)
     wait_until(lambda: files('cache'))
     client.kill()
     # Of the process before the end of a commit; and what is Python's.
@@ -156,31 +155,31 @@ def test_a_killed_client_leaves_nothing_for_long(server):
             f.write('some')
     # Whoever comes first has the blob as a whole.
     storage = ClientStorage(server.address, blob_dir='cache')
-    with storage.openCommittedBlobFile(bytes.fromhex(oid), bytes.fromhex(serial)) as f:
+    with storage.openCommittedBlobFile(oid, serial) as f:
         assert f.read() == content
     storage.close()
-    with Driver() as client:
-        client('open', 'zodb.conf')
+    with Client(config='zodb.conf'):
         assert files('cache') == {'tmp/BUCpython.tmp': b'some', place(oid, serial): content}
 
 
 def test_the_directory_of_the_server(server):
     write_config(server.address, blob_dir='blobs', shared_blob_dir='yes')
     blobs = commit(server.address, 'blobs', [b'from Python'], shared_blob_dir=True)
-    with Driver() as client:
-        client('open', 'zodb.conf')
+    with Client(config='zodb.conf') as client:
         (oid, serial), = blobs.items()
-        assert client('blob', oid, serial) == [b'from Python'.hex()]
+        assert client.open_blob(oid=oid, serial=serial) == b'from Python'
         with open('mine', 'w') as f:
             f.write('from Rust')
-        mine, tid = client('store-blob', 'mine')
-        assert client('blob', mine, tid) == [b'from Rust'.hex()]
+        mine = client.vote_blob('mine')
+        tid = client.finish()
+        assert client.open_blob(oid=mine, serial=tid) == b'from Rust'
         before = files('blobs')
         with open('mine', 'w') as f:
             f.write('aborted')
-        client('abort-blob', 'mine')
+        client.vote_blob('mine')
+        client.abort()
         assert files('blobs') == before
     storage = ClientStorage(server.address, blob_dir='blobs', shared_blob_dir=True)
-    with open(storage.loadBlob(bytes.fromhex(mine), bytes.fromhex(tid))) as f:
+    with open(storage.loadBlob(mine, tid)) as f:
         assert f.read() == 'from Rust'
     storage.close()

@@ -1,40 +1,16 @@
 """The same objects, changed by Python and by the Rust client in turn; each reads the other's."""
-import json
 import random
-import subprocess
 
 import pytest
 import transaction
 import ZEO
-from client.programs import program
+from client.programs import Program
 from client.states import Named, Page
 from persistent.list import PersistentList
 from persistent.mapping import PersistentMapping
 from support.configuration import filestorage
 from ZODB.blob import Blob
 from ZODB.utils import u64
-
-
-class Rust:
-    """The program `objects`."""
-
-    def __init__(self, address, *args):
-        host, port = address
-        self.process = subprocess.Popen([program('objects'), f'{host}:{port}', *args], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def __call__(self, *command):
-        self.process.stdin.write(json.dumps(command) + '\n')
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        assert self.process.wait(60) == 0
 
 
 def as_json(value):
@@ -107,7 +83,7 @@ class World:
         if self.random.random() < 0.5:
             arguments = {'set': [as_json(self.value())], 'link': [list(other_path)], 'delete': [],
                          'new': ['client.states.Page', {'title': name}]}[kind]
-            assert self.rust(kind, list(path), name, *arguments) is None
+            assert self.rust.do(kind, list(path), name, *arguments) is None
             return
         value = {'set': self.value, 'link': lambda: other, 'delete': lambda: None,
                  'new': lambda: Page() if self.random.random() < 0.7 else Named('x', 1)}[kind]()
@@ -133,17 +109,17 @@ def test_objects_changed_in_turn(serve, encoding):
         root = db.open().root()
         root['pages'] = PersistentMapping()
         transaction.commit()
-        with Rust(server.address) as rust:
+        with Program('objects', server.address) as rust:
             world = World(root, rust, seed)
             for _ in range(80):
                 world.step()
                 transaction.begin()
                 path, obj = world.random.choice(world.objects())
                 obj._p_activate()
-                assert rust('get', list(path)) == record(obj)
+                assert rust.do('get', list(path)) == record(obj)
             for path, obj in world.objects():
                 obj._p_activate()
-                assert rust('get', list(path)) == record(obj)
+                assert rust.do('get', list(path)) == record(obj)
     finally:
         transaction.abort()
         db.close()
@@ -157,16 +133,16 @@ def test_blobs(serve, tmp_path):
         root['python'] = Blob(b'of Python')
         transaction.commit()
         (tmp_path / 'file').write_text('of Rust')
-        with Rust(server.address, str(tmp_path / 'rust')) as rust:
-            assert rust('read', ['python']) == 'of Python'
-            assert rust('blob', [], 'rust', str(tmp_path / 'file')) is None
+        with Program('objects', server.address, str(tmp_path / 'rust')) as rust:
+            assert rust.do('read', ['python']) == 'of Python'
+            assert rust.do('blob', [], 'rust', str(tmp_path / 'file')) is None
             transaction.begin()
             with root['rust'].open() as file:
                 assert file.read() == b'of Rust'
             with root['rust'].open('w') as file:
                 file.write(b'changed')
             transaction.commit()
-            assert rust('read', ['rust']) == 'changed'
+            assert rust.do('read', ['rust']) == 'changed'
     finally:
         transaction.abort()
         db.close()

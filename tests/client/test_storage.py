@@ -15,7 +15,7 @@ from ZODB.POSException import ConflictError
 from ZODB.serialize import ObjectWriter
 from ZODB.utils import p64, u64, z64
 
-from client.driver import Driver, Failed
+from client.console import Client, Failed
 
 OBJECTS = 8
 STEPS = 80
@@ -47,19 +47,19 @@ class Pair:
         with open('zodb.conf', 'w') as f:
             f.write(f'%import ZEO\n<zodb>\n  <clientstorage>\n    server {address}\n'
                     f'    cache-path rust.zec\n{self.ssl[1]}  </clientstorage>\n</zodb>\n')
-        self.rust = Driver()
-        self.rust('open', 'zodb.conf')
+        self.rust = Client(config='zodb.conf')
         self.python = ClientStorage(self.server.address, ssl=self.context, wait_timeout=60)
 
     def close(self):
         self.python.close()
-        self.rust('close')
-        self.rust.__exit__()
+        self.rust.close()
+        self.rust.end()
 
     def sync(self):
         """Both have heard of all that was committed."""
         self.python.ping()
-        return self.rust('sync')[0]
+        self.rust.ping()
+        return self.rust.last_tid()
 
 
 @pytest.fixture
@@ -92,12 +92,6 @@ def commit(storage, *stores, description='-'):
         raise
 
 
-def rust_commit(rust, *stores, description='-'):
-    words = [word for oid, serial, data in stores for word in (oid.hex(), serial.hex(), data.hex())]
-    tid, *resolved = rust('commit', description, *words)
-    return bytes.fromhex(tid), [bytes.fromhex(oid) for oid in resolved]
-
-
 @pytest.mark.parametrize('pair', KINDS, indirect=True)
 def test_in_turns(pair):
     """A random history: each step by one of both, with what is current or with what was."""
@@ -111,7 +105,7 @@ def test_in_turns(pair):
             serial = known[oid][at][0] if oid in known else z64
             stores.append((oid, serial, record(chance.randint(0, 1000))))
         by_rust = chance.random() < .5
-        tid, resolved = (rust_commit(pair.rust, *stores) if by_rust
+        tid, resolved = (pair.rust.commit_resolved(*stores, description='-') if by_rust
                          else commit(pair.python, *stores))
         for oid, serial, data in stores:
             stale = oid in known and serial != known[oid][-1][0]
@@ -119,7 +113,7 @@ def test_in_turns(pair):
             if stale:
                 data = pair.python.loadSerial(oid, tid)
             known.setdefault(oid, []).append((tid, data))
-        assert pair.sync() == tid.hex()
+        assert pair.sync() == tid
         for oid, revisions in known.items():
             current = revisions[-1][::-1]
             assert pair.python.load(oid) == current
@@ -128,41 +122,38 @@ def test_in_turns(pair):
             expected = pair.python.loadBefore(oid, before)
             assert rust_before(pair.rust, oid, before) == expected
     assert rust_iterate(pair.rust) == iterate(pair.python)
-    current = [word.split(':') for word in pair.rust('current')]
-    assert current == [[oid.hex(), known[oid][-1][0].hex(), known[oid][-1][1].hex()]
-                       for oid in sorted(known)]
-    assert pair.rust('undo')
+    assert pair.rust.current_records() == [[oid, *known[oid][-1]] for oid in sorted(known)]
+    pair.rust.begin()
+    pair.rust.undo(undo_id=pair.rust.undo_info()[0]['id'])
+    pair.rust.vote()
+    pair.rust.finish()
     pair.sync()
     for oid in known:
         assert rust_load(pair.rust, oid) == pair.python.load(oid)
     with pytest.raises(Failed):
-        pair.rust('load', p64(OBJECTS).hex())
+        pair.rust.load(oid=p64(OBJECTS))
     assert u64(pair.python.new_oid()) not in range(OBJECTS)
-    assert not {pair.python.new_oid().hex(), pair.rust('new_oid')[0]} & set(known)
+    assert not {pair.python.new_oid(), pair.rust.new_oid()} & set(known)
 
 
 def rust_load(rust, oid):
-    serial, data = rust('load', oid.hex())
-    return bytes.fromhex(data), bytes.fromhex(serial)
+    data, serial, _next = rust.load(oid=oid)
+    return data, serial
 
 
 def rust_before(rust, oid, before):
-    found = rust('load_before', oid.hex(), before.hex())
-    if found == ['none']:
-        return None
-    serial, after, data = found
-    return (bytes.fromhex(data), bytes.fromhex(serial),
-            None if after == '-' else bytes.fromhex(after))
+    found = rust.load_before(oid=oid, before=before)
+    return found and tuple(found)
 
 
 def rust_iterate(rust):
-    words = [word.split(':') for word in rust('iterate')]
-    return [(tid, oid, bytes.fromhex(about), bytes.fromhex(data))
-            for tid, oid, about, data in words]
+    return [(tid, oid, description, data)
+            for tid, _status, _user, description, records in rust.iterate()
+            for oid, _tid, data, _data_txn in records]
 
 
 def iterate(storage):
-    return [(transaction.tid.hex(), r.oid.hex(), transaction.description, r.data)
+    return [(transaction.tid, r.oid, transaction.description, r.data)
             for transaction in storage.iterator() for r in transaction]
 
 
@@ -171,7 +162,7 @@ def test_both_at_once(pair):
     """Threads of both change one object as fast as they can: nothing is lost."""
     oid, threads, times = p64(1), 3, 10
     commit(pair.python, (oid, z64, record(0)))
-    pair.rust.send('add', oid.hex(), threads, times)
+    added = pair.rust.background('add', oid=oid, threads=threads, times=times)
     for _ in range(threads * times):
         while True:
             data, serial = pair.python.load(oid)
@@ -181,7 +172,7 @@ def test_both_at_once(pair):
                 break
             except ConflictError:
                 pair.python.sync()
-    pair.rust.answer()
+    added()
     pair.sync()
     assert value(pair.python.load(oid)[0]) == 2 * threads * times
     assert rust_load(pair.rust, oid) == pair.python.load(oid)
@@ -209,7 +200,7 @@ def test_a_server_is_started_anew(kind, monkeypatch, tmp_path):
     pair.start()
     pair.open()
     oids = [p64(number) for number in range(OBJECTS)]
-    first, _ = rust_commit(pair.rust, *((oid, z64, record(1)) for oid in oids))
+    first = pair.rust.commit(*((oid, z64, record(1)) for oid in oids))
     for oid in oids:
         assert rust_load(pair.rust, oid) == (record(1), first)
     for round in range(2):
@@ -222,10 +213,24 @@ def test_a_server_is_started_anew(kind, monkeypatch, tmp_path):
             pair.start('%s:%s' % pair.server.address)
         tid, _ = commit(connected(pair.python), (oids[round], first, record(round + 2)))
         if round:
-            pair.rust = Driver()
-            pair.rust('open', 'zodb.conf')
-        assert pair.rust('sync') == [tid.hex()]
+            pair.rust = Client(config='zodb.conf')
+        pair.rust.ping()
+        assert pair.rust.last_tid() == tid
         for oid in oids:
             assert rust_load(pair.rust, oid) == pair.python.load(oid)
     pair.close()
     pair.server.kill()
+
+
+def test_one_of_several_databases(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    server = Server(zeo() + filestorage())
+    with open('zodb.conf', 'w') as f:
+        f.write('%import ZEO\n' + ''.join(
+            f'<zodb {name}>\n  <clientstorage>\n    server {address}\n  </clientstorage>\n</zodb>\n'
+            for name, address in [('other', 'nobody.invalid:1'), ('ours', '%s:%s' % server.address)]))
+    with Client(config='zodb.conf', database='ours') as client:
+        assert client.last_tid() == z64
+    with pytest.raises(Failed, match='none'):
+        Client(config='zodb.conf', database='none')
+    server.kill()

@@ -12,8 +12,9 @@ from support.certificates import (AUTHORITY, HOSTS, LEAF, SIGNER, Certificates, 
 from support.configuration import mappingstorage, zeo
 from support.contest import python_server
 from support.server import PATIENCE, Server
+from ZODB.utils import z64
 
-from client.driver import Driver, Failed
+from client.console import Client, Failed, connect
 
 TAKEN = None
 IDS = AUTHORITY[1:]
@@ -138,17 +139,15 @@ def write(address, section='', **options):
                 f'{lines}{section}  </clientstorage>\n</zodb>\n')
 
 
-def taken(**env):
-    with Driver(**env) as client:
-        assert client('try', 'zodb.conf', PATIENCE) == ['0' * 16]
+def taken(**settings):
+    assert connect('zodb.conf', **settings) == z64
 
 
-def refused(seconds=PATIENCE, **env):
+def refused(seconds=PATIENCE, **settings):
     """Why the server can't be connected to."""
-    with Driver(**env) as client:
-        with pytest.raises(Failed) as failed:
-            client('try', 'zodb.conf', seconds)
-    return str(failed.value)
+    with pytest.raises(Failed) as failed:
+        connect('zodb.conf', seconds, **settings)
+    return failed.value.message
 
 
 def python_says(address, own, options):
@@ -180,11 +179,11 @@ def test_keys_with_a_password(kind, made, start):
     assert not os.system(f'openssl pkey -in {made.client.key} {KINDS[kind]} -passout pass:secret '
                          f'-out {key}')
     write(server.address, ssl_section(made.client, made.authority, key=key))
-    taken(KEY_PASSWORD='secret')
+    taken(key_password='secret')
     where = '(line 5, in zodb.conf)'
-    for env, expected in (({}, 'the key is encrypted, and no password is given'),
-                          ({'KEY_PASSWORD': 'other'}, 'bad decrypt')):
-        told = refused(**env)
+    for settings, expected in (({}, 'the key is encrypted, and no password is given'),
+                               ({'key_password': 'other'}, 'bad decrypt')):
+        told = refused(**settings)
         assert told.startswith(f'<ssl>: key {key}: {expected}') and told.endswith(where), told
 
 
@@ -192,8 +191,8 @@ def test_keys_with_a_password(kind, made, start):
 def test_a_storage_over_tls(kind, made, start):
     server = start(ssl_section(made.leaf, made.client), kind)
     write(server.address, ssl_section(made.client, made.authority))
-    with Driver() as client:
-        assert client('open', 'zodb.conf') == ['0' * 16]
+    with Client(config='zodb.conf') as client:
+        assert client.last_tid() == z64
     write(server.address, ssl_section(made.other, made.authority))
     told = refused()
     assert 'alert' in told or 'does the server trust this client' in told, told

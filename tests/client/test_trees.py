@@ -7,7 +7,6 @@ import argparse
 import json
 import random
 import re
-import subprocess
 import sys
 
 import BTrees
@@ -16,7 +15,7 @@ import pytest
 import transaction
 import ZEO
 from BTrees.check import check
-from client.programs import program
+from client.programs import Program
 from support.server import wait_until
 from ZODB.POSException import ConflictError
 from ZODB.serialize import referencesf
@@ -35,36 +34,6 @@ def class_of(flavour):
     return getattr(module, flavour)
 
 
-class Rust:
-    """The program `trees`, on the tree of this key."""
-
-    def __init__(self, address, key='rust', flavour=None):
-        host, port = address
-        args = [program('trees'), f'{host}:{port}', key, *([flavour] if flavour else [])]
-        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        assert self.process.wait(60) == 0
-
-    def do(self, *command):
-        return self.do_all([command])[0]
-
-    def do_all(self, commands):
-        """Some commands at a time: neither pipe is ever full."""
-        answers = []
-        for at in range(0, len(commands), 200):
-            some = commands[at:at + 200]
-            self.process.stdin.write(''.join(json.dumps(c) + '\n' for c in some))
-            self.process.stdin.flush()
-            answers += [json.loads(self.process.stdout.readline()) for _ in some]
-        return answers
-
-
 class Both:
     """A database with a tree that Python changes and one that Rust does."""
 
@@ -77,7 +46,7 @@ class Both:
         self.root['python'] = class_of(flavour)()
         self.root.pop('rust', None)
         self.manager.commit()
-        self.rust = Rust(address, flavour=flavour)
+        self.rust = Program('trees', address, 'rust', flavour)
         self.rust.do('commit')
         self.manager.begin()
         self.shapes = {key: Shape(self.connection, self.root[key]) for key in ('python', 'rust')}

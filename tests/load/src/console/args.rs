@@ -86,6 +86,11 @@ impl Args<'_> {
 }
 
 impl Failure {
+    /// Of anything but the storage.
+    pub fn other(why: impl std::fmt::Display) -> Self {
+        Self::Other(why.to_string())
+    }
+
     /// As it is answered.
     pub fn shown(&self) -> Value {
         match self {
@@ -120,6 +125,6 @@ impl From<Error> for Failure {
 }
 impl From<std::io::Error> for Failure {
     fn from(why: std::io::Error) -> Self {
-        Self::Other(why.to_string())
+        Self::other(why)
     }
 }

@@ -10,6 +10,7 @@ use zeo_client::{ClientStorage, Error, Tpc, Unfinished};
 use zeo_storage::storage::TransactionMeta;
 
 use crate::args::{Args, Failure};
+use crate::length;
 use crate::shown::{entries, hex, oids, revision, value};
 
 type Done = Result<Value, Failure>;
@@ -17,7 +18,7 @@ type Done = Result<Value, Failure>;
 /// The last transaction of which it is not known whether it is committed.
 static UNFINISHED: Mutex<Option<Arc<Unfinished>>> = Mutex::new(None);
 
-/// Calls that change nothing.
+/// Calls that need no transaction of the caller.
 pub fn read(storage: &ClientStorage, call: &str, args: &Args<'_>) -> Done {
     Ok(match call {
         "load" => revision(&storage.load(args.oid()?)?),
@@ -48,6 +49,10 @@ pub fn read(storage: &ClientStorage, call: &str, args: &Args<'_>) -> Done {
             { status.iter() }
                 .map(|(name, found)| (name.clone(), value(found)))
                 .collect()
+        }
+        "add" => {
+            let (threads, times) = (args.number("threads")?, args.number("times")?);
+            json!(length::add(storage, args.oid()?, threads, times)?)
         }
         "pack" => {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(args.seconds("time")?);
@@ -83,6 +88,7 @@ fn told(storage: &ClientStorage, call: &str, args: &Args<'_>) -> Done {
             ])
         }
         "iterate" => iterate(storage, args)?,
+        "current_records" => current_records(storage)?,
         "open_blob" => {
             let mut content = Vec::new();
             storage
@@ -128,6 +134,20 @@ fn iterate(storage: &ClientStorage, args: &Args<'_>) -> Done {
             hex(&meta.user),
             hex(&meta.description),
             records,
+        ]));
+    }
+    Ok(json!(found))
+}
+
+/// Each object: its oid, serial and record.
+fn current_records(storage: &ClientStorage) -> Done {
+    let mut found = Vec::new();
+    for record in storage.current_records()? {
+        let record = record?;
+        found.push(json!([
+            hex(&record.oid.to_bytes()),
+            hex(&record.serial.to_bytes()),
+            hex(&record.data)
         ]));
     }
     Ok(json!(found))

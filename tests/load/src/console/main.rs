@@ -1,7 +1,8 @@
 //! `zeo-client-console`: a `ClientStorage` for programs in other languages, for tests. Each line of
 //! its input is a call, in JSON, and is answered by a line: `{"result": ...}` or `{"error": ...}`,
-//! with the `id` of the call if it has one. A call with `"background": true` gets a thread of its
-//! own, and is answered when it is done. What listeners are told is a line with `event`.
+//! with the `id` of the call if it has one. While no storage is open, the calls are `open` and
+//! `connect`. A call with `"background": true` gets a thread of its own, and is answered when it is
+//! done. What listeners are told is a line with `event`.
 
 #![allow(missing_docs)]
 
@@ -19,6 +20,7 @@ use events::Events;
 mod args;
 mod calls;
 mod events;
+mod length;
 mod open;
 mod shown;
 
@@ -29,13 +31,19 @@ fn main() -> ExitCode {
             Ok(call) => call,
             Err(why) => return usage(&format!("{why}: {line}")),
         };
-        match open::open(&Args(&call)) {
-            Ok(storage) => {
-                answer(&call, Ok(Value::Null));
-                if let Err(why) = session(&storage, &mut lines) {
-                    return usage(&why);
+        let args = Args(&call);
+        match args.text("call") {
+            Ok("connect") => answer(&call, open::connect(&args)),
+            Ok("open") => match open::open(&args) {
+                Ok(storage) => {
+                    answer(&call, Ok(Value::Null));
+                    if let Err(why) = session(&storage, &mut lines) {
+                        return usage(&why);
+                    }
                 }
-            }
+                Err(why) => answer(&call, Err(why)),
+            },
+            Ok(_) => answer(&call, Err(Failure::Usage("nothing is open".to_owned()))),
             Err(why) => answer(&call, Err(why)),
         }
     }
