@@ -231,7 +231,9 @@ fn identify(
     // Also without a password: then OpenSSL does not ask for one.
     let key = PKey::private_key_from_pem_passphrase(&text, password.unwrap_or_default())
         .map_err(|why| refused(&what, why))?;
-    let fits = { builder.set_private_key(&key) }.and_then(|()| builder.check_private_key());
+    let fits = builder
+        .set_private_key(&key)
+        .and_then(|()| builder.check_private_key());
     fits.map_err(|why| refused(what, why))
 }
 

@@ -34,8 +34,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![warn(clippy::match_bool)]
-
 pub mod exception;
 pub mod framing;
 pub mod handshake;

@@ -32,8 +32,6 @@
 //! # Ok::<(), zeo_storage::Error>(())
 //! ```
 
-#![warn(clippy::match_bool)]
-
 #[cfg(feature = "backup")]
 pub mod backup;
 pub mod blob;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use zeo_storage::paths::{failed, remove};
 use zeo_storage::{LockFile, Result};
 
 use super::layout;
+use crate::lock::locked;
 
 /// Held by who removes what is too much.
 const LOCK: &str = "check_size.lock";
@@ -134,7 +135,7 @@ impl Limit {
     }
 
     fn checks(&self) -> MutexGuard<'_, Checks> {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.checks)
     }
 
     fn is_stopped(&self) -> bool {

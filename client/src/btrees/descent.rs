@@ -56,9 +56,10 @@ impl Grove<'_> {
                 Node::Inner(inner) => inner,
             };
             if inner.children.is_empty() {
-                return match steps.is_empty() {
-                    true => Ok(None),
-                    false => Err(damaged(id, "it is empty, but another node refers to it")),
+                return if steps.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(damaged(id, "it is empty, but another node refers to it"))
                 };
             }
             let index = child_of(inner, id, key)?;
@@ -93,9 +94,10 @@ impl Grove<'_> {
 
     /// A child, of the kind that its parent says.
     pub(super) fn load_child(&mut self, child: Id, is_leaf: bool) -> Result<()> {
-        match is_leaf {
-            true => self.leaf(child).map(|_| ()),
-            false => self.inner(child).map(|_| ()),
+        if is_leaf {
+            self.leaf(child).map(|_| ())
+        } else {
+            self.inner(child).map(|_| ())
         }
     }
 

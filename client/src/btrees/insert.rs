@@ -133,9 +133,10 @@ impl Grove<'_> {
         let Some(&child) = inner.children.get(index) else {
             return Ok(());
         };
-        let most = match inner.above_leaves {
-            true => class.leaf_max(),
-            false => class.inner_max(),
+        let most = if inner.above_leaves {
+            class.leaf_max()
+        } else {
+            class.inner_max()
         };
         if self.load(child, None)?.len() > most {
             self.split(node, index, child)?;

@@ -19,9 +19,10 @@ struct Flat<'a, 't> {
 impl Flat<'_, '_> {
     fn next(&mut self) -> Option<Result<(Value, Value)>> {
         loop {
-            let item = match self.backwards {
-                true => (self.keys.next_back(), self.values.next_back()),
-                false => (self.keys.next(), self.values.next()),
+            let item = if self.backwards {
+                (self.keys.next_back(), self.values.next_back())
+            } else {
+                (self.keys.next(), self.values.next())
             };
             if let (Some(key), value) = item {
                 return Some(Ok((key, value.unwrap_or_default())));

@@ -30,9 +30,10 @@ impl Grove<'_> {
         };
         let is_last = self.leaf(path.leaf)?.keys.len() == 1;
         // Nothing is changed before all is read that is needed.
-        let unlinked = match is_last && !path.steps.is_empty() {
-            true => Some(self.neighbours(&path)?),
-            false => None,
+        let unlinked = if is_last && !path.steps.is_empty() {
+            Some(self.neighbours(&path)?)
+        } else {
+            None
         };
         let separators = self.separators(&path, key)?;
         let value = self.leaf(path.leaf)?.remove(at);
@@ -87,9 +88,10 @@ impl Grove<'_> {
                 before = Some(self.last_leaf(left, above_leaves)?);
             }
             if let (Some(right), None) = (right, behind) {
-                behind = match above_leaves {
-                    true => Some(right),
-                    false => self.inner(right)?.first,
+                behind = if above_leaves {
+                    Some(right)
+                } else {
+                    self.inner(right)?.first
                 };
             }
         }

@@ -46,11 +46,12 @@ pub(super) fn read(
         let what = format!("its parent takes it for another kind of node than {class}");
         return Err(damaged(what));
     }
-    match is_leaf {
-        true => reader
+    if is_leaf {
+        reader
             .leaf(record.state)
-            .map(|leaf| Read::Node(Node::Leaf(leaf))),
-        false => reader.tree(record.state),
+            .map(|leaf| Read::Node(Node::Leaf(leaf)))
+    } else {
+        reader.tree(record.state)
     }
     .map_err(damaged)
 }
@@ -282,14 +283,13 @@ pub(super) fn write_within(family: &Family, leaf: &Leaf) -> Record {
 }
 
 fn leaf_state(leaf: &Leaf, next: Option<Value>) -> Value {
-    let items = match leaf.values.is_empty() {
-        true => leaf.keys.clone(),
-        false => {
-            let pairs = leaf.keys.iter().zip(&leaf.values);
-            pairs
-                .flat_map(|(key, value)| [key.clone(), value.clone()])
-                .collect()
-        }
+    let items = if leaf.values.is_empty() {
+        leaf.keys.clone()
+    } else {
+        let pairs = leaf.keys.iter().zip(&leaf.values);
+        pairs
+            .flat_map(|(key, value)| [key.clone(), value.clone()])
+            .collect()
     };
     Value::tuple([Some(Value::tuple(items)), next].into_iter().flatten())
 }

@@ -54,9 +54,10 @@ impl<'t> Tree<'t> {
 
     /// The record of an empty tree of a class.
     pub fn empty(class: Class) -> Record {
-        let state = match class.is_tree() {
-            true => Value::None,
-            false => Value::tuple([Value::tuple([])]),
+        let state = if class.is_tree() {
+            Value::None
+        } else {
+            Value::tuple([Value::tuple([])])
         };
         Record::new(
             crate::record::Class::new(class.module(), class.name()),
@@ -304,11 +305,12 @@ impl<'t> Tree<'t> {
     }
 
     fn refuse(&self, is_set: bool) -> Result<()> {
-        match is_set {
-            true => Err(Error::NoValues {
+        if is_set {
+            Err(Error::NoValues {
                 class: self.class_name(),
-            }),
-            false => Ok(()),
+            })
+        } else {
+            Ok(())
         }
     }
 

@@ -131,13 +131,11 @@ impl Walk {
                 self.stack.pop();
                 continue;
             }
-            let at = match backwards {
-                true => level.end - 1,
-                false => level.next,
-            };
-            match backwards {
-                true => level.end -= 1,
-                false => level.next += 1,
+            let at = if backwards { level.end - 1 } else { level.next };
+            if backwards {
+                level.end -= 1
+            } else {
+                level.next += 1
             }
             let Some(&child) = level.children.get(at) else {
                 return Ok(None);
@@ -147,9 +145,10 @@ impl Walk {
             }
             let (from, to) = (level.from == Some(at), level.to == Some(at));
             // The inner node behind it, so that nobody waits for that; not for the first item.
-            let behind = match backwards {
-                true => level.end.checked_sub(1),
-                false => Some(level.next),
+            let behind = if backwards {
+                level.end.checked_sub(1)
+            } else {
+                Some(level.next)
             };
             let behind = behind.filter(|at| (level.next..level.end).contains(at));
             let behind = behind.and_then(|at| level.children.get(at).copied());
@@ -197,9 +196,10 @@ impl Walk {
         };
         let backwards = self.span.backwards;
         if let Some((key, next)) = &self.before {
-            let (end, wanted) = match backwards {
-                true => (last, Ordering::Greater),
-                false => (first, Ordering::Less),
+            let (end, wanted) = if backwards {
+                (last, Ordering::Greater)
+            } else {
+                (first, Ordering::Less)
             };
             // Some classes' instances have no order here.
             if compare(id, key, end).is_ok_and(|order| order != wanted) {

@@ -34,9 +34,10 @@ impl Cache {
         let lock = lock(path)?;
         let (file, is_new) = open_file(path).map_err(failed("opening", path))?;
         let backend: Arc<dyn Backend> = Arc::new(FileBackend::new(file, path.to_owned()));
-        let opened = match is_new {
-            true => open::create(&*backend, size, Tid::ZERO),
-            false => open::open(&*backend, size),
+        let opened = if is_new {
+            open::create(&*backend, size, Tid::ZERO)
+        } else {
+            open::open(&*backend, size)
         };
         let (backend, opened) = match opened {
             Ok(opened) => (backend, opened),
@@ -69,16 +70,17 @@ impl Cache {
         let size = size.clamp(HEADER, place::MAX_FILE);
         let path = file.path().to_owned();
         let is_empty = file.is_empty().map_err(failed("reading", &path))?;
-        let opened = match is_empty {
-            true => open::create(&*file, size, Tid::ZERO),
-            false => open::open(&*file, size).or_else(|why| {
+        let opened = if is_empty {
+            open::create(&*file, size, Tid::ZERO)
+        } else {
+            open::open(&*file, size).or_else(|why| {
                 let text = format!(
                     "the cache {} is damaged ({why}): begun anew",
                     path.display()
                 );
                 log(Level::Error, &text);
                 open::create(&*file, size, Tid::ZERO)
-            }),
+            })
         };
         let opened = opened.map_err(|why| failed("writing", &path)(io::Error::other(why)))?;
         Ok(Self::new(file, size, opened, log))

@@ -42,9 +42,10 @@ impl<'a> Window<'a> {
         }
         // What lies between is small: there may be more of that kind.
         let behind = offset.saturating_sub(self.start + self.filled as u64);
-        self.wanted = match behind < READ as u64 {
-            true => (self.wanted * 2).min(MOST),
-            false => READ,
+        self.wanted = if behind < READ as u64 {
+            (self.wanted * 2).min(MOST)
+        } else {
+            READ
         };
         self.filled = 0;
         self.bytes.resize(self.wanted, 0);

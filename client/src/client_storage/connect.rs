@@ -107,7 +107,9 @@ fn pause(settings: &Settings, failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(1) else {
         return Duration::ZERO;
     };
-    let grown = { settings.disconnect_poll }.saturating_mul(1 << doublings.min(16));
+    let grown = settings
+        .disconnect_poll
+        .saturating_mul(1 << doublings.min(16));
     grown
         .min(settings.max_disconnect_poll)
         .mul_f64(0.5 + 0.5 * fastrand::f64())

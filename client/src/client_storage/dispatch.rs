@@ -8,8 +8,8 @@ use super::error::Error;
 use super::in_flight::{Answer, Finished, LoadKey, Loaded, Received, Receiving, Waiting};
 use super::known::Stored;
 use super::link::Link;
-use super::lock::locked;
 use super::shared::Shared;
+use crate::lock::locked;
 
 /// Takes one message. An error is the server's, who does not keep to the protocol: the connection is
 /// of no use any more.
@@ -92,7 +92,7 @@ fn answer(link: &Link, method: &'static str, reply: Reply<'_>) -> Answer {
 }
 
 fn loaded(shared: &Shared, link: &Link, (oid, before): LoadKey, reply: Reply<'_>) -> Loaded {
-    let revision: Option<Revision<'_>> = { reply.result("loadBefore") }.map_err(|why| {
+    let revision: Option<Revision<'_>> = reply.result("loadBefore").map_err(|why| {
         match reply_error(link, "loadBefore", why) {
             // As of a storage that tells no more than the class.
             Error::Server { exception, .. }

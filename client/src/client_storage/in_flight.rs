@@ -9,9 +9,9 @@ use zeo_storage::storage::Revision;
 
 use super::error::Error;
 use super::known::Stored;
-use super::lock::locked;
 use super::slot::Slot;
 use crate::blob_cache::Download;
+use crate::lock::locked;
 
 /// What is asked for by `loadBefore`: loads of the same are asked once.
 pub(super) type LoadKey = (Oid, Tid);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use zeo_proto::framing::{FrameBuffer, FrameError};
 use zeo_proto::stream::{Ready, Stream};
 
-use super::lock::locked;
 use crate::connection::Connection;
+use crate::lock::locked;
 
 /// The frames that come in; only the storage's thread has it.
 pub(super) struct Input {

@@ -8,17 +8,16 @@ use zeo_storage::storage::{DataRecord, TransactionMeta};
 
 use super::driver::{Driver, extension};
 use super::error::Error;
-use super::lock::locked;
 use super::storage::ClientStorage;
+use crate::lock::locked;
 
 impl ClientStorage {
     /// Transactions with `start <= tid <= stop`, in the order in which they were committed, each
     /// with its records; none later than [`last_tid`](Self::last_tid) is now. While the program works
     /// on one, the next ones are asked for.
     ///
-    /// ```no_run
-    /// # fn main() -> Result<(), zeo_client::Error> {
-    /// # let storage: zeo_client::ClientStorage = unimplemented!();
+    /// ```
+    /// # fn show(storage: &zeo_client::ClientStorage) -> Result<(), zeo_client::Error> {
     /// for transaction in storage.iterator(None, None)? {
     ///     for record in transaction?.records {
     ///         let record = record?;

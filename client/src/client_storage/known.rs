@@ -11,8 +11,8 @@ use zeo_storage::log::{Level, Log};
 use zeo_storage::storage::Revision;
 
 use super::listeners::Listeners;
-use super::lock::locked;
 use crate::cache::{Cache, CacheError};
+use crate::lock::locked;
 
 /// The objects that a transaction has changed; with their records, where these are known.
 pub(super) type Stored = BTreeMap<Oid, Option<Vec<u8>>>;

@@ -25,11 +25,11 @@ use crate::connection::Connection;
 use crate::reason::reason;
 
 /// A registered connection.
-pub(super) struct Link {
+pub(crate) struct Link {
     pub address: Address,
-    pub encoding: Encoding,
+    pub(super) encoding: Encoding,
     pub read_only: bool,
-    pub in_flight: InFlight,
+    pub(super) in_flight: InFlight,
     output: Output,
     /// How many transactions have begun.
     transactions: AtomicU64,
@@ -39,7 +39,7 @@ pub(super) struct Link {
 
 impl Link {
     /// What calls are made over, and what reads the replies.
-    pub fn new(
+    pub(super) fn new(
         mut connection: Connection,
         read_only: bool,
         limit: Option<Duration>,
@@ -66,17 +66,17 @@ impl Link {
     }
 
     /// An id for a transaction.
-    pub fn next_transaction(&self) -> u64 {
+    pub(super) fn next_transaction(&self) -> u64 {
         self.transactions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The socket, to be waited for.
-    pub fn socket(&self) -> &OwnedFd {
+    pub(super) fn socket(&self) -> &OwnedFd {
         self.output.socket()
     }
 
     /// Loads a revision, or waits for another caller's answer to the same question.
-    pub fn load(&self, key: LoadKey) -> Loaded {
+    pub(super) fn load(&self, key: LoadKey) -> Loaded {
         let entered = self.in_flight.enter_load(key, true);
         let (slot, id) = entered.map_err(|why| why.about("loadBefore"))?;
         if let Some(id) = id {
@@ -100,7 +100,7 @@ impl Link {
 
     /// Asks for a revision, at the latest with the next call or [`flush`](Self::flush), and waits for
     /// nothing.
-    pub fn prefetch(&self, (oid, before): LoadKey) -> Result<(), Error> {
+    pub(super) fn prefetch(&self, (oid, before): LoadKey) -> Result<(), Error> {
         match self.in_flight.enter_load((oid, before), false)? {
             (_, Some(id)) => {
                 let call = Call::LoadBefore { oid, before };
@@ -132,7 +132,7 @@ impl Link {
     }
 
     /// Sends what was put off.
-    pub fn flush(&self) {
+    pub(super) fn flush(&self) {
         // Its callers are told by the reader.
         let _ = self.output.send(|_| Ok(()));
     }
@@ -154,7 +154,7 @@ impl Link {
     }
 
     /// Calls a method; the result is to be waited for.
-    pub fn ask(&self, call: &Call<'_>) -> Result<Asked, Error> {
+    pub(super) fn ask(&self, call: &Call<'_>) -> Result<Asked, Error> {
         let slot = Arc::new(Slot::new());
         slot.join();
         let method = call.method();
@@ -162,13 +162,16 @@ impl Link {
             method,
             slot: Arc::clone(&slot),
         };
-        let id = { self.in_flight.enter(waiting) }.map_err(|why| why.about(method))?;
+        let id = self
+            .in_flight
+            .enter(waiting)
+            .map_err(|why| why.about(method))?;
         self.send_entered(call, id)?;
         Ok(Asked { method, slot })
     }
 
     /// Makes several calls at once; all their answers come over the channel.
-    pub fn ask_all(&self, calls: Vec<(Tag, Call<'_>)>, sender: &Sender<(Tag, Answer)>) {
+    pub(super) fn ask_all(&self, calls: Vec<(Tag, Call<'_>)>, sender: &Sender<(Tag, Answer)>) {
         let mut entered = Vec::with_capacity(calls.len());
         for (tag, call) in calls {
             let waiting = Waiting::Iterator {
@@ -186,7 +189,7 @@ impl Link {
     }
 
     /// Waits for what comes over such a channel.
-    pub fn receive<T>(&self, method: &'static str, receiver: &Receiver<T>) -> Option<T> {
+    pub(super) fn receive<T>(&self, method: &'static str, receiver: &Receiver<T>) -> Option<T> {
         let Some(limit) = self.limit else {
             return receiver.recv().ok();
         };
@@ -203,20 +206,23 @@ impl Link {
     /// # Errors
     ///
     /// In the first result: nothing was sent.
-    pub fn finish(&self, call: &Call<'_>, stored: Stored) -> Result<Finished, Error> {
+    pub(super) fn finish(&self, call: &Call<'_>, stored: Stored) -> Result<Finished, Error> {
         let slot = Arc::new(Slot::new());
         slot.join();
         let waiting = Waiting::Finish {
             slot: Arc::clone(&slot),
             stored,
         };
-        let id = { self.in_flight.enter(waiting) }.map_err(|why| why.about(call.method()))?;
+        let id = self
+            .in_flight
+            .enter(waiting)
+            .map_err(|why| why.about(call.method()))?;
         self.send_entered(call, id)?;
         Ok(self.answered(call.method(), || slot.wait_alone(self.limit)))
     }
 
     /// Has the server send a blob, which goes into a download; returns that, complete.
-    pub fn receive_blob(&self, key: BlobKey, download: Download) -> Result<Download, Error> {
+    pub(super) fn receive_blob(&self, key: BlobKey, download: Download) -> Result<Download, Error> {
         let slot = Arc::new(Slot::new());
         slot.join();
         let receiving = Receiving {
@@ -231,7 +237,10 @@ impl Link {
         };
         let (oid, serial) = key;
         let call = Call::SendBlob { oid, serial };
-        let id = { self.in_flight.enter(waiting) }.map_err(|why| why.about(call.method()))?;
+        let id = self
+            .in_flight
+            .enter(waiting)
+            .map_err(|why| why.about(call.method()))?;
         self.send_entered(&call, id)?;
         // It may take its time.
         let no_limit = None;
@@ -239,7 +248,7 @@ impl Link {
     }
 
     /// Sends a call that has no reply: at the latest with the next one that has.
-    pub fn send_async(&self, call: &Call<'_>) -> Result<(), Error> {
+    pub(super) fn send_async(&self, call: &Call<'_>) -> Result<(), Error> {
         let encode = |out: &mut Vec<u8>| call.encode_async(out, self.encoding);
         self.done(call.method(), self.output.put_off(encode))
     }
@@ -282,18 +291,18 @@ impl Link {
 
     /// Tells the server that this client is there, unless something is being sent anyway. Called by
     /// the reader, who must not wait for the server.
-    pub fn heartbeat(&self) {
+    pub(super) fn heartbeat(&self) {
         self.output
             .send_at_once(|out| encode_keep_alive(out, self.encoding));
     }
 
     /// Ends the connection: the reader finds its end, and fails what is in flight.
-    pub fn shut_down(&self) {
+    pub(super) fn shut_down(&self) {
         self.output.shut_down();
     }
 
     /// Nothing more will come: all calls fail.
-    pub fn fail(&self, why: &Error) {
+    pub(super) fn fail(&self, why: &Error) {
         self.in_flight.fail(why);
         self.shut_down();
     }
@@ -305,7 +314,7 @@ impl Link {
     }
 
     /// The error of a connection that was lost like this.
-    pub fn lost_by(&self, why: Option<&io::Error>) -> Error {
+    pub(super) fn lost_by(&self, why: Option<&io::Error>) -> Error {
         let why = match why {
             Some(why) => reason(why),
             None => "the server has closed it".to_owned(),
@@ -313,7 +322,7 @@ impl Link {
         self.disconnected("connection", why)
     }
 
-    pub fn misunderstood(&self, method: &'static str, why: impl ToString) -> Error {
+    pub(super) fn misunderstood(&self, method: &'static str, why: impl ToString) -> Error {
         Error::Reply {
             address: self.address.clone(),
             method,

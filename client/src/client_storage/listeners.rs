@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use zeo_proto::{Oid, Tid};
 
-use super::lock::locked;
 use crate::address::Address;
+use crate::lock::locked;
 
 /// Is told what happens to a storage, in the order in which the server says it.
 ///

@@ -13,11 +13,9 @@ mod in_flight;
 mod input;
 mod iterate;
 mod known;
-mod line;
 mod link;
 mod listeners;
 mod load;
-mod lock;
 mod outcome;
 mod output;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use zeo_proto::marshal::EncodeError;
 use zeo_proto::stream::Ready;
 
-use super::lock::locked;
 use crate::connection::Connection;
+use crate::lock::locked;
 
 /// How much may wait to be sent, in bytes, before callers wait themselves.
 const UNSENT_MAX: usize = 4 << 20;
@@ -68,7 +68,7 @@ impl Output {
         let mut state = locked(&self.state);
         while state.sending && state.pending.len() > UNSENT_MAX && !state.closed {
             state.waiting += 1;
-            state = { self.sent.wait(state) }.unwrap_or_else(|why| why.into_inner());
+            state = self.sent.wait(state).unwrap_or_else(|why| why.into_inner());
             state.waiting -= 1;
         }
         if state.closed {

@@ -14,11 +14,11 @@ use super::dispatch::dispatch;
 use super::error::{Disconnected, Error, Refusal};
 use super::input::{Found, Input};
 use super::link::Link;
-use super::lock::locked;
 use super::shared::Shared;
 use super::verify::{Verified, verify};
 use crate::cancel::{Cancel, Cancels, Waited};
 use crate::connection_error::ConnectionError;
+use crate::lock::locked;
 
 /// How often the server is told that this client is there.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -49,9 +49,10 @@ pub(super) fn run(shared: &Arc<Shared>) {
             Err(why) => shared.refused(&address, why),
         }
         // One that is lost at once is as good as none.
-        failures = match begun.elapsed() > shared.settings.max_disconnect_poll {
-            true => 0,
-            false => failures.saturating_add(1),
+        failures = if begun.elapsed() > shared.settings.max_disconnect_poll {
+            0
+        } else {
+            failures.saturating_add(1)
         };
     }
 }
@@ -80,7 +81,10 @@ fn linked(shared: &Shared, verified: Verified) -> Result<(Arc<Link>, Input), Ref
     *locked(&shared.info) = verified.info;
     let link = Arc::new(link);
     shared.log(Level::Info, &format!("connected to {}", link.address));
-    { &shared.known.listeners }.tell(|listener| listener.connected(&link.address, link.read_only));
+    shared
+        .known
+        .listeners
+        .tell(|listener| listener.connected(&link.address, link.read_only));
     shared.set_connected(&link);
     Ok((link, input))
 }

@@ -12,11 +12,11 @@ use zeo_storage::log::Level;
 use super::error::{Attempt, Disconnected, Error, Refusal};
 use super::known::Known;
 use super::link::Link;
-use super::lock::locked;
 use super::settings::Settings;
 use super::turn::Turn;
 use crate::address::Address;
 use crate::cancel::{Cancel, Cancels};
+use crate::lock::locked;
 
 pub(super) struct Shared {
     pub settings: Settings,
@@ -109,7 +109,10 @@ impl Shared {
                     Ok((state, _)) => state,
                     Err(why) => why.into_inner().0,
                 },
-                None => { self.changed.wait(state) }.unwrap_or_else(|why| why.into_inner()),
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(|why| why.into_inner()),
             };
         }
     }
@@ -226,7 +229,9 @@ impl Shared {
             self.log(Level::Warning, &format!("not connected: {text}"));
         }
         if let Some((server, cache)) = behind {
-            { &self.known.listeners }.tell(|listener| listener.behind(address, server, cache));
+            self.known
+                .listeners
+                .tell(|listener| listener.behind(address, server, cache));
         }
     }
 

@@ -1,9 +1,8 @@
 //! Where callers wait for the answer to a call, each for its own.
+use crate::lock::locked;
 
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
-
-use super::lock::locked;
 
 /// The answer to one call; several callers may wait for the same one.
 #[derive(Debug)]
@@ -69,7 +68,10 @@ impl<T> Slot<T> {
                 return Some(answer);
             }
             inner = match until {
-                None => { self.given.wait(inner) }.unwrap_or_else(|why| why.into_inner()),
+                None => self
+                    .given
+                    .wait(inner)
+                    .unwrap_or_else(|why| why.into_inner()),
                 Some(until) => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {

@@ -4,19 +4,20 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use zeo_proto::Tid;
 use zeo_proto::message::{Call, StorageInfo};
+use zeo_proto::{Oid, Tid};
 
 use super::error::Error;
 use super::known::Known;
+use super::link::Link;
 use super::listeners::{Listener, Subscription};
-use super::lock::locked;
 use super::reader;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::address::Address;
 use crate::blob_cache::BlobCache;
 use crate::cache::Cache;
+use crate::lock::locked;
 
 /// A storage on a ZEO server, used by any number of threads at once. Each call waits for its own
 /// answer only. Dropping it closes it.
@@ -27,13 +28,8 @@ use crate::cache::Cache;
 /// use zeo_storage::storage::TransactionMeta;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let served = std::sync::Arc::new(zeo_storage::MappingStorage::new("example")?);
-/// # let log = slog::Logger::root(slog::Discard, slog::o!());
-/// # let settings = zeo_server::Settings::default();
-/// # let server = zeo_server::Server::start(settings, vec![("1".into(), served)], log)?;
-/// # let any = zeo_server::Address::Tcp { host: Some("127.0.0.1".into()), port: Some(0) };
-/// # let acceptors = zeo_server::Acceptors::start(&any, &server, None)?;
-/// # let text = acceptors.addresses()[0].to_string();
+/// # let server = zeo_server::serve(zeo_server::AdHoc::in_memory())?;
+/// # let text = server.address();
 /// // Such as "localhost:8100" or "/run/zeo.sock".
 /// let storage = ClientStorage::builder(text.parse()?).open()?;
 ///
@@ -47,8 +43,6 @@ use crate::cache::Cache;
 /// let revision = storage.load(oid)?;
 /// assert_eq!((&revision.data[..], revision.serial), (&record[..], tid));
 /// storage.close()?;
-/// # drop(acceptors);
-/// # server.stop();
 /// # Ok(())
 /// # }
 /// ```
@@ -168,19 +162,41 @@ impl ClientStorage {
     ///
     /// As of [`ping`](Self::ping).
     pub fn sync(&self) -> Result<(), Error> {
-        match self.shared.settings.server_sync {
-            true => self.ping(),
-            false => Ok(()),
+        if self.shared.settings.server_sync {
+            self.ping()
+        } else {
+            Ok(())
         }
     }
 
     /// Whether this client makes no changes by its settings.
     pub(super) fn check_writable(&self) -> Result<(), Error> {
         let settings = &self.shared.settings;
-        match settings.read_only && !settings.read_only_fallback {
-            true => Err(Error::ReadOnly),
-            false => Ok(()),
+        if settings.read_only && !settings.read_only_fallback {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
         }
+    }
+
+    /// The connection, for other parts of this crate; waits for one, up to `wait_timeout`.
+    pub(crate) fn link(&self, what: &'static str) -> Result<Arc<Link>, Error> {
+        self.shared.link(what)
+    }
+
+    /// The connection, if there is one now.
+    pub(crate) fn link_now(&self, what: &'static str) -> Result<Arc<Link>, Error> {
+        self.shared.link_now(what)
+    }
+
+    /// Whether a load of this revision finds it in the cache.
+    pub(crate) fn is_cached(&self, oid: Oid, before: Tid) -> bool {
+        self.shared.known.contains(oid, before)
+    }
+
+    /// What is cached as the current revision of an object may not be it.
+    pub(crate) fn forget(&self, oid: Oid) {
+        self.shared.known.forget(oid);
     }
 
     /// Whether there is a connection now.

@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex};
 
 use super::error::Error;
-use super::lock::locked;
+use crate::lock::locked;
 
 #[derive(Default)]
 pub(super) struct Turn {
@@ -29,7 +29,7 @@ impl Turn {
         let mut state = locked(&self.state);
         while state.taken && !state.closed {
             state.waiting += 1;
-            state = { self.over.wait(state) }.unwrap_or_else(|why| why.into_inner());
+            state = self.over.wait(state).unwrap_or_else(|why| why.into_inner());
             state.waiting -= 1;
         }
         if state.closed {

@@ -77,7 +77,9 @@ pub(super) fn verify(shared: &Shared, candidate: Box<Candidate>) -> Result<Verif
             .result::<StorageInfo<'static>>("get_info")
     };
     let note = &mut |notification: Notification<'_>| queued.note(notification);
-    let info = { connection.call_with(&Call::GetInfo, note, owned) }.map_err(lost)?;
+    let info = connection
+        .call_with(&Call::GetInfo, note, owned)
+        .map_err(lost)?;
     if let Some(label) = &shared.settings.client_label {
         let label = label.as_str().into();
         connection

@@ -1,8 +1,6 @@
 //! `<ssl>` in `<clientstorage>`: who the client is, and which servers it trusts.
 
-use std::path::PathBuf;
-
-use zeo_storage::zconfig::datatypes::{boolean, existing_dirpath};
+use zeo_storage::zconfig::datatypes::{boolean, file_path};
 use zeo_storage::zconfig::reader::{self, Reader};
 use zeo_storage::zconfig::{ConfigError, Section};
 
@@ -24,18 +22,18 @@ const KEYS: [&str; 6] = [
 /// [`ConfigError`] for the first thing that is wrong with the section or a file.
 pub(super) fn from_section(section: &Section, password: Option<&[u8]>) -> Result<Tls, ConfigError> {
     let reader = Reader::new(section, &KEYS)?;
-    let certificate = reader.required("certificate", file)?;
-    let key = reader.optional("key", file)?;
+    let certificate = reader.required("certificate", file_path)?;
+    let key = reader.optional("key", file_path)?;
     reader.python_code(
         "password-function",
         &[],
         "leave the key out, and let the program give the password (Config::key_password)",
     )?;
-    let authenticate = reader.optional("authenticate", file)?;
+    let authenticate = reader.optional("authenticate", authorities)?;
     let server_name = reader.optional("server-hostname", |name| Ok(name.to_owned()))?;
     let check = reader.optional("check-hostname", boolean)?;
     let settings = TlsSettings {
-        authorities: authenticate.map_or(Authorities::System, |path| Authorities::named(&path)),
+        authorities: authenticate.unwrap_or(Authorities::System),
         certificate: Some(certificate),
         key,
         server_name: server_name.filter(|name| !name.is_empty()),
@@ -45,12 +43,11 @@ pub(super) fn from_section(section: &Section, password: Option<&[u8]>) -> Result
     Tls::new(&settings, password).map_err(|why| reader.conflict(&why.to_string()))
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
+fn authorities(text: &str) -> Result<Authorities, String> {
     match text {
-        "" => Err("the name of a file is missing".to_owned()),
         "SIGNED" | "-" => Err(format!(
             "{text:?} is not supported; use DYNAMIC or leave the key out for the authorities of the system"
         )),
-        _ => existing_dirpath(text),
+        _ => file_path(text).map(|path| Authorities::named(&path)),
     }
 }

@@ -71,13 +71,15 @@ fn address(text: &str) -> Result<Address, String> {
     let authority = authority.rsplit('@').next().unwrap_or_default();
     let bracket = authority.rfind(']').unwrap_or(0);
     let has_port = authority[bracket..].contains(':');
-    let with_port = match has_port {
-        true => authority.trim_end_matches(':').to_owned(),
-        false => authority.to_owned(),
+    let with_port = if has_port {
+        authority.trim_end_matches(':').to_owned()
+    } else {
+        authority.to_owned()
     };
-    match has_port && with_port.len() == authority.len() {
-        true => with_port.parse(),
-        false => format!("{with_port}:{PORT}").parse(),
+    if has_port && with_port.len() == authority.len() {
+        with_port.parse()
+    } else {
+        format!("{with_port}:{PORT}").parse()
     }
 }
 

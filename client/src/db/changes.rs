@@ -44,9 +44,10 @@ pub(super) struct Changed {
 impl Changes {
     /// The object that an oid stands for.
     pub(super) fn actual(&self, oid: Oid) -> Oid {
-        match oid.as_u64() < FIRST_NEW {
-            true => oid,
-            false => self.given.get(&oid).copied().unwrap_or(oid),
+        if oid.as_u64() < FIRST_NEW {
+            oid
+        } else {
+            self.given.get(&oid).copied().unwrap_or(oid)
         }
     }
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use zeo_proto::Tid;
 
 use super::object_cache::{CacheSize, ObjectCache};
-use super::pending::{Connections, Pending, locked};
+use super::pending::{Connections, Pending};
 use crate::client_storage::{ClientStorage, Subscription};
+use crate::lock::locked;
 
 /// A database of objects. A clone is the same one; any number of threads use it.
 ///

@@ -118,9 +118,10 @@ impl<'t> Object<'t> {
     /// # Errors
     /// [`Error::Kind`] if its state has no attributes; and as of [`Transaction::get`].
     pub fn set(&self, name: &str, value: impl Into<Value>) -> Result<()> {
-        match self.edit(|record| record.set(name, value))? {
-            true => Ok(()),
-            false => Err(self.is_not("has no attributes".to_owned())),
+        if self.edit(|record| record.set(name, value))? {
+            Ok(())
+        } else {
+            Err(self.is_not("has no attributes".to_owned()))
         }
     }
 

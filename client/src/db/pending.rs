@@ -1,11 +1,12 @@
 //! What other clients have changed, until a connection takes note of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use zeo_proto::{Oid, Tid};
 
 use crate::client_storage::Listener;
+use crate::lock::locked;
 
 /// Who forgets a connection's objects: more changes than these are kept as "everything", so that
 /// a connection that nobody uses takes no memory.
@@ -83,8 +84,4 @@ impl Listener for Connections {
     fn everything_changed(&self, _tid: Tid) {
         self.each(Pending::add_everything);
     }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

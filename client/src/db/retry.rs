@@ -117,9 +117,10 @@ impl Db {
                 Err(_) => Err(error.into()),
             };
         }
-        match error.is_tried_again() {
-            true => Ok(Attempt::Failed(error.into())),
-            false => Err(error.into()),
+        if error.is_tried_again() {
+            Ok(Attempt::Failed(error.into()))
+        } else {
+            Err(error.into())
         }
     }
 }

@@ -87,9 +87,10 @@ impl Transaction<'_> {
     /// The same, if this object is a node that was changed.
     pub(super) fn flush_tree(&self, oid: Oid) -> Result<()> {
         let has_changed = self.forest.borrow().has_changed(oid);
-        match has_changed {
-            true => self.flush_trees(),
-            false => Ok(()),
+        if has_changed {
+            self.flush_trees()
+        } else {
+            Ok(())
         }
     }
 }

@@ -126,11 +126,11 @@ impl<'m, 'a> Builder<'m, 'a> {
             let Some(last) = open.last_mut() else {
                 return done.pop().ok_or_else(missing);
             };
-            next = match last.is_set {
-                true => self
-                    .items_of_set(last.id)
-                    .and_then(|(_, items)| items.get(last.next).copied()),
-                false => self.machine.part(last.id, last.next),
+            next = if last.is_set {
+                self.items_of_set(last.id)
+                    .and_then(|(_, items)| items.get(last.next).copied())
+            } else {
+                self.machine.part(last.id, last.next)
             };
             last.next += 1;
             if next.is_none()

@@ -359,9 +359,10 @@ impl Pickler<'_> {
         let mut chars = text.chars();
         let first = chars.next();
         let is_single = chars.next().is_none() && first.is_none_or(|char| char <= '\u{ff}');
-        let identity = match is_single {
-            true => Identity::Char(first),
-            false => Identity::Text(text.as_ptr().addr(), text.len()),
+        let identity = if is_single {
+            Identity::Char(first)
+        } else {
+            Identity::Text(text.as_ptr().addr(), text.len())
         };
         self.once(identity, |out| write::text(out, text.as_bytes()))
     }

@@ -48,9 +48,10 @@ impl Record {
                 _ => false,
             }
         });
-        match set {
-            true => Ok(()),
-            false => Err(ser::Error::custom("the object has no attributes")),
+        if set {
+            Ok(())
+        } else {
+            Err(ser::Error::custom("the object has no attributes"))
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Values that stand in several places of a record.
 
+use crate::lock::locked;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// A list, dict, set or instance that stands in several places: where it is changed in one, it is
 /// changed in all, as in Python.
@@ -35,7 +36,7 @@ impl<T: Clone + Default> Shared<T> {
     /// The value as it is now; `None` of a place within a value that is gone.
     pub fn snapshot(&self) -> Option<Arc<T>> {
         let cell = self.cell()?;
-        let value = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = locked(&cell);
         Some(Arc::clone(&value))
     }
 
@@ -43,7 +44,7 @@ impl<T: Clone + Default> Shared<T> {
     pub fn set(&self, value: T) {
         if let Some(cell) = self.cell() {
             let value = Arc::new(value);
-            *cell.lock().unwrap_or_else(PoisonError::into_inner) = value;
+            *locked(&cell) = value;
         }
     }
 
@@ -89,7 +90,7 @@ struct Taken<'s, T: Clone + Default> {
 impl<'s, T: Clone + Default> Taken<'s, T> {
     fn from(from: &'s Shared<T>) -> Self {
         let taken = from.cell().map(|cell| {
-            let mut value = cell.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut value = locked(&cell);
             std::mem::take(&mut *value)
         });
         let value = match taken {

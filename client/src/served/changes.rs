@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Included};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use zeo_proto::{Oid, Tid};
@@ -10,6 +10,7 @@ use zeo_storage::storage::{OutsideChange, Wake};
 
 use crate::address::Address;
 use crate::client_storage::Listener;
+use crate::lock::locked;
 
 /// How many objects are held. If more were changed, nobody knows any more which: it takes a server
 /// that does not publish for a very long time.
@@ -188,7 +189,7 @@ impl Changes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner)
     }
 }
 

@@ -12,6 +12,7 @@ use super::committer::{Committer, Finished};
 use super::errors::{broken, storage_error};
 use crate::address::Address;
 use crate::client_storage::{ClientStorage, Settings};
+use crate::lock::locked;
 
 /// How many transactions are in the upstream server at once; the next ones wait.
 const COMMITTERS_MAX: usize = 8;
@@ -63,11 +64,11 @@ impl Committers {
     ///
     /// `Unavailable` without a connection to the server; `ReadOnly` if it takes no changes.
     pub fn begin(self: &Arc<Self>, meta: TransactionMeta) -> Result<Transaction> {
-        let line = self.main.line_now("tpc_begin").map_err(storage_error)?;
-        if line.is_read_only() {
+        let link = self.main.link_now("tpc_begin").map_err(storage_error)?;
+        if link.read_only {
             return Err(Error::ReadOnly);
         }
-        let committer = self.take(line.address())?;
+        let committer = self.take(&link.address)?;
         committer.begin(meta);
         Ok(Transaction {
             committers: Arc::clone(self),
@@ -106,8 +107,8 @@ impl Committers {
     }
 
     fn is_of(&self, committer: &Committer, address: &Address) -> bool {
-        let line = committer.storage().line_now("tpc_begin");
-        self.is_main(committer) || line.is_ok_and(|line| line.address() == address)
+        let link = committer.storage().link_now("tpc_begin");
+        self.is_main(committer) || link.is_ok_and(|link| &link.address == address)
     }
 
     /// One more connection to the same server, which keeps no cache.
@@ -156,7 +157,7 @@ impl Committers {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 

@@ -130,9 +130,10 @@ mod tests {
             assert_eq!(found.meta, meta(Some(b"u"), Some(b"d"), extension.clone()));
             for flat in [true, false] {
                 let summary = summary(Value::Dict(items.clone()));
-                let entry = match flat {
-                    true => HistoryEntry::flat(summary),
-                    false => HistoryEntry::nested(summary),
+                let entry = if flat {
+                    HistoryEntry::flat(summary)
+                } else {
+                    HistoryEntry::nested(summary)
                 };
                 let found = history_entry(&entry).unwrap();
                 assert_eq!(

@@ -1,6 +1,6 @@
 //! Iterators over the upstream server's transactions.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use zeo_proto::Tid;
 use zeo_storage::storage::{RecordIter, TransactionIter, TransactionRecord};
@@ -8,6 +8,7 @@ use zeo_storage::{Error, Result};
 
 use super::errors::storage_error;
 use crate::client_storage::{ClientStorage, IteratedTransaction, Records};
+use crate::lock::locked;
 
 /// Transactions from `start` to `stop`, both included.
 pub(super) fn transactions(
@@ -40,7 +41,7 @@ fn transaction_record(
         status,
         meta,
         records: Arc::new(move || {
-            let first = { records.lock().unwrap_or_else(PoisonError::into_inner) }.take();
+            let first = locked(&records).take();
             match first.map_or_else(|| again(&storage, tid), Ok) {
                 Ok(records) => {
                     let records = records.map(|record| record.map_err(storage_error));

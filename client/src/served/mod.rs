@@ -51,7 +51,7 @@ mod uploads;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use zeo_proto::message::{Call, Invalidations, Sizes};
@@ -68,6 +68,7 @@ use self::committers::Committers;
 use self::errors::{broken, storage_error};
 use self::uploads::Uploads;
 use crate::client_storage::{ClientStorage, Settings, Subscription};
+use crate::lock::locked;
 
 pub use self::opener::read_section;
 
@@ -131,12 +132,12 @@ impl Served {
     }
 
     fn sizes(&self) -> Sizes {
-        let kept = *self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = *locked(&self.sizes);
         kept.unwrap_or_else(|| self.main.info().sizes)
     }
 
     fn set_sizes(&self, sizes: Sizes) {
-        *self.sizes.lock().unwrap_or_else(PoisonError::into_inner) = Some(sizes);
+        *locked(&self.sizes) = Some(sizes);
     }
 
     fn has(&self, interface: &str) -> bool {
@@ -148,9 +149,10 @@ impl Served {
 impl Storage for Served {
     /// As that of Python's `ClientStorage`.
     fn name(&self) -> String {
-        let state = match self.main.is_connected() {
-            true => "connected",
-            false => "disconnected",
+        let state = if self.main.is_connected() {
+            "connected"
+        } else {
+            "disconnected"
         };
         format!("{} ({state})", self.name)
     }
@@ -168,8 +170,8 @@ impl Storage for Served {
     }
 
     fn is_read_only(&self) -> bool {
-        let line = self.main.line_now("is_read_only");
-        self.read_only || line.is_ok_and(|line| line.is_read_only())
+        let link = self.main.link_now("is_read_only");
+        self.read_only || link.is_ok_and(|link| link.read_only)
     }
 
     fn latched(&self) -> Option<String> {
@@ -270,10 +272,10 @@ impl Storage for Served {
     }
 
     fn pack(&self, time: f64, _: Option<bool>) -> Result<()> {
-        let line = self.main.line("pack").map_err(storage_error)?;
+        let link = self.main.link("pack").map_err(storage_error)?;
         let wait = true;
         let call = Call::Pack { time, wait };
-        line.call_without_limit(&call).map_err(storage_error)
+        link.call_without_limit(&call).map_err(storage_error)
     }
 
     fn save_index(&self) -> Result<()> {
@@ -298,8 +300,8 @@ impl Outside for Served {
 
     /// All invalidations come before the answer to a ping.
     fn poll(&self) -> Result<Vec<OutsideChange>> {
-        let line = self.main.line_now("ping").map_err(storage_error)?;
-        line.call::<()>(&Call::Ping).map_err(storage_error)?;
+        let link = self.main.link_now("ping").map_err(storage_error)?;
+        link.call::<()>(&Call::Ping).map_err(storage_error)?;
         self.poll_told()
     }
 
@@ -318,9 +320,9 @@ impl Outside for Served {
     /// The upstream server remembers, or looks into its file.
     fn changed_since(&self, since: Tid) -> Result<Option<(Tid, Vec<Oid>)>> {
         let published = self.published();
-        let line = self.main.line("getInvalidations").map_err(storage_error)?;
+        let link = self.main.link("getInvalidations").map_err(storage_error)?;
         let call = Call::GetInvalidations { since };
-        let missed: Option<Invalidations> = line.call(&call).map_err(storage_error)?;
+        let missed: Option<Invalidations> = link.call(&call).map_err(storage_error)?;
         Ok(missed.map(|missed| (missed.last.min(published), missed.oids)))
     }
 

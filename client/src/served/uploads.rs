@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use zeo_storage::blob::BlobDirectory;
 use zeo_storage::{LockFile, Result};
@@ -10,6 +10,7 @@ use zeo_storage::{LockFile, Result};
 use super::errors::broken;
 use crate::blob_cache::BlobCache;
 use crate::client_storage::ClientStorage;
+use crate::lock::locked;
 
 /// What the names of directories for uploads begin with.
 const PREFIX: &str = "rzeo-uploads-";
@@ -55,12 +56,7 @@ impl Uploads {
 
     /// Removes what is there.
     pub fn close(&self) {
-        drop(
-            self.own
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(locked(&self.own).take());
     }
 }
 

@@ -40,6 +40,14 @@ fn with_page(db: &Db) {
     .unwrap();
 }
 
+/// The same of a server; also what opens it again.
+fn served_page() -> (AdHocServer, impl Fn() -> Db, Db) {
+    let (server, open) = served();
+    let db = open();
+    with_page(&db);
+    (server, open, db)
+}
+
 #[test]
 fn objects_are_stored_behind_what_refers_to_them() {
     let (_server, open) = served();
@@ -76,9 +84,7 @@ fn objects_are_stored_behind_what_refers_to_them() {
 
 #[test]
 fn all_handles_of_an_object_are_one() {
-    let (_server, open) = served();
-    let db = open();
-    with_page(&db);
+    let (_server, _open, db) = served_page();
     let mut connection = db.connect();
     let t = connection.begin().unwrap();
     let one = t.root().unwrap().mapping().unwrap().follow("home").unwrap();
@@ -95,9 +101,8 @@ fn all_handles_of_an_object_are_one() {
 
 #[test]
 fn a_transaction_sees_one_moment() {
-    let (_server, open) = served();
-    let (db, others) = (open(), open());
-    with_page(&db);
+    let (_server, open, db) = served_page();
+    let others = open();
     let mut connection = db.connect();
     let t = connection.begin().unwrap();
     let before = t.before();
@@ -123,9 +128,8 @@ fn a_transaction_sees_one_moment() {
 
 #[test]
 fn conflicts_are_errors_and_retried() {
-    let (_server, open) = served();
-    let (db, others) = (open(), open());
-    with_page(&db);
+    let (_server, open, db) = served_page();
+    let others = open();
     let other_change = || {
         others
             .transact(|t| t.get(Oid::new(1))?.set("title", "Theirs"))
@@ -176,9 +180,8 @@ fn conflicts_are_errors_and_retried() {
 
 #[test]
 fn what_must_be_current_is_checked() {
-    let (_server, open) = served();
-    let (db, others) = (open(), open());
-    with_page(&db);
+    let (_server, open, db) = served_page();
+    let others = open();
     let mut connection = db.connect();
     let t = connection.begin().unwrap();
     t.get(Oid::new(1)).unwrap().read_current().unwrap();
@@ -210,9 +213,7 @@ fn what_must_be_current_is_checked() {
 
 #[test]
 fn savepoints() {
-    let (_server, open) = served();
-    let db = open();
-    with_page(&db);
+    let (_server, _open, db) = served_page();
     let mut connection = db.connect();
     let t = connection.begin().unwrap();
     let home = t.get(Oid::new(1)).unwrap();
@@ -277,17 +278,16 @@ fn a_savepoint_is_one_of_its_transaction_wherever_the_next_one_is_in_memory() {
 
 #[test]
 fn references_to_new_objects_that_are_taken_back_are_not_stored() {
-    let (_server, open) = served();
-    let db = open();
-    with_page(&db);
+    let (_server, _open, db) = served_page();
     let mut connection = db.connect();
     for own_oid in [false, true] {
         let t = connection.begin().unwrap();
         let root = t.root().unwrap().mapping().unwrap();
         let savepoint = t.savepoint().unwrap();
-        let lost = match own_oid {
-            false => Value::from(t.new_object(PAGE, page("Lost"))),
-            true => Value::from(&t.new_tree("OOBTree").unwrap()),
+        let lost = if !own_oid {
+            Value::from(t.new_object(PAGE, page("Lost")))
+        } else {
+            Value::from(&t.new_tree("OOBTree").unwrap())
         };
         root.insert("lost", lost.clone()).unwrap();
         t.rollback(&savepoint).unwrap();
@@ -301,9 +301,7 @@ fn references_to_new_objects_that_are_taken_back_are_not_stored() {
 
 #[test]
 fn errors_name_the_object() {
-    let (_server, open) = served();
-    let db = open();
-    with_page(&db);
+    let (_server, _open, db) = served_page();
     let mut connection = db.connect();
     let t = connection.begin().unwrap();
     let home = t.get(Oid::new(1)).unwrap();
@@ -357,9 +355,7 @@ fn records_that_are_not_changed_keep_their_bytes() {
 
 #[test]
 fn threads_have_connections_of_their_own() {
-    let (_server, open) = served();
-    let db = open();
-    with_page(&db);
+    let (_server, _open, db) = served_page();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -419,9 +415,7 @@ fn old_mappings_and_objects_with_arguments() {
 
 #[test]
 fn new_objects_of_other_transactions_are_told_apart() {
-    let (_server, open) = served();
-    let db = open();
-    with_page(&db);
+    let (_server, _open, db) = served_page();
     let mut connection = db.connect();
     let t = connection.begin().unwrap();
     let kept = Value::from(t.new_object(PAGE, page("Lost")));

@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use zeo_client::{Disconnected, Error};
+use zeo_client::{ClientStorage, Disconnected, Error, Tpc};
 use zeo_proto::marshal::{Encode, Encoding};
 use zeo_proto::message::{Call, Revision};
 use zeo_proto::{Exception, Oid, Tid};
@@ -43,6 +43,14 @@ fn reply(id: u64, encoding: Encoding, result: &dyn Encode) -> Vec<u8> {
 }
 
 /// What ends the connection, and what is said then.
+/// A transaction that has stored an object.
+fn begun(storage: &ClientStorage) -> Tpc<'_> {
+    let mut transaction = storage.begin(TransactionMeta::default()).unwrap();
+    let stored = transaction.store(Oid::new(1), Tid::ZERO, record(1));
+    stored.unwrap();
+    transaction
+}
+
 #[test]
 fn what_is_no_message() {
     for encoding in [Encoding::Pickle, Encoding::Msgpack] {
@@ -290,10 +298,7 @@ fn a_connection_that_is_lost_in_finish_leaves_the_outcome_open() {
             }
         });
         let storage = client(address).open().unwrap();
-        let mut transaction = storage.begin(TransactionMeta::default()).unwrap();
-        transaction
-            .store(Oid::new(1), Tid::ZERO, record(1))
-            .unwrap();
+        let mut transaction = begun(&storage);
         transaction.vote().unwrap();
         let error = transaction.finish().unwrap_err();
         assert!(!error.is_retryable());
@@ -317,10 +322,7 @@ fn steps_behind_a_loss_are_refused() {
         peer.fall_silent();
     });
     let storage = client(address).open().unwrap();
-    let mut transaction = storage.begin(TransactionMeta::default()).unwrap();
-    transaction
-        .store(Oid::new(1), Tid::ZERO, record(1))
-        .unwrap();
+    let mut transaction = begun(&storage);
     let lost = transaction.vote().unwrap_err();
     assert!(
         matches!(

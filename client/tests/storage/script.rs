@@ -34,7 +34,7 @@ impl Peer {
                 (_, Value::Int(id)) => Some(u64::try_from(*id).unwrap()),
                 other => panic!("{other:?}"),
             };
-            let args: Vec<Value<'static>> = { message.args.into_owned().into_items() }.unwrap();
+            let args: Vec<Value<'static>> = message.args.into_owned().into_items().unwrap();
             return Some((id, Call::parse(&message.name, args).unwrap()));
         }
     }

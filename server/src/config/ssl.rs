@@ -1,6 +1,6 @@
 //! `<ssl>` in `<zeo>`: the server's certificate, and whom it lets in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeo_storage::zconfig::reader::{self, Reader};
 use zeo_storage::zconfig::{ConfigError, Section, datatypes};
@@ -16,8 +16,8 @@ const KEYS: [&str; 4] = ["certificate", "key", "password-function", "authenticat
 /// The first thing that is wrong with the section.
 pub fn from_section(section: &Section) -> Result<SslConfig, ConfigError> {
     let reader = Reader::new(section, &KEYS)?;
-    let certificate = reader.required("certificate", file)?;
-    let key = reader.optional("key", file)?;
+    let certificate = reader.required("certificate", datatypes::file_path)?;
+    let key = reader.optional("key", datatypes::file_path)?;
     reader.python_code(
         "password-function",
         &[],
@@ -30,13 +30,6 @@ pub fn from_section(section: &Section) -> Result<SslConfig, ConfigError> {
     ssl.key = key;
     ssl.place = Some(section.place.clone());
     Ok(ssl)
-}
-
-fn file(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "" => Err("the name of a file is missing".to_owned()),
-        text => datatypes::existing_dirpath(text),
-    }
 }
 
 /// A directory, the word for the system's authorities, or a file. Paths are taken as they are, as

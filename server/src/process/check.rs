@@ -112,9 +112,10 @@ fn storage(config: &StorageConfig) -> Result<Vec<String>> {
         data_file(file, &mut found)?;
     }
     for directory in config.kind.blob_dirs() {
-        match directory.is_dir() {
-            true => may_write(directory)?,
-            false => writable(directory)?,
+        if directory.is_dir() {
+            may_write(directory)?
+        } else {
+            writable(directory)?
         }
     }
     Ok(found)
@@ -182,9 +183,10 @@ fn log_file(path: &Path) -> Result<()> {
 fn writable(path: &Path) -> Result<()> {
     let target = resolve(&absolute(path)?);
     let target = target.map_err(failed("following", path))?;
-    match target.exists() {
-        true => may_write(&target),
-        false => may_write(directory(&target)),
+    if target.exists() {
+        may_write(&target)
+    } else {
+        may_write(directory(&target))
     }
 }
 

@@ -75,8 +75,8 @@ pub fn check(options: &Options) -> Result<(), ListenError> {
         return Err(ListenError::NoDirectory(path.clone(), directory));
     }
     let address = &options.config.zeo.address;
-    let monitors = options.monitoring.addresses.iter().map(monitor::with_host);
-    if let Some(shared) = { monitors }.find(|monitor| are_the_same(address, monitor)) {
+    let mut monitors = options.monitoring.addresses.iter().map(monitor::with_host);
+    if let Some(shared) = monitors.find(|monitor| are_the_same(address, monitor)) {
         return Err(ListenError::Monitor(shared));
     }
     if let Some(path) = &options.listen.address_file

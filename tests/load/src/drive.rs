@@ -117,9 +117,12 @@ fn client(
     stop.fetch_or(prepared.is_err(), Ordering::Relaxed);
     // Whoever fails waits, too: the others wait for all.
     barrier.wait();
-    let work = prepared.and_then(|mut step| match group.ends_run {
-        true => once(&mut step),
-        false => measure(run, group.pace, &mut step, stop),
+    let work = prepared.and_then(|mut step| {
+        if group.ends_run {
+            once(&mut step)
+        } else {
+            measure(run, group.pace, &mut step, stop)
+        }
     });
     stop.fetch_or(group.ends_run || work.is_err(), Ordering::Relaxed);
     work

@@ -85,7 +85,9 @@ impl State {
             oids: vec![Oid::new(1)].into(),
         };
         let mut notice = Vec::new();
-        { notification.encode(&mut notice, ENCODING) }.map_err(io::Error::other)?;
+        notification
+            .encode(&mut notice, ENCODING)
+            .map_err(io::Error::other)?;
         for client in &mut self.clients {
             if client.peer_addr()? != committer {
                 client.write_all(&notice)?;

@@ -113,9 +113,10 @@ impl History {
     /// A load; what is not there is stored, as the server answers it.
     fn load(&mut self) {
         let oid = self.oid();
-        let before = match self.random.bool() {
-            true => Tid::MAX,
-            false => Tid::new(self.random.u64(1..=self.truth.last + 1)),
+        let before = if self.random.bool() {
+            Tid::MAX
+        } else {
+            Tid::new(self.random.u64(1..=self.truth.last + 1))
         };
         let truth = self.truth.before(oid, before);
         let is_there = self.cache.contains(oid, before);

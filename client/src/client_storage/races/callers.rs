@@ -243,8 +243,9 @@ pub fn filled(random: &mut Rng, mut records: BTreeMap<Oid, Vec<u8>>) -> BTreeMap
 }
 
 fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, truth: &T) -> Result<(), String> {
-    match found == truth {
-        true => Ok(()),
-        false => Err(format!("{what}: {found:?}, not {truth:?}")),
+    if found == truth {
+        Ok(())
+    } else {
+        Err(format!("{what}: {found:?}, not {truth:?}"))
     }
 }

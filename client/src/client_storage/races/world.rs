@@ -203,9 +203,10 @@ impl World {
                 });
                 let mut frame = Vec::new();
                 encode_reply(&mut frame, link.encoding, &id, &found).unwrap();
-                match scene.broken == Broken::ReplyOvertaken && scene.random.bool() {
-                    true => self.held.push(frame),
-                    false => self.wire.push_back(frame),
+                if scene.broken == Broken::ReplyOvertaken && scene.random.bool() {
+                    self.held.push(frame)
+                } else {
+                    self.wire.push_back(frame)
                 }
             }
         }
@@ -268,9 +269,10 @@ impl World {
 
     fn reconnect(&mut self) {
         let is_connected = self.scene.lock().unwrap().link.is_some();
-        match is_connected {
-            true => self.disconnect(),
-            false => self.connect(),
+        if is_connected {
+            self.disconnect()
+        } else {
+            self.connect()
         }
     }
 

@@ -62,7 +62,9 @@ impl MonitorArguments {
 
 /// The monitor to ask: one at a Unix socket, which takes orders, if there is one.
 pub fn chosen(addresses: &[Address], timeout: Duration) -> Option<Monitor> {
-    let local = { addresses.iter() }.find(|address| matches!(address, Address::Unix(_)));
+    let local = addresses
+        .iter()
+        .find(|address| matches!(address, Address::Unix(_)));
     let address = local.or(addresses.first())?;
     Some(Monitor::new(address.clone(), timeout))
 }

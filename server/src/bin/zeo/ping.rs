@@ -31,9 +31,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (address, options) = (&arguments.server.address, arguments.server.options()?);
     let begin = Instant::now();
     let (greeting, storages) = status::counters(address, &options)?;
-    let say = |line: String| match arguments.quiet {
-        true => Ok(()),
-        false => writeln!(io::stdout(), "{address}: {line}"),
+    let say = |line: String| {
+        if arguments.quiet {
+            Ok(())
+        } else {
+            writeln!(io::stdout(), "{address}: {line}")
+        }
     };
     say(format!("answers ({greeting}) in {}", since(begin)))?;
     let names = match &arguments.storage {

@@ -162,7 +162,9 @@ fn picture(now: &Value, last: &Value) -> Vec<String> {
         show::text(&server["connections"]),
     )];
     lines.extend(
-        { show::list(&server["faults"]).iter() }.map(|fault| format!("! {}", show::text(fault))),
+        show::list(&server["faults"])
+            .iter()
+            .map(|fault| format!("! {}", show::text(fault))),
     );
     for storage in show::list(&now["storages"]) {
         let name = show::text(&storage["name"]);

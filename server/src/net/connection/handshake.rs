@@ -57,9 +57,10 @@ impl Connection {
                 return Ok(Some(reason));
             }
             if Instant::now() >= until {
-                let what = match self.stream.is_silent() {
-                    true => "nothing has come; clients without <ssl> wait for the server to begin",
-                    false => "it is not complete",
+                let what = if self.stream.is_silent() {
+                    "nothing has come; clients without <ssl> wait for the server to begin"
+                } else {
+                    "it is not complete"
                 };
                 let why = format!("{what}, after {} seconds", limit.as_secs_f64());
                 note(refusals, session, TlsRefusal::Timeout, &why);
@@ -88,9 +89,10 @@ impl Connection {
 
     /// Waits for the socket, for whoever closes, and until then.
     fn pause(&mut self, inbox: &Inbox, until: Instant) -> io::Result<()> {
-        let timeout = match inbox.fall_asleep() {
-            true => until.saturating_duration_since(Instant::now()),
-            false => Duration::ZERO,
+        let timeout = if inbox.fall_asleep() {
+            until.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
         };
         let ready = self.waiter.wait(Some(timeout));
         inbox.wake_up();

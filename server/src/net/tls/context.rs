@@ -205,11 +205,10 @@ fn private_key(source: &Source, text: &[u8]) -> Result<PKey<Private>, TlsError> 
     // Also without a password: then OpenSSL does not ask for one.
     PKey::private_key_from_pem_passphrase(text, &password).map_err(|why| {
         let why = reasons(&why);
-        source.refused(match block.is_encrypted {
-            true => {
-                format!("the private key can't be decrypted; is it the right password? ({why})")
-            }
-            false => format!("the private key can't be read ({why})"),
+        source.refused(if block.is_encrypted {
+            format!("the private key can't be decrypted; is it the right password? ({why})")
+        } else {
+            format!("the private key can't be read ({why})")
         })
     })
 }
@@ -370,9 +369,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Why there is nothing of this kind in `text`.
 fn nothing(what: &str, text: &[u8]) -> String {
-    match pem::is_der(text) {
-        true => "the file is in DER; PEM is needed (openssl x509 -inform DER -in FILE)".to_owned(),
-        false => format!("no {what} in this file"),
+    if pem::is_der(text) {
+        "the file is in DER; PEM is needed (openssl x509 -inform DER -in FILE)".to_owned()
+    } else {
+        format!("no {what} in this file")
     }
 }
 

@@ -217,12 +217,13 @@ fn tree(
     let overrides = overrides.iter().map(|spec| Override::parse(spec, "-X"));
     let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
     let Some(file) = file else {
-        return match overrides.is_empty() {
-            true => Ok(None),
-            false => Err(OptionsError::Usage(
+        return if overrides.is_empty() {
+            Ok(None)
+        } else {
+            Err(OptionsError::Usage(
                 "configuration overrides (-X) cannot be used without a configuration file"
                     .to_owned(),
-            )),
+            ))
         };
     };
     let mut root = zconfig::load(file, env)?;

@@ -155,6 +155,17 @@ pub fn existing_dirpath(text: &str) -> Result<PathBuf, String> {
     Err(format!("the directory in the path {text:?} does not exist"))
 }
 
+/// A file, in a directory that exists.
+///
+/// # Errors
+/// There is no name, or the directory does not exist.
+pub fn file_path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("the name of a file is missing".to_owned()),
+        text => existing_dirpath(text),
+    }
+}
+
 /// A path at which something exists.
 ///
 /// # Errors

@@ -36,9 +36,10 @@ fn opened(input: &[u8]) -> Result<(), String> {
     }))?;
     let complaints = complaints.lock().map_err(|why| why.to_string())?;
     let again = again.held().map_err(|why| why.to_string())?;
-    match again == held && complaints.is_empty() {
-        true => Ok(()),
-        false => Err(format!("{held:?} became {again:?}: {complaints}")),
+    if again == held && complaints.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{held:?} became {again:?}: {complaints}"))
     }
 }
 

@@ -147,9 +147,10 @@ fn client() -> Subject {
         let path = directory.path().join("socket");
         let result = attack(&path, input, converse);
         let _ = std::fs::remove_file(path);
-        match panicked.load(Ordering::Relaxed) {
-            true => Err("a thread of the client has panicked".to_owned()),
-            false => result,
+        if panicked.load(Ordering::Relaxed) {
+            Err("a thread of the client has panicked".to_owned())
+        } else {
+            result
         }
     })
 }
@@ -204,9 +205,10 @@ fn attack(
         let _ = storage.close();
         done
     })?;
-    match told.went_back.load(Ordering::Relaxed) {
-        true => Err("a listener was told of an earlier transaction".to_owned()),
-        false => Ok(()),
+    if told.went_back.load(Ordering::Relaxed) {
+        Err("a listener was told of an earlier transaction".to_owned())
+    } else {
+        Ok(())
     }
 }
 

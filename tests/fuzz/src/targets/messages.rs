@@ -122,7 +122,9 @@ fn results(input: &[u8], encoding: Encoding) -> Result<(), String> {
         |reply, encoding| of::<Vec<Voted<'_>>>(reply, encoding),
         raised,
     ];
-    { kinds.into_iter() }.try_for_each(|kind| result(input, encoding, kind))
+    kinds
+        .into_iter()
+        .try_for_each(|kind| result(input, encoding, kind))
 }
 
 /// Encodes what a reply is taken for; none if it is nothing of this kind.

@@ -73,9 +73,10 @@ fn session() -> Subject {
         let server = server.as_ref().ok_or("the server does not start")?;
         converse(server, input).map_err(|why| format!("the attack: {why}"))?;
         converse(server, &[]).map_err(|why| format!("the server does not serve: {why}"))?;
-        match rang.load(Ordering::Relaxed) {
-            true => Err("the log tells of a bug".to_owned()),
-            false => Ok(()),
+        if rang.load(Ordering::Relaxed) {
+            Err("the log tells of a bug".to_owned())
+        } else {
+            Ok(())
         }
     })
 }
@@ -119,7 +120,9 @@ fn converse(server: &Arc<Server>, input: &[u8]) -> std::io::Result<()> {
         storage: "1".into(),
         read_only: false,
     };
-    { register.encode(&mut hello, Encoding::Pickle, &1_u64) }.map_err(std::io::Error::other)?;
+    register
+        .encode(&mut hello, Encoding::Pickle, &1_u64)
+        .map_err(std::io::Error::other)?;
     let mut reading = ours.try_clone()?;
     let reader = std::thread::spawn(move || {
         let mut received = FrameBuffer::new(1 << 20);

@@ -34,6 +34,6 @@ fn cpu() -> Duration {
 /// Resident bytes of this process.
 fn resident() -> Result<u64, Failure> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = { statm.split(' ').nth(1) }.ok_or("statm")?.parse()?;
+    let pages: u64 = statm.split(' ').nth(1).ok_or("statm")?.parse()?;
     Ok(pages * rustix::param::page_size() as u64)
 }
