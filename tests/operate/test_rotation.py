@@ -1,16 +1,21 @@
 """Log files that are rotated while many lines are written: none is lost or torn."""
+import gzip
 import os
+import pathlib
 import re
 import signal
+import subprocess
 import threading
 
 import pytest
 from support.configuration import eventlog
+from support.programs import require
 from support.server import wait_until
 from support.wire import Wire
 
 pytestmark = pytest.mark.ours_only('Python loses lines, or ends')
 
+LOGROTATE = pathlib.Path(__file__).parents[2] / 'etc' / 'logrotate.conf'
 LINE = re.compile(r'20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d [A-Z]+ ZEO')
 
 
@@ -81,6 +86,25 @@ def test_by_size(serve):
     load.check(''.join(read(f'logs/{name}') for name in files()))
 
 
+def test_logrotate(serve):
+    """With the file in etc/: it renames, sends SIGUSR2, and compresses a turn later."""
+    require('logrotate')
+    with Load(serve(extra=rotating())) as load:
+        with open('zeo.pid', 'w') as f:
+            f.write(str(load.server.pid))
+        text = LOGROTATE.read_text().replace('/var/log/zeo', os.path.abspath('logs'))
+        with open('logrotate.conf', 'w') as f:
+            f.write(text.replace('/var/lib/zeo', os.getcwd()))
+        os.chmod('logrotate.conf', 0o644)
+        for number in range(1, 6):
+            wait_until(lambda: os.path.exists('logs/x.log') and os.path.getsize('logs/x.log') > 10_000)
+            subprocess.run(['logrotate', '--force', '--state', os.path.abspath('state'),
+                            'logrotate.conf'], check=True)
+            assert len(files()) > number
+    assert 'x.log.5.gz' in files()
+    load.check(''.join(read(f'logs/{name}') for name in files()))
+
+
 @pytest.mark.parametrize('lines', [[], ['max-size 1gb', 'old-files 3']])
 def test_copied_and_truncated(serve, lines):
     """As logrotate's copytruncate does it, but while nothing is written: it loses lines else."""
@@ -127,5 +151,5 @@ def is_stopped(pid):
 
 
 def read(path):
-    with open(path) as f:
+    with gzip.open(path, 'rt') if path.endswith('.gz') else open(path) as f:
         return f.read()
