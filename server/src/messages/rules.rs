@@ -128,8 +128,9 @@ mod sabotage {
 
     /// A session, as far as its order can be broken.
     pub(crate) trait Answering {
-        fn output(&mut self) -> &mut Vec<u8>;
         fn on_event(&mut self, event: Event);
+        /// Puts what stands in the output from `before` on behind what `meanwhile` adds.
+        fn put_behind(&mut self, before: usize, meanwhile: impl FnOnce(&mut Self));
     }
 
     /// Broken, the answer is behind all that has come since it was computed.
@@ -139,9 +140,9 @@ mod sabotage {
         next_event: impl FnMut() -> Option<Event>,
     ) {
         if is_broken(Rule::AnswerThenDrain) {
-            let answer = session.output().split_off(before);
-            std::iter::from_fn(next_event).for_each(|event| session.on_event(event));
-            session.output().extend(answer);
+            session.put_behind(before, |session| {
+                std::iter::from_fn(next_event).for_each(|event| session.on_event(event));
+            });
         }
     }
 

@@ -204,7 +204,7 @@ impl Session {
     fn tell(&mut self, notification: &Notification<'_>) {
         let encoding = self.encoding();
         // Ids and bytes can be written in either encoding.
-        let _ = notification.encode(&mut self.output, encoding);
+        let _ = notification.encode(self.output.buffer(), encoding);
     }
 }
 

@@ -16,6 +16,7 @@ mod invalidations;
 mod iterators;
 mod load;
 mod open_iterators;
+mod output;
 mod packing;
 mod poll;
 mod register;
@@ -41,6 +42,7 @@ use zeo_proto::{Tid, Value};
 
 use self::after_poll::AfterPoll;
 use self::open_iterators::Iterators;
+use self::output::Output;
 use self::transaction::{Phase, Transaction};
 use self::transfers::{Downloads, Upload};
 use crate::errors::exception_from_call;
@@ -164,8 +166,8 @@ pub struct Session {
     place: Share,
     /// How often the client has voted.
     votes: u64,
-    /// Bytes to be sent.
-    pub output: Vec<u8>,
+    /// What is to be sent.
+    pub output: Output,
 }
 
 impl Session {
@@ -178,8 +180,8 @@ impl Session {
         log: &Logger,
     ) -> Self {
         let greeting = zeo_proto::handshake::greeting(settings.encoding);
-        let mut output = Vec::new();
-        zeo_proto::framing::write_frame(&mut output, greeting);
+        let mut output = Output::default();
+        zeo_proto::framing::write_frame(output.buffer(), greeting);
         Self {
             id: status.id,
             stage: Stage::Greeted,
@@ -356,7 +358,7 @@ impl Session {
             return;
         }
         let (encoding, id) = (self.encoding(), &*self.echoed(id));
-        let wrote = encode_reply(&mut self.output, encoding, id, result);
+        let wrote = encode_reply(self.output.buffer(), encoding, id, result);
         if let Err(why) = wrote {
             error!(self.log, "can't encode a reply: {why}");
             self.reply_error(id, &Exception::value_error("Couldn't pickle response"));
@@ -369,7 +371,7 @@ impl Session {
         }
         let (encoding, id) = (self.encoding(), &*self.echoed(id));
         let error = exception.to_reply(encoding);
-        let (error, output) = (&*self.echoed(&error), &mut self.output);
+        let (error, output) = (&*self.echoed(&error), self.output.buffer());
         if let Err(why) = encode_message(output, encoding, id, Flag::Error, REPLY, error) {
             error!(self.log, "can't encode an error: {why}");
         }
@@ -385,7 +387,7 @@ impl Session {
 
     fn notify(&mut self, notice: &Notice) {
         let frame = notice.frame(self.encoding());
-        self.output.extend_from_slice(frame);
+        self.output.buffer().extend_from_slice(frame);
     }
 
     fn encoding(&self) -> Encoding {

@@ -29,7 +29,7 @@ impl Session {
                 Flow::Continue
             }
             Some(Hello::Probe) => {
-                write_frame(&mut self.output, self.storages.status_json().as_bytes());
+                write_frame(self.output.buffer(), self.storages.status_json().as_bytes());
                 Flow::Close
             }
             None => {

@@ -21,12 +21,14 @@ use crate::messages::rules::{Answering, Rule, break_rule};
 use crate::session::Session;
 
 impl Answering for Session {
-    fn output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
-    }
-
     fn on_event(&mut self, event: Event) {
         Session::on_event(self, event);
+    }
+
+    fn put_behind(&mut self, before: usize, meanwhile: impl FnOnce(&mut Self)) {
+        let answer = self.output.split_off(before);
+        meanwhile(self);
+        self.output.append(answer);
     }
 }
 

@@ -28,8 +28,6 @@ const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
 /// With TLS, so much is read although it can't be answered yet, since only a read finds a
 /// close_notify.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
-/// An output buffer larger than this is given back when it is empty.
-const OUTPUT_KEEP_BYTES: usize = 64 * 1024;
 /// How long to wait for a client that has ended its sending half to take the
 /// answers that it is owed.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,8 +51,6 @@ pub struct Connection {
     /// Nothing can be sent to it any more.
     gone: bool,
     input: Input,
-    /// How much of the session's output is sent.
-    sent: usize,
     state: State,
     /// There are events that were left in the mailbox.
     mail: bool,
@@ -109,7 +105,6 @@ impl Connection {
             finished: false,
             gone: false,
             input: Input::new(session.frame_limit(), session.memory()),
-            sent: 0,
             state: State::Reading,
             mail: false,
             status: Arc::clone(session.status()),
@@ -409,12 +404,11 @@ impl Connection {
 
     fn send(&mut self, session: &mut Session) -> io::Result<()> {
         let output = &mut session.output;
-        while self.sent < output.len() {
-            let rest = &output[self.sent..];
-            match would_block(self.stream.write(rest))? {
+        while !output.is_empty() {
+            match would_block(self.stream.write(output.next()))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(count) => {
-                    self.sent += count;
+                    output.advance(count);
                     self.status.sent.add(count as u64);
                 }
                 None => break,
@@ -423,16 +417,7 @@ impl Connection {
                 self.until = Some(Instant::now() + LINGER_TIMEOUT);
             }
         }
-        if self.sent == output.len() {
-            output.clear();
-            self.sent = 0;
-            if output.capacity() > OUTPUT_KEEP_BYTES {
-                *output = Vec::new();
-            }
-        } else if self.sent > output.len() / 2 {
-            output.drain(..self.sent);
-            self.sent = 0;
-        }
+        output.settle();
         Ok(())
     }
 }
