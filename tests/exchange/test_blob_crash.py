@@ -1,4 +1,5 @@
 """Blobs when the server is killed: each that was acknowledged has its whole file."""
+import itertools
 import os
 import random
 import shutil
@@ -55,6 +56,64 @@ def test_killed_while_blobs_are_committed(shared, serve, encoding):
         tid, content = commit(client, number, client.getTid(p64(number)), b'after all')
         assert read_file(client.loadBlob(p64(number), tid)) == content
     client.close()
+
+
+@pytest.mark.ours_only('it syncs no blob')
+@pytest.mark.parametrize('layout', ['bushy', 'lawn'])
+@pytest.mark.parametrize('shared', [False, True])
+def test_names_that_a_power_cut_takes(shared, layout, serve, encoding):
+    """Of what was acknowledged just before: the directories of objects, old and new, are as they
+    were. Until the server has started again, the names in `tmp` are all there is."""
+    os.mkdir('blobs')
+    with open('blobs/.layout', 'w') as f:
+        f.write(layout)
+    for number in itertools.count(1, 2):
+        server = serve(filestorage(blob_dir='blobs'), encoding)
+        revisions = revise_and_make(server, shared, number)
+        server.kill()
+        if len(os.listdir('blobs/tmp')) == 2:
+            break
+        # It was slow, and the names are durable by now.
+    check_with_python([[], *[[revision] for revision in revisions]])
+    for name in os.listdir('blobs'):
+        if name.startswith('0x'):
+            shutil.rmtree(f'blobs/{name}')
+    shutil.copytree('before', 'blobs', dirs_exist_ok=True)
+    server = serve(filestorage(blob_dir='blobs'), encoding)
+    client = ClientStorage(server.address, blob_dir='again')
+    for oid, tid, content in revisions:
+        assert read_file(client.loadBlob(oid, tid)) == content
+    client.close()
+    assert server.log().count('has its name again') == 2
+    server.stop()
+    assert os.listdir('blobs/tmp') == []
+    check_with_python([[], *[[revision] for revision in revisions]])
+
+
+def revise_and_make(server, shared, number):
+    """Revises a blob, of which the first revision is durable, and makes another one; returns both.
+    The blob directory is in `before` as it was then."""
+    blob_dir = 'blobs' if shared else f'cache-{number}'
+    client = ClientStorage(server.address, blob_dir=blob_dir, shared_blob_dir=shared)
+    first, _content = commit(client, number, z64, b'durable')
+    wait_until(lambda: os.listdir('blobs/tmp') == [])
+    shutil.rmtree('before', ignore_errors=True)
+    shutil.copytree('blobs', 'before', ignore=shutil.ignore_patterns('tmp', '*.lock'))
+    voted_and_aborted(client, number, first)
+    revisions = [(p64(number), *commit(client, number, first, b'revised')),
+                 (p64(number + 1), *commit(client, number + 1, z64, b'made'))]
+    client.close()
+    return revisions
+
+
+def voted_and_aborted(client, number, serial):
+    txn = TransactionMetaData()
+    with open('aborted', 'wb') as f:
+        f.write(b'aborted')
+    client.tpc_begin(txn)
+    client.storeBlob(p64(number), serial, BLOB, os.path.abspath('aborted'), '', txn)
+    client.tpc_vote(txn)
+    client.tpc_abort(txn)
 
 
 def went_on(threads):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from support.configuration import filestorage, zeo
-from support.server import is_python, run
+from support.server import is_python, run, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
@@ -67,6 +67,7 @@ def test_a_blob_on_a_full_disk(serve, small_disk):  # noqa: F811
     server = serve(filestorage(blob_dir=blobs))
     client = ClientStorage(server.address, blob_dir='cache')
     tid = commit(client, lambda f: f.write(b'small'))
+    wait_until(lambda: os.listdir(blobs / 'tmp') == [])
     with pytest.raises(ServerException, match='No space left'):
         commit(client, lambda f: f.truncate(20 * MB), tid)
     assert os.listdir(blobs / 'tmp') == []

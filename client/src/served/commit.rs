@@ -114,7 +114,7 @@ impl Served {
         let (Op::Blob { oid, serial, file }, Some(uploads)) = (&op, &self.uploads) else {
             return Ok(op);
         };
-        let copy = uploads.directory().copy_of(file.path())?;
+        let copy = uploads.directory().copy_of(&file.path())?;
         Ok(Op::Blob {
             oid: *oid,
             serial: *serial,

@@ -3,7 +3,6 @@
 //! The protocol has one transaction at a time on a connection. So that clients of this server don't
 //! wait for each other's, there are several connections; see [`Committers`](super::committers).
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -185,8 +184,7 @@ impl UnderWay<'_> {
     fn store_blob(&mut self, oid: Oid, serial: Option<Tid>, file: &BlobFile) -> Result<(), Error> {
         match self.held.take() {
             Some((stored, before, data)) if stored == oid && serial.is_none() => {
-                let path: &Path = file.path();
-                self.tpc.store_blob(oid, before, data, path)
+                self.tpc.store_blob(oid, before, data, &file.path())
             }
             _ => Err(Error::Unsupported(
                 "the upstream server can't restore blobs".to_owned(),

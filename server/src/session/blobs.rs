@@ -56,7 +56,7 @@ impl Session {
         if let Upload::Open(writing) = upload
             && let Err(source) = writing.add(chunk)
         {
-            let why = failed("writing the blob", writing.blob.path(), source);
+            let why = failed("writing the blob", &writing.blob.path(), source);
             error!(self.log, "{why}");
             // The file goes, and with it the room that it took.
             *upload = Upload::Failed(why);
@@ -74,7 +74,7 @@ impl Session {
         self.current(id)?;
         let upload = self.take_upload()?;
         self.step(id, |log| match upload {
-            Upload::Open(writing) => log.store_blob(oid, serial, data, writing.blob),
+            Upload::Open(writing) => log.store_blob(oid, serial, data, writing.end()),
             Upload::Failed(why) => log.fail(why),
         })
     }

@@ -12,7 +12,7 @@ use zeo_storage::Error;
 use zeo_storage::blob::BlobFile;
 
 /// How much of an upload is given to the disk at a time, in bytes.
-const WRITE_BEHIND_BYTES: u64 = 1 << 20;
+const WRITE_BEHIND_BYTES: u64 = 1 << 19;
 
 /// A blob that the client is sending. What goes wrong with the file is told
 /// at the vote: the calls that send it have no answers.
@@ -42,18 +42,30 @@ impl Writing {
     }
 
     /// Adds to the file, and has the disk begin to write what was received, so that the vote has
-    /// less to wait for. (That is what this advice does in Linux. It also drops pages that are
-    /// written already, but there are none.)
+    /// less to wait for.
     pub(super) fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.file.write_all(chunk)?;
         self.written = self.written.saturating_add(chunk.len() as u64);
-        let ready = NonZeroU64::new(self.written.saturating_sub(self.begun));
-        if ready.is_some_and(|ready| ready.get() >= WRITE_BEHIND_BYTES) {
-            // If it does not, the vote takes longer.
-            let _ = fadvise(&self.file, self.begun, ready, Advice::DontNeed);
-            self.begun = self.written;
+        if self.written.saturating_sub(self.begun) >= WRITE_BEHIND_BYTES {
+            self.begin_to_write();
         }
         Ok(())
+    }
+
+    /// All has come.
+    pub(super) fn end(mut self) -> BlobFile {
+        self.begin_to_write();
+        self.blob
+    }
+
+    /// That is what this advice does in Linux. (It also drops pages that are written already, but
+    /// there are none.)
+    fn begin_to_write(&mut self) {
+        if let Some(ready) = NonZeroU64::new(self.written.saturating_sub(self.begun)) {
+            // If it does not, the vote takes longer.
+            let _ = fadvise(&self.file, self.begun, Some(ready), Advice::DontNeed);
+            self.begun = self.written;
+        }
     }
 }
 

@@ -1,17 +1,35 @@
 //! A blob file that is not committed.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A blob file on its way. Unless it gets the name of a committed one, it is
 /// removed when it is dropped: by an abort, a conflict, the end of its
 /// session.
 #[derive(Debug)]
 pub struct BlobFile {
-    path: PathBuf,
+    at: Mutex<At>,
     /// What tells of a file that is not in `tmp`.
     note: Option<PathBuf>,
-    placed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct At {
+    path: PathBuf,
+    naming: Naming,
+}
+
+/// How far a file has come to the name of a committed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// It has none.
+    No,
+    /// That is its second name.
+    Linked,
+    /// That is its only name.
+    Renamed,
+    /// Its transaction is written, and it does not go with this any more.
+    Committed,
 }
 
 impl BlobFile {
@@ -20,38 +38,43 @@ impl BlobFile {
     }
 
     pub(super) fn with_note(path: PathBuf, note: Option<PathBuf>) -> Self {
-        Self {
-            path,
-            note,
-            placed: AtomicBool::new(false),
-        }
+        let naming = Naming::No;
+        let at = Mutex::new(At { path, naming });
+        Self { at, note }
     }
 
-    /// Where it is until it is committed.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where it is until it is committed. A vote renames it.
+    pub fn path(&self) -> PathBuf {
+        self.at().path.clone()
     }
 
-    /// It has another name now.
-    pub(super) fn placed(&self) {
-        self.placed.store(true, Ordering::Release);
+    /// False where `tmp` and the directory of its object are on two devices.
+    pub(super) fn is_in_tmp(&self) -> bool {
+        self.note.is_none()
     }
 
-    /// It has its first one again.
-    pub(super) fn taken_back(&self) {
-        self.placed.store(false, Ordering::Release);
+    pub(super) fn renamed(&self, path: &Path) {
+        path.clone_into(&mut self.at().path);
     }
 
-    pub(super) fn is_placed(&self) -> bool {
-        self.placed.load(Ordering::Acquire)
+    pub(super) fn naming(&self) -> Naming {
+        self.at().naming
+    }
+
+    pub(super) fn set_naming(&self, naming: Naming) {
+        self.at().naming = naming;
+    }
+
+    fn at(&self) -> MutexGuard<'_, At> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for BlobFile {
     fn drop(&mut self) {
-        if !self.is_placed() {
+        if self.naming() == Naming::No {
             // What can't be removed is removed at the next start.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(self.path());
         }
         if let Some(note) = &self.note {
             let _ = std::fs::remove_file(note);
@@ -61,7 +84,7 @@ impl Drop for BlobFile {
 
 impl PartialEq for BlobFile {
     fn eq(&self, other: &Self) -> bool {
-        self.path == other.path
+        self.path() == other.path()
     }
 }
 

@@ -3,14 +3,20 @@
 //!
 //! A [`BlobFile`] is on its way: an upload in `tmp`, a file that a client has
 //! put beside the committed ones (a shared directory), or a second name for a
-//! committed one (an undo). The vote makes it durable (`BlobDirectory::stage`).
-//! The log writer gives it its name (`Staged::place`) before it writes the
-//! transaction, so that whoever sees the record finds the file.
+//! committed one (an undo). The vote makes it durable (`BlobDirectory::stage`),
+//! under a name that tells whose it is. The log writer gives it its own name
+//! (`Staged::place`) before it writes the transaction, so that whoever sees the
+//! record finds the file. That name becomes durable later (`settle`); if the
+//! power fails before, the next start gives it again (`mend`).
 
 mod file;
 mod layout;
+mod mend;
 mod removal;
+mod settle;
 mod staged;
+mod staged_name;
+mod unsettled;
 mod walk;
 
 use std::fmt;
@@ -18,6 +24,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeo_proto::{Oid, Tid};
@@ -25,7 +32,9 @@ use zeo_proto::{Oid, Tid};
 pub use self::file::BlobFile;
 pub use self::layout::{Layout, MARK, SUFFIX, file_name, serial_of};
 pub(crate) use self::removal::{Removed, Revisions};
-pub(crate) use self::staged::Staged;
+pub(crate) use self::staged::{Staged, Staging};
+use self::staged_name::{OURS, StagedName};
+use self::unsettled::Unsettled;
 pub use self::walk::{FoundFile, Listed};
 use crate::disk::paths::{failed, resolve};
 use crate::disk::{Disk, FileSystem};
@@ -34,9 +43,6 @@ use crate::{Error, Result};
 
 /// Where files are that are not committed yet.
 const TEMPORARY: &str = "tmp";
-/// What the names of ours begin with there; those of clients of a shared
-/// directory are theirs.
-const OURS: &str = "rzeo-";
 
 /// A directory of blob files.
 pub struct BlobDirectory {
@@ -46,6 +52,9 @@ pub struct BlobDirectory {
     /// Held by whoever gives a file its name, or removes a directory that has
     /// become empty.
     names: Mutex<()>,
+    /// How many files were staged.
+    staged: AtomicU64,
+    unsettled: Arc<Unsettled>,
 }
 
 impl BlobDirectory {
@@ -91,6 +100,8 @@ impl BlobDirectory {
             layout,
             disk: Arc::new(Disk),
             names: Mutex::default(),
+            staged: AtomicU64::default(),
+            unsettled: Arc::default(),
         })
     }
 
@@ -105,15 +116,14 @@ impl BlobDirectory {
         self.disk.sync(&temporary)?;
         for entry in fs::read_dir(&temporary)? {
             let entry = entry?;
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(OURS.as_bytes())
-            {
-                if let Some(noted) = self.noted(&entry.path()) {
+            let (name, path) = (entry.file_name(), entry.path());
+            let is_ours = name.as_encoded_bytes().starts_with(OURS.as_bytes());
+            // Those that are staged are left to `mend`.
+            if is_ours && StagedName::parse(&path).is_none() {
+                if let Some(noted) = self.noted(&path) {
                     self.disk.remove(&noted)?;
                 }
-                self.disk.remove(&entry.path())?;
+                self.disk.remove(&path)?;
             }
         }
         Ok(())
@@ -236,18 +246,18 @@ impl BlobDirectory {
         let taking = failed("taking the blob", &path);
         if Self::is_shared_name(name) && !name.contains('\0') && is_file(&path).map_err(&taking)? {
             let (_, mut file) = self.new_file()?;
-            match self.disk.rename(&path, file.path()) {
+            match self.disk.rename(&path, &file.path()) {
                 // `tmp` is on another device.
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                     let beside = self.new_file_in(&self.directory_of(oid));
                     file = beside.map_err(&taking)?.1;
-                    let moved = self.disk.rename(&path, file.path());
+                    let moved = self.disk.rename(&path, &file.path());
                     moved.map_err(taking)?;
                 }
                 moved => moved.map_err(taking)?,
             }
             // Looked at again: it may have been another one a moment ago.
-            if is_file(file.path()).is_ok_and(|is_file| is_file) {
+            if is_file(&file.path()).is_ok_and(|is_file| is_file) {
                 return Ok(file);
             }
         }
@@ -275,8 +285,8 @@ impl BlobDirectory {
         let (_, file) = self.new_file()?;
         let copied = self
             .disk
-            .remove(file.path())
-            .and_then(|()| self.disk.link(committed, file.path()))
+            .remove(&file.path())
+            .and_then(|()| self.disk.link(committed, &file.path()))
             .or_else(|_| fs::copy(committed, file.path()).map(|_| ()));
         copied.map_err(failed("copying the blob", committed))?;
         Ok(file)

@@ -7,13 +7,21 @@ pub(crate) mod lock_file;
 pub mod paths;
 #[cfg(test)]
 pub(crate) mod power;
+mod together;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::backend::{Backend, FileBackend};
+
+/// What no commit waits for waits so long for others, to be synced with them.
+const SETTLES_AFTER: Duration = Duration::from_secs(1);
+
+/// A failure, with the path of what could not be synced.
+pub(crate) type Failure = (PathBuf, io::Error);
 
 /// What changes which files there are, and makes that durable.
 pub(crate) trait FileSystem: Send + Sync {
@@ -29,6 +37,32 @@ pub(crate) trait FileSystem: Send + Sync {
     fn sync(&self, path: &Path) -> io::Result<()>;
     /// Makes the content of a file durable.
     fn sync_file(&self, file: &File) -> io::Result<()>;
+    /// Makes the contents of these files durable, and the names in `directory`,
+    /// if there is one. Tells of which file that failed.
+    fn sync_files(&self, files: &[PathBuf], directory: Option<&Path>) -> Result<(), Failure> {
+        for path in files {
+            self.sync_path(path)?;
+        }
+        self.sync_names(directory)
+    }
+    /// One of these files.
+    fn sync_path(&self, path: &Path) -> Result<(), Failure> {
+        let synced = File::open(path).and_then(|file| self.sync_file(&file));
+        synced.map_err(|error| (path.to_owned(), error))
+    }
+    /// The names in this directory.
+    fn sync_names(&self, directory: Option<&Path>) -> Result<(), Failure> {
+        let Some(directory) = directory else {
+            return Ok(());
+        };
+        let synced = self.sync(&directory.join("any"));
+        synced.map_err(|error| (directory.to_owned(), error))
+    }
+    /// How long names wait that are to become durable some time; `None`: until
+    /// somebody asks for it.
+    fn settles_after(&self) -> Option<Duration> {
+        Some(SETTLES_AFTER)
+    }
     /// Makes all that was done on the file system of `path` durable.
     fn sync_all(&self, path: &Path) -> io::Result<()>;
     /// An open file as a backend; the path is for messages.
@@ -67,6 +101,10 @@ impl FileSystem for Disk {
 
     fn sync_file(&self, file: &File) -> io::Result<()> {
         file.sync_all()
+    }
+
+    fn sync_files(&self, files: &[PathBuf], directory: Option<&Path>) -> Result<(), Failure> {
+        together::sync_files(self, files, directory)
     }
 
     fn sync_all(&self, path: &Path) -> io::Result<()> {

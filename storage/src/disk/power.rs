@@ -14,15 +14,16 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use fastrand::Rng;
 use tempfile::TempDir;
 
 use super::backend::{Backend, FileBackend};
-use super::{Disk, FileSystem};
+use super::{Disk, Failure, FileSystem};
 
 const SECTOR: usize = 512;
-/// How often the power fails at most.
+/// How often the power fails at most, unless it always does.
 const CUTS: usize = 8;
 
 /// The disk. Clones are the same one.
@@ -45,9 +46,22 @@ pub(crate) struct Cut {
     pub before: String,
 }
 
+/// What the disk says to have done, and has not: each must be noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// Files that are synced together are durable.
+    Contents,
+    /// The names in the directory of this name are.
+    Names(&'static str),
+    /// Those in all others are.
+    OtherNames(&'static str),
+}
+
 struct State {
+    lie: Option<Lie>,
     dice: Rng,
     odds: u32,
+    cuts_max: usize,
     mark: usize,
     cuts: Vec<Cut>,
     /// By their numbers, as files are.
@@ -90,6 +104,8 @@ impl PowerCuts {
             root: root.to_owned(),
             files: tempfile::tempdir().unwrap(),
             state: Mutex::new(State {
+                lie: None,
+                cuts_max: CUTS,
                 dice: Rng::with_seed(seed),
                 odds,
                 mark: 0,
@@ -100,6 +116,17 @@ impl PowerCuts {
         }));
         disk.sync_everything(&mut disk.state());
         disk
+    }
+
+    /// From now on the disk lies.
+    pub fn lie(&self, lie: Option<Lie>) {
+        self.state().lie = lie;
+    }
+
+    /// From now on the power fails at every step.
+    pub fn fail_always(&self) {
+        let mut state = self.state();
+        (state.odds, state.cuts_max) = (1, usize::MAX);
     }
 
     /// From now on cuts have this number.
@@ -121,7 +148,7 @@ impl PowerCuts {
         let mut state = self.state();
         self.look(&mut state, &self.0.root);
         let odds = state.odds;
-        if odds > 0 && state.cuts.len() < CUTS && state.dice.u32(..odds) == 0 {
+        if odds > 0 && state.cuts.len() < state.cuts_max && state.dice.u32(..odds) == 0 {
             let image = self.image(&mut state);
             let (mark, before) = (state.mark, format!("{what} {}", path.display()));
             state.cuts.push(Cut {
@@ -298,7 +325,13 @@ impl FileSystem for PowerCuts {
         let directory = path.parent().unwrap();
         let mut state = self.step("sync", directory);
         let number = fs::metadata(directory)?.ino();
-        if let Some(listing) = state.directories.get_mut(&number) {
+        let is_named = |name| directory.file_name().is_some_and(|found| found == name);
+        let is_lie = match state.lie {
+            Some(Lie::Names(name)) => is_named(name),
+            Some(Lie::OtherNames(name)) => !is_named(name),
+            Some(Lie::Contents) | None => false,
+        };
+        if let Some(listing) = state.directories.get_mut(&number).filter(|_| !is_lie) {
             listing.sync();
         }
         Ok(())
@@ -309,6 +342,23 @@ impl FileSystem for PowerCuts {
         let mut state = self.step("sync file", &self.kept(number));
         self.set_durable(&mut state, number);
         Ok(())
+    }
+
+    /// At the same time is one after the other, in any order.
+    fn sync_files(&self, files: &[PathBuf], directory: Option<&Path>) -> Result<(), Failure> {
+        let mut all: Vec<_> = files.iter().map(Some).collect();
+        all.push(None);
+        self.state().dice.shuffle(&mut all);
+        let is_lie = self.state().lie == Some(Lie::Contents);
+        all.into_iter().try_for_each(|file| match file {
+            Some(_) if is_lie => Ok(()),
+            Some(path) => self.sync_path(path),
+            None => self.sync_names(directory),
+        })
+    }
+
+    fn settles_after(&self) -> Option<Duration> {
+        None
     }
 
     fn sync_all(&self, path: &Path) -> io::Result<()> {

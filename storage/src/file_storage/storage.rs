@@ -165,6 +165,14 @@ impl FileStorage {
         Ok(())
     }
 
+    /// Makes the names of all committed blobs durable.
+    pub(super) fn settle_blobs(&self) -> Result<()> {
+        match self.blobs.as_ref().filter(|_| !self.read_only) {
+            Some(blobs) => blobs.settle(),
+            None => Ok(()),
+        }
+    }
+
     fn end_files(&self) -> Result<()> {
         if self.read_only || self.failure.get().is_some() {
             return Ok(());
@@ -327,7 +335,8 @@ impl Storage for FileStorage {
         }
         // A pack sees that, too.
         self.packing.wait_for_end();
-        let ended = self.end_files();
+        let settled = self.settle_blobs();
+        let ended = self.end_files().and(settled);
         if let Some(files) = &self.files {
             let mut locks = files.locks.lock().unwrap_or_else(PoisonError::into_inner);
             locks.clear();

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::disk::{Disk, FileSystem};
 
@@ -91,6 +92,9 @@ impl FileSystem for Steps {
     fn sync_file(&self, file: &File) -> io::Result<()> {
         self.step("sync file", Path::new(""))?;
         Disk.sync_file(file)
+    }
+    fn settles_after(&self) -> Option<Duration> {
+        None
     }
     fn sync_all(&self, path: &Path) -> io::Result<()> {
         self.step("sync all", Path::new(""))?;

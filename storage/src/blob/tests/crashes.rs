@@ -8,23 +8,25 @@ use super::*;
 const OLD: &str = "old content";
 const NEW: &str = "new content";
 
-/// Makes each directory of a blob durable, and its file, then gives it its
-/// name.
-const COMMIT: [&str; 11] = [
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync file",
-    "rename",
-    "sync",
-];
+/// A vote gives the file a name that tells whose it is, and makes both durable;
+/// the log writer adds its own.
+const COMMIT: [&str; 4] = ["rename", "sync file", "sync", "link .blob"];
 /// The steps of a vote.
-const VOTE: usize = 9;
+const VOTE: usize = 3;
+/// Makes the name durable, and those of the directories, then takes the other
+/// one away.
+const SETTLE: [&str; 10] = [
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "remove .tmp",
+];
 
 /// A storage with a blob, whose directory is watched from now on.
 fn watched(
@@ -39,6 +41,7 @@ fn watched(
             .into_iter()
             .chain(place.store(Tid::ZERO, OLD)),
     );
+    place.settle();
     let steps = Steps::new(place.directory.path(), failing, images);
     place.storage.blobs = Some(Arc::new(BlobDirectory {
         disk: steps.clone(),
@@ -73,19 +76,24 @@ impl Place {
 #[test]
 fn commits_killed_at_every_step() {
     let images = tempfile::tempdir().unwrap();
-    let (place, first, steps) = watched(true, None, Some(images.path().to_owned()));
+    let (place, first, done) = watched(true, None, Some(images.path().to_owned()));
     let prepared = place.vote(place.store(first, NEW)).unwrap();
     let tid = Tid::new(0x20);
     let mut batch = [Commit { tid, prepared }];
     place.storage.append(&mut batch).unwrap();
-    assert_eq!(steps.names(), COMMIT);
-    copy_all(place.directory.path(), &images.path().join("written"));
+    place.settle();
+    let steps = [&COMMIT[..], &SETTLE].concat();
+    assert_eq!(done.names(), steps);
+    copy_all(place.directory.path(), &images.path().join("settled"));
     let old = (first, OLD.to_owned());
-    for step in 0..=COMMIT.len() {
-        let (name, expected) = if COMMIT.len() == step {
-            ("written".to_owned(), vec![old.clone(), (tid, NEW.into())])
-        } else {
-            (step.to_string(), vec![old.clone()])
+    for step in 0..=steps.len() {
+        let mut expected = vec![old.clone()];
+        if step >= COMMIT.len() {
+            expected.push((tid, NEW.to_owned()));
+        }
+        let name = match steps.get(step) {
+            Some(_) => step.to_string(),
+            None => "settled".to_owned(),
         };
         let again = reopened(copied(&images.path().join(&name)), true);
         assert_eq!(again.revisions(), expected, "killed before step {name}");
@@ -100,10 +108,28 @@ fn commits_killed_at_every_step() {
     }
 }
 
+/// What follows a vote where there are no second names.
+const WITHOUT_LINKS: [&str; 11] = [
+    "link .blob",
+    "rename",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+    "sync",
+];
+
 #[test]
 fn commits_failing_at_every_step() {
-    for (step, name) in COMMIT.iter().enumerate() {
-        let (place, first, _) = watched(true, Some(step), None);
+    let every = [&COMMIT[..VOTE], &WITHOUT_LINKS].concat();
+    let rename = VOTE + 1;
+    for (step, name) in every.iter().enumerate() {
+        let (place, first, steps) = watched(true, Some(step), None);
+        steps.without_links();
         let what = format!("{name}, step {step}");
         let vote = place.vote(place.store(first, NEW));
         if step < VOTE {
@@ -111,16 +137,15 @@ fn commits_failing_at_every_step() {
             assert_eq!(place.storage.latched(), None, "{what}");
             place.commit(0x20, place.store(first, NEW));
         } else {
-            place.finish(0x20, vote.unwrap()).unwrap_err();
-            assert_eq!(
-                place.storage.latched().is_some(),
-                step == VOTE + 1,
-                "{what}"
-            );
-            if step == VOTE {
+            let finished = place.finish(0x20, vote.unwrap());
+            assert_eq!(finished.is_err(), step >= rename, "{what}");
+            let latched = place.storage.latched();
+            assert_eq!(latched.is_some(), step > rename, "{what}");
+            if step == rename {
                 place.commit(0x21, place.store(first, NEW));
             }
         }
+        assert_eq!(steps.names().get(step), Some(&(*name).to_owned()));
         assert!(place.temporary().is_empty(), "{what}");
         let files = blob_names(place.blobs().path());
         let expected = place.revisions();
@@ -132,17 +157,46 @@ fn commits_failing_at_every_step() {
     }
 }
 
+/// Where a name can't be made durable, that in `tmp` stays for the next start,
+/// and nothing more is committed.
+#[test]
+fn a_failure_after_the_commit_loses_nothing() {
+    for (step, name) in SETTLE.into_iter().enumerate() {
+        let (place, first, _) = watched(true, Some(COMMIT.len() + step), None);
+        let tid = place.commit(0x20, place.store(first, NEW));
+        let blobs = Arc::clone(place.storage.blobs.as_ref().unwrap());
+        if name == "sync" {
+            blobs.settle().unwrap_err();
+            blobs.settle().unwrap_err();
+            let late = place.vote(place.store(tid, "late")).unwrap();
+            place.finish(0x30, late).unwrap_err();
+            assert!(place.storage.latched().is_some(), "step {step}");
+            place.storage.close().unwrap_err();
+        } else {
+            blobs.settle().unwrap();
+            place.storage.close().unwrap();
+        }
+        assert_eq!(fs::read_dir(blobs.temporary()).unwrap().count(), 1);
+        let again = reopened(place.directory, true);
+        assert_eq!(again.content(tid).as_deref(), Some(NEW));
+        assert!(again.temporary().is_empty(), "step {step}");
+    }
+}
+
 /// Of several blobs, those that have their names lose them again.
 #[test]
 fn a_commit_failing_at_its_second_blob() {
-    let renames = 2 * VOTE;
-    for failing in renames..renames + 4 {
+    // Each is renamed and synced, then `tmp`, then each gets its name.
+    let names = 5;
+    for (failing, what) in [(names + 3, "rename"), (names + 4, "sync")] {
         let (place, first, steps) = watched(true, Some(failing), None);
+        steps.without_links();
         let other = Oid::new(0x12b);
         let mut ops = place.store(first, NEW).to_vec();
         ops.extend(place.store_as(other, Tid::ZERO, "another"));
         place.finish(0x20, place.vote(ops).unwrap()).unwrap_err();
-        assert_eq!(steps.names()[renames], "rename");
+        assert_eq!(steps.names()[names], "link .blob");
+        assert_eq!(steps.names()[failing], what);
         assert_eq!(blob_names(place.blobs().path()), ["0x10.blob"], "{failing}");
         assert!(place.temporary().is_empty());
     }
@@ -155,20 +209,18 @@ fn undos_failing_at_every_step() {
         let (place, first, done) = watched(true, Some(COMMIT.len() + step), None);
         let second = place.commit(0x20, place.store(first, NEW));
         let vote = place.vote([Op::Undo { tid: second }]);
-        match step {
-            // Without a second name there is a copy.
-            0 | 1 => drop(place.finish(0x30, vote.unwrap()).unwrap()),
-            2.. if step < 2 + VOTE => drop(vote.unwrap_err()),
-            _ => drop(place.finish(0x30, vote.unwrap()).unwrap_err()),
+        let fails = (2..2 + VOTE).contains(&step);
+        if fails {
+            drop(vote.unwrap_err());
+        } else {
+            // Without a second name there is a copy, or the first one goes.
+            place.finish(0x30, vote.unwrap()).unwrap();
         }
         assert_eq!(done.names()[COMMIT.len() + step], name);
         assert!(place.temporary().is_empty(), "{name}, step {step}");
         let revisions = place.revisions();
         let contents: Vec<_> = revisions.iter().map(|(_, content)| &**content).collect();
-        let expected: &[&str] = match step {
-            0 | 1 => &[OLD, NEW, OLD],
-            _ => &[OLD, NEW],
-        };
+        let expected: &[&str] = if fails { &[OLD, NEW] } else { &[OLD, NEW, OLD] };
         assert_eq!(contents, expected, "{name}, step {step}");
         assert_eq!(blob_names(place.blobs().path()).len(), expected.len());
     }
@@ -177,7 +229,10 @@ fn undos_failing_at_every_step() {
 /// Revises the blob, so that a pack removes its first file.
 fn revise(place: &Place, first: Tid) {
     place.commit(0x20, place.store(first, NEW));
+    place.settle();
 }
+/// The steps of that.
+const REVISION: usize = COMMIT.len() + SETTLE.len();
 
 fn check_packed(place: &Place, keep_old: bool, what: &str) {
     assert_eq!(blob_names(place.blobs().path()), ["0x20.blob"], "{what}");
@@ -196,10 +251,10 @@ const LIST: [&str; 2] = ["sync file", "sync"];
 #[test]
 fn a_pack_failing_before_the_switch_leaves_no_list() {
     for (step, name) in LIST.into_iter().enumerate() {
-        let (place, first, steps) = watched(false, Some(COMMIT.len() + step), None);
+        let (place, first, steps) = watched(false, Some(REVISION + step), None);
         revise(&place, first);
         place.storage.pack(1e9, None).unwrap_err();
-        assert_eq!(steps.names()[COMMIT.len()..][step], name);
+        assert_eq!(steps.names()[REVISION..][step], name);
         assert!(!place.blobs().path().join(".removed").exists());
         assert_eq!(place.content(first).as_deref(), Some(OLD));
         place.storage.pack(1e9, None).unwrap();
@@ -215,7 +270,7 @@ fn packs_killed_and_failing_at_every_step() {
         revise(&place, first);
         place.storage.pack(1e9, None).unwrap();
         check_packed(&place, keep_old, "packed");
-        let names = steps.names().split_off(COMMIT.len());
+        let names = steps.names().split_off(REVISION);
         let links = ["link", "link .blob", "link .blob"];
         let old = links.into_iter().chain(["sync all"]);
         let expected = LIST.into_iter().chain(old.filter(|_| keep_old)).chain([
@@ -225,7 +280,7 @@ fn packs_killed_and_failing_at_every_step() {
         ]);
         assert_eq!(names, expected.collect::<Vec<_>>());
         for (step, name) in names.iter().enumerate().skip(LIST.len()) {
-            let step = COMMIT.len() + step;
+            let step = REVISION + step;
             let what = format!("{name}, step {step}");
             let image = copied(&images.path().join(step.to_string()));
             check_packed(&reopened(image, keep_old), keep_old, &what);

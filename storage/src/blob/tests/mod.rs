@@ -104,12 +104,19 @@ impl Place {
         }
     }
 
+    /// Does what no commit waits for.
+    fn settle(&self) {
+        self.storage.blobs.as_ref().unwrap().settle().unwrap();
+    }
+
     fn content(&self, serial: Tid) -> Option<String> {
         let path = self.storage.load_blob(OID, serial).ok()?;
         Some(fs::read_to_string(path).unwrap())
     }
 
+    /// What is in `tmp` when nothing remains to be done.
     fn temporary(&self) -> Vec<PathBuf> {
+        self.settle();
         let entries = fs::read_dir(self.blobs().temporary()).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }

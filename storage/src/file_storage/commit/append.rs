@@ -1,6 +1,7 @@
 //! FileStorage: steps 2 and 3 of a commit, appending transactions to the file,
 //! and making them visible.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use zeo_proto::Tid;
@@ -21,6 +22,11 @@ impl FileStorage {
         let mut writer = self.writer();
         // With the writer in hand: a pack may have failed meanwhile.
         self.check_writable()?;
+        if let Some(blobs) = &self.blobs {
+            blobs
+                .check_settled()
+                .inspect_err(|error| self.latch(error))?;
+        }
         let generation = self.generation();
         let backend = &*generation.backend;
         let start = writer.end;
@@ -39,10 +45,15 @@ impl FileStorage {
                 if let Some(last) = batch.last() {
                     writer.last_tid = last.tid;
                 }
-                for (_, laid_out) in laid_out_mut(batch) {
+                let mut placed = Vec::new();
+                for (tid, laid_out) in laid_out_mut(batch) {
                     laid_out.reservation.written();
                     laid_out.body.drop_data();
-                    laid_out.blobs.clear();
+                    let blobs = laid_out.blobs.drain(..);
+                    placed.extend(blobs.filter_map(|blob| blob.committed(tid)));
+                }
+                if let Some(blobs) = &self.blobs {
+                    blobs.settle_later(placed, &self.log);
                 }
                 Ok(())
             }
@@ -93,21 +104,27 @@ impl FileStorage {
 /// Gives the files of all blobs their names: before the records are there that
 /// speak of them.
 fn place_blobs(batch: &[Commit]) -> Result<()> {
-    blobs(batch).try_for_each(|(blob, tid)| blob.place(tid))
+    blobs(batch).try_for_each(|(blob, tid, is_moved)| blob.place(tid, is_moved))
 }
 
-/// Makes these names durable. The first sync mostly covers the others.
+/// Makes those names durable that no start could mend.
 fn sync_blobs(batch: &[Commit]) -> Result<()> {
-    blobs(batch).try_for_each(|(blob, tid)| blob.sync(tid))
+    let mut synced = HashSet::new();
+    blobs(batch).try_for_each(|(blob, tid, _)| blob.sync(tid, &mut synced))
 }
 
 fn take_back_blobs(batch: &[Commit]) {
-    blobs(batch).for_each(|(blob, tid)| blob.take_back(tid));
+    blobs(batch).for_each(|(blob, tid, _)| blob.take_back(tid));
 }
 
-fn blobs(batch: &[Commit]) -> impl Iterator<Item = (&Staged, Tid)> {
+/// The blobs of a batch with their transactions: the tid, and whether a pack
+/// came between its vote and now.
+fn blobs(batch: &[Commit]) -> impl Iterator<Item = (&Staged, Tid, bool)> {
     let transactions = batch
         .iter()
         .filter_map(|commit| Some((commit.tid, commit.prepared.work::<LaidOut>().ok()?)));
-    transactions.flat_map(|(tid, laid_out)| laid_out.blobs.iter().map(move |blob| (blob, tid)))
+    transactions.flat_map(|(tid, laid_out)| {
+        let blobs = laid_out.blobs.iter();
+        blobs.map(move |blob| (blob, tid, laid_out.is_moved))
+    })
 }

@@ -26,6 +26,9 @@ pub(crate) struct LaidOut {
     pub(crate) written: Option<Span>,
     /// The generation whose positions it has.
     pub(crate) generation: usize,
+    /// That is not the one of its vote: a pack may have taken the revisions
+    /// behind which blobs were staged.
+    pub(crate) is_moved: bool,
     /// Held if there are back-pointers.
     #[expect(dead_code, reason = "what counts is how long it lives")]
     pub(crate) back_pointers: Option<BackPointers>,
@@ -49,6 +52,7 @@ impl LaidOut {
     pub(crate) fn move_to(&mut self, generation: &Generation) {
         if self.generation != generation.number {
             self.generation = generation.number;
+            self.is_moved = true;
             self.body
                 .set_previous(|oid| generation.index.get(oid).unwrap_or(0));
         }

@@ -13,7 +13,7 @@ use super::laid_out::LaidOut;
 use super::pending::{Payload, Pending};
 use super::restore::find_data;
 use super::undo::undo;
-use crate::blob::{BlobFile, Staged, is_blob};
+use crate::blob::{BlobFile, Staged, Staging, is_blob};
 use crate::conflict::DecidedBy;
 use crate::conflict::vote::Conflicts;
 use crate::disk::paths::failed;
@@ -54,6 +54,7 @@ impl FileStorage {
             pending: None,
             back_pointers: None,
             undone: Vec::new(),
+            has_seal: seal::sealed_len(&meta.extension).is_some(),
             blobs: BTreeMap::new(),
             conflicts: Conflicts::new(on_conflict),
         };
@@ -113,6 +114,8 @@ struct Preparing<'a> {
     pending: Option<Pending>,
     back_pointers: Option<BackPointers>,
     undone: Vec<Oid>,
+    /// Whether there is room for one.
+    has_seal: bool,
     /// One for each revision: clients store, and so undo, a blob's record twice.
     blobs: BTreeMap<(Oid, Option<Tid>), Staged>,
     conflicts: Conflicts<'a>,
@@ -240,10 +243,23 @@ impl Preparing<'_> {
     fn blob(&mut self, oid: Oid, serial: Option<Tid>, file: Arc<BlobFile>) -> Result<()> {
         let blobs = self.storage.blobs.as_ref().ok_or_else(no_blobs)?;
         if !self.conflicts.has(oid) {
-            let staged = blobs.stage(oid, serial, file)?;
+            let staging = match serial {
+                Some(serial) => Staging::Restored(serial),
+                None => self.staging(oid)?,
+            };
+            let staged = blobs.stage(oid, staging, file)?;
             self.blobs.insert((oid, serial), staged);
         }
         Ok(())
+    }
+
+    /// How a blob is staged that the transaction stores.
+    fn staging(&self, oid: Oid) -> Result<Staging> {
+        if !self.has_seal {
+            return Ok(Staging::New);
+        }
+        let before = self.committed_tid(oid, self.position(oid))?;
+        Ok(Staging::After(before.unwrap_or_default()))
     }
 
     /// When the record at `back`, which an undo brings back, is that of a
@@ -255,7 +271,7 @@ impl Preparing<'_> {
         match self.generation.load_back_from(oid, back) {
             Ok((data, serial)) if is_blob(&data) => {
                 let file = Arc::new(blobs.again(oid, serial)?);
-                let staged = blobs.stage(oid, None, file)?;
+                let staged = blobs.stage(oid, self.staging(oid)?, file)?;
                 self.blobs.insert((oid, None), staged);
                 Ok(())
             }
@@ -337,6 +353,14 @@ impl Preparing<'_> {
             .saturating_add(8);
         let space = &self.storage.space;
         let reservation = space.reserve(length)?;
+        if let Some(blobs) = self
+            .storage
+            .blobs
+            .as_ref()
+            .filter(|_| !self.blobs.is_empty())
+        {
+            blobs.sync_staged(self.blobs.values())?;
+        }
         let mut seen = HashSet::new();
         let oids = self.body.records().iter().map(|record| record.oid);
         let oids = oids.filter(|&oid| seen.insert(oid)).collect();
@@ -347,6 +371,7 @@ impl Preparing<'_> {
             blobs: self.blobs.into_values().collect(),
             written: None,
             generation: self.generation.number,
+            is_moved: false,
             back_pointers: self.back_pointers,
         };
         let mut prepared = Prepared::new(oids, laid_out);

@@ -1,6 +1,7 @@
 //! FileStorage: opening, with locks, the saved index, the scan behind it, and
 //! what a crash has left.
 
+mod lost_blobs;
 mod recovery;
 pub(crate) mod saved_index;
 pub(crate) mod scan;
@@ -199,6 +200,7 @@ impl FileStorage {
             options,
             (files, blobs),
         );
+        storage.mend_blobs()?;
         let saved = if start.has_own_index && read <= LONG_SCAN_BYTES {
             storage.keep_index(from, known.is_open)
         } else {

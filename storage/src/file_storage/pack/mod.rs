@@ -190,9 +190,12 @@ impl FileStorage {
             }
             None => None,
         };
+        self.settle_blobs()?;
         let mut writer = self.writer();
         let begun = Instant::now();
         self.check_pack()?;
+        // What tells whose a staged blob is may not be in the packed file.
+        self.settle_blobs()?;
         switch.copy_to(writer.end)?;
         switch.out.sync()?;
         let (end, room) = (switch.out.end(), switch.out.room);

@@ -1,12 +1,17 @@
 //! Random work with blobs on a disk whose power fails, and what is left after
 //! it. There is one run for 20 of `RZEO_POWER_CUTS`.
 
+mod broken;
+mod model;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fastrand::Rng;
 
+use self::broken::Broken;
+use self::model::{Model, Txn};
 use super::*;
 use crate::disk::power::PowerCuts;
 
@@ -21,56 +26,13 @@ const STEP: u64 = 1 << 20;
 /// It fails once in so many steps.
 const ODDS: [u32; 2] = [8, 60];
 
-/// A transaction, as it was given to the storage.
-#[derive(Debug, Clone, Default)]
-struct Txn {
-    tid: Tid,
-    /// The contents of blobs.
-    blobs: Vec<(Oid, String)>,
-    /// What the root refers to from now on, if it was changed.
-    root: Option<Vec<Oid>>,
-}
-
-/// What was given, and what must be there.
-#[derive(Debug, Clone, Default)]
-struct Model {
-    given: Vec<Txn>,
-    /// How many of them were acknowledged, or were there after a start.
-    acknowledged: usize,
-    /// Old revisions may be gone.
-    packed: bool,
-    next_oid: u64,
-    keep_old: bool,
-}
-
-impl Model {
-    /// What the root refers to, which no pack takes away.
-    fn referred(&self) -> &[Oid] {
-        let roots = self.given.iter().rev().filter_map(|txn| txn.root.as_ref());
-        roots.into_iter().next().map_or(&[], |oids| oids)
-    }
-
-    /// The revisions of a blob, the last one first.
-    fn revisions(&self, oid: Oid) -> impl Iterator<Item = (Tid, &str)> {
-        self.given.iter().rev().flat_map(move |txn| {
-            let blobs = txn.blobs.iter().filter(move |(blob, _)| *blob == oid);
-            blobs.map(|(_, content)| (txn.tid, &**content))
-        })
-    }
-
-    fn last_tid(&self) -> Tid {
-        self.given.last().map_or(Tid::ZERO, |txn| txn.tid)
-    }
-
-    fn root_tid(&self) -> Tid {
-        let mut roots = self.given.iter().rev().filter(|txn| txn.root.is_some());
-        roots.next().map_or(Tid::ZERO, |txn| txn.tid)
-    }
-}
-
 /// A storage at work on such a disk.
 struct Run<'a> {
     dice: Rng,
+    /// Given up, but their files are still there.
+    given_up: Vec<Prepared>,
+    /// Some have voted.
+    are_voted: bool,
     disk: PowerCuts,
     storage: FileStorage,
     directory: &'a Path,
@@ -81,16 +43,19 @@ struct Run<'a> {
 
 /// Opens what a power cut has left, looks at it, works with it, and does the
 /// same for what power cuts meanwhile leave.
-fn live(directory: &Path, model: Model, seed: u64, depth: usize) {
+fn live(directory: &Path, model: Model, broken: Broken, seed: u64, depth: usize) {
     let mut dice = Rng::with_seed(seed);
     let odds = match depth {
         FAILURES_IN_RECOVERY_MAX => 0,
         _ => ODDS[dice.usize(..ODDS.len())],
     };
     let disk = PowerCuts::new(directory, dice.u64(..), odds);
+    broken.apply(&disk, directory);
     let storage = open(&disk, directory, "blobs", model.keep_old).unwrap();
     let mut run = Run {
         dice,
+        given_up: Vec::new(),
+        are_voted: false,
         disk,
         storage,
         directory,
@@ -109,7 +74,8 @@ fn live(directory: &Path, model: Model, seed: u64, depth: usize) {
         let model = models[cut.mark].clone();
         let seed = dice.u64(..);
         let image = cut.image.path();
-        let lived = std::panic::catch_unwind(|| live(image, model.clone(), seed, depth + 1));
+        let lived =
+            std::panic::catch_unwind(|| live(image, model.clone(), broken, seed, depth + 1));
         if lived.is_err() {
             let kept = cut.image.keep();
             panic!("power cut before: {}, left {kept:?}", cut.before);
@@ -135,6 +101,8 @@ impl Run<'_> {
             60..68 => self.forget(),
             68..83 => self.undo(),
             83..88 => self.fail(),
+            88..92 => self.settle(),
+            92..97 => self.revise_over_a_pack(),
             _ => self.pack(),
         }
         self.mark();
@@ -181,7 +149,10 @@ impl Run<'_> {
             }
         }
         assert!(!self.blobs().path().join(".removed").exists());
-        assert_eq!(temporary(self.blobs().path()), [""; 0]);
+        if self.given_up.is_empty() && !self.are_voted {
+            self.settle();
+            assert_eq!(temporary(self.blobs().path()), [""; 0]);
+        }
         let number = |name| Some(fs::metadata(self.directory.join(name)).ok()?.ino());
         // Before the switch it is a second name for the file.
         if number("Data.fs.old").is_some_and(|old| Some(old) != number("Data.fs")) {
@@ -213,12 +184,47 @@ impl Run<'_> {
             let ops = some.iter().flat_map(|oid| self.store(*oid, &mut txn));
             let ops: Vec<_> = ops.collect();
             let prepared = prepare(&self.storage, ops).unwrap();
-            // Some are given up.
-            if self.dice.u32(..6) > 0 {
-                batch.push((txn, prepared));
+            // Some are given up, and tried again, perhaps before their files go.
+            match self.dice.u32(..12) {
+                0 => {}
+                1..4 => {
+                    self.given_up.push(prepared);
+                    let mut txn = Txn::default();
+                    let ops = some.iter().flat_map(|oid| self.store(*oid, &mut txn));
+                    let ops: Vec<_> = ops.collect();
+                    batch.push((txn, prepare(&self.storage, ops).unwrap()));
+                }
+                _ => batch.push((txn, prepared)),
             }
         }
+        if self.dice.bool() {
+            self.given_up.clear();
+        }
         self.commit(batch);
+    }
+
+    /// Blobs that have voted when a pack begins, and are committed after it.
+    /// It may have taken their objects.
+    fn revise_over_a_pack(&mut self) {
+        if self.dice.bool() {
+            self.forget();
+        }
+        let mut oids: Vec<Oid> = (1..=self.model.next_oid).map(Oid::new).collect();
+        oids.retain(|oid| self.storage.get_tid(*oid).is_ok());
+        let some = oids
+            .into_iter()
+            .filter(|_| self.dice.bool())
+            .collect::<Vec<_>>();
+        let mut txn = Txn::default();
+        let ops = some.iter().flat_map(|oid| self.store(*oid, &mut txn));
+        let ops: Vec<_> = ops.collect();
+        if !ops.is_empty() {
+            let prepared = prepare(&self.storage, ops).unwrap();
+            self.are_voted = true;
+            self.pack();
+            self.are_voted = false;
+            self.commit(vec![(txn, prepared)]);
+        }
     }
 
     /// A new blob, and the root that refers to it.
@@ -264,6 +270,8 @@ impl Run<'_> {
 
     /// A batch in which one file is not there any more.
     fn fail(&mut self) {
+        self.settle();
+        self.given_up.clear();
         let oids = self.model.referred().to_vec();
         let mut txn = Txn::default();
         let ops = oids.iter().flat_map(|oid| self.store(*oid, &mut txn));
@@ -275,6 +283,11 @@ impl Run<'_> {
             let mut batch = [Commit { tid, prepared }];
             self.storage.append(&mut batch).unwrap_err();
         }
+    }
+
+    /// What the storage does some time after a commit.
+    fn settle(&self) {
+        self.storage.blobs.as_ref().unwrap().settle().unwrap();
     }
 
     fn pack(&mut self) {
@@ -298,8 +311,10 @@ impl Run<'_> {
             0 => {
                 let directory = self.blobs().directory_of(oid);
                 fs::create_dir_all(&directory).unwrap();
-                fs::write(directory.join("theirs.tmp"), &content).unwrap();
-                self.blobs().shared_file(oid, "theirs.tmp").unwrap()
+                // A name that was never there, as clients take.
+                let name = format!("theirs-{}.tmp", self.dice.u64(..));
+                fs::write(directory.join(&name), &content).unwrap();
+                self.blobs().shared_file(oid, &name).unwrap()
             }
             _ => {
                 let (mut file, blob) = self.blobs().new_file().unwrap();
@@ -369,7 +384,9 @@ fn check_whole(storage: &FileStorage, model: &Model) -> Vec<(Oid, Tid)> {
     for txn in storage.iterator(None, None).unwrap() {
         for record in (txn.unwrap().records)() {
             let record = record.unwrap();
-            if record.oid != ROOT {
+            // Without data it says that the object is gone, as an undo does for
+            // one that a pack had taken.
+            if record.oid != ROOT && record.data.is_some() {
                 let key = (record.oid, record.tid);
                 let path = storage.load_blob(record.oid, record.tid).unwrap();
                 let content = fs::read_to_string(&path).unwrap();
@@ -387,21 +404,33 @@ fn temporary(blobs: &Path) -> Vec<String> {
     names.collect()
 }
 
-#[test]
-fn after_power_cuts_every_committed_blob_is_whole_and_nothing_is_in_the_way() {
+/// The run of this seed.
+fn run(seed: u64, broken: Broken) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Data.fs");
+    drop(FileStorage::open(&path, Options::default()).unwrap());
+    if seed % 4 == 1 {
+        fs::create_dir(directory.path().join("blobs")).unwrap();
+        fs::write(directory.path().join("blobs").join(MARK), "lawn").unwrap();
+    }
+    let model = Model {
+        keep_old: seed.is_multiple_of(2),
+        ..Model::default()
+    };
+    live(directory.path(), model, broken, seed, 0);
+}
+
+fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok()?.parse().ok();
     let runs = number("RZEO_POWER_CUTS").map_or(RUNS, |runs: u64| runs.div_ceil(20));
     let first = number("RZEO_POWER_CUTS_FIRST").unwrap_or(0);
-    for seed in first..first + runs {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("Data.fs");
-        drop(FileStorage::open(&path, Options::default()).unwrap());
-        let model = Model {
-            keep_old: seed % 2 == 0,
-            ..Model::default()
-        };
-        let lived = std::panic::catch_unwind(|| live(directory.path(), model, seed, 0));
-        if lived.is_err() {
+    first..first + runs
+}
+
+#[test]
+fn after_power_cuts_every_committed_blob_is_whole_and_nothing_is_in_the_way() {
+    for seed in seeds() {
+        if std::panic::catch_unwind(|| run(seed, Broken::Nothing)).is_err() {
             panic!("the run of seed {seed} failed");
         }
     }
