@@ -25,6 +25,7 @@ PHASES = {
     'commits 32': ['commits', '--clients', 32, *SHAPE],
     'mixed': ['mixed', '--clients', 8, '--pace', 250, '--writers', 2, '--writer-pace', 100, *SHAPE],
     'listeners': ['listeners', '--clients', 100, *SHAPE],
+    'listeners 1000': ['listeners', '--clients', 1000, *SHAPE],
     'connects': ['connects', '--clients', 4],
 }
 # phase: what gives its floor
@@ -35,6 +36,7 @@ FLOORS = {
     'pipeline': ['echo', '--clients', 2, '--outstanding', 32],
     'commits 1': ['sync', *SHAPE],
     'listeners': ['fan-out', '--clients', 100, *SHAPE],
+    'listeners 1000': ['fan-out', '--clients', 1000, *SHAPE],
 }
 
 

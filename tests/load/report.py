@@ -22,6 +22,11 @@ RATIOS = [
     ('load latency beside 2 writers, 99th percentile', 'mixed', 'loads', 'p99_us', 'us', 0.3),
     ('load latency beside 2 writers, median', 'mixed', 'loads', 'p50_us', 'us', None),
     ('from a finish to 100 invalidations, median', 'listeners', 'listeners', 'p50_us', 'us', 0.4),
+    ('the last of them', 'listeners', 'listeners', 'last_us', 'us', 0.4),
+    ('from a finish to 1,000 invalidations, median', 'listeners 1000', 'listeners', 'p50_us', 'us', 0.3),
+    ('the last of them', 'listeners 1000', 'listeners', 'last_us', 'us', 0.3),
+    ('server processor time for a commit that 100 hear of', 'listeners', None, 'cpu_us_per_operation', 'us', None),
+    ('server processor time for a commit that 1,000 hear of', 'listeners 1000', None, 'cpu_us_per_operation', 'us', None),
     ('connect, register, close a second', 'connects', 'connects', 'per_second', '/s', 1.5),
 ]
 # The only one over TLS, where the cipher takes its part of both servers' times.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use openssl::ssl::Ssl;
 use rustix::net::sockopt;
 
+pub use socket::SharedWriter;
 pub use tls::{HandshakeError, Identity, prepare};
 pub use waiter::{Ready, Waiter};
 
@@ -87,6 +88,15 @@ impl Stream {
         match &self.0 {
             Kind::Plain(socket) => Ok(Some(Self(Kind::Plain(socket.try_clone()?)))),
             Kind::Tls(_) => Ok(None),
+        }
+    }
+
+    /// What another thread writes to the same socket with, in turns with this one; `None` over TLS.
+    /// It takes no descriptor of its own.
+    pub fn shared_writer(&self) -> Option<SharedWriter> {
+        match &self.0 {
+            Kind::Plain(socket) => Some(socket.shared_writer()),
+            Kind::Tls(_) => None,
         }
     }
 

@@ -4,12 +4,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use super::waiter::Ready;
 
 #[derive(Debug)]
 pub(super) struct Socket {
-    kind: Kind,
+    kind: Arc<Kind>,
     /// A read may find something. Only a change of that is told.
     readable: bool,
     /// The peer sends no more.
@@ -33,17 +34,21 @@ impl Socket {
 
     fn new(kind: Kind) -> Self {
         Self {
-            kind,
+            kind: Arc::new(kind),
             readable: false,
             ended: false,
         }
     }
 
     pub(super) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self::new(match &self.kind {
+        Ok(Self::new(match &*self.kind {
             Kind::Tcp(stream) => Kind::Tcp(stream.try_clone()?),
             Kind::Unix(stream) => Kind::Unix(stream.try_clone()?),
         }))
+    }
+
+    pub(super) fn shared_writer(&self) -> SharedWriter {
+        SharedWriter(Arc::clone(&self.kind))
     }
 
     /// Takes note of what a wait has found.
@@ -59,7 +64,7 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.kind {
+        match &*self.kind {
             Kind::Tcp(stream) => stream.as_fd(),
             Kind::Unix(stream) => stream.as_fd(),
         }
@@ -68,9 +73,9 @@ impl AsFd for Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = uninterrupted(|| match &mut self.kind {
-            Kind::Tcp(stream) => stream.read(buffer),
-            Kind::Unix(stream) => stream.read(buffer),
+        let result = uninterrupted(|| match &*self.kind {
+            Kind::Tcp(stream) => (&*stream).read(buffer),
+            Kind::Unix(stream) => (&*stream).read(buffer),
         });
         // Less than there was room for: no more has come, but maybe the end.
         let is_full = result.as_ref().is_ok_and(|count| *count == buffer.len());
@@ -81,10 +86,31 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        uninterrupted(|| match &mut self.kind {
-            Kind::Tcp(stream) => stream.write(bytes),
-            Kind::Unix(stream) => stream.write(bytes),
+        self.kind.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| match self {
+            Self::Tcp(stream) => (&*stream).write(bytes),
+            Self::Unix(stream) => (&*stream).write(bytes),
         })
+    }
+}
+
+/// Writes to the socket of a plain stream, which others may write to as well: who has both sees to
+/// it that they take turns. The socket is closed when the last of them is dropped.
+#[derive(Debug)]
+pub struct SharedWriter(Arc<Kind>);
+
+impl Write for SharedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

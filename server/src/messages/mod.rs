@@ -5,6 +5,8 @@ pub mod client_id;
 pub mod event;
 pub mod mailbox;
 pub mod notice;
+mod outlet;
 pub mod report;
 pub mod request;
 pub(crate) mod rules;
+mod token;

@@ -1,4 +1,4 @@
-//! The seven rules of order on one connection (`THREADS.md`), each where a test can break it on
+//! The eight rules of order on one connection (`THREADS.md`), each where a test can break it on
 //! purpose and see that somebody notices. Outside of tests, every function here does what its
 //! rule says and nothing else.
 
@@ -10,6 +10,7 @@ use crate::messages::event::Event;
 #[cfg(test)]
 pub(crate) use self::sabotage::{
     Answering, Rule, after_answer, before_subscribing, break_rule, help_itself, is_broken,
+    narrow_sockets,
 };
 
 /// Publish, then announce.
@@ -87,6 +88,45 @@ pub(crate) fn full_mailbox_closes(close: impl FnOnce()) -> bool {
     false
 }
 
+/// Who has the token writes: a session lends its socket only if it has nothing to write.
+pub(crate) fn may_lend(has_nothing_to_write: bool) -> bool {
+    #[cfg(test)]
+    if is_broken(Rule::LendWhenDone) {
+        return true;
+    }
+    has_nothing_to_write
+}
+
+/// Who has the token writes: a session that wakes waits for who is writing for it.
+pub(crate) fn wait_for_token(wait: impl FnOnce()) {
+    #[cfg(test)]
+    if is_broken(Rule::WaitForToken) {
+        return;
+    }
+    wait();
+}
+
+/// Who has the token writes: what he has left to the session goes out before all that it has to say.
+pub(crate) fn left_comes_first<S>(
+    session: &mut S,
+    take_left: impl FnOnce(&mut S),
+    take_all: impl FnOnce(&mut S),
+) {
+    #[cfg(test)]
+    if is_broken(Rule::LeftComesFirst) {
+        take_all(session);
+        return take_left(session);
+    }
+    take_left(session);
+    take_all(session);
+}
+
+/// How much of so many bytes a socket takes now: in tests, maybe less than all.
+#[cfg(test)]
+pub(crate) fn room(count: usize) -> usize {
+    sabotage::ROOM.get()(count)
+}
+
 #[cfg(test)]
 mod sabotage {
     use std::cell::Cell;
@@ -105,11 +145,15 @@ mod sabotage {
         FullMailboxCloses,
         AskThenPoll,
         LookAgain,
+        LendWhenDone,
+        WaitForToken,
+        LeftComesFirst,
     }
 
     thread_local! {
         static BROKEN: Cell<Option<Rule>> = const { Cell::new(None) };
         pub(super) static HELPS_ITSELF: Cell<bool> = const { Cell::new(false) };
+        pub(super) static ROOM: Cell<fn(usize) -> usize> = const { Cell::new(|count| count) };
     }
 
     pub(crate) fn is_broken(rule: Rule) -> bool {
@@ -124,6 +168,11 @@ mod sabotage {
     /// Sessions do the work of their helpers themselves, in this thread from now on.
     pub(crate) fn help_itself() {
         HELPS_ITSELF.set(true);
+    }
+
+    /// Sockets take as much as `room` says, in this thread from now on.
+    pub(crate) fn narrow_sockets(room: fn(usize) -> usize) {
+        ROOM.set(room);
     }
 
     /// A session, as far as its order can be broken.

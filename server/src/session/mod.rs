@@ -390,7 +390,8 @@ impl Session {
         self.output.buffer().extend_from_slice(frame);
     }
 
-    fn encoding(&self) -> Encoding {
+    /// How messages to the client are encoded.
+    pub fn encoding(&self) -> Encoding {
         match self.stage {
             Stage::Known(encoding)
             | Stage::Registering(encoding, ..)

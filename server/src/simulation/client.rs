@@ -91,15 +91,26 @@ impl Client {
         !self.waiting && !matches!(self.doing, Doing::Voted(_))
     }
 
+    /// Somebody is in the middle of a write for the session, which would wait for him.
+    pub(super) fn is_written_for(&self) -> bool {
+        let inbox = self.server_side.as_ref().map(|(_, _, inbox)| inbox);
+        inbox.is_some_and(Inbox::is_written_for)
+    }
+
     /// The server's side takes one turn, as its thread would. What it has sent before it ends is
     /// still read.
     pub(super) fn turn(&mut self, history: &mut History) -> Result<(), String> {
         let Some((connection, session, inbox)) = &mut self.server_side else {
             return Ok(());
         };
+        inbox.wake_up();
         let gone = matches!(connection.receive(), Ok(Some(0)) | Err(_));
         let turn = connection.turn(session, inbox);
-        if gone || !matches!(turn, Ok(Turn::Wait(_))) {
+        if let Ok(Turn::Wait(interest)) = turn
+            && !gone
+        {
+            interest.fall_asleep(inbox);
+        } else {
             session.end("the simulation");
             let read = self.read(history);
             self.server_side = None;
@@ -243,7 +254,7 @@ impl Client {
             _ if self.checks.since().is_none() => self.register(),
             _ if self.asleep => {}
             _ if random.one_in(60) => self.disconnect(history),
-            _ if self.database.is_some() && random.one_in(4) => self.ping(),
+            _ if !plan.lies && random.one_in(3) => self.ping(history),
             _ if random.one_in(2) => {
                 let oid = Oid::new(random.below(OBJECTS));
                 let before = Tid::new(u64::MAX >> 1);
@@ -266,8 +277,14 @@ impl Client {
         self.doing = Doing::Registering;
     }
 
-    fn ping(&mut self) {
-        let committed = self.database.as_ref().map_or(Tid::ZERO, |all| all.last());
+    /// What others have committed in the database must be known when the answer is there; and what
+    /// a committer was told of.
+    fn ping(&mut self, history: &History) {
+        let told = || history.finished.keys().next_back().copied();
+        let committed = match &self.database {
+            Some(database) => database.last(),
+            None => told().unwrap_or_default(),
+        };
         self.call(&Call::Ping);
         self.doing = Doing::Pinging(committed);
     }

@@ -208,6 +208,21 @@ fn reading_the_last_tid_before_subscribing_is_noticed() {
 }
 
 #[test]
+fn a_publisher_that_writes_when_the_session_has_something_to_write_is_noticed() {
+    assert_noticed(Rule::LendWhenDone, &Plan::default());
+}
+
+#[test]
+fn a_session_that_does_not_wait_for_the_token_is_noticed() {
+    assert_noticed(Rule::WaitForToken, &Plan::default());
+}
+
+#[test]
+fn a_session_that_answers_before_what_was_sent_in_part_is_noticed() {
+    assert_noticed(Rule::LeftComesFirst, &Plan::default());
+}
+
+#[test]
 fn dropping_from_a_full_mailbox_is_noticed() {
     assert_noticed(
         Rule::FullMailboxCloses,

@@ -27,7 +27,7 @@ use crate::commit::log_writer::{self, Task};
 use crate::messages::channel::{self, Receiver, Sender};
 use crate::messages::mailbox::{STOPPING, mailbox};
 use crate::messages::request::Request;
-use crate::messages::rules::help_itself;
+use crate::messages::rules::{Rule, help_itself, is_broken, narrow_sockets};
 use crate::net::connection::Connection;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -49,6 +49,8 @@ pub(super) struct World {
     database: Option<Arc<Database>>,
     /// The log writer is at work.
     appending: Cell<bool>,
+    /// Somebody writes to a socket.
+    writing: Cell<bool>,
     /// Nobody begins anything new.
     resting: Cell<bool>,
     /// Nobody connects any more.
@@ -89,9 +91,28 @@ pub(super) fn interrupt() {
     if let Some(world) = WORLD.with(|world| world.borrow().clone())
         && !world.resting.get()
     {
-        let long = world.random.borrow_mut().one_in(4);
+        // Who publishes may be held up for long.
+        let publishes = world.writing.get() && world.coordinator.try_borrow().is_err();
+        let long = publishes || world.random.borrow_mut().one_in(4);
         let steps = world.random.borrow_mut().below(if long { 60 } else { 6 });
         (0..steps).for_each(|_| world.step());
+    }
+}
+
+/// How much of so many bytes a socket takes, and what others do meanwhile.
+fn room(count: usize) -> usize {
+    let Some(world) = WORLD.with(|world| world.borrow().clone()) else {
+        return count;
+    };
+    // Not in the middle of such a step, and without more work by others: there would be no end of it.
+    if !world.writing.replace(true) {
+        interrupt();
+        world.writing.set(false);
+    }
+    if one_in(6) {
+        world.random.borrow_mut().below(count as u64 + 1) as usize
+    } else {
+        count
     }
 }
 
@@ -144,6 +165,7 @@ impl World {
             plan: plan.clone(),
             database,
             appending: Cell::new(false),
+            writing: Cell::new(false),
             resting: Cell::new(false),
             stopping: Cell::new(false),
             lost: RefCell::default(),
@@ -195,6 +217,7 @@ impl World {
     pub(super) fn run(self: &Rc<Self>, steps: usize) -> Result<(), String> {
         WORLD.set(Some(Rc::clone(self)));
         help_itself();
+        narrow_sockets(room);
         let result = self.run_steps(steps);
         WORLD.set(None);
         result
@@ -227,16 +250,18 @@ impl World {
     fn step(&self) {
         if let Some(database) = &self.database
             && !self.resting.get()
+            && !self.writing.get()
             && self.random.borrow_mut().one_in(12)
         {
             self.step_others(database);
         }
-        let who = self.random.borrow_mut().below(3 * CLIENTS as u64 + 4);
+        let who = self.random.borrow_mut().below(3 * CLIENTS as u64 + 5);
         match who {
             0 | 1 => drop(self.coordinate()),
+            4 => drop(self.send_notices()),
             2 => drop(self.append()),
             3 => self.wind(),
-            _ => self.step_client((who as usize - 4) / 3, (who as usize - 4) % 3),
+            _ => self.step_client((who as usize - 5) / 3, (who as usize - 5) % 3),
         }
     }
 
@@ -287,6 +312,16 @@ impl World {
         true
     }
 
+    /// Notices go to one client more.
+    fn send_notices(&self) -> bool {
+        let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else {
+            return false;
+        };
+        let has_unsent = coordinator.has_unsent();
+        coordinator.send_notices(1);
+        has_unsent
+    }
+
     fn append(&self) -> bool {
         if self.appending.get() {
             return false;
@@ -322,6 +357,8 @@ impl World {
             return;
         };
         match kind {
+            0 if client.is_written_for() && !is_broken(Rule::WaitForToken) => {}
+            2 if client.is_written_for() => {}
             0 => {
                 // The history is nobody's business while others go on.
                 drop(history);
@@ -360,7 +397,7 @@ impl World {
         self.resting.set(true);
         let mut polled = self.database.is_none();
         for _ in 0..2000 {
-            let mut busy = self.coordinate() || self.append();
+            let mut busy = self.coordinate() || self.send_notices() || self.append();
             for number in 0..CLIENTS {
                 self.step_client(number, 0);
                 self.step_client(number, 1);

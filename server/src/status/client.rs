@@ -9,7 +9,7 @@ use crate::messages::request::ClientId;
 /// How much of a transaction's user and description is kept, in characters.
 const MAX_TEXT_CHARS: usize = 200;
 
-/// A counter that one thread alone changes.
+/// A counter that one thread at a time changes.
 #[derive(Debug, Default)]
 pub struct Tally(AtomicU64);
 

@@ -56,8 +56,16 @@ pub fn listeners(target: Target<'_>, run: &Run, clients: usize, size: usize) -> 
         .unwrap_or_else(PoisonError::into_inner);
     let delays = arrivals
         .iter()
-        .filter_map(|(tid, at)| Some(*at - *calls.get(tid)?));
-    let mut report = percentiles(&mut delays.collect::<Vec<_>>());
+        .filter_map(|(tid, at)| Some((*tid, *at - *calls.get(tid)?)));
+    let (mut all, mut last) = (Vec::new(), HashMap::<Tid, Duration>::new());
+    for (tid, delay) in delays {
+        all.push(delay);
+        let last = last.entry(tid).or_default();
+        *last = delay.max(*last);
+    }
+    let mut report = percentiles(&mut all);
+    let last = percentiles(&mut last.into_values().collect::<Vec<_>>());
+    report.insert("last_us".into(), last["p50_us"].clone());
     report.insert("clients".into(), json!(clients));
     report.insert("operations".into(), json!(calls.len()));
     let each = cpu.as_secs_f64() * 1e6 / calls.len().max(1) as f64;

@@ -1,5 +1,5 @@
 //! Coordinator: whom it serves, and how it tells them something: first into the mailboxes of all,
-//! then every session is woken once.
+//! then every session is woken once, or is sent its notices while it sleeps.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,6 +37,10 @@ impl Coordinator {
                 at_work: AtWork::default(),
             },
         );
+        if self.unsent.count > 0 {
+            // It may stand in the ring before others.
+            self.unsent.count += 1;
+        }
         self.parts.stats.connections.fetch_add(1, Relaxed);
         self.post(client, Event::Registered(self.parts.storage.last_tid()));
     }
@@ -89,7 +93,6 @@ impl Coordinator {
     }
 
     pub(super) fn tell(&mut self, notice: Notice, except: Option<ClientId>) {
-        self.announced = true;
         let notice = Arc::new(notice);
         let full: Vec<ClientId> = self
             .clients
@@ -103,18 +106,33 @@ impl Coordinator {
             .map(|(&client, _)| client)
             .collect();
         full.into_iter().for_each(|client| self.forget(client));
+        self.unsent.count = self.clients.len();
     }
 
-    /// Wakes, once each, the sessions that something was posted to: those
-    /// that wait for an answer first.
+    /// Wakes, once each, the sessions that have answers in their mailboxes.
     pub(super) fn wake(&mut self) {
         for client in self.answered.drain(..) {
             if let Some(entry) = self.clients.get(&client) {
                 entry.mailbox.wake();
             }
         }
-        if std::mem::take(&mut self.announced) {
-            self.clients.values().for_each(|entry| entry.mailbox.wake());
+    }
+
+    /// Sends notices to at most so many clients, or wakes their sessions, where some are left.
+    pub(crate) fn send_notices(&mut self, most: usize) {
+        let count = most.min(self.unsent.count);
+        let (from, behind) = (self.unsent.next.., ..self.unsent.next);
+        let ring = self.clients.range(from).chain(self.clients.range(behind));
+        for (client, entry) in ring.take(count) {
+            entry.mailbox.wake();
+            self.unsent.next = client + 1;
         }
+        self.unsent.count -= count;
+    }
+
+    /// Whether there are clients for [`Self::send_notices`].
+    #[cfg(test)]
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.unsent.count > 0
     }
 }

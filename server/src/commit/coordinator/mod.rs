@@ -13,7 +13,7 @@ mod polls;
 mod report;
 mod stopping;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -36,6 +36,9 @@ use crate::status::stats::Stats;
 /// How many requests are taken before sessions are woken: whoever is told
 /// something by several of them is woken once.
 const BATCH_REQUESTS: usize = 64;
+/// How many clients are sent their notices before the coordinator looks at requests again. A send
+/// takes some microseconds.
+const BATCH_SENDS: usize = 64;
 
 struct Client {
     mailbox: Mailbox,
@@ -109,10 +112,11 @@ pub struct Parts {
 ///   `MAX_ORPHANS` beyond the clients.
 /// - `deadlines` is sorted by time. The one of a grant that holds is in it, if there is a timeout.
 /// - A client whose mailbox was full is forgotten at once: nothing is posted behind a gap.
-/// - Between two requests nobody waits unwoken: `settle` wakes all that something was posted to.
+/// - Who has an answer in its mailbox is woken by `settle`, before the next request. Notices are sent
+///   when there is no request, or between requests, to so many clients that `unsent` gets shorter.
 pub struct Coordinator {
     parts: Parts,
-    clients: HashMap<ClientId, Client>,
+    clients: BTreeMap<ClientId, Client>,
     locks: LockTable,
     /// Who holds its locks; in the order of grants.
     holders: VecDeque<Holder>,
@@ -134,8 +138,15 @@ pub struct Coordinator {
     stopping: Option<Instant>,
     /// Who has an answer in its mailbox and is to be woken.
     answered: Vec<ClientId>,
-    /// Everybody is to be woken: there are invalidations.
-    announced: bool,
+    /// For whom there may be notices that nobody has sent yet.
+    unsent: Unsent,
+}
+
+/// So many clients, in a ring from this one on.
+#[derive(Default)]
+struct Unsent {
+    next: ClientId,
+    count: usize,
 }
 
 impl Coordinator {
@@ -149,7 +160,7 @@ impl Coordinator {
         let shared = parts.storage.outside().is_some();
         let polls = Polls::starting(shared.then(|| parts.clock.instant()));
         Ok(Self {
-            clients: HashMap::new(),
+            clients: BTreeMap::new(),
             locks: LockTable::default(),
             holders: VecDeque::new(),
             deadlines: VecDeque::new(),
@@ -162,7 +173,7 @@ impl Coordinator {
             finishing: HashSet::new(),
             stopping: None,
             answered: Vec::new(),
-            announced: false,
+            unsent: Unsent::default(),
             parts,
         })
     }
@@ -181,6 +192,7 @@ impl Coordinator {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.send_notices(BATCH_SENDS);
             self.expire();
             self.poll_when_due();
         }
@@ -188,6 +200,9 @@ impl Coordinator {
     }
 
     fn next_request(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
+        if self.unsent.count > 0 {
+            return requests.try_recv().ok_or(RecvTimeoutError::Timeout);
+        }
         let deadline = self.deadlines.front().map(|&(deadline, ..)| deadline);
         let due = deadline.into_iter().chain(self.polls.due());
         requests.recv(due.chain(self.stop_due()).min())

@@ -89,7 +89,7 @@ impl Connection {
 
     /// Waits for the socket, for whoever closes, and until then.
     fn pause(&mut self, inbox: &Inbox, until: Instant) -> io::Result<()> {
-        let timeout = if inbox.fall_asleep() {
+        let timeout = if inbox.fall_asleep(false) {
             until.saturating_duration_since(Instant::now())
         } else {
             Duration::ZERO

@@ -1,10 +1,12 @@
-//! The thread of one client: it alone reads and writes the socket, and waits
-//! for it and for the mailbox at once.
+//! The thread of one client: it reads and writes the socket, and waits for it
+//! and for the mailbox at once. While it waits with nothing to write, others
+//! may send notices in its place (`outlet.rs`).
 
 mod handshake;
 mod input;
+mod outlet;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use zeo_proto::framing::FrameError;
 use zeo_proto::stream::{Ready, Stream, Waiter};
 
 use self::input::{Input, too_slow};
+use self::outlet::{LentSocket, write};
 use crate::messages::mailbox::{Inbox, STOPPING};
 use crate::messages::rules;
 use crate::net::gate::Newcomer;
@@ -58,6 +61,8 @@ pub struct Connection {
     status: Arc<ClientStatus>,
     /// It speaks TLS where there is none.
     speaks_tls: bool,
+    /// Others know the socket, and use it when it is lent.
+    lends: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +86,15 @@ pub(crate) struct Interest {
     write: bool,
     /// There is room, and more to write: the wait is only a look.
     busy: bool,
+    /// There is nothing to write, so that others may.
+    lends: bool,
+}
+
+impl Interest {
+    /// Before the wait: whether it is one, and not only a look.
+    pub(crate) fn fall_asleep(self, inbox: &Inbox) -> bool {
+        !self.busy && inbox.fall_asleep(self.lends)
+    }
 }
 
 /// What remains after a turn.
@@ -109,6 +123,7 @@ impl Connection {
             mail: false,
             status: Arc::clone(session.status()),
             speaks_tls: false,
+            lends: false,
         })
     }
 
@@ -139,6 +154,7 @@ impl Connection {
             }
             reason
         }));
+        inbox.retire();
         self.stream.close();
         let reason = match served {
             Ok(Ok(reason)) => reason.to_owned(),
@@ -185,7 +201,7 @@ impl Connection {
         let deadline = if read { self.input.deadline() } else { None };
         if !has_more && !self.gone {
             // With news in the mailbox this is only a look at the socket.
-            let sleeps = !interest.busy && inbox.fall_asleep();
+            let sleeps = interest.fall_asleep(inbox);
             let timeout = if sleeps {
                 let until = self.until.into_iter().chain(deadline).min();
                 until.map(|until| until.saturating_duration_since(Instant::now()))
@@ -223,7 +239,11 @@ impl Connection {
         loop {
             // Whoever closes has posted before what the client is still owed.
             let closed = inbox.closed_during(session.is_finishing());
-            self.take_all(session, inbox);
+            rules::left_comes_first(
+                session,
+                |session| session.output.buffer().append(&mut inbox.take_left()),
+                |session| self.take_all(session, inbox),
+            );
             if self.ended {
                 session.give_up_waiting();
             }
@@ -242,6 +262,7 @@ impl Connection {
                     read: false,
                     write: true,
                     busy: false,
+                    lends: false,
                 }));
             }
             sent?;
@@ -278,8 +299,24 @@ impl Connection {
                 read: (self.state == State::Reading && !is_full) || self.reads_ahead(),
                 write: !session.output.is_empty() || session.has_chunks(),
                 busy: session.output.is_empty() && session.has_chunks(),
+                lends: self.may_lend(session, inbox),
             }));
         }
+    }
+
+    /// Whether others may write to the socket while the session sleeps now.
+    fn may_lend(&mut self, session: &Session, inbox: &Inbox) -> bool {
+        let has_nothing_to_write = session.output.is_empty() && !session.has_chunks() && !self.mail;
+        if self.ended || !session.is_registered() || !rules::may_lend(has_nothing_to_write) {
+            return false;
+        }
+        if !self.lends
+            && let Some(socket) = LentSocket::of(&self.stream, &self.status)
+        {
+            inbox.lend(Box::new(socket), session.encoding());
+            self.lends = true;
+        }
+        self.lends
     }
 
     /// Whether a client that is closed for this reason may take its output first: it does no
@@ -405,7 +442,7 @@ impl Connection {
     fn send(&mut self, session: &mut Session) -> io::Result<()> {
         let output = &mut session.output;
         while !output.is_empty() {
-            match would_block(self.stream.write(output.next()))? {
+            match would_block(write(&mut self.stream, output.next()))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(count) => {
                     output.advance(count);
@@ -431,5 +468,7 @@ fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
+#[cfg(test)]
+mod lent_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Connections with another end that the test holds.
 
+use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -21,21 +22,24 @@ use crate::settings::Settings;
 use crate::status::stats::Stats;
 use crate::storages::{ServedStorage, Storages};
 
-const READ: Interest = Interest {
+pub(super) const READ: Interest = Interest {
     read: true,
     write: false,
     busy: false,
+    lends: false,
 };
-const LOOK: Option<Duration> = Some(Duration::ZERO);
+pub(super) const LOOK: Option<Duration> = Some(Duration::ZERO);
 /// Longer than anything takes: who waits for so long waits for ever.
-const FOR_EVER: Duration = Duration::from_secs(60);
+pub(super) const FOR_EVER: Duration = Duration::from_secs(60);
 
 /// A session and its connection, the other end of that, and the mailbox.
 fn connected() -> (Session, Connection, UnixStream, Mailbox, Inbox) {
     connected_to(Storages::default())
 }
 
-fn connected_to(storages: Storages) -> (Session, Connection, UnixStream, Mailbox, Inbox) {
+pub(super) fn connected_to(
+    storages: Storages,
+) -> (Session, Connection, UnixStream, Mailbox, Inbox) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mailbox, inbox) = mailbox().unwrap();
     let settings = Settings {
@@ -66,7 +70,7 @@ fn a_wake_up_that_comes_late_wakes_once() {
     let (mut session, mut connection, _theirs, mailbox, inbox) = connected();
     connection.turn(&mut session, &inbox).unwrap();
     connection.waiter.wait(LOOK).unwrap();
-    assert!(inbox.fall_asleep());
+    assert!(inbox.fall_asleep(false));
     mailbox.wake_late(|| {
         assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
         connection.turn(&mut session, &inbox).unwrap();
@@ -76,7 +80,7 @@ fn a_wake_up_that_comes_late_wakes_once() {
     assert!(inbox.next().is_none());
     let next = connection.waiter.wait(LOOK).unwrap();
     assert!(!next.woken, "the next wait would not wait");
-    assert!(inbox.fall_asleep());
+    assert!(inbox.fall_asleep(false));
     assert!(mailbox.post(Event::Finished(Tid::ZERO)));
     assert!(inbox.has_news() && connection.waiter.wait(LOOK).unwrap().woken);
 }
@@ -90,16 +94,16 @@ fn only_who_sleeps_beside_news_is_woken() {
     };
     assert!(mailbox.post(Event::Finished(Tid::ZERO)));
     assert!(!is_woken(&mut connection), "it is awake");
-    assert!(!inbox.fall_asleep(), "there are news");
+    assert!(!inbox.fall_asleep(false), "there are news");
     connection.turn(&mut session, &inbox).unwrap();
-    assert!(inbox.fall_asleep());
+    assert!(inbox.fall_asleep(false));
     assert!(!is_woken(&mut connection), "there are none");
     assert!(mailbox.post_quietly(Event::Finished(Tid::ZERO)));
     assert!(is_woken(&mut connection));
     assert!(!is_woken(&mut connection), "once is enough");
     inbox.wake_up();
     mailbox.close("test");
-    assert!(!inbox.fall_asleep() && inbox.closed().is_some());
+    assert!(!inbox.fall_asleep(false) && inbox.closed().is_some());
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn what_came_before_the_end_is_read_and_then_the_end() {
 }
 
 /// A storage whose coordinator is the test.
-fn one_storage() -> (Storages, crate::messages::channel::Receiver<Request>) {
+pub(super) fn one_storage() -> (Storages, crate::messages::channel::Receiver<Request>) {
     let (coordinator, requests) = unbounded();
     let handle = ServedStorage {
         storage: Arc::new(MappingStorage::new("test").unwrap()),
@@ -136,7 +140,10 @@ fn one_storage() -> (Storages, crate::messages::channel::Receiver<Request>) {
 }
 
 /// Waits for the request that `register` leads to, and answers it.
-fn subscribed(requests: &crate::messages::channel::Receiver<Request>, mailbox: &Mailbox) {
+pub(super) fn subscribed(
+    requests: &crate::messages::channel::Receiver<Request>,
+    mailbox: &Mailbox,
+) {
     let request = requests.recv(Some(Instant::now() + FOR_EVER));
     assert!(matches!(request, Ok(Request::Subscribe { .. })));
     assert!(mailbox.post(Event::Registered(Tid::ZERO)));
@@ -162,7 +169,7 @@ fn call(id: i128, name: &str, args: Vec<Value<'_>>) -> Vec<u8> {
 }
 
 /// Everything that a client sends until it may call.
-fn hello() -> Vec<u8> {
+pub(super) fn hello() -> Vec<u8> {
     let mut frames = Vec::new();
     let greeting = zeo_proto::handshake::greeting(Encoding::Pickle);
     zeo_proto::framing::write_frame(&mut frames, greeting);
@@ -175,7 +182,7 @@ fn hello() -> Vec<u8> {
 }
 
 /// The messages behind the greeting, up to the end.
-fn messages(stream: UnixStream) -> impl Iterator<Item = (Flag, i128)> {
+pub(super) fn messages(stream: UnixStream) -> impl Iterator<Item = (Flag, i128)> {
     stream.set_read_timeout(Some(FOR_EVER)).unwrap();
     let (mut stream, mut received) = (stream, FrameBuffer::new(usize::MAX));
     let mut frames = std::iter::from_fn(move || {
@@ -254,7 +261,7 @@ fn what_was_posted_before_a_request_goes_out_before_its_answer() {
     assert!(mailbox.post(Event::Notice(Arc::new(Notice::info(0, 0)))));
     assert!(connection.wait(&inbox, READ).unwrap());
     connection.turn(&mut session, &inbox).unwrap();
-    drop(connection);
+    drop((connection, inbox));
     let found: Vec<_> = messages(theirs).collect();
     assert_eq!(
         found,
