@@ -13,13 +13,15 @@ PACK_CLIENTS = ('--clients', 4, '--pace', 50, '--writers', 2, '--writer-pace', 2
 # The objects that a pack keeps.
 REACHABLE = ('--first', 0, '--step', 2)
 
-BLOB_SIZE = 8 << 20
-# phase: what zeo-load does, and how many clients
+BLOB_SIZE, SMALL_BLOB_SIZE = 8 << 20, 100_000
+# phase: what zeo-load does, how many clients, and the size of a blob
 BLOBS = {
-    'blob uploads 1': ('uploads', 1),
-    'blob uploads 4': ('uploads', 4),
-    'blob downloads 1': ('downloads', 1),
-    'blob downloads 4': ('downloads', 4),
+    'blob uploads 1': ('uploads', 1, BLOB_SIZE),
+    'blob uploads 4': ('uploads', 4, BLOB_SIZE),
+    'blob downloads 1': ('downloads', 1, BLOB_SIZE),
+    'blob downloads 4': ('downloads', 4, BLOB_SIZE),
+    'blob commits 1': ('uploads', 1, SMALL_BLOB_SIZE),
+    'blob commits 4': ('uploads', 4, SMALL_BLOB_SIZE),
 }
 
 
@@ -75,12 +77,18 @@ def _pack(bench, server):
 
 
 def measure_blobs(bench):
-    """Blobs of 8 MiB sent and received, each round by a server of its own."""
-    for number in range(2 if bench.options.quick else 3):
+    """Large and small blobs sent and received, each round by a server of its own."""
+    path = os.path.join(bench.directory, 'sync')
+    for number in range(2 if bench.options.quick else bench.options.rounds):
         # Ours are on the disk when a commit ends; Python's are not.
         bench.note('blob uploads 1', 'floor', 'floor', lambda: bench.load.run(
-            'sync', '--path', os.path.join(bench.directory, 'sync'), '--size', BLOB_SIZE,
+            'sync', '--path', path, '--size', BLOB_SIZE,
             '--max-objects', 1, '--seconds', bench.options.seconds), True)
+        for phase in 'blob commits 1', 'blob commits 4':
+            _work, clients, size = BLOBS[phase]
+            bench.note(phase, 'floor', 'floor', lambda: bench.load.run(
+                'sync-blobs', '--path', path, '--size', size, '--clients', clients,
+                '--seconds', bench.options.seconds), True)
         for group in ['blobs', 'tls'] if 'tls' in bench.options.encodings else ['blobs']:
             for program in bench.in_turns(number):
                 print(f'{group} {number + 1}: blobs, {program}', file=sys.stderr, flush=True)
@@ -91,9 +99,9 @@ def _measure_blobs(bench, program, group):
     server = _server(bench, program, f'{group}-blobs', blobs=True,
                      tls=bench.tls() if group == 'tls' else None)
     started = bench.try_start(server)
-    for phase, (work, clients) in BLOBS.items() if started else ():
+    for phase, (work, clients, size) in BLOBS.items() if started else ():
         bench.note(phase, group, program, lambda: bench.load.run(
-            work, '--clients', clients, '--size', BLOB_SIZE,
+            work, '--clients', clients, '--size', size,
             '--seconds', bench.options.seconds, server=server), server)
     server.stop()
     shutil.rmtree(server.directory)

@@ -2,7 +2,7 @@
 import os
 import platform
 
-from large import BLOB_SIZE, BLOBS, MANY
+from large import BLOBS, MANY, SMALL_BLOB_SIZE
 from measure import FLOORS, PROGRAMS
 
 # (what, phase, group, figure, unit, reach): `reach` is ours over Python's, a
@@ -31,6 +31,7 @@ RATIOS = [
 ]
 # The only one over TLS, where the cipher takes its part of both servers' times.
 REACH_TLS = {'server processor time for a load, 8 clients': 0.35}
+REACH_BLOBS = {'blob uploads 1': 1.0, 'blob commits 1': 0.9, 'blob commits 4': 1.8}
 # (what, figure, unit, divisor, reach): a greatest value for ours
 MEMORY = [
     ('memory at start', 'start', 'MiB', 1 << 20, 12),
@@ -128,14 +129,20 @@ def pack_rows(bench):
 
 
 def blob_rows(bench, group):
-    """Of blobs: contents a second."""
-    for phase, (work, clients) in BLOBS.items():
-        rates = [bench.median(phase, group, program, work, 'bytes_per_second') for program in PROGRAMS]
-        rates = [rate and rate / (1 << 20) for rate in rates]
-        what = f'{work} of blobs of 8 MiB, {clients} client{"s" if clients > 1 else ""}'
+    """Of blobs: contents a second, or commits of small ones."""
+    for phase, (work, clients, size) in BLOBS.items():
+        small = size == SMALL_BLOB_SIZE
+        figure, divisor = ('per_second', 1) if small else ('bytes_per_second', 1 << 20)
+        rates = [bench.median(phase, group, program, work, figure) for program in PROGRAMS]
+        rates = [rate and rate / divisor for rate in rates]
+        what = ('commits a second of blobs of 100 kB' if small else f'{work} of blobs of 8 MiB')
+        what += f', {clients} client{"s" if clients > 1 else ""}'
         floor = bench.median(phase, 'floor', 'floor', 'sync', 'per_second')
-        floor = floor and floor * BLOB_SIZE / (1 << 20)
-        yield row(what, 'MiB/s', *rates, None, True, floor)
+        floor = floor and floor * (1 if small else size / divisor)
+        yield row(what, '/s' if small else 'MiB/s', *rates, REACH_BLOBS.get(phase), True, floor)
+        if small:
+            cpu = [bench.median(phase, group, program, None, 'cpu_us_per_operation') for program in PROGRAMS]
+            yield row('  server processor time for one', 'us', *cpu, None, False, None)
 
 
 def row(what, unit, python, ours, reach, least, floor):

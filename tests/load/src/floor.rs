@@ -1,8 +1,8 @@
 //! What the machine gives at best: an echo of messages of the same sizes by
-//! blocking threads, and appends with a sync after each.
+//! blocking threads, and appends with a sync after each, alone or behind a file.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -183,6 +183,44 @@ pub fn sync(run: &Run, path: &Path, shape: &Shape) -> Result<Value> {
         }],
     );
     let removed = std::fs::remove_file(path).map_err(failed());
+    report.and_then(|report| removed.map(|()| report))
+}
+
+/// Each client writes files of this size in a new directory, one after the
+/// other: syncs it, gives it a second name, and appends a transaction to the
+/// client's log, which it syncs, too.
+pub fn sync_blobs(run: &Run, clients: usize, size: usize, path: &Path) -> Result<Value> {
+    let failed = || Error::io(format!("can't write in {}", path.display()));
+    fs::create_dir(path).map_err(failed())?;
+    let make = |client| {
+        let path = path.to_owned();
+        let mut log = File::create_new(path.join(format!("log-{client}"))).map_err(failed())?;
+        let (content, record) = (vec![4; size], vec![3; transaction_size(1, 25)]);
+        let mut number = 0;
+        Ok(Box::new(move || {
+            number += 1;
+            let name = path.join(format!("{client}-{number}"));
+            let written = File::create_new(&name)
+                .and_then(|mut file| file.write_all(&content).and_then(|()| file.sync_all()))
+                .and_then(|()| fs::hard_link(&name, name.with_extension("blob")))
+                .and_then(|()| log.write_all(&record))
+                .and_then(|()| log.sync_data());
+            written.map_err(Error::io("can't write")).map(|()| 1_u64)
+        }) as Step)
+    };
+    let run = Run {
+        pid: Some(std::process::id()),
+        ..*run
+    };
+    let group = Group {
+        name: "sync",
+        clients,
+        pace: None,
+        ends_run: false,
+        make: &make,
+    };
+    let report = drive(&run, &[group]);
+    let removed = fs::remove_dir_all(path).map_err(failed());
     report.and_then(|report| removed.map(|()| report))
 }
 

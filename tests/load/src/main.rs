@@ -208,6 +208,15 @@ enum Work {
         #[arg(long)]
         path: PathBuf,
     },
+    /// The floor of commits of blobs: a new file with a sync, a second name, append and fdatasync.
+    SyncBlobs {
+        /// Bytes of a blob.
+        #[arg(long)]
+        size: usize,
+        /// A directory to make, which is removed at the end.
+        #[arg(long)]
+        path: PathBuf,
+    },
     /// The floor of `listeners`: append, fdatasync, and send, by one thread.
     FanOut {
         /// Bytes of the record that is committed.
@@ -328,6 +337,7 @@ fn work(options: &Options) -> Result<Value> {
         }
         Work::EchoServer { sizes } => floor::echo_server(sizes.try_into()?).map(|()| Value::Null),
         Work::Sync { ref path, shape } => floor::sync(run, path, &shape.try_into()?),
+        Work::SyncBlobs { size, ref path } => floor::sync_blobs(run, clients, size, path),
         Work::FanOut { size, ref path } => fan_out::fan_out(run, clients, size, path),
         Work::FanOutServer { size, ref path } => {
             fan_out::fan_out_server(size, path).map(|()| Value::Null)
