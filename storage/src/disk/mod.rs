@@ -40,10 +40,8 @@ pub(crate) trait FileSystem: Send + Sync {
     /// Makes the contents of these files durable, and the names in `directory`,
     /// if there is one. Tells of which file that failed.
     fn sync_files(&self, files: &[PathBuf], directory: Option<&Path>) -> Result<(), Failure> {
-        for path in files {
-            self.sync_path(path)?;
-        }
-        self.sync_names(directory)
+        self.sync_names(directory)?;
+        files.iter().try_for_each(|path| self.sync_path(path))
     }
     /// One of these files.
     fn sync_path(&self, path: &Path) -> Result<(), Failure> {

@@ -10,14 +10,16 @@ use super::{Failure, FileSystem};
 /// Files are divided among so many threads.
 const THREADS_MAX: usize = 4;
 
-/// Syncs the contents of these files at the same time, and then the names in
-/// this directory, if there is one: those of files that were synced mostly are
-/// durable by then, so that this takes less than another thread would.
+/// Syncs the names in this directory, if there is one, and then the contents of
+/// these files, at the same time. In this order one write of the journal does
+/// for both: nobody else changes the files, but somebody may always change the
+/// directory.
 pub(super) fn sync_files(
     disk: &dyn FileSystem,
     files: &[PathBuf],
     directory: Option<&Path>,
 ) -> Result<(), Failure> {
+    disk.sync_names(directory)?;
     let each = files.len().div_ceil(THREADS_MAX).max(1);
     let sync_each = |files: &[PathBuf]| files.iter().try_for_each(|path| disk.sync_path(path));
     thread::scope(|scope| {
@@ -36,6 +38,5 @@ pub(super) fn sync_files(
             result = result.and(thread.join().unwrap_or_else(panicked));
         }
         result
-    })?;
-    disk.sync_names(directory)
+    })
 }

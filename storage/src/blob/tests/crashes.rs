@@ -10,7 +10,7 @@ const NEW: &str = "new content";
 
 /// A vote gives the file a name that tells whose it is, and makes both durable;
 /// the log writer adds its own.
-const COMMIT: [&str; 4] = ["rename", "sync file", "sync", "link .blob"];
+const COMMIT: [&str; 4] = ["rename", "sync", "sync file", "link .blob"];
 /// The steps of a vote.
 const VOTE: usize = 3;
 /// Makes the name durable, and those of the directories, then takes the other
@@ -186,7 +186,7 @@ fn a_failure_after_the_commit_loses_nothing() {
 /// Of several blobs, those that have their names lose them again.
 #[test]
 fn a_commit_failing_at_its_second_blob() {
-    // Each is renamed and synced, then `tmp`, then each gets its name.
+    // Each is renamed, then `tmp` and both are synced, then each gets its name.
     let names = 5;
     for (failing, what) in [(names + 3, "rename"), (names + 4, "sync")] {
         let (place, first, steps) = watched(true, Some(failing), None);
