@@ -40,7 +40,8 @@ def test_the_blob_directory_of_the_upstream_server(upstream, tmp_path, started, 
         database.commit()
         for other in databases:
             wait_until(lambda: other.begin() or other.root[0].open().read() == b'changed')
-        # What is not committed leaves no file.
+        # What is not committed leaves no file; what was just committed has a second one for a moment.
+        wait_until(lambda: not unfinished(directory))
         before = files(directory)
         database.root['left'] = Blob(b'left')
         database.manager.abort()
@@ -53,7 +54,11 @@ def test_the_blob_directory_of_the_upstream_server(upstream, tmp_path, started, 
         wait_until(lambda: database.begin() or database.root[0].open().read() == b'0 of one')
     for database in databases:
         database.close()
-    assert not [name for name in files(directory) if '.tmp' in name or 'tmp/' in name]
+    wait_until(lambda: not unfinished(directory))
+
+
+def unfinished(directory):
+    return [name for name in files(directory) if '.tmp' in name or 'tmp/' in name]
 
 
 def files(directory):
