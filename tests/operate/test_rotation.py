@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from support.configuration import eventlog
-from support.programs import require
+from support.installed import require
 from support.server import wait_until
 from support.wire import Wire
 
@@ -100,7 +100,7 @@ def test_logrotate(serve):
             wait_until(lambda: os.path.exists('logs/x.log') and os.path.getsize('logs/x.log') > 10_000)
             subprocess.run(['logrotate', '--force', '--state', os.path.abspath('state'),
                             'logrotate.conf'], check=True)
-            assert len(files()) > number
+            wait_until(lambda: len(files()) > number)
     assert 'x.log.5.gz' in files()
     load.check(''.join(read(f'logs/{name}') for name in files()))
 

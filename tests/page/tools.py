@@ -2,7 +2,7 @@
 import re
 import subprocess
 
-from support.programs import require
+from support.installed import require
 
 # Everything in /metrics begins so.
 PREFIX = 'zeo_server_'
