@@ -254,7 +254,8 @@ impl Client {
             _ if self.checks.since().is_none() => self.register(),
             _ if self.asleep => {}
             _ if random.one_in(60) => self.disconnect(history),
-            _ if !plan.lies && random.one_in(3) => self.ping(history),
+            // Who is closed for its time is told no more, and answered once more.
+            _ if !plan.lies && !plan.stalls && random.one_in(3) => self.ping(history),
             _ if random.one_in(2) => {
                 let oid = Oid::new(random.below(OBJECTS));
                 let before = Tid::new(u64::MAX >> 1);
