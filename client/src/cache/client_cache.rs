@@ -96,6 +96,7 @@ impl Cache {
 
     /// The revision of an object that was current just before a transaction.
     pub fn load_before(&mut self, oid: Oid, before: Tid) -> Option<Revision> {
+        self.settle_before(oid, before);
         if let Some((start, place)) = self.opened.index.last_before(oid, before) {
             match read::record(&*self.file, place) {
                 Ok((Head { end: Some(end), .. }, data)) if end >= before => {
@@ -131,12 +132,7 @@ impl Cache {
     }
 
     fn load_current(&mut self, oid: Oid, before: Option<Tid>) -> Option<(Data, Tid)> {
-        let found = read::current(&*self.file, &self.opened.index, oid);
-        let found = found.unwrap_or_else(|why| {
-            self.start_over(&why);
-            None
-        });
-        let Some((offset, head, data)) = found else {
+        let Some((offset, head, data)) = self.read_current(oid) else {
             self.stats.misses += 1;
             self.trace(trace::LOAD_MISS, oid, Traced::default());
             return None;
@@ -154,13 +150,69 @@ impl Cache {
         self.trace(trace::LOAD_HIT, oid, traced);
         if self.is_soon_evicted(offset, &head) {
             // It is of use: written again, in front of the ring.
-            self.opened.index.remove(&head, offset);
             self.change(|ring| {
+                ring.flush()?;
+                ring.opened.index.remove(&head, offset);
                 ring.free(offset, &head)?;
-                ring.write(&head, &data)
+                ring.write(&head, &data)?;
+                ring.flush()
             });
         }
         Some((data, head.start))
+    }
+
+    /// The current record of an object, and where it stands: from memory, or else from the file.
+    fn read_current(&mut self, oid: Oid) -> Option<(u64, Head, Data)> {
+        if let Some(copy) = self.opened.index.recent.get(oid) {
+            let head = Head {
+                oid,
+                start: copy.start,
+                end: None,
+                length: copy.data.len() as u32,
+            };
+            return Some((copy.offset, head, copy.data.to_vec().into()));
+        }
+        self.settle_current(oid);
+        match read::current(&*self.file, &self.opened.index, oid) {
+            Ok(found) => {
+                if let Some((offset, head, data)) = &found {
+                    let recent = &mut self.opened.index.recent;
+                    recent.insert(oid, *offset, head.start, data);
+                }
+                found
+            }
+            Err(why) => {
+                self.start_over(&why);
+                None
+            }
+        }
+    }
+
+    /// Makes sure that the record that is not current, but was before a tid, is in the file.
+    fn settle_before(&mut self, oid: Oid, before: Tid) {
+        if let Some((_, place)) = self.opened.index.last_before(oid, before)
+            && self.opened.batch.has(place.offset())
+        {
+            self.flush();
+        }
+    }
+
+    /// Makes sure that the current record of an object is in the file.
+    fn settle_current(&mut self, oid: Oid) {
+        let batch = &self.opened.batch;
+        let mut places = self.opened.index.current.find(oid);
+        let waits = places.any(|place| batch.has(place.offset()));
+        drop(places);
+        if waits {
+            self.flush();
+        }
+    }
+
+    /// Writes the records that wait to be written.
+    pub(crate) fn flush(&mut self) {
+        if !self.opened.batch.is_empty() {
+            self.change(|ring| ring.flush());
+        }
     }
 
     /// Whether the ring has more than four fifths of its way behind it since it passed here.
@@ -175,7 +227,9 @@ impl Cache {
     }
 
     /// Whether [`load_before`](Self::load_before) would find something; no data are read.
-    pub fn contains(&self, oid: Oid, before: Tid) -> bool {
+    pub fn contains(&mut self, oid: Oid, before: Tid) -> bool {
+        self.settle_before(oid, before);
+        self.settle_current(oid);
         let index = &self.opened.index;
         if let Some((_, place)) = index.last_before(oid, before)
             && let Ok(Block::Record(Head { end: Some(end), .. })) =
@@ -188,11 +242,22 @@ impl Cache {
         matches!(current, Ok(Some((_, head))) if head.start < before)
     }
 
+    /// Whether it may be so: without a look at the file, which tells when a revision began.
+    pub(crate) fn may_contain(&self, oid: Oid, before: Tid) -> bool {
+        self.opened.index.may_hold(oid, before)
+    }
+
     /// Adds a revision: written by `start`, and current until `end`, or still so.
     ///
     /// Nothing happens if it is there already, if it is older than the current one that is there, or
     /// if it is too large: a record takes 43 bytes more than its data, and the file's header 12.
     pub fn store(&mut self, oid: Oid, start: Tid, end: Option<Tid>, data: &[u8]) {
+        self.store_later(oid, start, end, data);
+        self.flush();
+    }
+
+    /// The same; the file has it after the next [`flush`](Self::flush), or any other change.
+    pub(crate) fn store_later(&mut self, oid: Oid, start: Tid, end: Option<Tid>, data: &[u8]) {
         let size = data.len() as u64 + format::OVERHEAD;
         let is_too_large = size >= MAX_BLOCK.min(self.size - HEADER);
         if is_too_large || end.is_some_and(|end| end <= start) || !self.is_usable() {
@@ -212,21 +277,19 @@ impl Cache {
         };
         self.stats.adds += 1;
         self.stats.added_bytes += size;
+        self.opened.index.recent.note(oid);
         self.change(|ring| ring.write(&head, data));
         let code = if end.is_some() {
             trace::STORE_NONCURRENT
         } else {
             trace::STORE_CURRENT
         };
-        self.trace(
-            code,
-            oid,
-            Traced {
-                start: Some(start),
-                end,
-                length: head.length,
-            },
-        );
+        let traced = Traced {
+            start: Some(start),
+            end,
+            length: head.length,
+        };
+        self.trace(code, oid, traced);
     }
 
     /// Makes sure that there is no other current revision; false if a new one that begins with
@@ -240,12 +303,14 @@ impl Cache {
         {
             return false;
         }
+        self.settle_current(oid);
         match read::current_head(&*self.file, &self.opened.index, oid) {
             Ok(Some((_, head))) if head.start >= start => return false,
-            Ok(Some((offset, head))) => {
-                self.opened.index.remove(&head, offset);
-                self.change(|ring| ring.free(offset, &head));
-            }
+            Ok(Some((offset, head))) => self.change(|ring| {
+                ring.flush()?;
+                ring.opened.index.remove(&head, offset);
+                ring.free(offset, &head)
+            }),
             Ok(None) => {}
             Err(why) => self.start_over(&why),
         }
@@ -256,6 +321,7 @@ impl Cache {
     /// as the revision before. Without a tid, it is not known since when: the current revision is
     /// forgotten.
     pub fn invalidate(&mut self, oid: Oid, tid: Option<Tid>) {
+        self.flush();
         let current = read::current_head(&*self.file, &self.opened.index, oid);
         let traced = Traced {
             start: tid,
@@ -298,7 +364,8 @@ impl Cache {
     ///
     /// # Errors
     /// The file can't be read.
-    pub fn held(&self) -> Result<Vec<Held>, CacheError> {
+    pub fn held(&mut self) -> Result<Vec<Held>, CacheError> {
+        self.flush();
         let mut window = window::Window::new(&*self.file);
         let (mut at, mut held) = (HEADER, Vec::new());
         while at < self.size && !self.is_empty() {
@@ -333,6 +400,7 @@ impl Cache {
     /// # Errors
     /// The system's, of the last step: the file may lack something after a power failure.
     pub fn close(mut self) -> Result<(), CacheError> {
+        self.flush();
         let path = self.file.path().to_owned();
         if let Some(trace) = &mut self.trace {
             trace

@@ -6,6 +6,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::format::Head;
 use super::place::Place;
+use super::recent::Recent;
 use super::table::Table;
 
 /// The records of a cache.
@@ -15,6 +16,8 @@ pub(super) struct Index {
     pub current: Table,
     /// The others by their start tids: few in most caches.
     pub noncurrent: BTreeMap<(Oid, Tid), Place>,
+    /// Some of the current records, as they stand in the file.
+    pub recent: Recent,
 }
 
 impl Index {
@@ -53,7 +56,11 @@ impl Index {
     /// Removes the record that stands at an offset, if it is known.
     pub fn remove(&mut self, head: &Head, offset: u64) -> bool {
         if head.end.is_none() {
-            return self.current.remove(head.oid, offset);
+            let is_known = self.current.remove(head.oid, offset);
+            if is_known {
+                self.recent.remove(head.oid);
+            }
+            return is_known;
         }
         let key = (head.oid, head.start);
         let is_known = self
@@ -64,6 +71,12 @@ impl Index {
             self.noncurrent.remove(&key);
         }
         is_known
+    }
+
+    /// Whether there may be a record of an object that is current now, or was just before a tid;
+    /// without a look at the file.
+    pub fn may_hold(&self, oid: Oid, before: Tid) -> bool {
+        self.current.find(oid).next().is_some() || self.last_before(oid, before).is_some()
     }
 
     /// Whether the record that stands at an offset is known.

@@ -2,8 +2,9 @@
 //!
 //! A file holds revisions of objects, current ones and ones that another has followed, and the
 //! last transaction that it knows of. It answers what was true up to that transaction. Of each
-//! record about 15 bytes are kept in memory, and a hit is one look-up and one positioned read.
-//! Opening reads the heads of the records only.
+//! record about 15 bytes are kept in memory, and a hit is one look-up and one positioned read; up
+//! to 16 MiB of records that are used again and again are kept in memory as a whole. Opening keeps
+//! the heads of the records only.
 //!
 //! ```
 //! use zeo_client::cache::Cache;
@@ -34,6 +35,7 @@
 //! a moment in the past. That is not so after a power failure: what the system has written of it
 //! then is in no order, as with Python's client, and the file should be removed.
 
+mod behind;
 mod client_cache;
 mod error;
 mod files;
@@ -42,6 +44,7 @@ mod index;
 mod open;
 mod place;
 mod read;
+mod recent;
 mod recover;
 mod ring;
 mod stats;

@@ -3,17 +3,18 @@
 //! Whatever write is the last before the process is killed, the next one finds a file that it
 //! understands, and no record that is not true.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use zeo_proto::{Oid, Tid};
 use zeo_storage::backend::Backend;
 
+use super::behind::Batch;
 use super::format::{self, Block, Damage, HEAD, HEADER, Head, MAGIC, MAX_BLOCK};
 use super::index::Index;
+use super::place::Place;
+use super::table::Filling;
 use super::window::Window;
-
-/// How many records there are is guessed when this part of the file is read.
-const PART: u64 = 16;
 
 /// What is known of a file that was opened.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Opened {
     pub at: u64,
     /// How many bytes are free there, if that is known without reading it.
     pub free: Option<u64>,
+    /// Records that are still to be written, just before that. The index has them already.
+    pub batch: Batch,
 }
 
 /// Why a file can't be opened.
@@ -61,11 +64,13 @@ pub(super) fn open(file: &dyn Backend, size: u64) -> Result<Opened, Failure> {
         length,
         size,
         index: Index::default(),
+        current: Filling::default(),
         first_free: None,
         last: None,
         doubtful: Vec::new(),
     };
     scan.blocks()?;
+    scan.choose()?;
     scan.compare()?;
     for (offset, size) in std::mem::take(&mut scan.doubtful) {
         scan.free(offset, size).map_err(Failure::Write)?;
@@ -77,6 +82,7 @@ pub(super) fn open(file: &dyn Backend, size: u64) -> Result<Opened, Failure> {
         last_tid,
         at,
         free: None,
+        batch: Batch::default(),
     })
 }
 
@@ -111,6 +117,8 @@ struct Scan<'a> {
     /// Of the file, as it shall be.
     size: u64,
     index: Index,
+    /// The current records; they come into the index when all are there.
+    current: Filling,
     first_free: Option<u64>,
     /// The last block: its offset, and the record that it is.
     last: Option<(u64, u64, Option<Head>)>,
@@ -124,16 +132,7 @@ impl Scan<'_> {
         let mut window = Window::new(self.file);
         let mut at = HEADER;
         let end = self.length.min(self.size);
-        // The table that is to be is made once, rather than as the last of ever larger ones.
-        let mut part = HEADER + (end - HEADER.min(end)) / PART;
         while at < end {
-            if at > part {
-                part = u64::MAX;
-                let records = self.index.current.len();
-                self.index
-                    .current
-                    .fit(records * PART as usize + records / 2);
-            }
             let damage = |why| Failure::Damage { at, why };
             let bytes = window.at(at).map_err(Failure::Read)?;
             let is_f = bytes.first() == Some(&b'f');
@@ -161,7 +160,6 @@ impl Scan<'_> {
             };
             at += size;
         }
-        self.index.current.fit(0);
         Ok(())
     }
 
@@ -180,21 +178,42 @@ impl Scan<'_> {
     }
 
     fn add(&mut self, head: &Head, at: u64) -> io::Result<()> {
-        if head.end.is_none()
-            && let Some((offset, other)) = self.current(head.oid)?
-        {
-            // Python's client leaves two, when an object is stored twice in one transaction.
-            if head.start < other.start {
-                self.doubtful.push((at, head.size()));
-                return Ok(());
-            }
-            self.drop_record(offset, &other);
+        if head.end.is_none() {
+            self.current.push(head.oid, Place::new(at, head.size()));
+            return Ok(());
         }
         if let Some(other) = self.index.insert(head, at)
             && let Block::Record(other_head) = read_block(self.file, other.offset())?
         {
             self.doubtful.push((other.offset(), other_head.size()));
         }
+        Ok(())
+    }
+
+    /// Makes the table of current records, one of each object. Python's client leaves two, when an
+    /// object is stored twice in one transaction: the younger one is right, or else the last.
+    fn choose(&mut self) -> Result<(), Failure> {
+        let mut records = std::mem::take(&mut self.current);
+        let mut chosen: HashMap<Oid, (u64, Head)> = HashMap::new();
+        let mut dropped = HashSet::new();
+        for place in records.doubles() {
+            let at = place.offset();
+            let Block::Record(head) = read_block(self.file, at).map_err(Failure::Read)? else {
+                continue;
+            };
+            let other = chosen.get(&head.oid).copied();
+            let (at, head) = match other {
+                Some((_, other)) if head.start < other.start => (at, head),
+                other => {
+                    chosen.insert(head.oid, (at, head));
+                    let Some(other) = other else { continue };
+                    other
+                }
+            };
+            dropped.insert(at);
+            self.doubtful.push((at, head.size()));
+        }
+        self.index.current = records.into_table(|place| !dropped.contains(&place.offset()));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use zeo_proto::Oid;
 use zeo_storage::log::Level;
 
+use super::behind::Batch;
 use super::client_cache::{Cache, RETRY};
 use super::index::Index;
 use super::open::{self, Failure};
@@ -53,6 +54,7 @@ impl Cache {
     /// Leaves the file as it is.
     pub(super) fn give_up(&mut self, why: &str) {
         self.opened.index = Index::default();
+        self.opened.batch = Batch::default();
         self.broken = Some(Instant::now());
         let path = self.file.path().display();
         let text = format!("the cache {path} can't be used, all is loaded from the server: {why}");

@@ -5,11 +5,12 @@
 //! ends at the first greater hash, and a table grows in one pass, without the oids.
 //! That two oids have the same 48 bits is next to impossible; who reads the record sees whose it is.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use zeo_proto::Oid;
 
 use super::place::Place;
+use crate::hash::Seeds;
 
 /// Upper 32 bits of the hash; lower 16 and upper 16 of the place; lower 32 of the place.
 type Slot = [u32; 3];
@@ -22,7 +23,49 @@ pub(super) struct Table {
     slots: Vec<Slot>,
     homes: usize,
     count: usize,
-    hasher: RandomState,
+    seeds: Seeds,
+}
+
+/// Records that become a table all at once, which takes less than one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Filling {
+    /// In any order.
+    slots: Vec<Slot>,
+    seeds: Seeds,
+}
+
+impl Filling {
+    /// Adds a record, beside others of the same oid.
+    pub fn push(&mut self, oid: Oid, place: Place) {
+        self.slots.push(slot(hash(self.seeds, oid), place));
+    }
+
+    /// The places of all records whose oid has the hash of another one's: those of oids with
+    /// several records are among them. In the order of the file.
+    pub fn doubles(&mut self) -> Vec<Place> {
+        self.slots.sort_unstable();
+        let mut doubles = Vec::new();
+        for same in self.slots.chunk_by(|a, b| hash_of(a) == hash_of(b)) {
+            if same.len() > 1 {
+                doubles.extend(same.iter().map(place_of));
+            }
+        }
+        doubles.sort_unstable_by_key(|place| place.offset());
+        doubles
+    }
+
+    /// The table of those records that are `wanted`.
+    pub fn into_table(mut self, wanted: impl Fn(Place) -> bool) -> Table {
+        self.slots.sort_unstable();
+        self.slots.retain(|slot| wanted(place_of(slot)));
+        let mut table = Table {
+            seeds: self.seeds,
+            count: self.slots.len(),
+            ..Table::default()
+        };
+        table.spread(self.slots.len() * 8 / 7 + 64, self.slots);
+        table
+    }
 }
 
 impl Table {
@@ -99,20 +142,18 @@ impl Table {
         self.slots[at] = new;
     }
 
-    /// Takes the memory for about so many records, no more and no less.
-    pub fn fit(&mut self, records: usize) {
-        let homes = records.max(self.count).saturating_mul(8) / 7 + 64;
-        if homes.abs_diff(self.homes) > homes / 8 {
-            self.rebuild(homes);
-        }
+    fn rebuild(&mut self, homes: usize) {
+        let old = std::mem::take(&mut self.slots);
+        self.spread(homes, old);
     }
 
-    fn rebuild(&mut self, homes: usize) {
+    /// Makes the table of slots in the order of their hashes; empty ones are left out.
+    fn spread(&mut self, homes: usize, slots: Vec<Slot>) {
         self.homes = homes;
-        let old = std::mem::replace(&mut self.slots, vec![EMPTY; self.homes]);
+        self.slots = vec![EMPTY; homes];
         let mut next = 0;
-        for slot in old.into_iter().filter(|slot| !is_empty(slot)) {
-            // In order of the hashes: each behind the one before.
+        for slot in slots.into_iter().filter(|slot| !is_empty(slot)) {
+            // Each behind the one before.
             let at = self.home(hash_of(&slot)).max(next);
             match self.slots.get_mut(at) {
                 Some(room) => *room = slot,
@@ -123,13 +164,17 @@ impl Table {
     }
 
     fn hash(&self, oid: Oid) -> u64 {
-        self.hasher.hash_one(oid.as_u64()) >> 16
+        hash(self.seeds, oid)
     }
 
     fn home(&self, hash: u64) -> usize {
         let homes = self.homes as u64;
         usize::try_from(((hash >> 16) * homes) >> 32).unwrap_or(usize::MAX)
     }
+}
+
+fn hash(seeds: Seeds, oid: Oid) -> u64 {
+    seeds.hash_one(oid.as_u64()) >> 16
 }
 
 fn slot(hash: u64, place: Place) -> Slot {
@@ -210,16 +255,38 @@ mod tests {
         }
         agree(&table, &model);
         assert!(table.slots.len() * 12 < 20_000 * 18);
-        for records in [20_000, 40_000, 0] {
-            table.fit(records);
-            agree(&table, &model);
-            assert!(table.slots.len() * 12 < records.max(20_000) * 16);
-        }
         for oid in (0..20_000).step_by(2) {
             assert!(table.remove(Oid::new(oid), oid * 100 + 12));
             model.remove(&oid);
         }
         agree(&table, &model);
         assert_eq!(table.find(Oid::new(2)).count(), 0);
+    }
+
+    #[test]
+    fn is_filled_at_once() {
+        for count in [0, 1, 2, 1000, 20_000] {
+            let (mut filling, mut model) = (Filling::default(), BTreeMap::new());
+            for oid in 0..count {
+                filling.push(Oid::new(oid), Place::new(oid * 100 + 12, 50));
+                model.insert(oid, BTreeSet::from([oid * 100 + 12]));
+            }
+            assert_eq!(filling.doubles(), []);
+            let table = filling.into_table(|_| true);
+            agree(&table, &model);
+            assert!(table.slots.len() * 12 < count as usize * 14 + 1000);
+        }
+    }
+
+    #[test]
+    fn doubles_are_told() {
+        let mut filling = Filling::default();
+        for (oid, offset) in [(5, 12), (3, 100), (5, 200), (7, 300), (5, 400), (3, 500)] {
+            filling.push(Oid::new(oid), Place::new(offset, 50));
+        }
+        let offsets: Vec<u64> = filling.doubles().into_iter().map(Place::offset).collect();
+        assert_eq!(offsets, [12, 100, 200, 400, 500]);
+        let table = filling.into_table(|place| place.offset() != 200);
+        assert_eq!((table.len(), table.find(Oid::new(5)).count()), (5, 2));
     }
 }

@@ -5,7 +5,7 @@ use zeo_proto::{Tid, Value};
 use zeo_storage::storage;
 
 use super::error::Error;
-use super::in_flight::{Answer, Finished, LoadKey, Loaded, Received, Receiving, Waiting};
+use super::in_flight::{Answer, Finished, LoadKey, Received, Receiving, Waiting};
 use super::known::Stored;
 use super::link::Link;
 use super::shared::Shared;
@@ -47,7 +47,11 @@ fn take_reply(shared: &Shared, link: &Link, reply: Reply<'_>) -> Result<(), Stri
     };
     match waiting {
         Waiting::Load { key, slot } => {
-            slot.give(loaded(shared, link, key, reply));
+            let answer = loaded(shared, link, key, reply);
+            // Nobody else comes to this slot any more; a prefetch is not waited for.
+            if slot.is_awaited() {
+                slot.give(answer.map(|revision| revision.map(owned)));
+            }
             Ok(())
         }
         Waiting::Finish { slot, stored } => {
@@ -58,7 +62,7 @@ fn take_reply(shared: &Shared, link: &Link, reply: Reply<'_>) -> Result<(), Stri
         Waiting::Blob {
             receiving, slot, ..
         } => {
-            slot.give(received(link, reply, receiving));
+            slot.give(received(link, reply, *receiving));
             Ok(())
         }
         Waiting::Iterator {
@@ -91,8 +95,13 @@ fn answer(link: &Link, method: &'static str, reply: Reply<'_>) -> Answer {
     Ok(answer.into_owned())
 }
 
-fn loaded(shared: &Shared, link: &Link, (oid, before): LoadKey, reply: Reply<'_>) -> Loaded {
-    let revision: Option<Revision<'_>> = reply.result("loadBefore").map_err(|why| {
+fn loaded<'a>(
+    shared: &Shared,
+    link: &Link,
+    (oid, before): LoadKey,
+    reply: Reply<'a>,
+) -> Result<Option<Revision<'a>>, Error> {
+    let revision: Option<Revision<'a>> = reply.result("loadBefore").map_err(|why| {
         match reply_error(link, "loadBefore", why) {
             // As of a storage that tells no more than the class.
             Error::Server { exception, .. }
@@ -103,17 +112,22 @@ fn loaded(shared: &Shared, link: &Link, (oid, before): LoadKey, reply: Reply<'_>
             why => why,
         }
     })?;
-    let Some(Revision { data, serial, next }) = revision else {
+    let Some(found) = revision else {
         return Ok(None);
     };
+    let (serial, next) = (found.serial, found.next);
     if serial >= before || next.is_some_and(|next| next < before || next <= serial) {
         let why =
             format!("revision {serial} with the next one {next:?} was not current before {before}");
         return Err(link.misunderstood("loadBefore", why));
     }
-    shared.known.loaded(oid, serial, next, &data);
+    shared.known.loaded(oid, serial, next, &found.data);
+    Ok(Some(found))
+}
+
+fn owned(Revision { data, serial, next }: Revision<'_>) -> storage::Revision {
     let data = data.into_owned().into();
-    Ok(Some(storage::Revision { data, serial, next }))
+    storage::Revision { data, serial, next }
 }
 
 /// The server has answered to `tpc_finish`: what was stored is visible from now on.

@@ -11,6 +11,7 @@ use super::error::Error;
 use super::known::Stored;
 use super::slot::Slot;
 use crate::blob_cache::Download;
+use crate::hash::Seeds;
 use crate::lock::locked;
 
 /// What is asked for by `loadBefore`: loads of the same are asked once.
@@ -62,7 +63,7 @@ pub(super) enum Waiting {
     /// `sendBlob`: its chunks go into the file before it is answered.
     Blob {
         key: BlobKey,
-        receiving: Receiving,
+        receiving: Box<Receiving>,
         slot: Arc<Slot<Received>>,
     },
     /// A call of an iterator; the answers to several such calls come over one channel.
@@ -85,8 +86,8 @@ pub(super) struct InFlight(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     last_id: u64,
-    waiting: HashMap<u64, Waiting>,
-    loads: HashMap<LoadKey, Arc<Slot<Loaded>>>,
+    waiting: HashMap<u64, Waiting, Seeds>,
+    loads: HashMap<LoadKey, Arc<Slot<Loaded>>, Seeds>,
     blobs: HashMap<BlobKey, u64>,
     /// Why no more replies will come.
     over: Option<Error>,
@@ -121,24 +122,29 @@ impl InFlight {
         if let Some(over) = &table.over {
             return Err(over.clone());
         }
-        if let Some(slot) = table.loads.get(&key) {
-            let slot = Arc::clone(slot);
-            if waits {
-                slot.join();
-            }
-            return Ok((slot, None));
-        }
-        let slot = Arc::new(Slot::new());
+        let (slot, id) = table.enter_load(key);
         if waits {
             slot.join();
         }
-        table.loads.insert(key, Arc::clone(&slot));
-        let waiting = Waiting::Load {
-            key,
-            slot: Arc::clone(&slot),
-        };
-        let id = table.enter(waiting);
-        Ok((slot, Some(id)))
+        Ok((slot, id))
+    }
+
+    /// Enters loads for which nobody will wait. Returns those that have to be asked for, with their
+    /// ids.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    pub fn enter_loads(&self, oids: &[Oid], before: Tid) -> Result<Vec<(u64, Oid)>, Error> {
+        let mut table = locked(&self.0);
+        if let Some(over) = &table.over {
+            return Err(over.clone());
+        }
+        let entered = oids.iter().filter_map(|&oid| {
+            let (_, id) = table.enter_load((oid, before));
+            id.map(|id| (id, oid))
+        });
+        Ok(entered.collect())
     }
 
     /// Takes out the call of this id.
@@ -210,6 +216,20 @@ impl Table {
         }
         self.waiting.insert(self.last_id, waiting);
         self.last_id
+    }
+
+    /// Where to wait for a load, and an id if it has to be asked for.
+    fn enter_load(&mut self, key: LoadKey) -> (Arc<Slot<Loaded>>, Option<u64>) {
+        if let Some(slot) = self.loads.get(&key) {
+            return (Arc::clone(slot), None);
+        }
+        let slot = Arc::new(Slot::new());
+        self.loads.insert(key, Arc::clone(&slot));
+        let waiting = Waiting::Load {
+            key,
+            slot: Arc::clone(&slot),
+        };
+        (slot, Some(self.enter(waiting)))
     }
 }
 

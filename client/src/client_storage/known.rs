@@ -44,10 +44,23 @@ impl Known {
 
     /// Whether that is cached.
     pub fn contains(&self, oid: Oid, before: Tid) -> bool {
-        let cache = locked(&self.cache);
+        let mut cache = locked(&self.cache);
         cache
-            .as_ref()
+            .as_mut()
             .is_some_and(|cache| cache.contains(oid, before))
+    }
+
+    /// Those of these objects of which nothing is cached that could be the revision before
+    /// `before`.
+    pub fn missing(&self, oids: &[Oid], before: Tid) -> Vec<Oid> {
+        let cache = locked(&self.cache);
+        let is_missing = |oid| {
+            let cache = cache.as_ref();
+            cache.is_some_and(|cache| !cache.may_contain(oid, before))
+        };
+        { oids.iter().copied() }
+            .filter(|&oid| is_missing(oid))
+            .collect()
     }
 
     /// The last transaction of which all listeners were told.
@@ -72,9 +85,14 @@ impl Known {
         self.cached_tid().or(told)
     }
 
-    /// The server has answered a load.
+    /// The server has answered a load. The cache's file has it after [`flush`](Self::flush).
     pub fn loaded(&self, oid: Oid, serial: Tid, next: Option<Tid>, data: &[u8]) {
-        self.change(|cache| cache.store(oid, serial, next, data));
+        self.change(|cache| cache.store_later(oid, serial, next, data));
+    }
+
+    /// Nothing more has come in for now: writes what was loaded into the cache's file.
+    pub fn flush(&self) {
+        self.change(Cache::flush);
     }
 
     /// The current revision of an object can't be trusted.
@@ -106,10 +124,12 @@ impl Known {
     /// This storage has committed.
     pub fn committed(&self, tid: Tid, stored: &Stored) {
         self.change(|cache| {
-            for (&oid, data) in stored {
+            for &oid in stored.keys() {
                 cache.invalidate(oid, Some(tid));
+            }
+            for (&oid, data) in stored {
                 if let Some(data) = data {
-                    cache.store(oid, tid, None, data);
+                    cache.store_later(oid, tid, None, data);
                 }
             }
             self.set_last_tid(cache, tid);

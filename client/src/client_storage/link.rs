@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use zeo_proto::marshal::{Decode, EncodeError, Encoding};
 use zeo_proto::message::{Call, encode_keep_alive};
+use zeo_proto::{Oid, Tid};
 
 use super::error::{Disconnected, Error};
 use super::in_flight::{
@@ -98,18 +99,18 @@ impl Link {
         }
     }
 
-    /// Asks for a revision, at the latest with the next call or [`flush`](Self::flush), and waits for
+    /// Asks for revisions, at the latest with the next call or [`flush`](Self::flush), and waits for
     /// nothing.
-    pub(super) fn prefetch(&self, (oid, before): LoadKey) -> Result<(), Error> {
-        match self.in_flight.enter_load((oid, before), false)? {
-            (_, Some(id)) => {
-                let call = Call::LoadBefore { oid, before };
-                let encode = |out: &mut Vec<u8>| call.encode(out, self.encoding, &id);
-                let done = self.done(call.method(), self.output.put_off(encode));
-                self.entered(id, done)
-            }
-            _ => Ok(()),
-        }
+    pub(super) fn prefetch(&self, oids: &[Oid], before: Tid) -> Result<(), Error> {
+        let entered = self.in_flight.enter_loads(oids, before)?;
+        let sent = self.output.put_off(|out| {
+            let mut entered = entered.iter();
+            entered.try_for_each(|&(id, oid)| {
+                Call::LoadBefore { oid, before }.encode(out, self.encoding, &id)
+            })
+        });
+        let sent = self.done("loadBefore", sent);
+        self.taken_back(entered.iter().map(|(id, _)| *id), sent)
     }
 
     /// Sends several calls that were entered, at once.
@@ -121,14 +122,7 @@ impl Link {
             let mut calls = entered.iter();
             calls.try_for_each(|(id, call)| call.encode(out, self.encoding, id))
         });
-        if let Err(why) = &sent {
-            for (id, _) in entered {
-                if let Some(waiting) = self.in_flight.take(*id) {
-                    waiting.fail(why);
-                }
-            }
-        }
-        sent
+        self.taken_back(entered.iter().map(|(id, _)| *id), sent)
     }
 
     /// Sends what was put off.
@@ -225,11 +219,11 @@ impl Link {
     pub(super) fn receive_blob(&self, key: BlobKey, download: Download) -> Result<Download, Error> {
         let slot = Arc::new(Slot::new());
         slot.join();
-        let receiving = Receiving {
+        let receiving = Box::new(Receiving {
             download,
             failed: None,
             complete: false,
-        };
+        });
         let waiting = Waiting::Blob {
             key,
             receiving,
@@ -255,16 +249,22 @@ impl Link {
 
     fn send_entered(&self, call: &Call<'_>, id: u64) -> Result<(), Error> {
         let sent = self.send(call.method(), |out| call.encode(out, self.encoding, &id));
-        self.entered(id, sent)
+        self.taken_back([id], sent)
     }
 
-    /// Takes a call out again that was not sent.
-    fn entered(&self, id: u64, sent: Result<(), Error>) -> Result<(), Error> {
-        if let Err(why) = &sent
-            && let Some(waiting) = self.in_flight.take(id)
-        {
-            // Others may wait for the same.
-            waiting.fail(why);
+    /// Takes calls out again that were not sent.
+    fn taken_back(
+        &self,
+        ids: impl IntoIterator<Item = u64>,
+        sent: Result<(), Error>,
+    ) -> Result<(), Error> {
+        if let Err(why) = &sent {
+            for id in ids {
+                // Others may wait for the same.
+                if let Some(waiting) = self.in_flight.take(id) {
+                    waiting.fail(why);
+                }
+            }
         }
         sent
     }

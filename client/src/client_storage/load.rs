@@ -13,6 +13,8 @@ use super::storage::ClientStorage;
 pub(super) const LATEST: Tid = Tid::new(i64::MAX as u64);
 /// How many oids are asked for at once.
 const OIDS: i64 = 100;
+/// How many objects of a prefetch are looked up and asked for under one lock.
+const PREFETCH: usize = 256;
 
 impl ClientStorage {
     /// The current revision of an object, as of [`last_tid`](Self::last_tid) or later.
@@ -52,15 +54,16 @@ impl ClientStorage {
     }
 
     /// Asks for revisions that will be needed, as [`load_before`](Self::load_before) does, and waits
-    /// for none: the answers go into the cache. What goes wrong is told by the load.
+    /// for none: the answers go into the cache. What goes wrong is told by the load. Objects of which
+    /// the cache has a revision that may be the one are left out.
     pub fn prefetch(&self, oids: &[Oid], before: Tid) {
         let Ok(link) = self.shared.link_now("prefetch") else {
             return;
         };
         let before = before.min(LATEST);
-        for &oid in oids {
-            let known = &self.shared.known;
-            if !known.contains(oid, before) && link.prefetch((oid, before)).is_err() {
+        for some in oids.chunks(PREFETCH) {
+            let missing = self.shared.known.missing(some, before);
+            if !missing.is_empty() && link.prefetch(&missing, before).is_err() {
                 break;
             }
         }

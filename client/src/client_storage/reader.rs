@@ -125,7 +125,10 @@ fn serve(shared: &Arc<Shared>, link: &Arc<Link>, input: Input) -> Option<Box<Can
 fn read(shared: &Arc<Shared>, link: &Link, mut input: Input, upgrade: &mut Option<Upgrade>) -> End {
     let mut due = Instant::now() + HEARTBEAT;
     loop {
-        match take_all(shared, link, &mut input) {
+        let taken = take_all(shared, link, &mut input);
+        // All that came in together is written together.
+        shared.known.flush();
+        match taken {
             Ok(true) => {}
             Ok(false) => return End::Lost(None),
             Err(why) => return End::Lost(Some(why)),

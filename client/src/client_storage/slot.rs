@@ -35,6 +35,11 @@ impl<T> Slot<T> {
         locked(&self.inner).waiting += 1;
     }
 
+    /// Whether somebody has asked and not yet taken the answer.
+    pub fn is_awaited(&self) -> bool {
+        locked(&self.inner).waiting > 0
+    }
+
     /// Gives the answer.
     pub fn give(&self, answer: T) {
         let mut inner = locked(&self.inner);

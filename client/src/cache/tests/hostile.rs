@@ -26,7 +26,7 @@ fn uses(image: Vec<u8>, size: u64) -> bool {
     }
     // Whatever it was, it is a sound file now.
     let image = disk.bytes().clone();
-    let (_, again) = reopen(image, size).unwrap();
+    let (_, mut again) = reopen(image, size).unwrap();
     assert_eq!(again.held().unwrap(), cache.held().unwrap());
     true
 }

@@ -20,7 +20,7 @@ fn every_size_from_nothing() {
         assert_eq!(disk.bytes().len() as u64, size);
         fill(&mut cache, 5);
         assert_eq!(cache.is_empty(), size < 56, "{size}");
-        let (_, again) = reopen(disk.bytes().clone(), size).unwrap();
+        let (_, mut again) = reopen(disk.bytes().clone(), size).unwrap();
         assert_eq!(again.held().unwrap(), cache.held().unwrap());
     }
 }
@@ -42,7 +42,7 @@ fn grows_and_shrinks() {
         ends.extend([at - 1, at, at + 1, at + 5]);
     }
     for size in ends {
-        let (disk, cache) = reopen(image.clone(), size).unwrap();
+        let (disk, mut cache) = reopen(image.clone(), size).unwrap();
         let held = cache.held().unwrap();
         assert!(held.iter().all(|held| all.contains(held)));
         // One may end with the file; and the last one is cut.
@@ -56,7 +56,7 @@ fn grows_and_shrinks() {
         for write in disk.take_writes() {
             apply(&mut part, &write);
             for next in [size, 700, 900, 500] {
-                let (disk, again) = reopen(part.clone(), next).unwrap();
+                let (disk, mut again) = reopen(part.clone(), next).unwrap();
                 assert!(again.held().unwrap().iter().all(|held| all.contains(held)));
                 ends_free(&disk.bytes(), next);
             }

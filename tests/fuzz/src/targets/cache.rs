@@ -29,7 +29,7 @@ fn opened(input: &[u8]) -> Result<(), String> {
     let held = cache.held().map_err(|why| why.to_string())?;
     let complaints = Arc::new(Mutex::new(String::new()));
     let into = Arc::clone(&complaints);
-    let again = open(Arc::new(move |_, text: &str| {
+    let mut again = open(Arc::new(move |_, text: &str| {
         if let Ok(mut into) = into.lock() {
             into.push_str(text);
         }
