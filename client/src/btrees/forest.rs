@@ -7,8 +7,10 @@ use zeo_proto::Oid;
 
 use super::error::{Error, Result};
 use super::node::{Expected, Family, Id, Inner, Leaf, Node};
+use super::quick::Space;
 use super::state;
 use super::store::Nodes;
+use crate::hash::Seeds;
 
 /// How many nodes that were only read are kept.
 const KEPT_NODES: usize = 2048;
@@ -20,7 +22,7 @@ const KEPT_NODES: usize = 2048;
 /// written within its tree.
 #[derive(Default)]
 pub struct Forest {
-    entries: HashMap<Id, Entry>,
+    entries: HashMap<Id, Entry, Seeds>,
     /// The changed nodes with records, in the order of their first changes.
     changed: Vec<Oid>,
     /// How many new nodes there were; never less, so that none is taken for another.
@@ -246,13 +248,10 @@ impl Grove<'_> {
     }
 
     /// A copy of a leaf, which is not kept in memory if it was not there.
-    pub(super) fn peek_leaf(&mut self, id: Id) -> Result<Leaf> {
+    pub(super) fn peek_leaf(&mut self, id: Id, space: &mut Space) -> Result<Leaf> {
         if let Some(oid) = self.missing(id) {
             let record = self.nodes.read(oid)?;
-            return match state::read(self.family, oid, &record, Some(Expected::Leaf))? {
-                state::Read::Node(Node::Leaf(leaf)) => Ok(leaf),
-                _ => Err(damaged(id, "it is no leaf")),
-            };
+            return state::read_leaf(self.family, oid, &record, space);
         }
         self.leaf(id).map(|leaf| leaf.clone())
     }

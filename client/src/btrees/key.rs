@@ -52,6 +52,15 @@ pub(super) fn value(class: &Tree, value: Value) -> Result<Value> {
     })
 }
 
+/// Whether a container of this kind keeps a value as it is; [`kept`] tells of all others.
+pub(super) fn is_kept(kind: Kind, value: &Value) -> bool {
+    match (kind, value) {
+        (Kind::Object, _) => true,
+        (Kind::Int(min, max), Value::Int(int)) => (min..=max).contains(&i128::from(*int)),
+        _ => false,
+    }
+}
+
 /// What a container of this kind keeps of a value; `None` if it refuses it.
 pub(super) fn kept(kind: Kind, value: Value) -> Option<Value> {
     let within = |min, max, int: i128| (min..=max).contains(&int);

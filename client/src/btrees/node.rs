@@ -33,18 +33,24 @@ pub(super) struct Family {
     pub leaf: Class,
     /// What the records of leaves begin with.
     pub leaf_header: Vec<u8>,
+    /// What the records of inner nodes begin with.
+    pub own_header: Vec<u8>,
 }
 
 impl Family {
     pub(super) fn of(kind: Tree) -> Rc<Self> {
         let class = |kind: Tree| Class::new(kind.module(), kind.name());
-        let leaf = class(kind.leaf());
-        let pickle = format!("c{}\n{}\nq\0.", leaf.module, leaf.name);
-        let protocol = [0x80, 3];
+        let (own, leaf) = (class(kind), class(kind.leaf()));
+        let header = |class: &Class| {
+            let pickle = format!("c{}\n{}\nq\0.", class.module, class.name);
+            let protocol = [0x80, 3];
+            [&protocol, pickle.as_bytes(), &protocol].concat()
+        };
         Rc::new(Family {
             kind,
-            own: class(kind),
-            leaf_header: [&protocol, pickle.as_bytes(), &protocol].concat(),
+            leaf_header: header(&leaf),
+            own_header: header(&own),
+            own,
             leaf,
         })
     }

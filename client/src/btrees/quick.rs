@@ -10,51 +10,75 @@ use zeo_proto::Oid;
 
 use crate::record::{Class, Reference, Value};
 
-/// The items of a leaf, and the next one; `None` if the record is of another form than `header`
-/// (the pickle of this class, and the beginning of the state's) and such a tuple.
+/// What reading a leaf takes of memory; from one leaf to the next, if it is given back.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    pub keys: Vec<Value>,
+    pub values: Vec<Value>,
+    memo: Vec<Memo>,
+}
+
+/// The items of a leaf, and the reference to the next one.
+pub(super) struct Items {
+    pub keys: Vec<Value>,
+    /// As many as there are keys; none in a set.
+    pub values: Vec<Value>,
+    pub next: Option<Value>,
+}
+
+/// The items of a leaf, whose memory is taken from `space`; `None` if the record is of another form
+/// than `header` (the pickle of this class, and the beginning of the state's) and such a tuple.
 pub(super) fn leaf(
     record: &Bytes,
     header: &[u8],
     class: &Class,
-) -> Option<(Vec<Value>, Option<Value>)> {
+    is_set: bool,
+    space: &mut Space,
+) -> Option<Items> {
     if !record.starts_with(header) {
         return None;
     }
+    let mut memo = std::mem::take(&mut space.memo);
+    memo.clear();
+    // The record's class is memoized first.
+    memo.push(Memo::Class(0));
     let mut reader = Reader {
         record,
         at: header.len(),
-        stack: Vec::with_capacity(record.len() / 8),
-        // The record's class is memoized first.
-        memo: vec![Memo::Class(0)],
+        keys: std::mem::take(&mut space.keys),
+        values: std::mem::take(&mut space.values),
+        read: 0,
+        is_set,
+        memo,
         classes: vec![class.clone()],
     };
-    let items = reader.items()?;
-    let next = match reader.peek()? {
-        b'\x85' => None,
-        _ => {
-            reader.value()?;
-            Some(reader.stack.pop()?)
-        }
-    };
-    let end = if next.is_some() { b'\x86' } else { b'\x85' };
-    reader.expect(end)?;
-    reader.put(Memo::Other)?;
-    reader.expect(b'.')?;
-    (reader.at == record.len()).then_some((items, next))
+    reader.keys.clear();
+    reader.values.clear();
+    let next = reader.state();
+    space.memo = reader.memo;
+    Some(Items {
+        keys: reader.keys,
+        values: reader.values,
+        next: next?,
+    })
 }
 
 struct Reader<'r> {
     record: &'r Bytes,
     at: usize,
-    stack: Vec<Value>,
+    keys: Vec<Value>,
+    values: Vec<Value>,
+    /// How many values were read, all of them keys in a set, else keys and values in turn.
+    read: usize,
+    is_set: bool,
     memo: Vec<Memo>,
     classes: Vec<Class>,
 }
 
 /// What may be asked for again.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Memo {
-    /// An item, by its place on the stack, where it stays.
+    /// An item, by its number.
     Item(usize),
     Class(usize),
     Oid(Oid),
@@ -62,8 +86,26 @@ enum Memo {
 }
 
 impl Reader<'_> {
+    /// All of the state; returns the reference to the next leaf.
+    fn state(&mut self) -> Option<Option<Value>> {
+        self.items()?;
+        let next = match self.peek()? {
+            b'\x85' => None,
+            _ => {
+                self.value()?;
+                Some(self.pop()?)
+            }
+        };
+        let end = if next.is_some() { b'\x86' } else { b'\x85' };
+        self.expect(end)?;
+        self.put(Memo::Other)?;
+        self.expect(b'.')?;
+        let is_whole = self.is_set || self.keys.len() == self.values.len();
+        (is_whole && self.at == self.record.len()).then_some(next)
+    }
+
     /// The tuple of items.
-    fn items(&mut self) -> Option<Vec<Value>> {
+    fn items(&mut self) -> Option<()> {
         let is_marked = self.peek()? == b'(';
         if is_marked {
             self.at += 1;
@@ -73,10 +115,10 @@ impl Reader<'_> {
                 b'\x85' => 1,
                 b'\x86' => 2,
                 b'\x87' => 3,
-                b't' if is_marked => self.stack.len(),
-                b')' if !is_marked && self.stack.is_empty() => {
+                b't' if is_marked => self.read,
+                b')' if !is_marked && self.read == 0 => {
                     self.at += 1;
-                    return Some(Vec::new());
+                    return Some(());
                 }
                 _ => {
                     self.value()?;
@@ -85,35 +127,66 @@ impl Reader<'_> {
             };
             self.at += 1;
             self.put(Memo::Other)?;
-            if count != self.stack.len() {
+            if count != self.read {
                 return None;
             }
-            // Those are only on the stack now: no item is asked for behind the tuple.
+            // Those are within the tuple now: no item is asked for behind it.
             self.memo.iter_mut().for_each(|memo| {
                 if let Memo::Item(_) = memo {
                     *memo = Memo::Other;
                 }
             });
-            return Some(std::mem::take(&mut self.stack));
+            return Some(());
         }
     }
 
-    /// One value, onto the stack.
+    #[inline]
+    fn push(&mut self, value: Value) {
+        if self.is_set || self.read.is_multiple_of(2) {
+            self.keys.push(value);
+        } else {
+            self.values.push(value);
+        }
+        self.read += 1;
+    }
+
+    /// What was read last.
+    fn pop(&mut self) -> Option<Value> {
+        self.read = self.read.checked_sub(1)?;
+        if self.is_set || self.read.is_multiple_of(2) {
+            self.keys.pop()
+        } else {
+            self.values.pop()
+        }
+    }
+
+    fn item(&self, number: usize) -> Option<&Value> {
+        match (self.is_set, number % 2) {
+            (true, _) => self.keys.get(number),
+            (false, 0) => self.keys.get(number / 2),
+            (false, _) => self.values.get(number / 2),
+        }
+    }
+
+    /// One value: the next key, or the next value.
     fn value(&mut self) -> Option<()> {
-        let value = match self.byte()? {
+        let opcode = self.byte()?;
+        // What most leaves consist of.
+        if opcode == b'X' {
+            let length = u32::from_le_bytes(self.array()?);
+            let text = ByteString::try_from(self.slice(length)?).ok()?;
+            self.push(Value::Str(text));
+            return self.put(Memo::Item(self.read - 1));
+        }
+        if let Some(int) = self.int(opcode) {
+            self.push(Value::Int(int?));
+            return Some(());
+        }
+        let value = match opcode {
             b'N' => Value::None,
             b'\x88' => Value::Bool(true),
             b'\x89' => Value::Bool(false),
-            b'K' => Value::Int(self.byte()?.into()),
-            b'M' => Value::Int(u16::from_le_bytes(self.array()?).into()),
-            b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),
-            b'\x8a' => self.long()?,
             b'G' => Value::Float(f64::from_be_bytes(self.array()?)),
-            b'X' => {
-                let length = u32::from_le_bytes(self.array()?);
-                let text = self.slice(length)?;
-                Value::Str(ByteString::try_from(text).ok()?)
-            }
             b'C' => return self.bytes(),
             b'h' => {
                 let index = self.byte()?.into();
@@ -125,22 +198,29 @@ impl Reader<'_> {
             }
             _ => return None,
         };
-        let is_text = matches!(value, Value::Str(_));
-        self.stack.push(value);
-        if is_text {
-            self.put(Memo::Item(self.stack.len() - 1))?;
-        }
+        self.push(value);
         Some(())
     }
 
-    fn long(&mut self) -> Option<Value> {
+    /// The number that this opcode begins, if it begins one: `None` within if it is cut off.
+    fn int(&mut self, opcode: u8) -> Option<Option<i64>> {
+        Some(match opcode {
+            b'K' => self.byte().map(i64::from),
+            b'M' => self.array().map(|two| u16::from_le_bytes(two).into()),
+            b'J' => self.array().map(|four| i32::from_le_bytes(four).into()),
+            b'\x8a' => self.long(),
+            _ => return None,
+        })
+    }
+
+    fn long(&mut self) -> Option<i64> {
         let length = usize::from(self.byte()?);
         let bytes = self.record.get(self.at..)?.get(..length)?;
         let sign = if bytes.last()? & 0x80 == 0 { 0 } else { 0xff };
         let mut int = [sign; 8];
         int.get_mut(..length)?.copy_from_slice(bytes);
         self.at += length;
-        Some(Value::Int(i64::from_le_bytes(int)))
+        Some(i64::from_le_bytes(int))
     }
 
     /// Bytes, or a reference that begins with an oid.
@@ -164,16 +244,16 @@ impl Reader<'_> {
             self.memo.truncate(before.1);
             self.classes.truncate(before.2);
         }
-        self.stack.push(Value::Bytes(bytes));
-        self.put(Memo::Item(self.stack.len() - 1))
+        self.push(Value::Bytes(bytes));
+        self.put(Memo::Item(self.read - 1))
     }
 
     /// What was memoized.
     fn again(&mut self, index: usize) -> Option<()> {
         match *self.memo.get(index)? {
-            Memo::Item(at) => {
-                let value = self.stack.get(at)?.clone();
-                self.stack.push(value);
+            Memo::Item(number) => {
+                let value = self.item(number)?.clone();
+                self.push(value);
                 Some(())
             }
             Memo::Oid(oid) => {
@@ -211,7 +291,7 @@ impl Reader<'_> {
         self.expect(b'Q')?;
         let class = self.classes.get(class)?.clone();
         let reference = Reference::new(oid, Some(class));
-        self.stack.push(Value::Reference(Box::new(reference)));
+        self.push(Value::Reference(Box::new(reference)));
         Some(())
     }
 
@@ -274,14 +354,29 @@ mod tests {
 
     const HEADER: &[u8] = b"\x80\x03cm\nLeaf\nq\x00.\x80\x03";
 
-    /// Reads the record of this state both ways.
+    /// Reads the record of this state both ways: as that of a set, and of a bucket.
     fn read(state: Value) -> bool {
+        let is_read = read_as(state.clone(), true);
+        let is_even = match &state {
+            Value::Tuple(parts) => matches!(&parts[0], Value::Tuple(items) if items.len() % 2 == 0),
+            _ => false,
+        };
+        assert_eq!(read_as(state, false), is_read && is_even);
+        is_read
+    }
+
+    fn read_as(state: Value, is_set: bool) -> bool {
         let record = Record::new(Class::new("m", "Leaf"), state);
         let bytes = Bytes::from(record.encode().unwrap());
         let class = Class::new("m", "Leaf");
-        let Some((items, next)) = leaf(&bytes, HEADER, &class) else {
+        let mut space = Space::default();
+        let mut leaf = |record: &Bytes| super::leaf(record, HEADER, &class, is_set, &mut space);
+        let Some(Items { keys, values, next }) = leaf(&bytes) else {
             return false;
         };
+        let mut values = values.into_iter();
+        let items = keys.into_iter().flat_map(|key| [Some(key), values.next()]);
+        let items: Vec<Value> = items.flatten().collect();
         let parts = [Some(Value::tuple(items)), next];
         let again = Value::tuple(parts.into_iter().flatten());
         assert_eq!(Record::decode(bytes.clone()).unwrap().state, again);
@@ -290,10 +385,10 @@ mod tests {
         assert_eq!(again.encode().unwrap(), bytes);
         // Cut off anywhere, or with more behind, it is for the other reader.
         for length in 0..bytes.len().min(1000) {
-            assert!(leaf(&bytes.slice(..length), HEADER, &class).is_none());
+            assert!(leaf(&bytes.slice(..length)).is_none());
         }
         let longer = Bytes::from([&bytes, &b"."[..]].concat());
-        assert!(leaf(&longer, HEADER, &class).is_none());
+        assert!(leaf(&longer).is_none());
         true
     }
 

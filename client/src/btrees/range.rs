@@ -1,7 +1,8 @@
 //! Iterators over the items of a tree.
 
 use std::iter::FusedIterator;
-use std::vec;
+use std::mem::take;
+use std::ops::Range;
 
 use super::error::Result;
 use super::walk::Leaves;
@@ -10,8 +11,10 @@ use crate::record::Value;
 /// The items of one leaf after the other.
 struct Flat<'a, 't> {
     leaves: Leaves<'a, 't>,
-    keys: vec::IntoIter<Value>,
-    values: vec::IntoIter<Value>,
+    keys: Vec<Value>,
+    values: Vec<Value>,
+    /// Those that are still to come.
+    left: Range<usize>,
     backwards: bool,
     done: bool,
 }
@@ -19,21 +22,28 @@ struct Flat<'a, 't> {
 impl Flat<'_, '_> {
     fn next(&mut self) -> Option<Result<(Value, Value)>> {
         loop {
-            let item = if self.backwards {
-                (self.keys.next_back(), self.values.next_back())
+            let at = if self.backwards {
+                self.left.next_back()
             } else {
-                (self.keys.next(), self.values.next())
+                self.left.next()
             };
-            if let (Some(key), value) = item {
-                return Some(Ok((key, value.unwrap_or_default())));
+            if let Some(at) = at {
+                // Taken out of where it stands: through an `Option`, a value is copied in parts.
+                return match (self.keys.get_mut(at), self.values.get_mut(at)) {
+                    (Some(key), Some(value)) => Some(Ok((take(key), take(value)))),
+                    (Some(key), None) => Some(Ok((take(key), Value::None))),
+                    (None, _) => None,
+                };
             }
             if self.done {
                 return None;
             }
+            self.leaves
+                .take_back(take(&mut self.keys), take(&mut self.values));
             match self.leaves.next() {
                 Ok(Some(leaf)) => {
-                    self.keys = leaf.keys.into_iter();
-                    self.values = leaf.values.into_iter();
+                    self.left = 0..leaf.keys.len();
+                    (self.keys, self.values) = (leaf.keys, leaf.values);
                 }
                 end => {
                     self.done = true;
@@ -61,8 +71,9 @@ macro_rules! iterator {
                 let backwards = leaves.is_backwards();
                 $name(Flat {
                     leaves,
-                    keys: Vec::new().into_iter(),
-                    values: Vec::new().into_iter(),
+                    keys: Vec::new(),
+                    values: Vec::new(),
+                    left: 0..0,
                     backwards,
                     done: false,
                 })

@@ -7,9 +7,9 @@ use zeo_proto::Oid;
 use zeo_storage::btrees::{Class as Known, Kind};
 
 use super::error::{Error, Result};
-use super::key::{kept, order};
+use super::key::{is_kept, kept, order};
 use super::node::{Expected, Family, Id, Inner, Leaf, Node};
-use super::quick;
+use super::quick::{self, Space};
 use crate::record::{Class, Record, Reference, Value};
 
 /// What a record holds.
@@ -29,11 +29,17 @@ pub(super) fn read(
     let damaged = |what: String| Error::Damaged { oid, what };
     let reader = Reader { family };
     if expected == Some(Expected::Leaf)
-        && let Some((items, next)) = quick::leaf(record, &family.leaf_header, &family.leaf)
+        && let Some(leaf) = reader.quick(record, &mut Space::default())
     {
-        let leaf = reader.leaf_of(items, next);
         return leaf
             .map(|leaf| Read::Node(Node::Leaf(leaf)))
+            .map_err(damaged);
+    }
+    if expected == Some(Expected::Inner)
+        && let Some(inner) = reader.quick_inner(record)
+    {
+        return inner
+            .map(|inner| Read::Node(Node::Inner(inner)))
             .map_err(damaged);
     }
     let record = Record::decode(record.clone()).map_err(|error| damaged(error.to_string()))?;
@@ -54,6 +60,23 @@ pub(super) fn read(
         reader.tree(record.state)
     }
     .map_err(damaged)
+}
+
+/// A leaf's record, checked in the same way. Its items take the memory of `space`.
+pub(super) fn read_leaf(
+    family: &Family,
+    oid: Oid,
+    record: &Bytes,
+    space: &mut Space,
+) -> Result<Leaf> {
+    let damaged = |what: String| Error::Damaged { oid, what };
+    if let Some(leaf) = (Reader { family }).quick(record, space) {
+        return leaf.map_err(damaged);
+    }
+    match read(family, oid, record, Some(Expected::Leaf))? {
+        Read::Node(Node::Leaf(leaf)) => Ok(leaf),
+        _ => Err(damaged("it is no leaf".to_owned())),
+    }
 }
 
 struct Reader<'f> {
@@ -160,16 +183,8 @@ impl Reader<'_> {
 
     /// A leaf of these items.
     fn leaf_of(&self, items: Vec<Value>, next: Option<Value>) -> Checked<Leaf> {
-        let next = match next {
-            None => None,
-            Some(next) => match self.child(&next)? {
-                (oid, true) => Some(Id::Stored(oid)),
-                (_, false) => return Err("its next leaf is no leaf".to_owned()),
-            },
-        };
-        let class = &self.family.kind;
         let (mut keys, mut values) = (Vec::new(), Vec::new());
-        if class.is_set() {
+        if self.family.kind.is_set() {
             keys = items;
         } else {
             if !items.len().is_multiple_of(2) {
@@ -184,9 +199,43 @@ impl Reader<'_> {
                 }
             }
         }
+        self.checked(keys, values, next)
+    }
+
+    /// A leaf whose record has the usual form; `None` if it has another one.
+    fn quick(&self, record: &Bytes, space: &mut Space) -> Option<Checked<Leaf>> {
+        let family = self.family;
+        let is_set = family.kind.is_set();
+        let items = quick::leaf(record, &family.leaf_header, &family.leaf, is_set, space)?;
+        Some(self.checked(items.keys, items.values, items.next))
+    }
+
+    /// An inner node whose record has the usual form: a flat tuple, too, and what comes behind it.
+    fn quick_inner(&self, record: &Bytes) -> Option<Checked<Inner>> {
+        let family = self.family;
+        let space = &mut Space::default();
+        let items = quick::leaf(record, &family.own_header, &family.own, true, space)?;
+        let first = items.next?;
+        Some(self.inner(items.keys, &first))
+    }
+
+    fn checked(
+        &self,
+        mut keys: Vec<Value>,
+        mut values: Vec<Value>,
+        next: Option<Value>,
+    ) -> Checked<Leaf> {
+        let next = match next {
+            None => None,
+            Some(next) => match self.child(&next)? {
+                (oid, true) => Some(Id::Stored(oid)),
+                (_, false) => return Err("its next leaf is no leaf".to_owned()),
+            },
+        };
+        let class = &self.family.kind;
         for (kind, items) in [(class.key, &mut keys), (class.value, &mut values)] {
-            if kind != Kind::Object {
-                for item in items {
+            for item in items {
+                if !is_kept(kind, item) {
                     *item = self.kept(kind, std::mem::take(item))?;
                 }
             }

@@ -11,6 +11,7 @@ use super::error::{Error, Result};
 use super::forest::{Grove, damaged};
 use super::handle::Handle;
 use super::node::{Id, Leaf, Node};
+use super::quick::Space;
 use crate::record::Value;
 
 /// How many leaves are asked for ahead of the one that is read, at most. Few at first, for those
@@ -37,6 +38,8 @@ pub(super) struct Walk {
     window: usize,
     /// The last key of the leaf before, and what it has for its next one.
     before: Option<(Value, Option<Id>)>,
+    /// What the leaf before took of memory.
+    space: Space,
     /// The tree's changes so far; with more of them there is no going on.
     version: u64,
 }
@@ -62,6 +65,7 @@ impl Walk {
             ahead: VecDeque::new(),
             window: FIRST_AHEAD,
             before: None,
+            space: Space::default(),
             version,
         }
     }
@@ -85,7 +89,7 @@ impl Walk {
         let Some(id) = self.next_id(grove)? else {
             return Ok(None);
         };
-        let leaf = grove.peek_leaf(id)?;
+        let leaf = grove.peek_leaf(id, &mut self.space)?;
         self.check(id, &leaf)?;
         Ok(Some(self.clip(id, leaf)?))
     }
@@ -256,6 +260,11 @@ impl<'a, 't> Leaves<'a, 't> {
 
     pub(super) fn is_backwards(&self) -> bool {
         self.walk.span.backwards
+    }
+
+    /// Takes back the memory of a leaf's items, for the next one.
+    pub(super) fn take_back(&mut self, keys: Vec<Value>, values: Vec<Value>) {
+        (self.walk.space.keys, self.walk.space.values) = (keys, values);
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Leaf>> {

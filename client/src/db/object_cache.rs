@@ -7,6 +7,7 @@ use bytes::Bytes;
 use zeo_proto::{Oid, Tid};
 
 use super::pending::Changes;
+use crate::hash::Seeds;
 use crate::record::Record;
 
 /// How many objects are kept, and how many bytes of records.
@@ -19,7 +20,7 @@ pub(super) struct CacheSize {
 /// Records by oid, current as of the connection's snapshot. Those used least recently go first.
 pub(super) struct ObjectCache {
     size: CacheSize,
-    entries: HashMap<Oid, Entry>,
+    entries: HashMap<Oid, Entry, Seeds>,
     bytes: usize,
     clock: u64,
     /// Those that a later snapshot must load again.
@@ -42,7 +43,7 @@ impl ObjectCache {
     pub(super) fn new(size: CacheSize) -> Self {
         Self {
             size,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             bytes: 0,
             clock: 0,
             old: Vec::new(),
@@ -119,10 +120,23 @@ impl ObjectCache {
         let mut used: Vec<(u64, Oid)> = { self.entries.iter() }
             .map(|(&oid, entry)| (entry.used, oid))
             .collect();
-        used.sort_unstable();
         let (objects, bytes) = (self.size.objects / 4 * 3, self.size.bytes / 4 * 3);
+        // Those that go for their number, in any order; then others, for their bytes.
+        let excess = used.len().saturating_sub(objects.max(1));
+        if excess > 0 {
+            used.select_nth_unstable(excess - 1);
+        }
+        let rest = used.split_off(excess);
+        used.into_iter().for_each(|(_, oid)| self.remove(oid));
+        if self.bytes > bytes {
+            self.shrink_to(bytes, rest);
+        }
+    }
+
+    fn shrink_to(&mut self, bytes: usize, mut used: Vec<(u64, Oid)>) {
+        used.sort_unstable();
         for (_, oid) in used {
-            if self.entries.len() <= objects.max(1) && self.bytes <= bytes {
+            if self.bytes <= bytes {
                 break;
             }
             self.remove(oid);

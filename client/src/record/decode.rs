@@ -228,10 +228,10 @@ impl<'m, 'a> Builder<'m, 'a> {
             Wire::Bytes(bytes) => Value::Bytes(self.bytes(bytes)),
             Wire::Str(text) => Value::Str(self.text(text)),
             Wire::Surrogates(bytes) => Value::Surrogates(self.bytes(bytes)),
-            Wire::Global { module, name } => Value::Global(Class {
+            Wire::Global { module, name } => Value::Global(Box::new(Class {
                 module: self.text(module),
                 name: self.text(name),
-            }),
+            })),
             Wire::Extension(code) => Value::Extension(*code),
             // The machine has these as nodes with parts.
             Wire::Tuple(_) | Wire::List(_) | Wire::Dict(_) => Value::None,

@@ -57,7 +57,7 @@ from! {
     Vec<Value>, value => Value::List(value);
     Dict, value => Value::Dict(value);
     Tuple, value => Value::Tuple(value);
-    Class, value => Value::Global(value);
+    Class, value => Value::Global(Box::new(value));
     Reference, value => Value::Reference(Box::new(value));
     Instance, value => Value::Instance(Box::new(value));
 }

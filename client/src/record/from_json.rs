@@ -35,7 +35,7 @@ impl Record {
         };
         let mut reader = Reader::default();
         let class = match take(&mut members, "class") {
-            Some(Json::Text(class)) => Value::Global(dotted(&class)?),
+            Some(Json::Text(class)) => Value::Global(Box::new(dotted(&class)?)),
             Some(class) => reader.value(class)?,
             None => return form("it has no class"),
         };
@@ -119,7 +119,7 @@ impl Reader {
             }),
             ("$bytes", Json::Text(text)) => unescape(&text)?.into(),
             ("$surrogates", Json::Text(text)) => Value::Surrogates(unescape(&text)?.into()),
-            ("$global", Json::Text(class)) => Value::Global(dotted(&class)?),
+            ("$global", Json::Text(class)) => Value::Global(Box::new(dotted(&class)?)),
             ("$extension", Json::Int(code)) => match u32::try_from(code) {
                 Ok(code) => Value::Extension(code),
                 Err(_) => return form("an $extension is no code"),
@@ -198,7 +198,7 @@ impl Reader {
 
     fn instance(&mut self, class: Json, rest: &mut Members, new: bool) -> Result<Value, JsonError> {
         let callable = match class {
-            Json::Text(class) => Value::Global(dotted(&class)?),
+            Json::Text(class) => Value::Global(Box::new(dotted(&class)?)),
             other => self.value(other)?,
         };
         let args = match take(rest, "args") {

@@ -89,7 +89,7 @@ impl Record {
     /// An object of a class without `__getnewargs__`.
     pub fn new(class: Class, state: impl Into<Value>) -> Self {
         Self {
-            class: Value::Global(class),
+            class: Value::Global(Box::new(class)),
             args: None,
             state: state.into(),
         }

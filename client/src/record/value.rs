@@ -49,7 +49,7 @@ pub enum Value {
     /// A `frozenset`, in the order of the record.
     FrozenSet(Vec<Value>),
     /// A class or function.
-    Global(Class),
+    Global(Box<Class>),
     /// A class or function by its code in the registry of `copyreg`, which is the application's.
     Extension(u32),
     /// An instance that is no object of the database, but a part of this one.
@@ -96,7 +96,7 @@ impl Instance {
 
     fn call(callable: Class, args: Vec<Value>, new: bool) -> Self {
         Self {
-            callable: Value::Global(callable),
+            callable: Value::Global(Box::new(callable)),
             args: Value::Tuple(args.into()),
             new,
             state: None,
