@@ -79,20 +79,43 @@ def loads(storage, objects, threads):
     return {**measured(all_of_them), 'operations': objects}
 
 
-def cached(storage, objects, passes):
-    """Objects that are in the cache."""
+def cached(storage, objects, passes, threads):
+    """Objects that are in the cache, and were loaded before."""
     oids = shuffled(objects)
     load = storage.load
     storage.prefetch(oids, maxtid)
     for oid in oids:
         load(oid)
 
-    def all_of_them():
+    def some():
         for _ in range(passes):
             for oid in oids:
                 load(oid)
 
-    return {**measured(all_of_them), 'operations': objects * passes}
+    return {**measured(lambda: at_once(some, threads)), 'operations': objects * passes * threads}
+
+
+def at_once(work, threads):
+    """Done by several threads."""
+    running = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+def first(storage, objects):
+    """Objects that are in the cache, and were not loaded before."""
+    oids = shuffled(objects)
+    load = storage.load
+    storage.prefetch(oids, maxtid)
+    storage.loadBefore(oids.pop(), maxtid)
+
+    def all_of_them():
+        for oid in oids:
+            load(oid)
+
+    return {**measured(all_of_them), 'operations': objects - 1}
 
 
 def prefetch(storage, objects):
@@ -146,7 +169,7 @@ def walk(storage):
     return {**report, 'operations': report['result']}
 
 
-WORKS = {'open': None, 'loads': loads, 'cached': cached, 'prefetch': prefetch, 'iterate': iterate,
+WORKS = {'open': None, 'loads': loads, 'cached': cached, 'first': first, 'prefetch': prefetch, 'iterate': iterate,
          'commit': commit, 'walk': walk}
 
 if __name__ == '__main__':

@@ -38,8 +38,15 @@ enum Work {
     Open,
     /// Load so many objects that are not in the cache, each once, by so many threads.
     Loads { objects: u64, threads: usize },
-    /// Load objects that are in the cache, in so many passes.
-    Cached { objects: u64, passes: u64 },
+    /// Load objects that are in the cache and were loaded before, in so many passes by so many
+    /// threads.
+    Cached {
+        objects: u64,
+        passes: u64,
+        threads: usize,
+    },
+    /// Load objects that are in the cache, each for the first time.
+    First { objects: u64 },
     /// Prefetch so many objects.
     Prefetch { objects: u64 },
     /// Read all records of all transactions.
@@ -50,7 +57,7 @@ enum Work {
     Walk,
     /// The floor of a cache: positioned reads of this file, where a record of 1000 bytes may stand.
     Pread { file: PathBuf },
-    /// The floor of opening a cache: positioned reads of the heads of its blocks.
+    /// The floor of opening a cache: the file is read through, and the places of its records kept.
     Heads { file: PathBuf },
 }
 
@@ -84,7 +91,12 @@ fn work(options: &Options) -> Result<Value, Failure> {
     let storage = opened.ok_or("not opened")?;
     match options.work {
         Work::Loads { objects, threads } => works::loads(&storage, objects, threads),
-        Work::Cached { objects, passes } => works::cached(&storage, objects, passes),
+        Work::Cached {
+            objects,
+            passes,
+            threads,
+        } => works::cached(&storage, objects, passes, threads),
+        Work::First { objects } => works::first(&storage, objects),
         Work::Prefetch { objects } => works::prefetch(&storage, objects),
         Work::Iterate => works::iterate(&storage),
         Work::Commit { commits } => works::commit(&storage, commits),

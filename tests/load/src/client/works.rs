@@ -48,20 +48,49 @@ pub fn loads(storage: &ClientStorage, objects: u64, threads: usize) -> Result<Va
     })
 }
 
-/// Objects that are in the cache.
-pub fn cached(storage: &ClientStorage, objects: u64, passes: u64) -> Result<Value, Failure> {
-    let oids = shuffled(objects);
-    storage.prefetch(&oids, LATEST);
-    for &oid in &oids {
+/// Objects that are in the cache, and were loaded before.
+pub fn cached(
+    storage: &ClientStorage,
+    objects: u64,
+    passes: u64,
+    threads: usize,
+) -> Result<Value, Failure> {
+    let oids = &shuffled(objects);
+    storage.prefetch(oids, LATEST);
+    for &oid in oids {
         storage.load(oid)?;
     }
-    measured(|| {
+    let all = || {
         for _ in 0..passes {
-            for &oid in &oids {
+            for &oid in oids {
                 black_box(storage.load(oid)?);
             }
         }
-        Ok(objects * passes)
+        Ok::<_, Failure>(())
+    };
+    measured(|| {
+        thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(all)).collect();
+            for thread in running {
+                thread.join().map_err(|_| "a thread failed")??;
+            }
+            Ok(objects * passes * threads as u64)
+        })
+    })
+}
+
+/// Objects that are in the cache, and were not loaded before.
+pub fn first(storage: &ClientStorage, objects: u64) -> Result<Value, Failure> {
+    let mut oids = shuffled(objects);
+    storage.prefetch(&oids, LATEST);
+    let &last = oids.last().ok_or("no objects")?;
+    storage.load_before(last, LATEST)?;
+    oids.pop();
+    measured(|| {
+        for &oid in &oids {
+            black_box(storage.load(oid)?);
+        }
+        Ok(objects - 1)
     })
 }
 
