@@ -156,6 +156,9 @@ pub enum Error {
     /// its client is closed.
     #[error("it is not known whether the transaction is committed: {0}")]
     Unsettled(String),
+    /// A database that the storage keeps its data in refuses something (`StorageSystemError`).
+    #[error("{0}")]
+    Database(String),
     /// An earlier write failed, so nothing is written any more.
     #[error("the storage stopped writing after an error: {0}")]
     Latched(String),

@@ -43,6 +43,7 @@ pub fn exception_from(error: &Error) -> Exception {
         Error::Io { .. }
         | Error::Latched(_)
         | Error::Unsettled(_)
+        | Error::Database(_)
         | Error::Cancelled
         | Error::InUse { .. }
         | Error::Replaced { .. } => Exception::message(SYSTEM_ERROR, error.to_string()),

@@ -4,6 +4,7 @@
 //! | to | see |
 //! |---|---|
 //! | serve or read a `Data.fs` | [`FileStorage`], [`file_storage::Options`] |
+//! | keep data in PostgreSQL | `postgres`, with the feature of that name |
 //! | keep data in memory, over a base, compressed | [`MappingStorage`], [`DemoStorage`], [`ZlibStorage`] |
 //! | write a storage of your own | [`storage`] |
 //! | open what a configuration names | [`config`] |
@@ -47,6 +48,8 @@ pub mod file_storage;
 pub mod log;
 mod mapping_storage;
 pub mod observer;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod python;
 pub mod record;
 pub mod references;

@@ -78,9 +78,12 @@ impl Config {
 
 /// The storages that a server can serve.
 fn openers() -> Openers {
-    Openers::default()
+    let openers = Openers::default()
         .with("clientstorage", served::read_section)
-        .with("zeoclient", served::read_section)
+        .with("zeoclient", served::read_section);
+    #[cfg(feature = "postgres")]
+    let openers = openers.with("relstorage", zeo_storage::postgres::read_section);
+    openers
 }
 
 /// Refuses a section that has no place in a server's configuration.

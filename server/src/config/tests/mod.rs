@@ -288,7 +288,7 @@ fn mistakes_are_named_by_line() {
             "<nostorage/>",
             "unknown section <nostorage> in the configuration; expected zeo, filestorage, \
              blobstorage, mappingstorage, demostorage, zlibstorage, serverzlibstorage, \
-             clientstorage, zeoclient, eventlog \
+             clientstorage, zeoclient, relstorage, eventlog \
              or runner (line 1, in zeo.conf)",
         ),
         (
@@ -316,7 +316,7 @@ fn mistakes_are_named_by_line() {
         (
             "<demostorage>\n<runner/>\n</demostorage>",
             "unknown section <runner> in <demostorage>; expected filestorage, blobstorage, \
-             mappingstorage, demostorage, zlibstorage, serverzlibstorage, clientstorage or zeoclient \
+             mappingstorage, demostorage, zlibstorage, serverzlibstorage, clientstorage, zeoclient or relstorage \
              (line 2, in zeo.conf)",
         ),
         (
@@ -366,11 +366,8 @@ fn mistakes_are_named_by_line() {
 /// Python accepts these.
 #[test]
 fn what_is_not_supported_says_so() {
-    let told = config("<demostorage>\n<relstorage x/>\n</demostorage>").unwrap_err();
-    assert_eq!(
-        told,
-        "<relstorage x> is not supported yet (line 2, in zeo.conf)"
-    );
+    let told = config("<demostorage>\n<zrs x/>\n</demostorage>").unwrap_err();
+    assert_eq!(told, "<zrs x> is not supported yet (line 2, in zeo.conf)");
 }
 
 proptest::proptest! {

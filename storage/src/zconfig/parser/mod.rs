@@ -10,11 +10,12 @@ use super::substitution::{is_name, substitute};
 use super::{ConfigError, Entry, Env, Place, Section, is_space, locate, trim};
 
 /// The packages whose section types are built in, so that `%import` of them has nothing to do.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "ZConfig.components.basic",
     "ZConfig.components.logger",
     "ZEO",
     "ZODB",
+    "relstorage",
     "zc.zlibstorage",
     "zdaemon",
 ];

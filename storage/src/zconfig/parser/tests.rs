@@ -84,7 +84,7 @@ fn broken_syntax_is_refused_by_line() {
         ),
         ("k $x", 1, "no replacement for \"x\""),
         ("k $(HOME)", 1, "no replacement for \"HOME\""),
-        ("%import relstorage", 1, "cannot import \"relstorage\""),
+        ("%import neoppod", 1, "cannot import \"neoppod\""),
         (
             "%include http://example.com/x",
             1,

@@ -1,0 +1,336 @@
+//! Step 2 of a commit: all that wait, in one transaction of the database, with one sync.
+
+use std::time::{Duration, Instant};
+
+use postgres::Row;
+use zeo_proto::{Oid, Tid};
+
+use super::changes::Changed;
+use super::commit::Work;
+use super::ids::{number, oid_of};
+use super::lockers::Held;
+use super::session::{failed, is_lost, value};
+use super::sql::FINISH;
+use super::storage::PostgresStorage;
+use super::writer::Writer;
+use crate::conflict::DecidedBy;
+use crate::error::Conflict;
+use crate::log::Level;
+use crate::storage::{Appended, Commit};
+use crate::{Error, Result};
+
+/// How long to look for the outcome of a commit whose connection was lost.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+/// The pause between two attempts to look.
+const SETTLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// (pid, start): ends that process, if it is still there; a row as long as it is.
+const END_BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid = $1 AND backend_start::text = $2";
+
+/// The parameters of the call: a transaction is one element of the first five, a record one of the
+/// others.
+#[derive(Default)]
+struct Batch<'a> {
+    wanted: Vec<i64>,
+    packed: Vec<bool>,
+    users: Vec<&'a [u8]>,
+    descriptions: Vec<&'a [u8]>,
+    extensions: Vec<&'a [u8]>,
+    numbers: Vec<i32>,
+    objects: Vec<i64>,
+    bases: Vec<i64>,
+    states: Vec<Option<&'a [u8]>>,
+    /// The places in the log writer's batch.
+    places: Vec<usize>,
+}
+
+impl<'a> Batch<'a> {
+    fn add(&mut self, place: usize, work: &'a Work) -> Result<()> {
+        self.places.push(place);
+        let number_of_transaction = i32::try_from(self.places.len()).unwrap_or(i32::MAX);
+        let meta = &work.meta;
+        self.wanted
+            .push(meta.tid.map_or(Ok(0), super::ids::tid_of)?);
+        self.packed.push(meta.status == b'p');
+        self.users.push(&meta.user);
+        self.descriptions.push(&meta.description);
+        self.extensions.push(&meta.extension);
+        for (&oid, record) in &work.records {
+            self.numbers.push(number_of_transaction);
+            self.objects.push(number(oid)?);
+            self.bases.push(record.base);
+            self.states.push(record.state.as_deref());
+        }
+        Ok(())
+    }
+}
+
+impl PostgresStorage {
+    /// Commits the batch; the log writer's only.
+    pub(super) fn finish(&self, batch: &mut [Commit]) -> Result<Appended> {
+        let mut writer = self.writer();
+        let mut appended = Appended::default();
+        let mut parameters = Batch::default();
+        for (place, commit) in batch.iter().enumerate() {
+            let work: &Work = commit.prepared.work()?;
+            if work.held.as_ref().is_some_and(Held::is_held) {
+                parameters.add(place, work)?;
+            } else {
+                appended.refused.push((place, locks_lost()));
+            }
+        }
+        let rows = match self.call(&mut writer, &parameters) {
+            Called::Done(rows) => rows?,
+            Called::Lost(why, old) => match self.settle(&mut writer, &old, &parameters) {
+                Some(tids) if !tids.is_empty() => {
+                    let tids: Vec<_> = parameters.places.iter().copied().zip(tids).collect();
+                    return self.settled(batch, tids, appended);
+                }
+                // Nothing of it is there.
+                Some(_) => return Err(why),
+                None => return Err(Error::Unsettled(why.to_string())),
+            },
+        };
+        let places = parameters.places;
+        let mut report = Report::default();
+        for row in &rows {
+            report.take(row)?;
+        }
+        let place_of = |number: i64| {
+            let index = usize::try_from(number).unwrap_or(0).saturating_sub(1);
+            places.get(index).copied().unwrap_or(0)
+        };
+        for (transaction, tid) in report.tids {
+            let place = place_of(transaction);
+            if let Some(commit) = batch.get_mut(place) {
+                commit.tid = tid;
+            }
+            self.reported_up_to(tid);
+        }
+        for (transaction, why) in report.refused {
+            appended.refused.push((place_of(transaction), why));
+        }
+        appended.refused.sort_by_key(|&(place, _)| place);
+        appended.outside = self.new_changes(report.others);
+        drop(writer);
+        self.unlock_all(batch)?;
+        Ok(appended)
+    }
+
+    /// The locks of transactions that are committed and visible, or refused.
+    fn unlock_all(&self, batch: &mut [Commit]) -> Result<()> {
+        let mut all = Vec::new();
+        for commit in batch {
+            all.extend(commit.prepared.work_mut::<Work>()?.held.take());
+        }
+        self.lockers.unlock(all);
+        Ok(())
+    }
+
+    fn call(&self, slot: &mut Option<Writer>, batch: &Batch) -> Called {
+        // What was lost while nothing was asked is no matter.
+        if slot
+            .as_ref()
+            .is_none_or(|writer| writer.session.is_closed())
+        {
+            match Writer::connect(&self.connector, self.sql) {
+                Ok(writer) => *slot = Some(writer),
+                Err(why) => return Called::Done(Err(why)),
+            }
+        }
+        let Some(writer) = slot else {
+            return Called::Done(Err(Error::Unavailable("there is no connection".to_owned())));
+        };
+        let since = self.reported().cast_signed();
+        let called = writer.session.query(
+            FINISH,
+            &[
+                &since,
+                &batch.wanted,
+                &batch.packed,
+                &batch.users,
+                &batch.descriptions,
+                &batch.extensions,
+                &batch.numbers,
+                &batch.objects,
+                &batch.bases,
+                &batch.states,
+            ],
+        );
+        match called {
+            Err(error) if is_lost(&error) => match slot.take() {
+                Some(old) => Called::Lost(failed("committing")(error), (old.pid, old.started)),
+                None => Called::Done(Err(failed("committing")(error))),
+            },
+            done => Called::Done(done.map_err(failed("committing"))),
+        }
+    }
+
+    /// What has become of a batch whose connection was lost: the tids of its transactions if it is
+    /// committed, none if it is not. `None`: that could not be found out.
+    ///
+    /// The process that was at work on it is ended first. The objects are still locked, by
+    /// connections of their own, so nobody can have overwritten what it has written.
+    fn settle(
+        &self,
+        slot: &mut Option<Writer>,
+        (pid, started): &(i32, String),
+        batch: &Batch,
+    ) -> Option<Vec<Tid>> {
+        let until = Instant::now() + SETTLE_MAX;
+        loop {
+            match self.look(slot, (*pid, started), batch) {
+                Ok(Some(tids)) => return Some(tids),
+                Ok(None) => {}
+                Err(why) => self.connector.log(
+                    Level::Warning,
+                    &format!("the outcome of a commit is looked for: {why}"),
+                ),
+            }
+            if Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(SETTLE_PAUSE);
+        }
+    }
+
+    /// `None` as long as that process is there.
+    fn look(
+        &self,
+        slot: &mut Option<Writer>,
+        (pid, started): (i32, &str),
+        batch: &Batch,
+    ) -> Result<Option<Vec<Tid>>> {
+        let writer = match slot {
+            Some(writer) if !writer.session.is_closed() => writer,
+            _ => slot.insert(Writer::connect(&self.connector, self.sql)?),
+        };
+        let looking = failed("looking for the outcome of a commit");
+        let found = writer
+            .session
+            .query(END_BACKEND, &[&pid, &started])
+            .map_err(&looking)?;
+        if !found.is_empty() {
+            return Ok(None);
+        }
+        let since = self.reported().cast_signed();
+        let mut tids = Vec::new();
+        for (index, _) in batch.places.iter().enumerate() {
+            let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
+            let Some(record) = batch.numbers.iter().position(|&n| n == number) else {
+                // A transaction without objects leaves nothing to look for.
+                tids.push(Tid::ZERO);
+                continue;
+            };
+            let (object, state) = (batch.objects.get(record), batch.states.get(record));
+            let rows = writer.session.query(
+                self.sql.written,
+                &[&object, &since, &state.copied().flatten()],
+            );
+            match rows.map_err(&looking)?.first() {
+                Some(row) => tids.push(Tid::new(value::<i64>(row, 0)?.cast_unsigned())),
+                None => tids.push(Tid::ZERO),
+            }
+        }
+        if tids.iter().all(|&tid| tid == Tid::ZERO) {
+            tids.clear();
+        }
+        Ok(Some(tids))
+    }
+
+    /// The batch is committed after all. What has no tid was refused, or has left nothing to see.
+    fn settled(
+        &self,
+        batch: &mut [Commit],
+        tids: Vec<(usize, Tid)>,
+        mut appended: Appended,
+    ) -> Result<Appended> {
+        let before = self.reported();
+        let mut own = Vec::new();
+        for (place, tid) in tids {
+            match batch.get_mut(place) {
+                Some(commit) if tid != Tid::ZERO => {
+                    commit.tid = tid;
+                    own.push(tid);
+                }
+                _ => appended.refused.push((
+                    place,
+                    Error::Unsettled("the connection to PostgreSQL was lost".to_owned()),
+                )),
+            }
+        }
+        appended.refused.sort_by_key(|&(place, _)| place);
+        let last = own.iter().max().map_or(before, |tid| tid.as_u64());
+        while self.reported() < last {
+            let changes = self.changes_since(self.reported())?.into_iter();
+            appended
+                .outside
+                .extend(changes.filter(|change| !own.contains(&change.tid())));
+        }
+        self.unlock_all(batch)?;
+        Ok(appended)
+    }
+}
+
+/// What a call has come to.
+enum Called {
+    Done(Result<Vec<Row>>),
+    /// The connection was lost, and perhaps it is committed; the process that was at work on it.
+    Lost(Error, (i32, String)),
+}
+
+/// The rows of a call.
+#[derive(Default)]
+struct Report {
+    tids: Vec<(i64, Tid)>,
+    refused: Vec<(i64, Error)>,
+    others: Vec<Changed>,
+}
+
+impl Report {
+    fn take(&mut self, row: &Row) -> Result<()> {
+        let (kind, a, b) = (
+            value::<&str>(row, 0)?,
+            value::<i64>(row, 1)?,
+            value::<Option<i64>>(row, 2)?,
+        );
+        let given = b.unwrap_or(0);
+        match kind {
+            "t" => self.tids.push((a, Tid::new(given.cast_unsigned()))),
+            "o" => self.others.push((a, b, value(row, 4)?)),
+            "r" => {
+                let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
+                self.refused.push((a, overtaken(oid_of(given), committed)));
+            }
+            _ => self.refused.push((a, too_early(given))),
+        }
+        Ok(())
+    }
+}
+
+/// Somebody changed the object without its lock: an undo or a pack by RelStorage.
+fn overtaken(oid: Oid, committed: i64) -> Error {
+    Error::Conflict(Box::new(Conflict {
+        oid,
+        committed: Tid::new(committed.cast_unsigned()),
+        read: Tid::ZERO,
+        data: Vec::new(),
+        class: None,
+        reason: Some("another process changed the object without its lock".to_owned()),
+        decided_by: DecidedBy::Storage,
+    }))
+}
+
+fn too_early(last: i64) -> Error {
+    let last = Tid::new(last.cast_unsigned());
+    Error::Value(format!(
+        "the transaction can't be added: it is not later than the last one, {last}"
+    ))
+}
+
+fn locks_lost() -> Error {
+    Error::Unavailable(
+        "the connection to PostgreSQL that held the locks of this transaction is lost".to_owned(),
+    )
+}

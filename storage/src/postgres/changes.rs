@@ -1,0 +1,162 @@
+//! What others have committed.
+//!
+//! Tids become visible in rising order in such a database, since all processes commit under one lock
+//! (-1), which is held until the commit is visible. So what is later than the last tid that was
+//! reported is all that is new.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use zeo_proto::{Oid, Tid};
+
+use super::ids::{oid_of, tid_of};
+use super::session::value;
+use super::storage::PostgresStorage;
+use crate::storage::{Invalidation, Outside, OutsideChange, Wake};
+use crate::{Error, Result};
+
+/// A row of a change by others: tid, oid, and the state if it is to be kept.
+pub(super) type Changed = (i64, Option<i64>, Option<Vec<u8>>);
+
+/// How many transactions one poll reports.
+const PAGE: usize = 1000;
+
+impl PostgresStorage {
+    /// The last tid that is in a report.
+    pub(super) fn reported(&self) -> u64 {
+        self.reported.load(Ordering::Acquire)
+    }
+
+    pub(super) fn reported_up_to(&self, tid: Tid) {
+        self.reported.fetch_max(tid.as_u64(), Ordering::AcqRel);
+    }
+
+    /// Changes as they are reported. Their states are kept until they are published.
+    pub(super) fn new_changes(&self, rows: Vec<Changed>) -> Vec<OutsideChange> {
+        let mut states = self.states_of_others();
+        let rows = rows.into_iter().map(|(tid, oid, state)| {
+            if let (Some(oid), Some(state)) = (oid, state) {
+                states.insert((Tid::new(tid.cast_unsigned()), oid_of(oid)), state);
+            }
+            (tid, oid)
+        });
+        let changes = by_transaction(rows.collect());
+        drop(states);
+        if let Some((last, _)) = changes.last() {
+            self.reported_up_to(*last);
+        }
+        let changes = changes.into_iter();
+        changes
+            .map(|(tid, oids)| OutsideChange::Transaction { tid, oids })
+            .collect()
+    }
+
+    /// What was committed after `since`, a page of it.
+    pub(super) fn changes_since(&self, since: u64) -> Result<Vec<OutsideChange>> {
+        let since = since.cast_signed();
+        let rows = self.query("looking for changes", self.sql.changes, &[&since])?;
+        let rows = rows
+            .iter()
+            .map(|row| Ok((value(row, 0)?, value(row, 1)?, value(row, 2)?)));
+        Ok(self.new_changes(rows.collect::<Result<_>>()?))
+    }
+
+    /// The last transactions with their oids, oldest first.
+    pub(super) fn last_changes(&self, count: usize) -> Result<Vec<Invalidation>> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let last = tid_of(self.published())?;
+        let rows = self.query(
+            "looking for changes",
+            self.sql.last_changes,
+            &[&count, &last],
+        )?;
+        let pairs = rows.iter().map(|row| Ok((value(row, 0)?, value(row, 1)?)));
+        Ok(by_transaction(pairs.collect::<Result<_>>()?))
+    }
+
+    /// The database has another history than it had: its last transaction is one that we know to be
+    /// earlier than what was reported. (Without history, a pack may take the last transaction away.)
+    fn went_back(&self) -> Result<bool> {
+        if !self.settings.keep_history {
+            return Ok(false);
+        }
+        Ok(self.last_committed()?.as_u64() < self.reported())
+    }
+}
+
+/// Rows in the order of tids as transactions; a row without oid is one that changes nothing.
+fn by_transaction(rows: Vec<(i64, Option<i64>)>) -> Vec<Invalidation> {
+    let mut transactions: Vec<Invalidation> = Vec::new();
+    for (tid, oid) in rows {
+        let tid = Tid::new(tid.cast_unsigned());
+        let oid = oid.map(oid_of);
+        match transactions.last_mut() {
+            Some((last, oids)) if *last == tid => oids.extend(oid),
+            _ => transactions.push((tid, oid.into_iter().collect())),
+        }
+    }
+    transactions
+}
+
+impl Outside for PostgresStorage {
+    fn watch(&self, wake: Wake) {
+        let _ = self.wake.set(wake);
+    }
+
+    fn poll_interval(&self) -> Duration {
+        self.settings.poll_interval
+    }
+
+    fn poll(&self) -> Result<Vec<OutsideChange>> {
+        self.refresh_sizes();
+        let changes = self.changes_since(self.reported())?;
+        if changes.len() >= PAGE
+            && let Some(wake) = self.wake.get()
+        {
+            wake.wake();
+        }
+        if changes.is_empty() && self.went_back()? {
+            let last = self.last_committed()?;
+            let next = last.later_than(self.published().max(Tid::new(self.reported())));
+            let tid = next.ok_or_else(|| Error::Database("there is no later tid".to_owned()))?;
+            self.reported_up_to(tid);
+            return Ok(vec![OutsideChange::Unknown { tid }]);
+        }
+        Ok(changes)
+    }
+
+    /// Votes wait for other processes, and commits for a machine that may be another one. Loads don't
+    /// wait for anybody, and are made where they are asked for.
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn changed_since(&self, since: Tid) -> Result<Option<(Tid, Vec<Oid>)>> {
+        let last = self.published();
+        let params = (tid_of(since)?, tid_of(last)?);
+        let rows = self.query(
+            "looking for changes",
+            self.sql.changed_since,
+            &[&params.0, &params.1],
+        )?;
+        let oids = rows.iter().map(|row| Ok(oid_of(value(row, 0)?)));
+        Ok(Some((last, oids.collect::<Result<_>>()?)))
+    }
+
+    fn publish_change(&self, change: &OutsideChange) {
+        let tid = change.tid();
+        match change {
+            OutsideChange::Transaction { oids, .. } => {
+                let states: Vec<_> = {
+                    let mut kept = self.states_of_others();
+                    oids.iter().map(|&oid| kept.remove(&(tid, oid))).collect()
+                };
+                let changed = oids.iter().zip(&states);
+                let changed = changed.map(|(&oid, state)| (oid, state.as_deref()));
+                self.recent.changed(tid, changed);
+            }
+            _ => self.recent.clear(tid),
+        }
+        self.publish_up_to(tid);
+    }
+}

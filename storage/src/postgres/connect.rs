@@ -1,0 +1,139 @@
+//! Connections: how they are made, and those that are kept for reads.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use postgres::{Config, Row};
+use postgres_openssl::MakeTlsConnector;
+
+use super::session::{Params, Session, failed, is_lost};
+use super::settings::Settings;
+use crate::log::{Level, Log};
+use crate::{Error, Result};
+
+/// What each connection begins with: limits that a database may set for its users don't count for a
+/// server, and functions and tables are found where RelStorage has them.
+const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+    SET search_path = public; SET client_min_messages = error;
+    SET bytea_output = hex; SET synchronous_commit = on;
+    SET default_transaction_read_only = off";
+
+/// How many connections read at once.
+const READERS_MAX: usize = 16;
+
+/// Makes connections.
+pub(super) struct Connector {
+    config: Config,
+    tls: MakeTlsConnector,
+    shown: String,
+    log: Log,
+}
+
+impl Connector {
+    pub fn new(settings: &Settings, log: Log) -> Result<Self> {
+        Ok(Self {
+            config: settings.dsn.config().map_err(Error::Value)?,
+            tls: settings.dsn.tls().map_err(Error::Value)?,
+            shown: settings.dsn.shown(),
+            log,
+        })
+    }
+
+    /// Where the database is, for people.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    pub fn log(&self, level: Level, text: &str) {
+        (self.log)(level, &format!("PostgreSQL ({}): {text}", self.shown));
+    }
+
+    /// A connection for `purpose`, which PostgreSQL shows as its application name.
+    ///
+    /// # Errors
+    /// `Unavailable`: no server answers. `Database`: it refuses us.
+    pub fn connect(&self, purpose: &str) -> Result<Session> {
+        let mut config = self.config.clone();
+        config.application_name(&format!("rzeo: {purpose}"));
+        let connecting = failed("connecting");
+        let client = config.connect(self.tls.clone()).map_err(&connecting)?;
+        let mut session = Session::new(client);
+        session.batch(BEGIN).map_err(connecting)?;
+        Ok(session)
+    }
+}
+
+/// The connections for reads. Never in a transaction while they are not used.
+pub(super) struct Readers {
+    idle: Mutex<Idle>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct Idle {
+    sessions: Vec<Session>,
+    used: usize,
+}
+
+impl Readers {
+    pub fn new() -> Self {
+        Self {
+            idle: Mutex::default(),
+            returned: Condvar::new(),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a statement over one of them; again over a new one, if the connection was lost.
+    ///
+    /// # Errors
+    /// As [`failed`].
+    pub fn query(
+        &self,
+        connector: &Connector,
+        doing: &'static str,
+        (sql, params): (&'static str, Params),
+    ) -> Result<Vec<Row>> {
+        let mut idle = self.idle();
+        while idle.used >= READERS_MAX {
+            idle = self
+                .returned
+                .wait(idle)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        idle.used += 1;
+        let mut session = idle.sessions.pop();
+        drop(idle);
+        let found = ask(connector, doing, &mut session, (sql, params));
+        let mut idle = self.idle();
+        idle.used -= 1;
+        idle.sessions
+            .extend(session.filter(|session| !session.is_closed()));
+        drop(idle);
+        self.returned.notify_one();
+        found
+    }
+
+    pub fn close(&self) {
+        self.idle().sessions.clear();
+    }
+}
+
+fn ask(
+    connector: &Connector,
+    doing: &'static str,
+    session: &mut Option<Session>,
+    (sql, params): (&'static str, Params),
+) -> Result<Vec<Row>> {
+    if let Some(session) = session {
+        match session.query(sql, params) {
+            Err(error) if is_lost(&error) => {}
+            found => return found.map_err(failed(doing)),
+        }
+    }
+    let session = session.insert(connector.connect("load")?);
+    session.query(sql, params).map_err(failed(doing))
+}

@@ -1,0 +1,60 @@
+//! A storage in a PostgreSQL database, in the tables of Python's RelStorage 4.3: several servers, and
+//! RelStorage itself, may work on one database at the same time.
+//!
+//! # Who is who
+//!
+//! | connections | of | what for |
+//! |---|---|---|
+//! | `load` | any thread, up to 16 | reads, each statement a transaction of its own |
+//! | `lock` | votes, 4 | locks on objects, for as long as a transaction is between its vote and its end |
+//! | `commit` | the log writer | all transactions that wait, in one transaction of the database |
+//!
+//! # A commit
+//!
+//! 1. The *vote* ([`commit`]) locks the objects against other processes ([`lockers`]), reads their
+//!    serials, and resolves conflicts.
+//! 2. *Append* ([`append`]) makes one call: under the lock that all processes commit under (-1), it
+//!    looks what others have committed, looks once more that nobody has changed the objects (an undo
+//!    by RelStorage takes no locks), chooses tids by the database's clock, and writes. PostgreSQL
+//!    syncs once. Then the objects are unlocked.
+//!
+//! If the connection is lost meanwhile, nobody is told anything before it is known what has become of
+//! it: the process at the database is ended, and then its rows are there or not. They can't have been
+//! overwritten, since the locks are held by other connections.
+//!
+//! # What others commit
+//!
+//! Tids become visible in rising order ([`changes`]). They are looked for at each poll, and by each
+//! append, so that everything is published in the order of tids.
+//!
+//! # What readers see
+//!
+//! What is published. With history, the tables have the revision that was current then. Without, they
+//! have only the newest one: if that is not published yet, a load waits until it is; older ones are
+//! answered from memory ([`recent`], which gets what is committed by anybody) or not at all, and the client reads anew (`ReadConflictError`).
+
+mod append;
+mod changes;
+mod commit;
+mod connect;
+mod dsn;
+mod ids;
+mod iterate;
+mod lockers;
+mod oids;
+mod reads;
+mod recent;
+mod rows;
+mod schema;
+mod section;
+mod session;
+mod settings;
+mod sql;
+mod storage;
+mod undo;
+mod writer;
+
+pub use self::dsn::Dsn;
+pub use self::section::read_section;
+pub use self::settings::Settings;
+pub use self::storage::PostgresStorage;

@@ -1,0 +1,73 @@
+//! New oids: the sequence gives blocks of 16, as to RelStorage.
+
+use std::sync::{Mutex, PoisonError};
+
+use zeo_proto::Oid;
+
+/// How many oids one value of the sequence stands for.
+pub(super) const BLOCK: i64 = 16;
+/// How many blocks are taken at once: a client asks for 100 oids.
+pub(super) const BLOCKS: i32 = 7;
+
+/// Oids that nobody has yet.
+#[derive(Default)]
+pub(super) struct Oids(Mutex<Stock>);
+
+#[derive(Default)]
+struct Stock {
+    /// In falling order.
+    free: Vec<i64>,
+    /// The greatest that is known to be behind the sequence.
+    last: i64,
+}
+
+impl Oids {
+    /// The next one; if there is none, `blocks` gets values of the sequence.
+    ///
+    /// # Errors
+    /// That of `blocks`.
+    pub fn next<E>(&self, blocks: impl FnOnce() -> Result<Vec<i64>, E>) -> Result<Option<Oid>, E> {
+        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if stock.free.is_empty() {
+            for block in blocks()? {
+                let last = block.saturating_mul(BLOCK);
+                stock.free.extend(last - BLOCK + 1..=last);
+            }
+            stock.free.sort_unstable_by(|a, b| b.cmp(a));
+            stock.last = stock.last.max(stock.free.first().copied().unwrap_or(0));
+        }
+        let next = stock.free.pop();
+        Ok(next.map(|oid| Oid::new(oid.cast_unsigned())))
+    }
+
+    /// True for an oid that may be one which the sequence has still to give.
+    pub fn exceeds(&self, oid: i64) -> bool {
+        oid > self.0.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+
+    /// The sequence gives only oids behind `last` from now on.
+    pub fn used(&self, last: i64) {
+        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stock.last = stock.last.max(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_given_out_in_order() {
+        let oids = Oids::default();
+        let next = |blocks: &[i64]| {
+            let blocks = blocks.to_vec();
+            oids.next(|| Ok::<_, ()>(blocks)).unwrap().unwrap().as_u64()
+        };
+        assert_eq!(next(&[1, 3]), 1);
+        let rest: Vec<_> = (0..31).map(|_| next(&[])).collect();
+        assert_eq!(rest[..15], (2..=16).collect::<Vec<_>>());
+        assert_eq!(rest[15..], (33..=48).collect::<Vec<_>>());
+        assert_eq!(next(&[4]), 49);
+        assert!(oids.exceeds(65) && !oids.exceeds(64));
+    }
+}

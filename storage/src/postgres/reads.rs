@@ -1,0 +1,192 @@
+//! Reading: what is published, and nothing later.
+
+use std::time::{Duration, Instant};
+
+use postgres::Row;
+use zeo_proto::{Oid, Tid};
+
+use super::ids::{number, oid_of, tid_of};
+use super::rows::meta;
+use super::session::{Params, value};
+use super::sql::{HISTORY, UNDO_LOG};
+use super::storage::PostgresStorage;
+use crate::storage::{CurrentRecord, Data, HistoryEntry, Revision, TransactionMeta, UndoEntry};
+use crate::{Error, Result};
+
+/// How long a load waits until a revision that is committed is published, too.
+const PUBLICATION_MAX: Duration = Duration::from_secs(30);
+
+impl PostgresStorage {
+    /// Runs a statement over one of the connections for reads.
+    pub(super) fn query(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: Params,
+    ) -> Result<Vec<Row>> {
+        self.readers.query(&self.connector, doing, (sql, params))
+    }
+
+    /// The last transaction in the database.
+    pub(super) fn last_committed(&self) -> Result<Tid> {
+        let rows = self.query("looking for the last transaction", self.sql.last_tid, &[])?;
+        let last = rows.first().map_or(Ok(0), |row| value::<i64>(row, 0))?;
+        Ok(Tid::new(last.cast_unsigned()))
+    }
+
+    pub(super) fn revision(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
+        if let Some(found) = self.recent.get(oid, before) {
+            return Ok(Some(found));
+        }
+        let until = Instant::now() + PUBLICATION_MAX;
+        loop {
+            let published = self.published();
+            let limit = Tid::ZERO
+                .later_than(published)
+                .unwrap_or(Tid::MAX)
+                .min(before);
+            let params = (number(oid)?, tid_of(limit.min(MAX))?, tid_of(published)?);
+            let sql = self.sql.revision;
+            let rows = self.query("loading an object", sql, &[&params.0, &params.1, &params.2])?;
+            let Some(row) = rows.first() else {
+                return self.no_revision(oid, before > published);
+            };
+            let serial = Tid::new(value::<i64>(row, 1)?.cast_unsigned());
+            if serial <= published {
+                let found = revision(row, oid, serial)?;
+                self.recent.put(oid, &found, published);
+                return Ok(Some(found).filter(|found| found.serial < before));
+            }
+            // Only the current revision is there, and clients have not heard of it yet.
+            if serial >= before || Instant::now() > until {
+                return Ok(self.recent.get(oid, before));
+            }
+            self.wait_for_publication(serial, until);
+        }
+    }
+
+    fn no_revision(&self, oid: Oid, is_current: bool) -> Result<Option<Revision>> {
+        let known = || self.query("loading an object", self.sql.exists, &[&number(oid)?]);
+        if is_current || known()?.is_empty() {
+            return Err(Error::NoObject(oid));
+        }
+        Ok(None)
+    }
+
+    /// The state that a transaction wrote.
+    pub(super) fn state(&self, oid: Oid, serial: Tid) -> Result<Data> {
+        if let Some(next) = serial.later_than(serial)
+            && let Some(found) = self
+                .recent
+                .get(oid, next)
+                .filter(|found| found.serial == serial)
+        {
+            return Ok(found.data);
+        }
+        let params = (number(oid)?, tid_of(serial)?);
+        let rows = self.query(
+            "loading a revision",
+            self.sql.serial,
+            &[&params.0, &params.1],
+        )?;
+        let state = rows
+            .first()
+            .map(|row| value::<Option<Vec<u8>>>(row, 0))
+            .transpose()?;
+        state
+            .flatten()
+            .filter(|state| !state.is_empty())
+            .map(Data::from)
+            .ok_or(Error::NoObject(oid))
+    }
+
+    pub(super) fn revisions(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
+        if !self.settings.keep_history {
+            let current = self.revision(oid, Tid::MAX)?.ok_or(Error::NoObject(oid))?;
+            return Ok(vec![HistoryEntry {
+                tid: current.serial,
+                size: current.data.len() as u64,
+                meta: TransactionMeta::default(),
+                is_flat: true,
+            }]);
+        }
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let params = (number(oid)?, tid_of(self.published())?);
+        let rows = self.query("loading a history", HISTORY, &[&params.0, &size, &params.1])?;
+        if rows.is_empty() {
+            return Err(Error::NoObject(oid));
+        }
+        let entries = rows.iter().map(|row| {
+            Ok(HistoryEntry {
+                tid: Tid::new(value::<i64>(row, 0)?.cast_unsigned()),
+                size: value::<i64>(row, 1)?.cast_unsigned(),
+                meta: meta(row, 2)?,
+                is_flat: true,
+            })
+        });
+        entries.collect()
+    }
+
+    pub(super) fn undoable(
+        &self,
+        first: usize,
+        last: usize,
+        filter: &mut dyn FnMut(&UndoEntry) -> Result<bool>,
+    ) -> Result<Vec<UndoEntry>> {
+        let mut found = Vec::new();
+        let mut passed = 0;
+        let mut before = tid_of(self.published())?.saturating_add(1);
+        while passed < last {
+            let rows = self.query("loading transactions", UNDO_LOG, &[&before])?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                before = value(row, 0)?;
+                let tid = Tid::new(before.cast_unsigned());
+                let entry = UndoEntry {
+                    tid,
+                    size: 0,
+                    meta: meta(row, 1)?,
+                };
+                if passed < last && filter(&entry)? {
+                    passed += 1;
+                    found.extend((passed > first).then_some(entry));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn next_record(&self, from: Option<Oid>) -> Result<CurrentRecord> {
+        let from = number(from.unwrap_or(Oid::ZERO))?;
+        let last = tid_of(self.published())?;
+        let rows = self.query("loading objects", self.sql.next_objects, &[&from, &last])?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Error::Value("there are no more objects".to_owned()))?;
+        let oid = oid_of(value(row, 0)?);
+        let serial = value::<Option<i64>>(row, 1)?.ok_or(Error::NoObject(oid))?;
+        let state = value::<Option<Vec<u8>>>(row, 2)?.ok_or(Error::NoObject(oid))?;
+        let next = rows.get(1).map(|row| value(row, 0)).transpose()?;
+        Ok(CurrentRecord {
+            oid,
+            serial: Tid::new(serial.cast_unsigned()),
+            data: state.into(),
+            next: next.map(oid_of),
+        })
+    }
+}
+
+/// The greatest tid that stands in a column.
+const MAX: Tid = Tid::new(i64::MAX.cast_unsigned());
+
+fn revision(row: &Row, oid: Oid, serial: Tid) -> Result<Revision> {
+    let state = value::<Option<Vec<u8>>>(row, 0)?.filter(|state| !state.is_empty());
+    let next = value::<Option<i64>>(row, 2)?;
+    Ok(Revision {
+        data: state.ok_or(Error::NoObject(oid))?.into(),
+        serial,
+        next: next.map(|next| Tid::new(next.cast_unsigned())),
+    })
+}

@@ -1,0 +1,232 @@
+//! Recent revisions of objects, shared by all clients: a database without history has no others, and
+//! each spares a question.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zeo_proto::{Oid, Tid};
+
+use crate::storage::Revision;
+
+/// What an entry takes beside its state, in bytes.
+const ENTRY_SIZE: usize = 100;
+/// How many changes are remembered, to know whether what was loaded is still current.
+const CHANGES_MAX: usize = 100_000;
+
+/// The revisions, up to a size in bytes.
+///
+/// They are in two halves: what is used or put goes into the young one; when that is full it becomes
+/// the old one, and the old one is forgotten.
+pub(super) struct Recent(Mutex<Halves>);
+
+struct Halves {
+    young: Half,
+    old: Half,
+    limit: usize,
+    /// When an object was changed last, and in which order.
+    changes: HashMap<Oid, Tid>,
+    order: VecDeque<(Tid, Oid)>,
+    /// Changes up to here may be forgotten.
+    forgotten: Tid,
+}
+
+#[derive(Default)]
+struct Half {
+    revisions: HashMap<Oid, Vec<Entry>>,
+    size: usize,
+}
+
+#[derive(Clone)]
+struct Entry {
+    serial: Tid,
+    next: Option<Tid>,
+    state: Arc<[u8]>,
+}
+
+impl Recent {
+    /// Room for so many bytes.
+    pub fn new(limit: usize) -> Self {
+        Self(Mutex::new(Halves {
+            young: Half::default(),
+            old: Half::default(),
+            limit: limit / 2,
+            changes: HashMap::new(),
+            order: VecDeque::new(),
+            forgotten: Tid::ZERO,
+        }))
+    }
+
+    fn halves(&self) -> MutexGuard<'_, Halves> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The revision that was current just before `before`, if it is here.
+    pub fn get(&self, oid: Oid, before: Tid) -> Option<Revision> {
+        let entry = self.halves().find(oid, before)?;
+        Some(Revision {
+            data: entry.state.to_vec().into(),
+            serial: entry.serial,
+            next: entry.next,
+        })
+    }
+
+    /// Puts a revision that was loaded when `published` was the last transaction.
+    pub fn put(&self, oid: Oid, revision: &Revision, published: Tid) {
+        let mut halves = self.halves();
+        let changed = halves
+            .changes
+            .get(&oid)
+            .is_some_and(|&tid| tid > revision.serial);
+        // Somebody may have changed it meanwhile.
+        if revision.next.is_none() && (changed || published < halves.forgotten) {
+            return;
+        }
+        let entry = Entry {
+            serial: revision.serial,
+            next: revision.next,
+            state: Arc::from(&*revision.data),
+        };
+        halves.insert(oid, entry);
+    }
+
+    /// Transaction `tid` has changed objects. The states are there if it was ours.
+    pub fn changed<'a>(&self, tid: Tid, objects: impl Iterator<Item = (Oid, Option<&'a [u8]>)>) {
+        let mut halves = self.halves();
+        for (oid, state) in objects {
+            halves.end_of_current(oid, tid);
+            halves.note(oid, tid);
+            if let Some(state) = state {
+                let entry = Entry {
+                    serial: tid,
+                    next: None,
+                    state: Arc::from(state),
+                };
+                halves.insert(oid, entry);
+            }
+        }
+    }
+
+    /// Anything may have changed.
+    pub fn clear(&self, tid: Tid) {
+        let mut halves = self.halves();
+        halves.young = Half::default();
+        halves.old = Half::default();
+        halves.forgotten = tid;
+    }
+}
+
+impl Halves {
+    fn find(&mut self, oid: Oid, before: Tid) -> Option<Entry> {
+        let fits =
+            |entry: &&Entry| entry.serial < before && entry.next.is_none_or(|next| next >= before);
+        let found = |half: &Half| half.revisions.get(&oid)?.iter().find(fits).cloned();
+        if let Some(entry) = found(&self.young) {
+            return Some(entry);
+        }
+        let entry = found(&self.old)?;
+        self.insert(oid, entry.clone());
+        Some(entry)
+    }
+
+    fn insert(&mut self, oid: Oid, entry: Entry) {
+        let size = ENTRY_SIZE + entry.state.len();
+        if size > self.limit {
+            return;
+        }
+        if self.young.size + size > self.limit {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let revisions = self.young.revisions.entry(oid).or_default();
+        if revisions.iter().all(|known| known.serial != entry.serial) {
+            self.young.size += size;
+            revisions.push(entry);
+        }
+    }
+
+    fn end_of_current(&mut self, oid: Oid, tid: Tid) {
+        for half in [&mut self.young, &mut self.old] {
+            let revisions = half.revisions.get_mut(&oid).into_iter().flatten();
+            for entry in revisions.filter(|entry| entry.next.is_none() && entry.serial < tid) {
+                entry.next = Some(tid);
+            }
+        }
+    }
+
+    fn note(&mut self, oid: Oid, tid: Tid) {
+        self.changes.insert(oid, tid);
+        self.order.push_back((tid, oid));
+        while self.order.len() > CHANGES_MAX
+            && let Some((tid, oid)) = self.order.pop_front()
+        {
+            self.forgotten = tid;
+            if self.changes.get(&oid) == Some(&tid) {
+                self.changes.remove(&oid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(serial: u64, next: Option<u64>, state: &str) -> Revision {
+        Revision {
+            data: state.as_bytes().to_vec().into(),
+            serial: Tid::new(serial),
+            next: next.map(Tid::new),
+        }
+    }
+
+    fn found(recent: &Recent, oid: u64, before: u64) -> Option<(u64, Option<u64>, Vec<u8>)> {
+        let found = recent.get(Oid::new(oid), Tid::new(before))?;
+        Some((
+            found.serial.as_u64(),
+            found.next.map(Tid::as_u64),
+            found.data.to_vec(),
+        ))
+    }
+
+    #[test]
+    fn a_change_ends_what_was_current() {
+        let (recent, one) = (Recent::new(10_000), Oid::new(1));
+        recent.put(one, &revision(5, None, "five"), Tid::new(8));
+        assert_eq!(found(&recent, 1, 100), Some((5, None, b"five".to_vec())));
+        recent.changed(Tid::new(9), [(one, None)].into_iter());
+        assert_eq!(found(&recent, 1, 9), Some((5, Some(9), b"five".to_vec())));
+        assert_eq!(found(&recent, 1, 10), None);
+        // Loaded before, put afterwards.
+        recent.put(one, &revision(5, None, "five"), Tid::new(8));
+        assert_eq!(found(&recent, 1, 10), None);
+        recent.changed(Tid::new(12), [(one, Some(&b"twelve"[..]))].into_iter());
+        assert_eq!(found(&recent, 1, 13), Some((12, None, b"twelve".to_vec())));
+        assert_eq!(found(&recent, 1, 12), None);
+    }
+
+    #[test]
+    fn what_is_used_stays_longest() {
+        let recent = Recent::new(2 * (3 * ENTRY_SIZE + 3));
+        for oid in 1..=3 {
+            recent.put(Oid::new(oid), &revision(5, None, "x"), Tid::new(5));
+        }
+        recent.put(Oid::new(4), &revision(5, None, "x"), Tid::new(5));
+        assert!(found(&recent, 1, 9).is_some(), "it is young again");
+        for oid in 5..=6 {
+            recent.put(Oid::new(oid), &revision(5, None, "x"), Tid::new(5));
+        }
+        let there = |oid| found(&recent, oid, 9).is_some();
+        assert_eq!([1, 2, 3].map(there), [true, false, false]);
+    }
+
+    #[test]
+    fn changes_that_are_forgotten_count_as_made() {
+        let (recent, one) = (Recent::new(10_000), Oid::new(1));
+        recent.changed(Tid::new(1), [(one, None)].into_iter());
+        let others = (0..CHANGES_MAX as u64).map(|oid| (Oid::new(oid + 2), None));
+        recent.changed(Tid::new(2), others);
+        recent.put(one, &revision(0, None, "old"), Tid::ZERO);
+        assert_eq!(found(&recent, 1, 9), None);
+        recent.put(one, &revision(1, None, "new"), Tid::new(2));
+        assert!(found(&recent, 1, 9).is_some());
+    }
+}

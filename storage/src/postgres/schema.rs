@@ -1,0 +1,129 @@
+//! The tables: made where there are none, looked at where there are.
+
+use super::connect::Connector;
+use super::session::{Session, failed, value};
+use super::settings::Settings;
+use super::sql::{FREE, PRESERVING, Sql};
+use crate::log::Level;
+use crate::{Error, Result};
+
+/// Held while tables are made, against other servers that do the same.
+const CREATION_LOCK: &str = "SELECT pg_advisory_lock(-1001)";
+const CREATION_UNLOCK: &str = "SELECT pg_advisory_unlock(-1001)";
+
+/// (names): the tables of these names that there are.
+const TABLES: &str = "SELECT tablename::text FROM pg_tables
+    WHERE schemaname = 'public' AND tablename = ANY ($1)";
+/// Whether this role may write to the tables.
+const MAY_WRITE: &str =
+    "SELECT has_table_privilege('object_state', 'INSERT, UPDATE'), current_user::text";
+/// The columns that some versions of RelStorage lack.
+const COLUMNS: &str = "SELECT count(*) FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name = 'object_state' AND column_name = 'state_size'";
+
+/// Tables that databases of both kinds have; `transaction` is only in one.
+const NAMES: [&str; 4] = [
+    "object_state",
+    "blob_chunk",
+    "commit_row_lock",
+    "transaction",
+];
+
+/// Makes the tables if there are none and the settings allow it, and returns the statements for them.
+///
+/// # Errors
+/// `Unsupported`: the database is of another kind than the settings say, or not one of RelStorage.
+/// `Unavailable` and `Database`.
+pub(super) fn ensure(
+    session: &mut Session,
+    connector: &Connector,
+    settings: &Settings,
+) -> Result<&'static Sql> {
+    let sql = if settings.keep_history {
+        &PRESERVING
+    } else {
+        &FREE
+    };
+    let preparing = failed("preparing the tables");
+    session.query(CREATION_LOCK, &[]).map_err(&preparing)?;
+    let done = check_or_create(session, connector, settings, sql);
+    session.query(CREATION_UNLOCK, &[]).map_err(preparing)?;
+    done.map(|()| sql)
+}
+
+fn check_or_create(
+    session: &mut Session,
+    connector: &Connector,
+    settings: &Settings,
+    sql: &'static Sql,
+) -> Result<()> {
+    let looking = failed("looking at the tables");
+    let rows = session.query(TABLES, &[&&NAMES[..]]).map_err(&looking)?;
+    let tables = rows
+        .iter()
+        .map(|row| value::<String>(row, 0))
+        .collect::<Result<Vec<_>>>()?;
+    if tables.is_empty() {
+        return create(session, connector, settings, sql);
+    }
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    let shown = connector.shown();
+    if !(has("object_state") && has("blob_chunk") && has("commit_row_lock")) {
+        let tables = tables.join(", ");
+        return Err(Error::Unsupported(format!(
+            "{shown} has tables ({tables}), but not those of RelStorage: give it a database of its own"
+        )));
+    }
+    if has("transaction") != settings.keep_history {
+        let (there, wanted) = if settings.keep_history {
+            ("without", "false")
+        } else {
+            ("with", "true")
+        };
+        return Err(Error::Unsupported(format!(
+            "{shown} is a database {there} history: set keep-history {wanted}, or name another database"
+        )));
+    }
+    let rows = session.query(COLUMNS, &[]).map_err(&looking)?;
+    if rows.first().map_or(Ok(0), |row| value::<i64>(row, 0))? == 0 {
+        return Err(Error::Unsupported(format!(
+            "{shown} is of an older RelStorage: open it once with RelStorage 4"
+        )));
+    }
+    let rows = session.query(MAY_WRITE, &[]).map_err(looking)?;
+    let may_write = rows.first().map_or(Ok(false), |row| value(row, 0))?;
+    if !may_write && !settings.read_only {
+        let role = rows
+            .first()
+            .map_or(Ok(String::new()), |row| value(row, 1))?;
+        return Err(Error::Unsupported(format!(
+            "role {role} may not write to the tables of {shown}: use the role that has made them, or read-only true"
+        )));
+    }
+    Ok(())
+}
+
+fn create(
+    session: &mut Session,
+    connector: &Connector,
+    settings: &Settings,
+    sql: &'static Sql,
+) -> Result<()> {
+    let shown = connector.shown();
+    if !settings.create_schema || settings.read_only {
+        return Err(Error::Unsupported(format!(
+            "{shown} has no tables: let create-schema be true, and read-only false, to have them made"
+        )));
+    }
+    let [common, own] = sql.schema;
+    session
+        .batch(&format!("BEGIN; {common}; {own}; COMMIT"))
+        .map_err(failed("making the tables"))?;
+    let kind = if settings.keep_history {
+        "with"
+    } else {
+        "without"
+    };
+    connector.log(Level::Info, &format!("tables were made, {kind} history"));
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! `<relstorage>` with `<postgresql>`, as RelStorage 4.3 reads it (with `%import relstorage`).
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use super::dsn::Dsn;
+use super::settings::Settings;
+use super::storage::PostgresStorage;
+use crate::config::{Opener, Openers, Other, StorageKind};
+use crate::log::{Level, Log};
+use crate::zconfig::datatypes::{boolean, byte_size, float, integer};
+use crate::zconfig::reader::{self, Reader};
+use crate::zconfig::{ConfigError, Section};
+use crate::{Error, Result, Storage};
+
+/// Keys that mean something here.
+const USED: [&str; 9] = [
+    "name",
+    "read-only",
+    "blob-dir",
+    "keep-history",
+    "poll-interval",
+    "pack-gc",
+    "cache-local-mb",
+    "commit-lock-timeout",
+    "create-schema",
+];
+
+/// What is wrong with a value, if anything is.
+type Check = fn(&str) -> Option<String>;
+
+/// Keys that have no meaning here, and how their values are checked.
+const UNUSED: [(&str, Check); 26] = [
+    ("shared-blob-dir", is_boolean),
+    ("blob-cache-size", is_size),
+    ("blob-cache-size-check", is_any),
+    ("blob-cache-size-check-external", is_boolean),
+    ("blob-chunk-size", is_size),
+    ("replica-conf", is_any),
+    ("ro-replica-conf", is_any),
+    ("replica-timeout", is_float),
+    ("revert_when_stale", is_boolean),
+    ("pack-prepack-only", is_boolean),
+    ("pack-skip-prepack", is_boolean),
+    ("pack-batch-timeout", is_float),
+    ("pack-commit-busy-delay", is_float),
+    ("cache-servers", is_any),
+    ("cache-module-name", is_any),
+    ("cache-prefix", is_any),
+    ("cache-local-storage", is_any),
+    ("cache-local-dir", is_any),
+    ("cache-local-dir-count", is_integer),
+    ("cache-local-dir-read-count", is_integer),
+    ("cache-local-dir-compress", is_boolean),
+    ("cache-local-dir-write-max-size", is_size),
+    ("cache-local-object-max", is_size),
+    ("cache-local-compression", is_any),
+    ("cache-delta-size-limit", is_integer),
+    ("commit-lock-id", is_integer),
+];
+
+/// All keys.
+static KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let unused = UNUSED.iter().map(|&(key, _)| key);
+    USED.into_iter().chain(unused).collect()
+});
+
+/// Adapters of RelStorage that this server has not.
+const OTHER_ADAPTERS: [&str; 3] = ["mysql", "oracle", "sqlite3"];
+
+fn is_any(_: &str) -> Option<String> {
+    None
+}
+fn is_boolean(text: &str) -> Option<String> {
+    boolean(text).err()
+}
+fn is_size(text: &str) -> Option<String> {
+    byte_size(text).err()
+}
+fn is_float(text: &str) -> Option<String> {
+    float(text).err()
+}
+fn is_integer(text: &str) -> Option<String> {
+    integer(text).err()
+}
+
+/// A section, as it was read.
+#[derive(Debug)]
+struct RelStorage {
+    settings: Settings,
+    /// Keys that were given and mean nothing here.
+    ignored: Vec<&'static str>,
+}
+
+/// Reads the section; to be given to [`Openers::with`].
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is wrong with it.
+pub fn read_section(
+    section: &Section,
+    _: &Openers,
+) -> std::result::Result<StorageKind, ConfigError> {
+    let reader = Reader::new(section, &KEYS)?;
+    let mut settings = Settings::new(adapter(section, &reader)?);
+    let text = |text: &str| Ok(text.to_owned());
+    settings.name = reader.optional("name", text)?;
+    settings.read_only = reader.optional("read-only", boolean)?.unwrap_or(false);
+    settings.keep_history = reader.optional("keep-history", boolean)?.unwrap_or(true);
+    settings.create_schema = reader.optional("create-schema", boolean)?.unwrap_or(true);
+    if let Some(size) = reader.optional("cache-local-mb", byte_size_of_mb)? {
+        settings.cache_size = size;
+    }
+    if let Some(seconds) = reader.optional("commit-lock-timeout", integer)? {
+        settings.lock_timeout = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    }
+    let mut ignored = Vec::new();
+    for key in ["blob-dir", "poll-interval", "pack-gc"] {
+        ignored.extend(reader.optional(key, text)?.map(|_| key));
+    }
+    for (key, check) in UNUSED {
+        let checked = |text: &str| check(text).map_or(Ok(()), Err);
+        ignored.extend(reader.optional(key, checked)?.map(|()| key));
+    }
+    Ok(StorageKind::Other(Other(Arc::new(RelStorage {
+        settings,
+        ignored,
+    }))))
+}
+
+/// A number of megabytes, as RelStorage's `cache-local-mb`.
+fn byte_size_of_mb(text: &str) -> std::result::Result<usize, String> {
+    let number = integer(text)?;
+    let number = usize::try_from(number).map_err(|_| "expected a positive number".to_owned())?;
+    Ok(number.saturating_mul(1 << 20))
+}
+
+/// The one `<postgresql>` in the section.
+fn adapter(section: &Section, reader: &Reader) -> std::result::Result<Dsn, ConfigError> {
+    let mut found = None;
+    for inner in &section.sections {
+        match inner.kind.as_str() {
+            "postgresql" => reader::only("postgresql", &mut found, inner)?,
+            kind if OTHER_ADAPTERS.contains(&kind) => {
+                return Err(reader::section_not_supported(inner));
+            }
+            _ => {
+                let parent = reader::described(section);
+                return Err(reader::unknown_section(inner, &parent, vec!["postgresql"]));
+            }
+        }
+    }
+    let Some(inner) = found else {
+        return Err(reader.conflict("a <postgresql> is missing inside it"));
+    };
+    let reader = Reader::new(inner, &["driver", "dsn"])?;
+    reader::no_sections(inner)?;
+    // The name of a Python package.
+    reader.optional("driver", |text| Ok(text.to_owned()))?;
+    let dsn = reader.optional("dsn", |text| {
+        let dsn = Dsn::parse(text)?.with_environment(|name| std::env::var(name).ok());
+        dsn.config()?;
+        dsn.tls()?;
+        Ok(dsn)
+    })?;
+    let environment = |name: &str| std::env::var(name).ok();
+    Ok(dsn.unwrap_or_else(|| Dsn::default().with_environment(environment)))
+}
+
+impl Opener for RelStorage {
+    fn type_name(&self) -> &'static str {
+        "RelStorage"
+    }
+
+    fn has_blobs(&self) -> bool {
+        false
+    }
+
+    fn open(&self, blob_dir: Option<&Path>, log: &Log) -> Result<Arc<dyn Storage>> {
+        if blob_dir.is_some() {
+            return Err(Error::Unsupported(
+                "a <relstorage> can't stand in a <blobstorage>".to_owned(),
+            ));
+        }
+        if !self.ignored.is_empty() {
+            let keys = self.ignored.join(", ");
+            log(
+                Level::Warning,
+                &format!("these keys of <relstorage> have no meaning here: {keys}"),
+            );
+        }
+        Ok(Arc::new(PostgresStorage::open(
+            self.settings.clone(),
+            Arc::clone(log),
+        )?))
+    }
+}

@@ -1,0 +1,126 @@
+//! One connection to the database.
+
+use std::collections::HashMap;
+
+use postgres::error::SqlState;
+use postgres::types::ToSql;
+use postgres::{Client, Row, Statement};
+
+use crate::{Error, Result};
+
+/// A connection that keeps the statements that it has prepared.
+pub(super) struct Session {
+    client: Client,
+    statements: HashMap<&'static str, Statement>,
+}
+
+/// The parameters of a statement.
+pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Session {
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            statements: HashMap::new(),
+        }
+    }
+
+    /// Runs one statement, in a transaction of its own.
+    pub fn query(
+        &mut self,
+        sql: &'static str,
+        params: Params,
+    ) -> std::result::Result<Vec<Row>, postgres::Error> {
+        let statement = match self.statements.get(sql) {
+            Some(statement) => statement,
+            None => {
+                let statement = self.client.prepare(sql)?;
+                self.statements.entry(sql).or_insert(statement)
+            }
+        };
+        self.client.query(statement, params)
+    }
+
+    /// Runs several statements without parameters.
+    pub fn batch(&mut self, sql: &str) -> std::result::Result<(), postgres::Error> {
+        self.client.batch_execute(sql)
+    }
+
+    /// True when the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+/// Whether the connection is gone, or the server is about to go: what failed may succeed over another
+/// connection.
+pub(super) fn is_lost(error: &postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        return error.is_closed() || has_io_cause(error);
+    };
+    let stops = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::IDLE_SESSION_TIMEOUT,
+    ];
+    stops.contains(code)
+}
+
+fn has_io_cause(error: &postgres::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(found) = cause {
+        if found.is::<std::io::Error>() {
+            return true;
+        }
+        cause = found.source();
+    }
+    false
+}
+
+/// What PostgreSQL says, in one line, with its hint.
+pub(super) fn told(error: &postgres::Error) -> String {
+    let Some(error) = error.as_db_error() else {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        return format!("{error}{}", cause.unwrap_or_default());
+    };
+    let mut text = format!("{} ({})", error.message(), error.code().code());
+    for more in [error.detail(), error.hint()].into_iter().flatten() {
+        text.push_str("; ");
+        text.push_str(more);
+    }
+    text
+}
+
+/// The error of something that failed at the database; `doing` says what, as "loading an object".
+pub(super) fn failed(doing: &'static str) -> impl Fn(postgres::Error) -> Error {
+    move |error| {
+        let text = format!("PostgreSQL, {doing}: {}", told(&error));
+        let retryable = [
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::TOO_MANY_CONNECTIONS,
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+        ];
+        let again = error.code().is_some_and(|code| retryable.contains(code));
+        if again || is_lost(&error) {
+            Error::Unavailable(text)
+        } else {
+            Error::Database(text)
+        }
+    }
+}
+
+/// A value of a row; the table has another shape than it should if there is none.
+pub(super) fn value<'a, T: postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
+    row.try_get(column).map_err(|error| {
+        let name = row
+            .columns()
+            .get(column)
+            .map_or("?", |column| column.name());
+        Error::Database(format!(
+            "PostgreSQL: the column {name} is not as it should be: {error}"
+        ))
+    })
+}

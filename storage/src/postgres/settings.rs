@@ -1,0 +1,43 @@
+//! How such a storage is opened.
+
+use std::time::Duration;
+
+use super::dsn::Dsn;
+
+/// How to open such a storage.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where the database is.
+    pub dsn: Dsn,
+    /// What the storage calls itself; the database by default.
+    pub name: Option<String>,
+    /// Whether old revisions are kept; the database must be of that kind.
+    pub keep_history: bool,
+    /// Whether writing is refused.
+    pub read_only: bool,
+    /// Whether tables are made where there are none.
+    pub create_schema: bool,
+    /// How long a vote waits for objects that another process has locked; 30 seconds by default.
+    pub lock_timeout: Duration,
+    /// How long it takes at most until what others commit is noticed; 0.2 seconds by default.
+    pub poll_interval: Duration,
+    /// How much memory recent revisions may take, in bytes; 64 MB by default.
+    pub cache_size: usize,
+}
+
+impl Settings {
+    /// The defaults, with a database.
+    pub fn new(dsn: Dsn) -> Self {
+        Self {
+            dsn,
+            name: None,
+            keep_history: true,
+            read_only: false,
+            create_schema: true,
+            lock_timeout: Duration::from_secs(30),
+            poll_interval: Duration::from_millis(200),
+            cache_size: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The statements, for both kinds of databases.
+//!
+//! Tables are those of RelStorage 4.3. Functions of ours live in `pg_temp`, so that nothing of them
+//! is seen by others. A tid and an oid are `bigint`, so those of 2^63 and more can't be stored.
+
+/// The statements of one kind of database.
+#[derive(Debug)]
+pub(super) struct Sql {
+    /// Creates what an empty database lacks.
+    pub schema: [&'static str; 2],
+    /// For a connection that locks: `pg_temp.rzeo_lock`.
+    pub lock_function: &'static str,
+    /// For the connection that commits: `pg_temp.rzeo_finish`.
+    pub finish_function: &'static str,
+    /// (oid, before, last): the state and tid of the newest revision before `before`, and the tid of
+    /// the next one, not later than `last`.
+    pub revision: &'static str,
+    /// (oid): a row if the object has any revision.
+    pub exists: &'static str,
+    /// (oid, tid): the state.
+    pub serial: &'static str,
+    /// The last tid.
+    pub last_tid: &'static str,
+    /// (since): the tids after it with their oids, up to 1,000 transactions, and the states that will be
+    /// found nowhere once they are overwritten, if they are not large; a null oid for a transaction
+    /// without objects.
+    pub changes: &'static str,
+    /// (count, last): the last transactions with their oids, in order.
+    pub last_changes: &'static str,
+    /// (since, last): the objects changed after the one and not after the other.
+    pub changed_since: &'static str,
+    /// (oid, last): the first object from this oid on: oid, tid and state; then the next oid.
+    pub next_objects: &'static str,
+    /// (after, stop): up to 1,000 transactions: tid, packed, user, description, extension.
+    pub transactions: &'static str,
+    /// (tid, after): up to 100 objects of a transaction behind that oid, with their states.
+    pub records: &'static str,
+    /// About how many objects there are, and the size of the database in bytes.
+    pub sizes: &'static str,
+    /// (oid, since, state): the tid of a transaction after `since` that wrote this state.
+    pub written: &'static str,
+}
+
+/// Session locks on objects, all or none, without waiting: what is written, exclusive; what is
+/// checked, shared. Returns the serials of all that exist, or one row with the serial -1 for the
+/// object that somebody else holds.
+macro_rules! lock_function {
+    ($current:literal) => {
+        concat!(
+            "CREATE FUNCTION pg_temp.rzeo_lock(written bigint[], checked bigint[])
+                 RETURNS TABLE (object bigint, serial bigint) LANGUAGE plpgsql AS $body$
+             DECLARE
+                 w integer := 0;
+                 c integer := 0;
+                 busy bigint;
+             BEGIN
+                 FOREACH object IN ARRAY checked LOOP
+                     IF NOT pg_try_advisory_lock_shared(object) THEN busy := object; EXIT; END IF;
+                     c := c + 1;
+                 END LOOP;
+                 IF busy IS NULL THEN
+                     FOREACH object IN ARRAY written LOOP
+                         IF NOT pg_try_advisory_lock(object) THEN busy := object; EXIT; END IF;
+                         w := w + 1;
+                     END LOOP;
+                 END IF;
+                 IF busy IS NOT NULL THEN
+                     PERFORM pg_advisory_unlock(x) FROM unnest(written[:w]) x;
+                     PERFORM pg_advisory_unlock_shared(x) FROM unnest(checked[:c]) x;
+                     object := busy;
+                     serial := -1;
+                     RETURN NEXT;
+                     RETURN;
+                 END IF;
+                 RETURN QUERY SELECT zoid, tid FROM ",
+            $current,
+            "        WHERE zoid = ANY (written || checked);
+             EXCEPTION WHEN OTHERS THEN
+                 PERFORM pg_advisory_unlock(x) FROM unnest(written[:w]) x;
+                 PERFORM pg_advisory_unlock_shared(x) FROM unnest(checked[:c]) x;
+                 RAISE;
+             END
+             $body$"
+        )
+    };
+}
+
+/// The calls of the functions, and of unlocking.
+pub(super) const LOCK: &str = "SELECT object, serial FROM pg_temp.rzeo_lock($1, $2)";
+pub(super) const UNLOCK: &str = "SELECT
+    (SELECT count(pg_advisory_unlock(x)) FROM unnest($1::bigint[]) x),
+    (SELECT count(pg_advisory_unlock_shared(x)) FROM unnest($2::bigint[]) x)";
+pub(super) const FINISH: &str =
+    "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+/// The next oids, in blocks of 16.
+pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_series(1, $1::integer)";
+/// Oids of others: the sequence goes on behind them.
+pub(super) const USED_OIDS: &str =
+    "SELECT CASE WHEN $1 > nextval('zoid_seq') THEN setval('zoid_seq', $1) END";
+
+/// One transaction for all that are in the batch. `wanted` has the tid that a transaction insists on,
+/// or 0; `base` the serial that a record was made from, 0 for a new object, -1 if that does not
+/// matter. Rows: `t`, number, tid of a transaction that is committed; `r`, number, oid, current serial
+/// of one that is refused, since somebody else was faster; `l`, number, last tid: refused, since the
+/// tid that it wants is not later than the last; `o`, tid, oid (or null): changes by others after
+/// `since`, with states as in [`Sql::changes`].
+macro_rules! finish_function {
+    ($log:literal, $others:literal, $current:literal, $write:literal) => {
+        concat!(
+            "CREATE FUNCTION pg_temp.rzeo_finish(
+                 since bigint, wanted bigint[], is_packed boolean[],
+                 users bytea[], descriptions bytea[], extensions bytea[],
+                 numbers integer[], objects bigint[], bases bigint[], states bytea[]
+             ) RETURNS TABLE (kind text, a bigint, b bigint, c bigint, state bytea) LANGUAGE plpgsql AS $body$
+             #variable_conflict use_column
+             DECLARE
+                 last bigint;
+                 now bigint;
+                 tids bigint[] := '{}';
+                 refused integer[] := '{}';
+                 i integer;
+                 utc timestamp;
+             BEGIN
+                 PERFORM pg_advisory_xact_lock(-1);
+                 IF EXISTS (SELECT FROM unnest(wanted) x WHERE x > 0) THEN
+                     PERFORM FROM commit_row_lock FOR UPDATE;
+                 END IF;
+                 SELECT coalesce(max(tid), 0) INTO last FROM ", $log, ";
+                 RETURN QUERY ", $others, ";
+
+                 FOR i, b, c IN
+                     SELECT r.number, r.object, coalesce(x.tid, 0)
+                     FROM unnest(numbers, objects, bases) r(number, object, base)
+                     LEFT JOIN ", $current, " x ON x.zoid = r.object
+                     WHERE r.base >= 0 AND coalesce(x.tid, 0) <> r.base
+                 LOOP
+                     IF i <> ALL (refused) THEN
+                         refused := refused || i;
+                         kind := 'r';
+                         a := i;
+                         RETURN NEXT;
+                     END IF;
+                 END LOOP;
+
+                 utc := clock_timestamp() AT TIME ZONE 'UTC';
+                 now := ((((((extract(year FROM utc) - 1900) * 12 + extract(month FROM utc) - 1) * 31
+                     + extract(day FROM utc) - 1) * 24 + extract(hour FROM utc)) * 60
+                     + extract(minute FROM utc))::bigint << 32)
+                     + floor(extract(second FROM utc)::float8 * (4294967296.0 / 60.0))::bigint;
+                 FOR i IN 1 .. cardinality(wanted) LOOP
+                     IF i = ANY (refused) THEN
+                         tids := tids || NULL::bigint;
+                     ELSIF wanted[i] > 0 AND wanted[i] <= last THEN
+                         tids := tids || NULL::bigint;
+                         kind := 'l'; a := i; b := last; c := NULL;
+                         RETURN NEXT;
+                     ELSE
+                         last := CASE WHEN wanted[i] > 0 THEN wanted[i]
+                                      ELSE greatest(now, last + 1) END;
+                         tids := tids || last;
+                         kind := 't'; a := i; b := last; c := NULL;
+                         RETURN NEXT;
+                     END IF;
+                 END LOOP;
+                 ", $write, "
+             END
+             $body$"
+        )
+    };
+}
+
+pub(super) static PRESERVING: Sql = Sql {
+    schema: [include_str!("common.sql"), include_str!("preserving.sql")],
+    lock_function: lock_function!("current_object"),
+    finish_function: finish_function!(
+        "transaction",
+        "SELECT 'o', t.tid, s.zoid, NULL::bigint, NULL::bytea FROM transaction t
+             LEFT JOIN object_state s USING (tid) WHERE t.tid > since ORDER BY t.tid",
+        "current_object",
+        "INSERT INTO transaction (tid, packed, username, description, extension)
+             SELECT t.tid, t.packed, t.username, t.description, t.extension
+             FROM unnest(tids, is_packed, users, descriptions, extensions)
+                 t(tid, packed, username, description, extension) WHERE t.tid IS NOT NULL;
+         INSERT INTO object_state (zoid, tid, prev_tid, md5, state_size, state)
+             SELECT r.object, tids[r.number], coalesce(x.tid, 0), md5(r.state),
+                    coalesce(length(r.state), 0), r.state
+             FROM unnest(numbers, objects, states) r(number, object, state)
+             LEFT JOIN current_object x ON x.zoid = r.object
+             WHERE tids[r.number] IS NOT NULL;
+         INSERT INTO current_object (zoid, tid)
+             SELECT r.object, tids[r.number] FROM unnest(numbers, objects) r(number, object)
+             WHERE tids[r.number] IS NOT NULL
+             ON CONFLICT (zoid) DO UPDATE SET tid = excluded.tid;"
+    ),
+    revision: "SELECT s.state, s.tid,
+            (SELECT min(n.tid) FROM object_state n
+             WHERE n.zoid = s.zoid AND n.tid > s.tid AND n.tid <= $3)
+        FROM object_state s WHERE s.zoid = $1 AND s.tid < $2 ORDER BY s.tid DESC LIMIT 1",
+    exists: "SELECT FROM object_state WHERE zoid = $1 LIMIT 1",
+    serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
+    last_tid: "SELECT coalesce(max(tid), 0) FROM transaction",
+    changes: "SELECT t.tid, s.zoid, NULL::bytea
+        FROM (SELECT tid FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
+        LEFT JOIN object_state s USING (tid) ORDER BY t.tid",
+    last_changes: "SELECT t.tid, s.zoid
+        FROM (SELECT tid FROM transaction WHERE tid > 0 AND tid <= $2 ORDER BY tid DESC LIMIT $1) t
+        LEFT JOIN object_state s USING (tid) ORDER BY t.tid",
+    changed_since: "SELECT DISTINCT zoid FROM object_state WHERE tid > $1 AND tid <= $2",
+    next_objects: "SELECT c.zoid, s.tid, s.state FROM
+            (SELECT zoid FROM current_object WHERE zoid >= $1 ORDER BY zoid LIMIT 2) c
+        LEFT JOIN LATERAL
+            (SELECT tid, state FROM object_state o
+             WHERE o.zoid = c.zoid AND o.tid <= $2 ORDER BY o.tid DESC LIMIT 1) s ON true
+        ORDER BY c.zoid",
+    transactions: "SELECT tid, packed, username, description, extension FROM transaction
+        WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
+    records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2
+        ORDER BY zoid LIMIT 100",
+    sizes: "SELECT greatest(reltuples, 0)::bigint, pg_database_size(current_database())
+        FROM pg_class WHERE oid = 'current_object'::regclass",
+    written: "SELECT tid FROM object_state WHERE zoid = $1 AND tid > $2
+        AND state IS NOT DISTINCT FROM $3 ORDER BY tid LIMIT 1",
+};
+
+pub(super) static FREE: Sql = Sql {
+    schema: [include_str!("common.sql"), include_str!("free.sql")],
+    lock_function: lock_function!("object_state"),
+    finish_function: finish_function!(
+        "object_state",
+        "SELECT 'o', s.tid, s.zoid, NULL::bigint,
+             CASE WHEN s.state_size <= 65536 THEN s.state END FROM object_state s
+             WHERE s.tid > since ORDER BY s.tid",
+        "object_state",
+        "INSERT INTO object_state (zoid, tid, state_size, state)
+             SELECT r.object, tids[r.number], length(r.state), r.state
+             FROM unnest(numbers, objects, states) r(number, object, state)
+             WHERE tids[r.number] IS NOT NULL AND r.state IS NOT NULL
+             ON CONFLICT (zoid) DO UPDATE
+             SET tid = excluded.tid, state_size = excluded.state_size, state = excluded.state;
+         DELETE FROM blob_chunk WHERE zoid IN
+             (SELECT r.object FROM unnest(numbers, objects) r(number, object)
+              WHERE tids[r.number] IS NOT NULL);
+         DELETE FROM object_state WHERE zoid IN
+             (SELECT r.object FROM unnest(numbers, objects, states) r(number, object, state)
+              WHERE tids[r.number] IS NOT NULL AND r.state IS NULL);"
+    ),
+    revision: "SELECT state, tid, NULL::bigint FROM object_state
+        WHERE zoid = $1 AND $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL",
+    exists: "SELECT FROM object_state WHERE zoid = $1",
+    serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
+    last_tid: "SELECT coalesce(max(tid), 0) FROM object_state",
+    changes: "SELECT tid, zoid, CASE WHEN state_size <= 65536 THEN state END FROM object_state
+        WHERE tid > $1 AND tid <=
+            (SELECT max(tid) FROM
+                (SELECT DISTINCT tid FROM object_state WHERE tid > $1 ORDER BY tid LIMIT 1000) t)
+        ORDER BY tid",
+    last_changes: "SELECT s.tid, s.zoid FROM
+            (SELECT DISTINCT tid FROM object_state WHERE tid <= $2 ORDER BY tid DESC LIMIT $1) t
+        JOIN object_state s USING (tid) ORDER BY s.tid",
+    changed_since: "SELECT zoid FROM object_state WHERE tid > $1 AND tid <= $2",
+    next_objects: "SELECT zoid, tid, state FROM object_state
+        WHERE zoid >= $1 AND $2::bigint IS NOT NULL ORDER BY zoid LIMIT 2",
+    transactions: "SELECT DISTINCT tid, true, ''::bytea, ''::bytea, ''::bytea FROM object_state
+        WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
+    records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2
+        ORDER BY zoid LIMIT 100",
+    sizes: "SELECT greatest(reltuples, 0)::bigint, pg_database_size(current_database())
+        FROM pg_class WHERE oid = 'object_state'::regclass",
+    written: "SELECT tid FROM object_state WHERE zoid = $1 AND tid > $2
+        AND state IS NOT DISTINCT FROM $3",
+};
+
+/// (oid, count): the newest revisions with what their transactions say. Only with history.
+pub(super) const HISTORY: &str =
+    "SELECT s.tid, s.state_size, t.username, t.description, t.extension
+    FROM object_state s JOIN transaction t USING (tid)
+    WHERE s.zoid = $1 AND s.tid <= $3 ORDER BY s.tid DESC LIMIT $2";
+/// (before): up to 1,000 transactions that can be undone, newest first. Only with history.
+pub(super) const UNDO_LOG: &str = "SELECT tid, username, description, extension FROM transaction
+    WHERE NOT packed AND tid > 0 AND tid < $1 ORDER BY tid DESC LIMIT 1000";
+/// (tid): what a transaction wrote: oid, its state, the state before, the current tid and state. Only
+/// with history.
+pub(super) const UNDONE: &str = "SELECT s.zoid, s.state, p.state, c.tid, n.state
+    FROM object_state s
+    LEFT JOIN object_state p ON p.zoid = s.zoid AND p.tid = s.prev_tid
+    LEFT JOIN current_object c ON c.zoid = s.zoid
+    LEFT JOIN object_state n ON n.zoid = c.zoid AND n.tid = c.tid
+    WHERE s.tid = $1 ORDER BY s.zoid";
+/// (tid): a row if the transaction can be undone. Only with history.
+pub(super) const CAN_BE_UNDONE: &str =
+    "SELECT FROM transaction WHERE tid = $1 AND tid > 0 AND NOT packed";

@@ -1,0 +1,294 @@
+//! The storage: its parts, and its calls, which stand in the files beside this one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use zeo_proto::{Oid, Tid};
+
+use super::connect::{Connector, Readers};
+use super::ids::tid_of;
+use super::iterate::{self, Source};
+use super::lockers::Lockers;
+use super::oids::{BLOCKS, Oids};
+use super::recent::Recent;
+use super::schema;
+use super::session::value;
+use super::settings::Settings;
+use super::sql::{NEW_OIDS, Sql};
+use super::writer::Writer;
+use crate::log::Log;
+use crate::storage::{
+    Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
+    Op, Outside, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote, Wake,
+};
+use crate::{Error, Result};
+
+/// How often the sizes are asked for, at most.
+const SIZES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A storage in a PostgreSQL database; see the module.
+pub struct PostgresStorage {
+    pub(super) settings: Settings,
+    pub(super) sql: &'static Sql,
+    pub(super) connector: Arc<Connector>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) lockers: Arc<Lockers>,
+    pub(super) writer: Mutex<Option<Writer>>,
+    pub(super) recent: Recent,
+    pub(super) oids: Oids,
+    /// The last transaction that is published, and told in a report.
+    published: AtomicU64,
+    pub(super) reported: AtomicU64,
+    /// For those who wait for a publication.
+    publication: (Mutex<()>, Condvar),
+    pub(super) wake: OnceLock<Wake>,
+    /// States that others have committed and that are not published yet.
+    pub(super) states_of_others: Mutex<HashMap<(Tid, Oid), Vec<u8>>>,
+    sizes: Mutex<Sizes>,
+}
+
+/// About how large the storage is.
+#[derive(Clone, Copy, Default)]
+struct Sizes {
+    objects: u64,
+    bytes: u64,
+    asked: Option<Instant>,
+}
+
+impl PostgresStorage {
+    /// Opens it, and makes the tables if the database is empty.
+    ///
+    /// # Errors
+    /// `Unavailable`: the database can't be reached. `Unsupported`: it is of another kind. `Value`: a
+    /// file for TLS can't be read.
+    pub fn open(settings: Settings, log: Log) -> Result<Self> {
+        let connector = Arc::new(Connector::new(&settings, log)?);
+        let mut session = connector.connect("start")?;
+        let sql = schema::ensure(&mut session, &connector, &settings)?;
+        let storage = Self {
+            lockers: Arc::new(Lockers::new(Arc::clone(&connector), sql)),
+            recent: Recent::new(settings.cache_size),
+            settings,
+            sql,
+            connector,
+            readers: Arc::new(Readers::new()),
+            writer: Mutex::default(),
+            oids: Oids::default(),
+            published: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            publication: Default::default(),
+            wake: OnceLock::new(),
+            states_of_others: Mutex::default(),
+            sizes: Mutex::default(),
+        };
+        let last = storage.last_committed()?;
+        storage.reported_up_to(last);
+        storage.publish_up_to(last);
+        storage.refresh_sizes();
+        Ok(storage)
+    }
+
+    pub(super) fn published(&self) -> Tid {
+        Tid::new(self.published.load(Ordering::Acquire))
+    }
+
+    pub(super) fn publish_up_to(&self, tid: Tid) {
+        self.published.fetch_max(tid.as_u64(), Ordering::AcqRel);
+        drop(self.publication.0.lock());
+        self.publication.1.notify_all();
+    }
+
+    /// Waits until `tid` is published, or `until`.
+    pub(super) fn wait_for_publication(&self, tid: Tid, until: Instant) {
+        if let Some(wake) = self.wake.get() {
+            wake.wake();
+        }
+        let mut guard = self
+            .publication
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while self.published() < tid
+            && let Some(rest) = until.checked_duration_since(Instant::now())
+        {
+            let waited = self.publication.1.wait_timeout(guard, rest);
+            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn states_of_others(&self) -> MutexGuard<'_, HashMap<(Tid, Oid), Vec<u8>>> {
+        self.states_of_others
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the sizes, if that was long ago.
+    pub(super) fn refresh_sizes(&self) {
+        let recent = |asked: Instant| asked.elapsed() < SIZES_INTERVAL;
+        if self.sizes().asked.is_some_and(recent) {
+            return;
+        }
+        let asked = Some(Instant::now());
+        let found = self.query("looking for sizes", self.sql.sizes, &[]);
+        let row = found.ok().and_then(|rows| rows.into_iter().next());
+        let of = |column| row.as_ref().and_then(|row| value::<i64>(row, column).ok());
+        let mut sizes = self.sizes();
+        sizes.asked = asked;
+        if let (Some(objects), Some(bytes)) = (of(0), of(1)) {
+            (sizes.objects, sizes.bytes) = (objects.cast_unsigned(), bytes.cast_unsigned());
+        }
+    }
+}
+
+impl Storage for PostgresStorage {
+    fn name(&self) -> String {
+        let name = self.settings.name.clone();
+        name.unwrap_or_else(|| format!("RelStorage: {}", self.connector.shown()))
+    }
+
+    /// As RelStorage's: what PostgreSQL estimates, 0 before the first ANALYZE.
+    fn len(&self) -> u64 {
+        self.sizes().objects
+    }
+
+    /// That of the whole database, at most a minute ago.
+    fn size(&self) -> u64 {
+        self.sizes().bytes
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.published()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.settings.read_only
+    }
+
+    fn latched(&self) -> Option<String> {
+        None
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            undo: self.settings.keep_history,
+            record_iternext: true,
+            restore: true,
+            delete: true,
+            transforms: false,
+        }
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
+        self.revision(oid, before)
+    }
+
+    fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
+        self.state(oid, serial)
+    }
+
+    fn get_tid(&self, oid: Oid) -> Result<Tid> {
+        let current = self.revision(oid, Tid::MAX)?;
+        Ok(current.ok_or(Error::NoObject(oid))?.serial)
+    }
+
+    fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {
+        self.revisions(oid, size)
+    }
+
+    fn undo_log(
+        &self,
+        first: usize,
+        last: usize,
+        filter: &mut dyn FnMut(&UndoEntry) -> Result<bool>,
+    ) -> Result<Vec<UndoEntry>> {
+        if !self.settings.keep_history {
+            return Ok(Vec::new());
+        }
+        self.undoable(first, last, filter)
+    }
+
+    fn record_iternext(&self, from: Option<Oid>) -> Result<CurrentRecord> {
+        self.next_record(from)
+    }
+
+    fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter> {
+        let published = tid_of(self.published())?;
+        let limit = |tid: Tid| i64::try_from(tid.as_u64()).unwrap_or(i64::MAX);
+        let after = start.map_or(0, |start| limit(start).saturating_sub(1).max(0));
+        let stop = stop.map_or(published, |stop| limit(stop).min(published));
+        let source = Source {
+            connector: Arc::clone(&self.connector),
+            readers: Arc::clone(&self.readers),
+            sql: self.sql,
+        };
+        Ok(iterate::transactions(source, after, stop))
+    }
+
+    fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>> {
+        self.last_changes(count).map(Some)
+    }
+
+    fn new_oid(&self) -> Result<Oid> {
+        if self.settings.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let blocks = || {
+            let rows = self.query("taking oids", NEW_OIDS, &[&BLOCKS])?;
+            rows.iter().map(|row| value(row, 0)).collect()
+        };
+        let next = self.oids.next(blocks)?;
+        next.ok_or_else(|| Error::Database("PostgreSQL gives no oids".to_owned()))
+    }
+
+    fn prepare(
+        &self,
+        meta: &TransactionMeta,
+        ops: &mut dyn Iterator<Item = Result<Op>>,
+        on_conflict: OnConflict<'_>,
+    ) -> Result<Vote> {
+        if self.settings.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.vote(meta, ops, on_conflict)
+    }
+
+    fn append(&self, batch: &mut [Commit]) -> Result<Appended> {
+        self.finish(batch)
+    }
+
+    fn publish(&self, commit: &Commit) {
+        self.publish_own(commit);
+    }
+
+    fn outside(&self) -> Option<&dyn Outside> {
+        Some(self)
+    }
+
+    fn pack(&self, _: f64, _: Option<bool>) -> Result<()> {
+        Err(Error::Unsupported(
+            "this server does not pack PostgreSQL databases: run RelStorage's zodbpack beside it"
+                .to_owned(),
+        ))
+    }
+
+    fn save_index(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<()> {
+        self.readers.close();
+        self.lockers.close();
+        *self.writer() = None;
+        Ok(())
+    }
+}

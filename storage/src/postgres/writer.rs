@@ -1,0 +1,37 @@
+//! The connection that commits.
+
+use super::connect::Connector;
+use super::session::{Session, failed, value};
+use super::sql::Sql;
+use crate::{Error, Result};
+
+/// The process at the database that commits for us.
+const BACKEND: &str = "SELECT pid, backend_start::text FROM pg_stat_activity
+    WHERE pid = pg_backend_pid()";
+/// A connection, and the process at the database that works for it.
+pub(super) struct Writer {
+    pub session: Session,
+    pub pid: i32,
+    /// When that process was started.
+    pub started: String,
+}
+
+impl Writer {
+    pub fn connect(connector: &Connector, sql: &Sql) -> Result<Self> {
+        let mut session = connector.connect("commit")?;
+        let preparing = failed("preparing to commit");
+        session.batch(sql.finish_function).map_err(&preparing)?;
+        let rows = session.query(BACKEND, &[]).map_err(preparing)?;
+        let row = rows.first().ok_or_else(|| {
+            Error::Database(
+                "PostgreSQL does not show this connection in pg_stat_activity".to_owned(),
+            )
+        })?;
+        let (pid, started) = (value(row, 0)?, value(row, 1)?);
+        Ok(Self {
+            session,
+            pid,
+            started,
+        })
+    }
+}

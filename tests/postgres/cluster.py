@@ -1,0 +1,81 @@
+"""A PostgreSQL of the test's own, from the package pgserver."""
+import importlib.util
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+from support.ports import free_port
+
+# PostgreSQL refuses to run as root.
+NOBODY = 65534
+
+
+class Cluster:
+    """A running PostgreSQL, with a socket in a directory of its own and a port on 127.0.0.1."""
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix='rzeo-postgres-')
+        os.chmod(self.directory, 0o755)
+        self.user = {'user': NOBODY, 'group': NOBODY} if os.getuid() == 0 else {}
+        packages = pathlib.Path(importlib.util.find_spec('pgserver').origin).parents[1]
+        if self.user:
+            # Others may not read below root's directories.
+            for name in 'pgserver', 'pgserver.libs':
+                shutil.copytree(packages / name, f'{self.directory}/{name}')
+            packages = self.directory
+            os.chown(self.directory, NOBODY, NOBODY)
+        self.programs = f'{packages}/pgserver/pginstall'
+        self.port = free_port()
+        self.data = f'{self.directory}/data'
+        self.run('initdb', '-D', self.data, '-U', 'zodb', '-A', 'trust', '-E', 'UTF8')
+        with open(f'{self.data}/postgresql.conf', 'a') as f:
+            f.write(f"unix_socket_directories = '{self.directory}'\nport = {self.port}\n"
+                    "listen_addresses = '127.0.0.1'\nmax_connections = 200\n")
+        self.start()
+
+    def run(self, program, *args):
+        """Runs one of PostgreSQL's programs; what it prints."""
+        done = subprocess.run([f'{self.programs}/bin/{program}', *map(str, args)], text=True,
+                              cwd=self.directory, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.user)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def start(self):
+        # Its processes would keep a pipe open.
+        subprocess.run([f'{self.programs}/bin/pg_ctl', '-D', self.data, '-w', '-t', '120', '-l',
+                        f'{self.directory}/log', 'start'], cwd=self.directory, check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, **self.user)
+
+    def stop(self, mode='fast'):
+        self.run('pg_ctl', '-D', self.data, '-w', '-t', '120', '-m', mode, 'stop')
+
+    def remove(self):
+        self.stop('immediate')
+        shutil.rmtree(self.directory)
+
+    def connect(self, *args):
+        """Arguments of PostgreSQL's programs that lead here."""
+        return ['-h', self.directory, '-p', self.port, '-U', 'zodb', *args]
+
+    def create(self, name):
+        self.run('createdb', *self.connect(name))
+
+    def sql(self, database, text):
+        """The rows that psql prints, a column behind the other with | between."""
+        printed = self.run('psql', *self.connect('-Atq', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', text))
+        return printed.splitlines()
+
+    def schema(self, database):
+        """The statements that make the tables, in any order, without functions of RelStorage."""
+        text = self.run('pg_dump', *self.connect('-s', '-O', database))
+        lines = [line for line in text.splitlines() if line and not line.startswith(('--', 'SET ', '\\'))]
+        statements = '\n'.join(lines).split(';\n')
+        keywords = 'CREATE TABLE', 'CREATE VIEW', 'CREATE INDEX', 'CREATE SEQUENCE', 'CREATE TRIGGER', 'ALTER TABLE'
+        return {statement for statement in statements if statement.startswith(keywords)}
+
+    def dsn(self, database):
+        return f"host='{self.directory}' port='{self.port}' user='zodb' dbname='{database}'"
