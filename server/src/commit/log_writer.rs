@@ -171,6 +171,7 @@ fn take_refused(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use zeo_proto::{Oid, Tid};
@@ -181,11 +182,11 @@ mod tests {
     use crate::messages::channel;
     use crate::simulation::shared::{Database, View, Weather};
 
-    /// A transaction that stores an empty blob, and where that is uploaded.
-    fn prepare(storage: &FileStorage, oid: u64) -> (Prepared, std::path::PathBuf) {
+    /// A transaction that stores an empty blob, and where the file of that waits.
+    fn prepare(storage: &FileStorage, oid: u64) -> (Prepared, PathBuf) {
         let oid = Oid::new(oid);
         let (_, file) = storage.blobs().unwrap().new_file().unwrap();
-        let path = file.path().to_owned();
+        let uploads = file.path().parent().unwrap().to_owned();
         let (data, file) = (b"\x80\x03cZODB.blob\nBlob\n.N.".to_vec(), Arc::new(file));
         let serial = Tid::ZERO;
         let store = Op::Store { oid, serial, data };
@@ -197,9 +198,17 @@ mod tests {
         };
         let mut ops = ops.into_iter().map(Ok);
         match storage.prepare(&meta, &mut ops, OnConflict::Resolve) {
-            Ok(Vote::Ready(prepared)) => (prepared, path),
+            Ok(Vote::Ready(prepared)) => (prepared, staged(&uploads, oid)),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The file that the vote has named after its object.
+    fn staged(uploads: &Path, oid: Oid) -> PathBuf {
+        let name = format!("rzeo-{:016x}-", oid.as_u64());
+        let mut entries = fs::read_dir(uploads).unwrap().map(|entry| entry.unwrap());
+        let found = entries.find(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+        found.unwrap().path()
     }
 
     /// Of a batch, only the transaction fails whose blob is not there; the one
