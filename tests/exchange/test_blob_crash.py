@@ -60,8 +60,7 @@ def test_killed_while_blobs_are_committed(shared, serve, encoding):
 
 @pytest.mark.ours_only('it syncs no blob')
 @pytest.mark.parametrize('layout', ['bushy', 'lawn'])
-@pytest.mark.parametrize('shared', [False, True])
-def test_names_that_a_power_cut_takes(shared, layout, serve, encoding):
+def test_names_that_a_power_cut_takes(layout, serve, encoding):
     """Of what was acknowledged just before: the directories of objects, old and new, are as they
     were. Until the server has started again, the names in `tmp` are all there is."""
     os.mkdir('blobs')
@@ -69,7 +68,7 @@ def test_names_that_a_power_cut_takes(shared, layout, serve, encoding):
         f.write(layout)
     for number in itertools.count(1, 2):
         server = serve(filestorage(blob_dir='blobs'), encoding)
-        revisions = revise_and_make(server, shared, number)
+        revisions = revise_and_make(server, number)
         server.kill()
         if len(os.listdir('blobs/tmp')) == 2:
             break
@@ -90,11 +89,22 @@ def test_names_that_a_power_cut_takes(shared, layout, serve, encoding):
     check_with_python([[], *[[revision] for revision in revisions]])
 
 
-def revise_and_make(server, shared, number):
+def test_a_shared_directory_has_no_second_names(serve):
+    """Clients that see it find nothing in `tmp` after a commit, as with Python's server."""
+    os.mkdir('blobs')
+    server = serve(filestorage(blob_dir='blobs'))
+    client = ClientStorage(server.address, blob_dir='blobs', shared_blob_dir=True)
+    serial = z64
+    for number in range(5):
+        serial, _content = commit(client, 1, serial, b'revision')
+        assert os.listdir('blobs/tmp') == []
+    client.close()
+
+
+def revise_and_make(server, number):
     """Revises a blob, of which the first revision is durable, and makes another one; returns both.
     The blob directory is in `before` as it was then."""
-    blob_dir = 'blobs' if shared else f'cache-{number}'
-    client = ClientStorage(server.address, blob_dir=blob_dir, shared_blob_dir=shared)
+    client = ClientStorage(server.address, blob_dir=f'cache-{number}')
     first, _content = commit(client, number, z64, b'durable')
     wait_until(lambda: os.listdir('blobs/tmp') == [])
     shutil.rmtree('before', ignore_errors=True)

@@ -11,6 +11,8 @@ pub struct BlobFile {
     at: Mutex<At>,
     /// What tells of a file that is not in `tmp`.
     note: Option<PathBuf>,
+    /// Clients see the directory.
+    is_shared: bool,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,17 @@ impl BlobFile {
     pub(super) fn with_note(path: PathBuf, note: Option<PathBuf>) -> Self {
         let naming = Naming::No;
         let at = Mutex::new(At { path, naming });
-        Self { at, note }
+        Self {
+            at,
+            note,
+            is_shared: false,
+        }
+    }
+
+    /// The same, of a client that sees the directory.
+    pub(super) fn of_shared_directory(mut self) -> Self {
+        self.is_shared = true;
+        self
     }
 
     /// Where it is until it is committed. A vote renames it.
@@ -48,9 +60,11 @@ impl BlobFile {
         self.at().path.clone()
     }
 
-    /// False where `tmp` and the directory of its object are on two devices.
-    pub(super) fn is_in_tmp(&self) -> bool {
-        self.note.is_none()
+    /// Whether it may have a name in `tmp` and that of a committed file at the same time. Clients that
+    /// see the directory find nothing in `tmp` after a commit; and `tmp` and the directory of its
+    /// object must not be on two devices.
+    pub(super) fn may_have_two_names(&self) -> bool {
+        !self.is_shared && self.note.is_none()
     }
 
     pub(super) fn renamed(&self, path: &Path) {

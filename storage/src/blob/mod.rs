@@ -258,7 +258,7 @@ impl BlobDirectory {
             }
             // Looked at again: it may have been another one a moment ago.
             if is_file(&file.path()).is_ok_and(|is_file| is_file) {
-                return Ok(file);
+                return Ok(file.of_shared_directory());
             }
         }
         let what = format!("{name:?} is not a file that a client put into the blob directory");

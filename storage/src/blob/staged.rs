@@ -71,7 +71,7 @@ impl BlobDirectory {
             copied.map_err(failed("copying a blob to", &directory))?
         };
         let can_be_mended = match staging {
-            Staging::After(before) if is_here && file.is_in_tmp() => {
+            Staging::After(before) if is_here && file.may_have_two_names() => {
                 let renamed = self.name_staged(oid, before, &file);
                 renamed.map_err(failed("staging the blob", &file.path()))?;
                 true
