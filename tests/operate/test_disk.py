@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from support.server import wait_until
 from support.configuration import filestorage
 from support.monitor import Monitor
 from ZEO.ClientStorage import ClientStorage
@@ -134,6 +135,8 @@ def test_a_failed_sync_is_told(serve, failing_sync):
     assert metrics['zeo_server_storage_failed', (('storage', '1'),)] == 1
     assert metrics['zeo_server_ready', ()] == 0
     server.wait_for_log('no more commits are accepted')
+    # A finish that fails makes the client connect anew.
+    wait_until(client.is_connected)
     with pytest.raises(ServerException, match='stopped writing'):
         commit(client, 2)
     assert client.loadBefore(p64(1), b'\x7f' + bytes(7))[0] == RECORD, 'reading goes on'
