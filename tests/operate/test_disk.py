@@ -8,9 +8,9 @@ import subprocess
 import time
 
 import pytest
-from support.server import wait_until
 from support.configuration import filestorage
 from support.monitor import Monitor
+from support.server import wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
