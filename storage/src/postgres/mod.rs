@@ -11,9 +11,9 @@
 //!
 //! # A commit
 //!
-//! 1. The *vote* ([`commit`]) locks the objects against other processes ([`lockers`]), reads their
+//! 1. The *vote* (`commit`) locks the objects against other processes (`lockers`), reads their
 //!    serials, and resolves conflicts.
-//! 2. *Append* ([`append`]) makes one call: under the lock that all processes commit under (-1), it
+//! 2. *Append* (`append`) makes one call: under the lock that all processes commit under (-1), it
 //!    looks what others have committed, looks once more that nobody has changed the objects (an undo
 //!    by RelStorage takes no locks), chooses tids by the database's clock, and writes. PostgreSQL
 //!    syncs once. Then the objects are unlocked.
@@ -24,14 +24,14 @@
 //!
 //! # What others commit
 //!
-//! Tids become visible in rising order ([`changes`]). They are looked for at each poll, and by each
+//! Tids become visible in rising order (`changes`). They are looked for at each poll, and by each
 //! append, so that everything is published in the order of tids.
 //!
 //! # What readers see
 //!
 //! What is published. With history, the tables have the revision that was current then. Without, they
 //! have only the newest one: if that is not published yet, a load waits until it is; older ones are
-//! answered from memory ([`recent`], which gets what is committed by anybody) or not at all, and the client reads anew (`ReadConflictError`).
+//! answered from memory (`recent`, which gets what is committed by anybody) or not at all, and the client reads anew (`ReadConflictError`).
 
 mod append;
 mod changes;
