@@ -93,13 +93,13 @@ class Wire:
         return self._read(size)
 
     def _read(self, size):
-        data = b''
+        data = bytearray()
         while len(data) < size:
             part = self.socket.recv(size - len(data))
             if not part:
                 raise Disconnected
             data += part
-        return data
+        return bytes(data)
 
     def _encode(self, message):
         if self.greeting.startswith(b'M'):

@@ -48,6 +48,16 @@ impl<'o> Encoder<'o> {
         }
     }
 
+    /// Writes what stands before `length` bytes, which are not written here; returns where they
+    /// belong.
+    pub(crate) fn bytes_apart(&mut self, length: usize) -> Result<usize, EncodeError> {
+        match self.encoding {
+            Encoding::Pickle => Pickler::fast(self.out).begin_bytes(length)?,
+            Encoding::Msgpack => msgpack::encode_bytes_length(length, self.out)?,
+        }
+        Ok(self.out.len())
+    }
+
     /// Writes a tuple.
     ///
     /// # Errors

@@ -149,6 +149,20 @@ pub fn encode_message(
     name: &str,
     args: &dyn Encode,
 ) -> Result<(), EncodeError> {
+    encode_message_around(out, encoding, id, flag, name, args, 0)
+}
+
+/// As [`encode_message`], of a message from which so many bytes are left out
+/// ([`Encoder::bytes_apart`]).
+pub(crate) fn encode_message_around(
+    out: &mut Vec<u8>,
+    encoding: Encoding,
+    id: &dyn Encode,
+    flag: Flag,
+    name: &str,
+    args: &dyn Encode,
+    left_out: usize,
+) -> Result<(), EncodeError> {
     let start = out.len();
     out.extend([0; 4]);
     let parts: [&dyn Encode; 4] = [id, &flag, &name, args];
@@ -158,21 +172,21 @@ pub fn encode_message(
         }),
         Encoding::Msgpack => Encoder::new(out, encoding).tuple(&parts),
     };
-    let sized = encoded.and_then(|()| write_length(out, start));
+    let sized = encoded.and_then(|()| write_length(out, start, left_out));
     if sized.is_err() {
         out.truncate(start);
     }
     sized
 }
 
-/// Writes the length of the frame that begins at `start` and ends with `out`.
-fn write_length(out: &mut [u8], start: usize) -> Result<(), EncodeError> {
+/// Writes the length of the frame that begins at `start`, ends with `out` and misses so many bytes.
+fn write_length(out: &mut [u8], start: usize, left_out: usize) -> Result<(), EncodeError> {
     let frame = out.get_mut(start..).unwrap_or_default();
-    let too_long = EncodeError::TooLong(frame.len());
+    let too_long = EncodeError::TooLong(frame.len().saturating_add(left_out));
     let Some((head, payload)) = frame.split_first_chunk_mut::<4>() else {
         return Err(too_long);
     };
-    let length = u32::try_from(payload.len()).map_err(|_| too_long)?;
+    let length = u32::try_from(payload.len().saturating_add(left_out)).map_err(|_| too_long)?;
     *head = length.to_be_bytes();
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! here, Python's server answers with `TypeError`, and so do we.
 
 mod args;
+mod around;
 mod call;
 mod encode;
 mod entry;
@@ -16,6 +17,7 @@ mod reply;
 mod shape;
 mod steps;
 
+pub use self::around::{Around, encode_reply_around};
 pub use self::call::{Call, CallError, Effect, TpcBegin, WrongStep};
 pub use self::entry::{HistoryEntry, Summary, UndoEntry};
 pub use self::incoming::{Incoming, IncomingError, Reply, ReplyError, message_id};

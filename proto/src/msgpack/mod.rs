@@ -105,6 +105,15 @@ pub(crate) fn encode_pairs(
     Ok(PackedPairs(pairs).serialize(&mut serializer)?)
 }
 
+/// Appends what stands before bytes.
+pub(crate) fn encode_bytes_length(length: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let length = length_of_container(length)?;
+    let written = rmp::encode::write_bin_len(out, length);
+    Ok(written
+        .map(|_| ())
+        .map_err(rmp_serde::encode::Error::from)?)
+}
+
 /// Appends what stands before the items of an array.
 pub(crate) fn encode_array_length(length: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let length = length_of_container(length)?;

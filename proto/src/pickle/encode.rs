@@ -120,6 +120,11 @@ impl<'o, 'v> Pickler<'o, 'v> {
         Ok(())
     }
 
+    /// Writes what stands before `length` bytes.
+    pub(crate) fn begin_bytes(&mut self, length: usize) -> Result<(), EncodeError> {
+        write::begin_bytes(self.out, length)
+    }
+
     fn save_bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let single = (bytes.len() <= 1).then(|| Single::Bytes(bytes.first().copied()));
         if single.is_some_and(|single| self.get(single)) {

@@ -72,12 +72,20 @@ pub fn bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
     sized(out, op::SHORT_BINBYTES, op::BINBYTES, bytes)
 }
 
+/// What stands before the `length` bytes of `bytes`.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] from 4 GiB on.
+pub fn begin_bytes(out: &mut Vec<u8>, length: usize) -> Result<(), EncodeError> {
+    begin_sized(out, op::SHORT_BINBYTES, op::BINBYTES, length)
+}
+
 /// `str`, in UTF-8 (lone surrogates as if these were characters).
 ///
 /// # Errors
 /// [`EncodeError::TooLong`] from 4 GiB on.
 pub fn text(out: &mut Vec<u8>, text: &[u8]) -> Result<(), EncodeError> {
-    let length = length(text)?;
+    let length = length(text.len())?;
     out.push(op::BINUNICODE);
     out.extend(length);
     out.extend_from_slice(text);
@@ -205,15 +213,20 @@ pub fn persistent(out: &mut Vec<u8>) {
 
 /// Bytes behind their length: of one byte if it fits, or of four.
 fn sized(out: &mut Vec<u8>, short: u8, long: u8, bytes: &[u8]) -> Result<(), EncodeError> {
-    match u8::try_from(bytes.len()) {
-        Ok(length) => out.extend([short, length]),
+    begin_sized(out, short, long, bytes.len())?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn begin_sized(out: &mut Vec<u8>, short: u8, long: u8, size: usize) -> Result<(), EncodeError> {
+    match u8::try_from(size) {
+        Ok(size) => out.extend([short, size]),
         Err(_) => {
-            let length = length(bytes)?;
+            let size = length(size)?;
             out.push(long);
-            out.extend(length);
+            out.extend(size);
         }
     }
-    out.extend_from_slice(bytes);
     Ok(())
 }
 
@@ -228,9 +241,9 @@ fn indexed(out: &mut Vec<u8>, short: u8, long: u8, index: u32) {
 }
 
 /// The 4 bytes of a length.
-fn length(bytes: &[u8]) -> Result<[u8; 4], EncodeError> {
-    match u32::try_from(bytes.len()) {
+fn length(size: usize) -> Result<[u8; 4], EncodeError> {
+    match u32::try_from(size) {
         Ok(length) => Ok(length.to_le_bytes()),
-        Err(_) => Err(EncodeError::TooLong(bytes.len())),
+        Err(_) => Err(EncodeError::TooLong(size)),
     }
 }

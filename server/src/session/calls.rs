@@ -1,13 +1,11 @@
 //! Session: the calls of a registered client, by name.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encode, EncodeError, Encoder};
-use zeo_proto::message::{Call, CurrentRecord, Sizes, StorageInfo};
-use zeo_storage::storage;
+use zeo_proto::message::{Around, Call, Sizes, StorageInfo};
+use zeo_storage::storage::OpenData;
 
 use super::interfaces::interfaces;
 use super::undo_info::Specification;
@@ -35,9 +33,14 @@ impl Session {
             Call::GetInfo => self.answer(id, &storage_info(storage)),
             Call::GetInvalidations { since } => self.get_invalidations(storage, id, since),
             Call::History { oid, size } => self.history(storage, id, oid, size),
-            Call::RecordIternext { from } => self.answer_of(storage, id, move |storage| {
-                storage.storage.record_iternext(from).map(Current)
-            }),
+            Call::RecordIternext { from } => {
+                self.answer_with_record_of(storage, id, move |storage| {
+                    let found = storage.storage.record_iternext(from)?;
+                    let (oid, serial, next) = (found.oid, found.serial, found.next);
+                    let around = Around::Current { oid, serial, next };
+                    Ok((around, OpenData::Read(found.data)))
+                })
+            }
             Call::UndoLog { first, last } => self.undo_log(storage, id, first, last, None),
             Call::UndoInfo {
                 first,
@@ -88,21 +91,6 @@ impl Session {
             return Err(Exception::read_only());
         }
         Ok(())
-    }
-}
-
-/// A record, as it is sent.
-struct Current(storage::CurrentRecord);
-
-impl Encode for Current {
-    fn encode(&self, to: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        let record = CurrentRecord {
-            oid: self.0.oid,
-            serial: self.0.serial,
-            data: Cow::Borrowed(&self.0.data),
-            next: self.0.next,
-        };
-        record.encode(to)
     }
 }
 

@@ -10,7 +10,9 @@ use slog::{info, warn};
 use zeo_proto::Value;
 use zeo_proto::exception::Exception;
 use zeo_proto::marshal::Encode;
+use zeo_proto::message::Around;
 use zeo_storage::Error;
+use zeo_storage::storage::OpenData;
 
 use super::{Answer, Outcome, Session};
 use crate::errors::exception_from;
@@ -142,12 +144,48 @@ impl Session {
         if self.is_busy() {
             return Ok(Answer::Hold);
         }
+        self.later(storage, id, work, |session, id, found| {
+            session.reply(id, &found);
+        })
+    }
+
+    /// Answers the call `id` with the record that `work` finds, and what stands around it: later,
+    /// where others may have to be asked.
+    pub(super) fn answer_with_record_of(
+        &mut self,
+        storage: &Arc<ServedStorage>,
+        id: &Value<'static>,
+        work: impl FnOnce(&ServedStorage) -> zeo_storage::Result<(Around, OpenData)> + Send + 'static,
+    ) -> Outcome {
+        if !storage.is_remote() {
+            let (around, record) = work(storage).map_err(|why| exception_from(&why))?;
+            return self.answer_with_record(id, &around, record);
+        }
+        if self.is_busy() {
+            return Ok(Answer::Hold);
+        }
+        self.later(
+            storage,
+            id,
+            |storage, _| work(storage),
+            |session, id, (around, record)| session.reply_with_record(id, &around, record),
+        )
+    }
+
+    /// Has a helper do `work`, and replies with what it finds.
+    fn later<T: Send + 'static>(
+        &mut self,
+        storage: &Arc<ServedStorage>,
+        id: &Value<'static>,
+        work: impl FnOnce(&ServedStorage, &ClientWatch) -> zeo_storage::Result<T> + Send + 'static,
+        reply: impl FnOnce(&mut Session, &Value<'static>, T) + Send + 'static,
+    ) -> Outcome {
         let (storage, id) = (Arc::clone(storage), id.clone());
         let client = ClientWatch::over(self.mailbox.clone());
         self.spawn(
             move || work(&storage, &client),
             move |session, result| match result {
-                Ok(result) => session.reply(&id, &result),
+                Ok(found) => reply(session, &id, found),
                 Err(error) => session.reply_error(&id, &exception_from(&error)),
             },
         )?;

@@ -1,14 +1,13 @@
 //! Session: the calls of iterators, over transactions, and over the records of the transaction
 //! that one of those has given last.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use zeo_proto::exception::Exception;
 use zeo_proto::marshal::Encoding;
-use zeo_proto::message::{IteratedRecord, IteratedTransaction};
+use zeo_proto::message::{Around, IteratedRecord, IteratedTransaction};
 use zeo_proto::{Tid, Value};
-use zeo_storage::storage::{DataRecord, TransactionRecord};
+use zeo_storage::storage::{DataRecord, OpenData, TransactionRecord};
 
 use super::open_iterators::Open;
 use super::values::extension_value;
@@ -87,12 +86,28 @@ impl Session {
         self.answer(call_id, &records)
     }
 
+    fn answer_record(&mut self, call_id: &Value<'static>, record: DataRecord) -> Outcome {
+        let (oid, tid, data_txn) = (record.oid, record.tid, record.data_txn);
+        let Some(data) = record.data else {
+            let data = None;
+            let gone = IteratedRecord {
+                oid,
+                tid,
+                data,
+                data_txn,
+            };
+            return self.answer(call_id, &gone);
+        };
+        let around = Around::Iterated { oid, tid, data_txn };
+        self.answer_with_record(call_id, &around, OpenData::Read(data))
+    }
+
     pub(super) fn iterator_record_next(&mut self, call_id: &Value<'static>, id: u64) -> Outcome {
         let Open::Records(records) = self.iterators.get(id)? else {
             return Err(Exception::type_error("not an iterator over records"));
         };
         match records.next() {
-            Some(Ok(record)) => self.answer(call_id, &iterated_record(&record)),
+            Some(Ok(record)) => self.answer_record(call_id, record),
             Some(Err(error)) => Err(exception_from(&error)),
             None => {
                 self.iterators.drop_all(&[id]);
@@ -113,14 +128,5 @@ fn iterated_transaction(
         user: meta.user.clone().into(),
         description: meta.description.clone().into(),
         extension: extension_value(&meta.extension, encoding),
-    }
-}
-
-fn iterated_record(record: &DataRecord) -> IteratedRecord<'_> {
-    IteratedRecord {
-        oid: record.oid,
-        tid: record.tid,
-        data: record.data.as_deref().map(Cow::Borrowed),
-        data_txn: record.data_txn,
     }
 }

@@ -1,18 +1,16 @@
 //! Session: loads, and the history of an object.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encode, EncodeError, Encoder};
-use zeo_proto::message::Revision;
+use zeo_proto::message::{Around, encode_reply_around};
 use zeo_proto::{Oid, Tid, Value};
-use zeo_storage::storage::{self, Data};
+use zeo_storage::storage::{OpenData, Revision};
 
 use super::slow::LoadBegun;
 use super::values::history_entry;
-use super::{Answer, Outcome, Session};
+use super::{Answer, Outcome, Session, is_nobody};
 use crate::errors::exception_from;
 use crate::messages::rules;
 use crate::storages::ServedStorage;
@@ -24,7 +22,10 @@ const SHORT_HISTORY_REVISIONS: usize = 20;
 /// does it itself.
 const MAX_TRIES: u8 = 3;
 
-type Loaded = zeo_storage::Result<Option<storage::Revision>>;
+/// Records from this size on, in bytes, are sent from where they are, without a copy.
+const APART_BYTES: usize = if cfg!(test) { 32 } else { 64 * 1024 };
+
+type Found = zeo_storage::Result<Option<Revision<OpenData>>>;
 
 /// A load that is on its way.
 struct Load {
@@ -35,15 +36,6 @@ struct Load {
     tries: u8,
 }
 
-/// A record, as it is sent.
-struct Bytes(Data);
-
-impl Encode for Bytes {
-    fn encode(&self, to: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        self.0.encode(to)
-    }
-}
-
 /// Whether another machine has to be asked.
 fn must_ask(storage: &ServedStorage, oid: Oid, before: Tid) -> bool {
     let outside = storage.storage.outside();
@@ -51,8 +43,7 @@ fn must_ask(storage: &ServedStorage, oid: Oid, before: Tid) -> bool {
 }
 
 impl Session {
-    /// Finds the revision of an object that was current before a tid. Its data is copied once,
-    /// into the output.
+    /// Finds the revision of an object that was current before a tid.
     pub(super) fn load_before(
         &mut self,
         storage: &Arc<ServedStorage>,
@@ -79,21 +70,18 @@ impl Session {
             self.ask_for(storage, load)?;
             return Ok(Answer::Later);
         }
-        let found = storage.storage.load_before(oid, before);
+        let found = storage.storage.open_before(oid, before);
         let outcome = self.answer_load(id, found);
         self.load_ends(storage, begun, oid);
         outcome
     }
 
-    fn answer_load(&mut self, id: &Value<'static>, found: Loaded) -> Outcome {
+    fn answer_load(&mut self, id: &Value<'static>, found: Found) -> Outcome {
         match found {
             Ok(Some(found)) => {
-                let revision = Revision {
-                    data: Cow::Borrowed(&found.data),
-                    serial: found.serial,
-                    next: found.next,
-                };
-                self.answer(id, &revision)
+                let (serial, next) = (found.serial, found.next);
+                let around = Around::Revision { serial, next };
+                self.answer_with_record(id, &around, found.data)
             }
             Ok(None) => self.answer(id, &()),
             Err(why) => Err(exception_from(&why)),
@@ -107,7 +95,7 @@ impl Session {
         self.spawn(
             move || {
                 let last = asked.storage.last_tid();
-                (last, asked.storage.load_before(oid, before))
+                (last, asked.storage.open_before(oid, before))
             },
             move |session, (last, found)| session.asked_for(storage, load, last, found),
         )
@@ -116,7 +104,7 @@ impl Session {
     /// What a helper has found when `last` was the last transaction. A revision that was current then
     /// may have got its invalidation meanwhile, which must not come before it: then it is looked for
     /// again.
-    fn asked_for(&mut self, storage: Arc<ServedStorage>, load: Load, last: Tid, found: Loaded) {
+    fn asked_for(&mut self, storage: Arc<ServedStorage>, load: Load, last: Tid, found: Found) {
         let is_current = matches!(&found, Ok(Some(found)) if found.next.is_none());
         let (oid, before) = (load.oid, load.before);
         let found = if !is_current || rules::still_the_last(last, &*storage.storage) {
@@ -128,7 +116,7 @@ impl Session {
             }
             return;
         } else {
-            storage.storage.load_before(oid, before)
+            storage.storage.open_before(oid, before)
         };
         if let Err(why) = self.answer_load(&load.id, found) {
             self.reply_error(&load.id, &why);
@@ -144,9 +132,9 @@ impl Session {
         oid: Oid,
         serial: Tid,
     ) -> Outcome {
-        self.answer_of(storage, id, move |storage| {
-            let data = storage.storage.load_serial(oid, serial)?;
-            Ok(Bytes(data))
+        self.answer_with_record_of(storage, id, move |storage| {
+            let record = storage.storage.open_serial(oid, serial)?;
+            Ok((Around::Record, record))
         })
     }
 
@@ -169,5 +157,35 @@ impl Session {
             return self.answer(id, &entries);
         }
         self.answer_later(storage, id, move |storage, _| walk(storage))
+    }
+
+    /// Replies to a call with a record at once.
+    pub(super) fn answer_with_record(
+        &mut self,
+        id: &Value<'_>,
+        around: &Around,
+        record: OpenData,
+    ) -> Outcome {
+        self.reply_with_record(id, around, record);
+        Ok(Answer::Written)
+    }
+
+    /// Replies with a record and what stands around it. The data of a large one are not copied.
+    pub(super) fn reply_with_record(&mut self, id: &Value<'_>, around: &Around, record: OpenData) {
+        let record = match record {
+            OpenData::Read(data) if data.len() < APART_BYTES => {
+                return self.reply(id, &around.with(&data));
+            }
+            large => large,
+        };
+        if is_nobody(id) {
+            return;
+        }
+        let (encoding, id) = (self.encoding(), &*self.echoed(id));
+        let buffer = self.output.buffer();
+        match encode_reply_around(buffer, encoding, id, around, record.len()) {
+            Ok(place) => self.output.insert(place, record),
+            Err(why) => self.not_encoded(id, &why),
+        }
     }
 }

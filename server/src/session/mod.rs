@@ -35,7 +35,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use slog::{Logger, error, info, o, warn};
 use zeo_proto::exception::Exception;
-use zeo_proto::marshal::{Encode, Encoding, Flag, REPLY, decode_message, encode_message};
+use zeo_proto::marshal::{
+    Encode, EncodeError, Encoding, Flag, REPLY, decode_message, encode_message,
+};
 use zeo_proto::message::{Call, CallError, encode_reply};
 use zeo_proto::msgpack::readable;
 use zeo_proto::{Tid, Value};
@@ -360,9 +362,13 @@ impl Session {
         let (encoding, id) = (self.encoding(), &*self.echoed(id));
         let wrote = encode_reply(self.output.buffer(), encoding, id, result);
         if let Err(why) = wrote {
-            error!(self.log, "can't encode a reply: {why}");
-            self.reply_error(id, &Exception::value_error("Couldn't pickle response"));
+            self.not_encoded(id, &why);
         }
+    }
+
+    fn not_encoded(&mut self, id: &Value<'_>, why: &EncodeError) {
+        error!(self.log, "can't encode a reply: {why}");
+        self.reply_error(id, &Exception::value_error("Couldn't pickle response"));
     }
 
     fn reply_error(&mut self, id: &Value<'_>, exception: &Exception) {

@@ -22,8 +22,8 @@ use crate::disk::paths::failed;
 use crate::log::{Level, Log};
 use crate::storage::{
     Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
-    Op, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote,
-    no_blobs,
+    Op, OpenData, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry,
+    Vote, no_blobs,
 };
 use crate::{Error, Result};
 
@@ -241,12 +241,21 @@ impl Storage for FileStorage {
     }
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
-        load::load_before(&self.generation.load(), oid, before)
-            .map_err(|error| error.of_object(oid))
+        let found = self.open_before(oid, before)?;
+        found.map(Revision::read).transpose()
     }
 
     fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
-        load::load_serial(&self.generation.load(), oid, serial)
+        self.open_serial(oid, serial)?.read()
+    }
+
+    fn open_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision<OpenData>>> {
+        load::open_before(&self.generation.load(), oid, before)
+            .map_err(|error| error.of_object(oid))
+    }
+
+    fn open_serial(&self, oid: Oid, serial: Tid) -> Result<OpenData> {
+        load::open_serial(&self.generation.load(), oid, serial)
             .map_err(|error| error.of_object(oid))
     }
 

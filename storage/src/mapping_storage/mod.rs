@@ -15,8 +15,8 @@ use zeo_proto::{Oid, Tid};
 use crate::file_storage::commit::laid_out::LaidOut;
 use crate::file_storage::{FileStorage, pack_stop};
 use crate::storage::{
-    Capabilities, Commit, CurrentRecord, HistoryEntry, Invalidation, OnConflict, Op,
-    TransactionMeta, UndoEntry, Vote,
+    Capabilities, Commit, CurrentRecord, HistoryEntry, Invalidation, OnConflict, Op, OpenData,
+    Revision, TransactionMeta, UndoEntry, Vote,
 };
 use crate::{Error, Result, Storage};
 
@@ -87,6 +87,14 @@ impl crate::storage::Layer for MappingStorage {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
+    }
+
+    fn open_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision<OpenData>>> {
+        self.core.open_before(oid, before)
+    }
+
+    fn open_serial(&self, oid: Oid, serial: Tid) -> Result<OpenData> {
+        self.core.open_serial(oid, serial)
     }
 
     fn history(&self, oid: Oid, size: usize) -> Result<Vec<HistoryEntry>> {

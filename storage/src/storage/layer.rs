@@ -6,8 +6,8 @@ use zeo_proto::{Oid, Tid};
 
 use super::{
     Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
-    Op, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry,
-    Vote,
+    Op, OpenData, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta,
+    UndoEntry, Vote,
 };
 use crate::Result;
 use crate::blob::BlobDirectory;
@@ -37,9 +37,24 @@ macro_rules! layer {
                     self.below().$call($($argument),*)
                 }
             )*
+            /// See [`Storage::open_before`]. The default is made of [`Self::load_before`], since the
+            /// storage below may have other records.
+            fn open_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision<OpenData>>> {
+                Ok(Layer::load_before(self, oid, before)?.map(Revision::from))
+            }
+            /// See [`Storage::open_serial`]. The default is made of [`Self::load_serial`].
+            fn open_serial(&self, oid: Oid, serial: Tid) -> Result<OpenData> {
+                Layer::load_serial(self, oid, serial).map(OpenData::Read)
+            }
         }
 
         impl<L: Layer> Storage for L {
+            fn open_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision<OpenData>>> {
+                Layer::open_before(self, oid, before)
+            }
+            fn open_serial(&self, oid: Oid, serial: Tid) -> Result<OpenData> {
+                Layer::open_serial(self, oid, serial)
+            }
             $(
                 fn $call(&self $(, $argument: $kind)*) $(-> $result)? {
                     Layer::$call(self $(, $argument)*)

@@ -54,6 +54,7 @@
 //! its last transaction.
 
 mod layer;
+mod open_data;
 pub mod outside;
 mod pack_progress;
 mod revision;
@@ -67,6 +68,7 @@ use crate::blob::BlobDirectory;
 use crate::{Error, Result};
 
 pub use self::layer::Layer;
+pub use self::open_data::{OpenData, Unread};
 pub use self::outside::{Outside, OutsideChange, Wake};
 pub use self::pack_progress::{PackProgress, Unit};
 pub use self::revision::{
@@ -143,6 +145,23 @@ pub trait Storage: Send + Sync {
     ///
     /// `NoObject` when it wrote none.
     fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data>;
+    /// As [`Self::load_before`], but a large record may be left where it is stored, for who passes it
+    /// on in pieces.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::load_before`].
+    fn open_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision<OpenData>>> {
+        Ok(self.load_before(oid, before)?.map(Revision::from))
+    }
+    /// As [`Self::load_serial`], in the same way.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::load_serial`].
+    fn open_serial(&self, oid: Oid, serial: Tid) -> Result<OpenData> {
+        self.load_serial(oid, serial).map(OpenData::Read)
+    }
     /// The current serial.
     ///
     /// # Errors

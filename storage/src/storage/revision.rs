@@ -9,9 +9,9 @@ use crate::Result;
 
 /// One revision of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revision {
+pub struct Revision<D = Data> {
     /// Its record: class pickle and state pickle.
-    pub data: Data,
+    pub data: D,
     /// The transaction that wrote it.
     pub serial: Tid,
     /// The transaction that wrote the next one; `None` when it is current.

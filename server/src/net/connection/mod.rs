@@ -442,7 +442,17 @@ impl Connection {
     fn send(&mut self, session: &mut Session) -> io::Result<()> {
         let output = &mut session.output;
         while !output.is_empty() {
-            match would_block(write(&mut self.stream, output.next()))? {
+            let next = match output.next() {
+                Ok(next) => next,
+                Err(why) => {
+                    error!(
+                        session.log(),
+                        "{why}; the client is disconnected, since a part of its answer is sent"
+                    );
+                    return Err(io::Error::other("its answer can't be read"));
+                }
+            };
+            match would_block(write(&mut self.stream, next))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(count) => {
                     output.advance(count);

@@ -22,7 +22,7 @@ use crate::file_storage::format::META_MAX;
 use crate::file_storage::format::seal::{self, unsealed};
 use crate::file_storage::pack::state::BackPointers;
 use crate::file_storage::read::generation::Generation;
-use crate::file_storage::read::load::{get_tid, load_serial};
+use crate::file_storage::read::load::{get_tid, open_serial};
 use crate::file_storage::storage::FileStorage;
 use crate::storage::{OnConflict, Op, Prepared, TransactionMeta, Vote, no_blobs};
 use crate::{Error, Result};
@@ -143,7 +143,7 @@ impl Preparing<'_> {
         self.storage.use_oid(oid);
         let prev = self.position(oid);
         let committed = self.committed_tid(oid, prev)?;
-        let load = |serial| load_serial(self.generation, oid, serial);
+        let load = |serial| open_serial(self.generation, oid, serial)?.read();
         let settled = self.conflicts.settle((oid, read, data), committed, load)?;
         let Some(data) = settled else {
             return Ok(());

@@ -135,10 +135,7 @@ impl Reader<'_> {
     /// # Errors
     /// [`Error::Corrupt`]: the file ends before; or it can't be read.
     pub fn data(&self, position: u64, header: &DataHeader) -> Result<Data> {
-        self.check_room(position, header)?;
-        let length = usize::try_from(header.plen)
-            .map_err(|_| self.corrupt(position, "the record is too large to read"))?;
-        let mut buffer = vec![0; length];
+        let mut buffer = vec![0; self.length(position, header)?];
         self.read_exact(&mut buffer, position + DATA_HEADER_LEN)?;
         Ok(buffer.into())
     }
@@ -193,9 +190,7 @@ impl Reader<'_> {
             header,
             mut buffer,
         } = head;
-        self.check_room(position, &header)?;
-        let length = usize::try_from(header.plen)
-            .map_err(|_| self.corrupt(position, "the record is too large to read"))?;
+        let length = self.length(position, &header)?;
         let missing_from = buffer.len();
         buffer.resize(HEADER + length, 0);
         if let Some(missing) = buffer
@@ -205,6 +200,22 @@ impl Reader<'_> {
             self.read_exact(missing, position + missing_from as u64)?;
         }
         Ok(Data::new(buffer, HEADER))
+    }
+
+    /// Where the data of a record that was begun by [`Reader::head`] stands, and how long it is.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the file ends before.
+    pub fn place(&self, head: &Head) -> Result<(u64, usize)> {
+        let length = self.length(head.position, &head.header)?;
+        Ok((head.position + DATA_HEADER_LEN, length))
+    }
+
+    /// The length of the data of a record, for which there is room.
+    fn length(&self, position: u64, header: &DataHeader) -> Result<usize> {
+        self.check_room(position, header)?;
+        usize::try_from(header.plen)
+            .map_err(|_| self.corrupt(position, "the record is too large to read"))
     }
 
     fn read(&self, buffer: &mut [u8], position: u64) -> Result<usize> {

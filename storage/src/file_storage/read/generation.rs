@@ -8,15 +8,18 @@ use zeo_proto::{Oid, Tid};
 
 use crate::disk::backend::Backend;
 use crate::file_storage::format::back_pointers::{Followed, LONG_WAY_STEPS};
-use crate::file_storage::format::{DataHeader, Reader};
+use crate::file_storage::format::{DataHeader, Head, Reader};
 use crate::file_storage::index::Index;
 use crate::file_storage::index::file::State;
-use crate::storage::Data;
+use crate::storage::{Data, OpenData, Unread};
 use crate::{Error, Result};
 
 /// On a long chain of back-pointers, one record in this many is noted, so that
 /// a search that enters the chain elsewhere soon meets one.
 const NOTE_EVERY_STEPS: u64 = 64;
+
+/// Records from this size on are read in pieces, where that is possible.
+const LARGE_BYTES: u64 = 256 * 1024;
 
 /// A file, its index, and how much of it is visible.
 pub(crate) struct Generation {
@@ -123,11 +126,16 @@ impl Generation {
     /// The data that a back-pointer leads to, over any number of steps.
     /// Fails with `NoObject` when it ends at an object that is gone.
     pub fn load_back(&self, oid: Oid, back: u64) -> Result<Data> {
-        Ok(self.load_back_from(oid, back)?.0)
+        self.open_back(oid, back)?.0.read()
     }
 
     /// The same with the serial of the record that holds the data.
     pub fn load_back_from(&self, oid: Oid, back: u64) -> Result<(Data, Tid)> {
+        let (data, serial) = self.open_back(oid, back)?;
+        Ok((data.read()?, serial))
+    }
+
+    fn open_back(&self, oid: Oid, back: u64) -> Result<(OpenData, Tid)> {
         let (mut position, mut steps, mut passed) = (back, 0, Vec::new());
         while position != 0 {
             if steps >= LONG_WAY_STEPS {
@@ -140,10 +148,12 @@ impl Generation {
                     passed.push(position);
                 }
             }
-            let (header, data) = self.reader().record(position, Some(oid))?;
+            let reader = self.reader();
+            let head = reader.head(position, Some(oid))?;
+            let header = head.header;
             if header.plen != 0 {
                 self.note(&passed, position);
-                return Ok((data, header.tid));
+                return Ok((self.open_own(reader, head)?, header.tid));
             }
             position = header.back;
             steps += 1;
@@ -170,6 +180,26 @@ impl Generation {
             return Ok(own);
         }
         self.load_back(header.oid, header.back)
+    }
+
+    /// The data of a record, its own or what its back-pointer leads to; a large one is not read.
+    pub fn open(&self, reader: Reader<'_>, head: Head) -> Result<OpenData> {
+        let header = head.header;
+        if header.plen != 0 {
+            return self.open_own(reader, head);
+        }
+        Ok(self.open_back(header.oid, header.back)?.0)
+    }
+
+    fn open_own(&self, reader: Reader<'_>, head: Head) -> Result<OpenData> {
+        let header = head.header;
+        if header.plen < LARGE_BYTES {
+            return reader.rest(head).map(OpenData::Read);
+        }
+        let (position, length) = reader.place(&head)?;
+        let backend = Arc::clone(&self.backend);
+        let unread = Unread::new(backend, header.oid, position, length);
+        Ok(OpenData::Unread(unread))
     }
 }
 

@@ -4,17 +4,17 @@
 use zeo_proto::{Oid, Tid};
 
 use super::generation::Generation;
-use crate::storage::{Data, Revision};
+use crate::storage::{OpenData, Revision};
 use crate::{Error, Result};
 
 /// The revision that was current just before `before`; `None` when the
 /// object is younger. Fails with `NoObject` for an unknown object, and for
 /// one that is gone in that revision.
-pub(crate) fn load_before(
+pub(crate) fn open_before(
     generation: &Generation,
     oid: Oid,
     before: Tid,
-) -> Result<Option<Revision>> {
+) -> Result<Option<Revision<OpenData>>> {
     let (mut position, reader) = generation.lookup(oid)?;
     let mut next = None;
     loop {
@@ -22,7 +22,7 @@ pub(crate) fn load_before(
         let header = head.header;
         if header.tid < before {
             return Ok(Some(Revision {
-                data: generation.resolve(&header, reader.rest(head)?)?,
+                data: generation.open(reader, head)?,
                 serial: header.tid,
                 next,
             }));
@@ -37,13 +37,13 @@ pub(crate) fn load_before(
 
 /// The record that transaction `serial` wrote for `oid`. Fails with
 /// `NoObject` when it wrote none, or one that says that the object is gone.
-pub(crate) fn load_serial(generation: &Generation, oid: Oid, serial: Tid) -> Result<Data> {
+pub(crate) fn open_serial(generation: &Generation, oid: Oid, serial: Tid) -> Result<OpenData> {
     let (mut position, reader) = generation.lookup(oid)?;
     loop {
         let head = reader.head(position, Some(oid))?;
         let header = head.header;
         if header.tid == serial {
-            return generation.resolve(&header, reader.rest(head)?);
+            return generation.open(reader, head);
         }
         if header.tid < serial || header.prev == 0 {
             return Err(Error::NoObject(oid));

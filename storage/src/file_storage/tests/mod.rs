@@ -7,6 +7,7 @@ mod damage;
 mod disk;
 mod faults;
 mod foreign;
+mod large;
 mod power_cuts;
 mod seals;
 mod votes;
