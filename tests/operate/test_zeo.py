@@ -206,7 +206,7 @@ def test_a_real_monitor(monitored):
     db.close()
     line = zeo('watch', '--monitor', './monitor.sock', '-n1', '--interval', '0.01').out
     assert re.search(r' 1: [\d.]+ loads/s, .* 0 clients, locks held by 0, 0 waiting$', line, re.MULTILINE)
-    port = json.loads(raw_status('monitor.sock'))['server']['monitors']
+    port = raw_status('monitor.sock')['server']['monitors']
     tcp = next(address for address in port if '/' not in address)
     zeo('clients', '--monitor', tcp)
     refused = zeo('kick', '1', '--monitor', tcp, code=1).err
@@ -214,12 +214,19 @@ def test_a_real_monitor(monitored):
 
 
 def raw_status(path):
-    """What a monitor's socket answers to a request for /status.json."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(path)
-        s.sendall(b'GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n')
-        answer = b''.join(iter(lambda: s.recv(65536), b''))
-    return answer.partition(b'\r\n\r\n')[2]
+    """What stands in /status.json at a monitor's socket; waits for the end of the server's start."""
+    found = []
+
+    def has_answered():
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(path)
+            s.sendall(b'GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n')
+            answer = b''.join(iter(lambda: s.recv(65536), b''))
+        found.append(answer.partition(b'\r\n\r\n')[2])
+        return found[-1].startswith(b'{')
+
+    wait_until(has_answered)
+    return json.loads(found[-1])
 
 
 @pytest.mark.skipif(is_python(), reason='has no monitor')
@@ -235,7 +242,7 @@ def test_a_real_pack_is_cancelled(serve):
     process = subprocess.Popen(
         [ZEO_TOOL, 'pack', text(server.address), '--monitor', './monitor.sock'],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: json.loads(raw_status('monitor.sock'))['storages'][0]['pack'])
+    wait_until(lambda: raw_status('monitor.sock')['storages'][0]['pack'])
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and 'the pack was cancelled' in err, (out, err)
