@@ -120,7 +120,6 @@ mod connection;
 mod connection_error;
 pub mod db;
 mod dial;
-mod hash;
 mod lock;
 mod probe;
 mod quick;

@@ -184,6 +184,21 @@ pub struct Conflict {
     pub decided_by: DecidedBy,
 }
 
+impl Conflict {
+    /// A conflict that nobody has tried to resolve, over the record `data`.
+    pub fn untried(oid: Oid, (committed, read): (Tid, Tid), data: Vec<u8>) -> Self {
+        Self {
+            oid,
+            committed,
+            read,
+            data,
+            class: None,
+            reason: None,
+            decided_by: DecidedBy::Storage,
+        }
+    }
+}
+
 /// What the system says of a read of a FileStorage's file that failed, and
 /// where that was.
 #[derive(Debug, thiserror::Error)]

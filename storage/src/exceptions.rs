@@ -103,17 +103,10 @@ fn missing(exception: &Exception) -> Option<Error> {
 
 fn conflict(exception: &Exception) -> Option<Error> {
     let (oid, committed, read) = revisions(exception)?;
+    let class = exception.attribute("class_name").and_then(Value::as_str);
     Some(Error::Conflict(Box::new(Conflict {
-        oid,
-        committed,
-        read,
-        data: Vec::new(),
-        class: exception
-            .attribute("class_name")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        reason: None,
-        decided_by: crate::conflict::DecidedBy::Storage,
+        class: class.map(str::to_owned),
+        ..Conflict::untried(oid, (committed, read), Vec::new())
     })))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use foldhash::quality::RandomState;
 use zeo_proto::Oid;
 
 use super::error::{Error, Result};
@@ -10,7 +11,6 @@ use super::node::{Expected, Family, Id, Inner, Leaf, Node};
 use super::quick::Space;
 use super::state;
 use super::store::Nodes;
-use crate::hash::Seeds;
 
 /// How many nodes that were only read are kept.
 const KEPT_NODES: usize = 2048;
@@ -22,7 +22,7 @@ const KEPT_NODES: usize = 2048;
 /// written within its tree.
 #[derive(Default)]
 pub struct Forest {
-    entries: HashMap<Id, Entry, Seeds>,
+    entries: HashMap<Id, Entry, RandomState>,
     /// The changed nodes with records, in the order of their first changes.
     changed: Vec<Oid>,
     /// How many new nodes there were; never less, so that none is taken for another.

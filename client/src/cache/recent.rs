@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use foldhash::quality::RandomState;
 use zeo_proto::{Oid, Tid};
-
-use crate::hash::Seeds;
 
 /// How many bytes of records are kept at most.
 const MOST: usize = 16 << 20;
@@ -20,7 +19,7 @@ const OVERHEAD: usize = 100;
 /// Current records, each as it stands in the file. Those used least recently go first.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    records: HashMap<Oid, Copy, Seeds>,
+    records: HashMap<Oid, Copy, RandomState>,
     bytes: usize,
     clock: u64,
     wanted: Wanted,

@@ -7,10 +7,10 @@
 
 use std::hash::BuildHasher;
 
+use foldhash::quality::RandomState;
 use zeo_proto::Oid;
 
 use super::place::Place;
-use crate::hash::Seeds;
 
 /// Upper 32 bits of the hash; lower 16 and upper 16 of the place; lower 32 of the place.
 type Slot = [u32; 3];
@@ -23,7 +23,7 @@ pub(super) struct Table {
     slots: Vec<Slot>,
     homes: usize,
     count: usize,
-    seeds: Seeds,
+    seeds: RandomState,
 }
 
 /// Records that become a table all at once, which takes less than one after the other.
@@ -31,13 +31,13 @@ pub(super) struct Table {
 pub(super) struct Filling {
     /// In any order.
     slots: Vec<Slot>,
-    seeds: Seeds,
+    seeds: RandomState,
 }
 
 impl Filling {
     /// Adds a record, beside others of the same oid.
     pub fn push(&mut self, oid: Oid, place: Place) {
-        self.slots.push(slot(hash(self.seeds, oid), place));
+        self.slots.push(slot(hash(&self.seeds, oid), place));
     }
 
     /// The places of all records whose oid has the hash of another one's: those of oids with
@@ -164,7 +164,7 @@ impl Table {
     }
 
     fn hash(&self, oid: Oid) -> u64 {
-        hash(self.seeds, oid)
+        hash(&self.seeds, oid)
     }
 
     fn home(&self, hash: u64) -> usize {
@@ -173,7 +173,7 @@ impl Table {
     }
 }
 
-fn hash(seeds: Seeds, oid: Oid) -> u64 {
+fn hash(seeds: &RandomState, oid: Oid) -> u64 {
     seeds.hash_one(oid.as_u64()) >> 16
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use zeo_proto::Tid;
 
 use zeo_proto::message::{Call, ClientConflict};
-use zeo_storage::conflict::{DecidedBy, Resolver};
+use zeo_storage::conflict::Resolver;
 use zeo_storage::error;
 use zeo_storage::storage::OnConflict;
 
@@ -30,15 +30,7 @@ pub(super) fn merge(
     } = conflict;
     let load = |serial: Tid| link.call::<Cow<'static, [u8]>>(&Call::LoadSerial { oid, serial });
     let (old, current) = (load(read), load(committed));
-    let conflict = error::Conflict {
-        oid,
-        committed,
-        read,
-        data: data.into_owned(),
-        class: None,
-        reason: None,
-        decided_by: DecidedBy::Storage,
-    };
+    let conflict = error::Conflict::untried(oid, (committed, read), data.into_owned());
     let reason = match (old, current) {
         (Ok(old), Ok(current)) => {
             let resolver = storage.shared.settings.resolver.as_deref();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
+use foldhash::quality::RandomState;
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::storage::Revision;
 
@@ -11,7 +12,6 @@ use super::error::Error;
 use super::known::Stored;
 use super::slot::Slot;
 use crate::blob_cache::Download;
-use crate::hash::Seeds;
 use crate::lock::locked;
 
 /// What is asked for by `loadBefore`: loads of the same are asked once.
@@ -86,8 +86,8 @@ pub(super) struct InFlight(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     last_id: u64,
-    waiting: HashMap<u64, Waiting, Seeds>,
-    loads: HashMap<LoadKey, Arc<Slot<Loaded>>, Seeds>,
+    waiting: HashMap<u64, Waiting, RandomState>,
+    loads: HashMap<LoadKey, Arc<Slot<Loaded>>, RandomState>,
     blobs: HashMap<BlobKey, u64>,
     /// Why no more replies will come.
     over: Option<Error>,

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use zeo_proto::{Oid, Tid};
 
 use super::pending::Changes;
-use crate::hash::Seeds;
 use crate::record::Record;
 
 /// How many objects are kept, and how many bytes of records.
@@ -20,7 +20,7 @@ pub(super) struct CacheSize {
 /// Records by oid, current as of the connection's snapshot. Those used least recently go first.
 pub(super) struct ObjectCache {
     size: CacheSize,
-    entries: HashMap<Oid, Entry, Seeds>,
+    entries: HashMap<Oid, Entry, RandomState>,
     bytes: usize,
     clock: u64,
     /// Those that a later snapshot must load again.

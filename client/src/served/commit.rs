@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use zeo_proto::message::{ClientConflict, Voted};
 use zeo_proto::{Oid, Tid};
-use zeo_storage::conflict::DecidedBy;
 use zeo_storage::error::Conflict;
 use zeo_storage::storage::{
     Appended, Commit, Merged, OnConflict, Op, Prepared, TransactionMeta, Vote,
@@ -212,13 +211,9 @@ impl Changed {
 }
 
 fn left(conflict: ClientConflict<'static>) -> Conflict {
-    Conflict {
-        oid: conflict.oid,
-        committed: conflict.committed,
-        read: conflict.read,
-        data: conflict.data.into_owned(),
-        class: None,
-        reason: None,
-        decided_by: DecidedBy::Storage,
-    }
+    Conflict::untried(
+        conflict.oid,
+        (conflict.committed, conflict.read),
+        conflict.data.into_owned(),
+    )
 }

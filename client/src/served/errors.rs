@@ -1,7 +1,6 @@
 //! Errors of the upstream server, as those of a storage.
 
 use zeo_proto::Exception;
-use zeo_storage::conflict::DecidedBy;
 use zeo_storage::exceptions::error_from;
 use zeo_storage::{Error, error};
 
@@ -44,13 +43,9 @@ fn conflict_error(conflict: Conflict) -> Error {
         return Error::Unavailable(conflict.message);
     };
     Error::Conflict(Box::new(error::Conflict {
-        oid,
-        committed,
-        read,
-        data: Vec::new(),
         class: conflict.class,
         reason: Some("the upstream server has not resolved it".to_owned()),
-        decided_by: DecidedBy::Storage,
+        ..error::Conflict::untried(oid, (committed, read), Vec::new())
     }))
 }
 

@@ -40,11 +40,12 @@ impl BlobDirectory {
             let given_up = last.is_some_and(|l| (l.oid, l.before) == (name.oid, name.before));
             last = Some(*name);
             let path = temporary.join(name.to_string());
-            match if given_up {
+            let revision = if given_up {
                 Ok(None)
             } else {
                 next(name.oid, name.before)
-            } {
+            };
+            match revision {
                 Ok(Some(tid)) => named.push(self.mend_one(name, tid, log)?),
                 Ok(None) => {}
                 Err(why) => {

@@ -119,15 +119,7 @@ impl<'a> Conflicts<'a> {
             self.reported.remove(&oid);
             return Ok(Some(data));
         };
-        let conflict = Conflict {
-            oid,
-            committed,
-            read,
-            data,
-            class: None,
-            reason: None,
-            decided_by: DecidedBy::Storage,
-        };
+        let conflict = Conflict::untried(oid, (committed, read), data);
         if self.on_conflict.is_report() {
             self.report(conflict);
             return Ok(None);
@@ -168,15 +160,7 @@ mod tests {
     use super::*;
 
     fn conflict(oid: u64, data: &[u8]) -> Conflict {
-        Conflict {
-            oid: Oid::new(oid),
-            committed: Tid::new(2),
-            read: Tid::new(1),
-            data: data.to_vec(),
-            class: None,
-            reason: None,
-            decided_by: DecidedBy::Storage,
-        }
+        Conflict::untried(Oid::new(oid), (Tid::new(2), Tid::new(1)), data.to_vec())
     }
 
     #[test]

@@ -13,7 +13,6 @@ use super::session::{failed, is_lost, value};
 use super::sql::FINISH;
 use super::storage::PostgresStorage;
 use super::writer::Writer;
-use crate::conflict::DecidedBy;
 use crate::error::Conflict;
 use crate::log::Level;
 use crate::storage::{Appended, Commit};
@@ -311,14 +310,10 @@ impl Report {
 
 /// Somebody changed the object without its lock: an undo or a pack by RelStorage.
 fn overtaken(oid: Oid, committed: i64) -> Error {
+    let committed = Tid::new(committed.cast_unsigned());
     Error::Conflict(Box::new(Conflict {
-        oid,
-        committed: Tid::new(committed.cast_unsigned()),
-        read: Tid::ZERO,
-        data: Vec::new(),
-        class: None,
         reason: Some("another process changed the object without its lock".to_owned()),
-        decided_by: DecidedBy::Storage,
+        ..Conflict::untried(oid, (committed, Tid::ZERO), Vec::new())
     }))
 }
 

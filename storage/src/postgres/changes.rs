@@ -125,10 +125,12 @@ impl Outside for PostgresStorage {
         Ok(changes)
     }
 
-    /// Votes wait for other processes, and commits for a machine that may be another one. Loads don't
-    /// wait for anybody, and are made where they are asked for.
     fn is_remote(&self) -> bool {
         true
+    }
+
+    fn must_ask(&self, oid: Oid, before: Tid) -> bool {
+        !self.recent.has(oid, before)
     }
 
     fn changed_since(&self, since: Tid) -> Result<Option<(Tid, Vec<Oid>)>> {

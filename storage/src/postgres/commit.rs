@@ -192,15 +192,11 @@ impl Voting<'_> {
     fn delete(&mut self, oid: Oid, read: Tid) -> Result<()> {
         let committed = *self.serials.get(&oid).ok_or(Error::NoObject(oid))?;
         if committed != read {
-            return Err(Error::Conflict(Box::new(Conflict {
+            return Err(Error::Conflict(Box::new(Conflict::untried(
                 oid,
-                committed,
-                read,
-                data: Vec::new(),
-                class: None,
-                reason: None,
-                decided_by: crate::conflict::DecidedBy::Storage,
-            })));
+                (committed, read),
+                Vec::new(),
+            ))));
         }
         let record = Record {
             base: self.base(oid)?,

@@ -60,6 +60,11 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether [`Self::get`] would find a revision.
+    pub fn has(&self, oid: Oid, before: Tid) -> bool {
+        self.halves().find(oid, before).is_some()
+    }
+
     /// The revision that was current just before `before`, if it is here.
     pub fn get(&self, oid: Oid, before: Tid) -> Option<Revision> {
         let entry = self.halves().find(oid, before)?;

@@ -7,7 +7,6 @@ use super::ids::{oid_of, tid_of};
 use super::session::value;
 use super::sql::{CAN_BE_UNDONE, UNDONE};
 use super::storage::PostgresStorage;
-use crate::conflict::DecidedBy;
 use crate::error::Conflict;
 use crate::storage::{Merged, OnConflict};
 use crate::{Error, Result};
@@ -118,15 +117,11 @@ fn undo_one(
     if on_conflict.is_report() {
         return Ok(Err((oid, CHANGED, None)));
     }
-    let mut lost = Conflict {
+    let mut lost = Conflict::untried(
         oid,
-        committed: Tid::new(committed.cast_unsigned()),
-        read: tid,
-        data: before.clone(),
-        class: None,
-        reason: None,
-        decided_by: DecidedBy::Storage,
-    };
+        (Tid::new(committed.cast_unsigned()), tid),
+        before.clone(),
+    );
     let (by, resolved) = lost.resolve((&written, &current), on_conflict);
     Ok(match resolved {
         Ok(state) => {

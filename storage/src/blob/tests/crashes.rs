@@ -15,18 +15,11 @@ const COMMIT: [&str; 4] = ["rename", "sync", "sync file", "link .blob"];
 const VOTE: usize = 3;
 /// Makes the name durable, and those of the directories, then takes the other
 /// one away.
-const SETTLE: [&str; 10] = [
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "remove .tmp",
-];
+const SETTLE: [&str; 10] = {
+    let mut steps = ["sync"; 10];
+    steps[9] = "remove .tmp";
+    steps
+};
 
 /// A storage with a blob, whose directory is watched from now on.
 fn watched(
@@ -109,19 +102,12 @@ fn commits_killed_at_every_step() {
 }
 
 /// What follows a vote where there are no second names.
-const WITHOUT_LINKS: [&str; 11] = [
-    "link .blob",
-    "rename",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-    "sync",
-];
+const WITHOUT_LINKS: [&str; 11] = {
+    let mut steps = ["sync"; 11];
+    steps[0] = "link .blob";
+    steps[1] = "rename";
+    steps
+};
 
 #[test]
 fn commits_failing_at_every_step() {

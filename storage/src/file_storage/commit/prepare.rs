@@ -14,7 +14,6 @@ use super::pending::{Payload, Pending};
 use super::restore::find_data;
 use super::undo::undo;
 use crate::blob::{BlobFile, Staged, Staging, is_blob};
-use crate::conflict::DecidedBy;
 use crate::conflict::vote::Conflicts;
 use crate::disk::paths::failed;
 use crate::error::Conflict;
@@ -170,15 +169,11 @@ impl Preparing<'_> {
         if let Some(committed) = self.committed_tid(oid, prev)?
             && committed != read
         {
-            return Err(Error::Conflict(Box::new(Conflict {
+            return Err(Error::Conflict(Box::new(Conflict::untried(
                 oid,
-                committed,
-                read,
-                data: Vec::new(),
-                class: None,
-                reason: None,
-                decided_by: DecidedBy::Storage,
-            })));
+                (committed, read),
+                Vec::new(),
+            ))));
         }
         let at = self.end();
         self.add(oid, None, prev, Payload::Back(0))?;

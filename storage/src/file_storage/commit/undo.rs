@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use zeo_proto::{Oid, Tid};
 
 use super::pending::{Payload, Pending};
-use crate::conflict::DecidedBy;
 use crate::error::Conflict;
 use crate::file_storage::format::DataHeader;
 use crate::file_storage::format::walk::{RecordHeaders, find_txn};
@@ -146,15 +145,11 @@ impl Undoing<'_> {
         if self.on_conflict.is_report() {
             return Ok(Err(CHANGED.into()));
         }
-        let mut lost = Conflict {
+        let mut lost = Conflict::untried(
             oid,
-            committed: self.committed_tid(committed)?,
-            read: self.header.tid,
-            data: previous.to_vec(),
-            class: None,
-            reason: None,
-            decided_by: DecidedBy::Storage,
-        };
+            (self.committed_tid(committed)?, self.header.tid),
+            previous.to_vec(),
+        );
         let (by, resolved) = lost.resolve((&to_undo, &current), self.on_conflict);
         Ok(match resolved {
             Ok(data) => Ok(UndoRecord {
