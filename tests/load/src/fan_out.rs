@@ -41,7 +41,7 @@ pub fn fan_out(run: &Run, clients: usize, size: usize, path: &Path) -> Result<Re
         address: &address,
         storage: "1",
     };
-    let report = listeners(target, &server.run(run), clients, size)?;
+    let report = listeners(target, &server.run(run), clients, size, None)?;
     Ok(json!({
         "fan-out": report["listeners"],
         "cpu_us_per_operation": report["cpu_us_per_operation"],

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use zeo_proto::Tid;
 use zeo_proto::message::{Incoming, Notification};
 
-use crate::connection::{Connection, decode};
+use crate::connection::{Address, Connection, decode};
 use crate::drive::{Run, cpu_time, percentiles};
 use crate::error::{Error, Result};
 use crate::record::record;
@@ -33,12 +33,19 @@ struct Shared {
     arrivals: Mutex<Vec<(Tid, Instant)>>,
 }
 
-/// One client commits, `clients` others listen, all in one thread, so that
-/// waking them is not what is measured.
-pub fn listeners(target: Target<'_>, run: &Run, clients: usize, size: usize) -> Result<Value> {
-    let open = || Connection::open(target.address, target.storage).map(|(it, _)| it);
-    let mut committer = open()?;
-    let all: Result<Vec<_>> = (0..clients).map(|_| open()).collect();
+/// One client commits, `clients` others listen, perhaps `at` another server, all in one thread, so
+/// that waking them is not what is measured.
+pub fn listeners(
+    target: Target<'_>,
+    run: &Run,
+    clients: usize,
+    size: usize,
+    at: Option<&Address>,
+) -> Result<Value> {
+    let open = |address| Connection::open(address, target.storage).map(|(it, _)| it);
+    let mut committer = open(target.address)?;
+    let listen_at = at.unwrap_or(target.address);
+    let all: Result<Vec<_>> = (0..clients).map(|_| open(listen_at)).collect();
     let (shared, all) = (Shared::default(), all?);
     let cpu = cpu_time(run.pid)?;
     let calls = thread::scope(|scope| {

@@ -161,6 +161,9 @@ enum Work {
         /// Bytes of the record that is committed.
         #[arg(long, default_value_t = 1000)]
         size: usize,
+        /// The server of the idle clients, if it is another one on the same data.
+        #[arg(long)]
+        at: Option<Address>,
     },
     /// Commit blobs.
     Uploads {
@@ -326,7 +329,9 @@ fn work(options: &Options) -> Result<Value> {
             let (objects, shape) = (objects.into(), &shape.try_into()?);
             workloads::mixed(target, run, readers, writers, objects, shape, pack)
         }
-        Work::Listeners { size } => listeners::listeners(target, run, clients, size),
+        Work::Listeners { size, ref at } => {
+            listeners::listeners(target, run, clients, size, at.as_ref())
+        }
         Work::Uploads { size } => blobs::uploads(target, run, clients, size),
         Work::Downloads { size } => blobs::downloads(target, run, clients, size),
         Work::Connects => workloads::connects(target, run, clients),
