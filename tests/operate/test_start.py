@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.configuration import eventlog, filestorage, mappingstorage
 from support.ports import free_port
-from support.server import PATIENCE, Server, binary, run, wait_until
+from support.server import PATIENCE, Server, binary, is_python, run, wait_until
 from support.wire import Wire
 from zc.lockfile import LockError
 from ZEO.ClientStorage import ClientStorage
@@ -95,6 +95,26 @@ def test_killed_and_restarted_at_once(serve):
         assert len(client) == n + 1
         server.kill()
         client.close()
+
+
+def test_oids_after_restarts(serve):
+    """No client gets the oids that another still holds from the server's last run, nor from the run before it."""
+    address = f'127.0.0.1:{free_port()}'
+    server = serve(address=address)
+    clients = [ClientStorage(server.address, wait_timeout=PATIENCE)]
+    Writer(clients[0]).commit((0, pickle_of('root')))
+    oids = [clients[0].new_oid()]
+    for _ in range(3):
+        server.stop()
+        server = serve(address=address)
+        clients.append(ClientStorage(server.address, wait_timeout=PATIENCE))
+        oids.append(clients[-1].new_oid())
+    for client in clients:
+        wait_until(client.is_connected)
+        oids.extend(client.new_oid() for _ in range(99))  # the rest of a hundred
+        client.close()
+    if not is_python():
+        assert len(set(oids)) == 400
 
 
 def test_client_reconnects_after_a_restart(serve):

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use zeo_proto::Tid;
+use zeo_proto::{Oid, Tid};
 
 use self::scan::{LoggedProgress, Scanned, scan};
 use crate::blob::{BlobDirectory, Layout};
@@ -239,7 +239,7 @@ impl FileStorage {
         (files, blobs): (Option<Files>, Option<Arc<BlobDirectory>>),
     ) -> Self {
         let &Scanned { end, last_tid, .. } = found;
-        let last_oid = index.max_oid().unwrap_or_default();
+        let last_oid = index.max_oid().map_or(0, behind_those_that_clients_hold);
         let space = Space::new(Arc::clone(&backend), end);
         let mut generation = Generation::new(backend, index, end, last_tid);
         generation.accepted = accepted;
@@ -255,7 +255,7 @@ impl FileStorage {
             }),
             failure: OnceLock::new(),
             closed: AtomicBool::new(false),
-            last_oid: AtomicU64::new(last_oid.as_u64()),
+            last_oid: AtomicU64::new(last_oid),
             read_only: options.read_only,
             quota: options.quota,
             files,
@@ -390,4 +390,15 @@ fn check_magic(backend: &dyn Backend, read_only: bool) -> Result<()> {
 /// could sync it. What is written next relies on it.
 fn make_durable(backend: &dyn Backend) -> Result<()> {
     backend.sync().map_err(failed("syncing", backend.path()))
+}
+
+/// The last oid not to give out, of a file whose last is `oid`. Clients ask for oids by the hundred
+/// and keep them over a restart of the server: which ones is nowhere written. Two that store a new
+/// object under one oid get a conflict that nobody understands. So a distance is left, longer than
+/// what thousands of clients can hold, and at random, since nothing may be stored until the next
+/// start.
+fn behind_those_that_clients_hold(oid: Oid) -> u64 {
+    let distance = fastrand::u64(1 << 20..1 << 30);
+    let last = oid.as_u64();
+    last.checked_add(distance).unwrap_or(last)
 }
