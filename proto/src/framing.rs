@@ -15,10 +15,15 @@ pub struct FrameBuffer {
     start: usize,
     end: usize,
     limit: usize,
+    /// The least room for one read.
+    room: usize,
 }
 
-/// The least room for one read, and the size of an idle buffer.
-const READ_CHUNK_BYTES: usize = 8 * 1024;
+/// The least room for one read, until there was more to read than that: most clients do nothing,
+/// and wait for an answer before they send the next small message.
+const FIRST_ROOM_BYTES: usize = 512;
+/// The least room for one read after that.
+const ROOM_BYTES: usize = 8 * 1024;
 /// A larger buffer is freed when it is empty.
 const KEPT_BUFFER_MAX_BYTES: usize = 64 * 1024;
 
@@ -55,6 +60,7 @@ impl FrameBuffer {
             start: 0,
             end: 0,
             limit,
+            room: FIRST_ROOM_BYTES,
         }
     }
 
@@ -100,6 +106,13 @@ impl FrameBuffer {
         }
     }
 
+    /// Gives the memory back, if there is nothing in it: for a peer that has sent nothing for a while.
+    pub fn trim(&mut self) {
+        if self.start == self.end {
+            *self = Self::new(self.limit);
+        }
+    }
+
     /// The memory that the buffer takes, in bytes.
     pub fn allocated(&self) -> usize {
         self.buffer.len()
@@ -107,7 +120,7 @@ impl FrameBuffer {
 
     /// The memory that it takes after the next [`Self::fill`].
     pub fn allocated_next(&self) -> usize {
-        let moves = self.start > 0 && self.buffer.len() - self.end < READ_CHUNK_BYTES;
+        let moves = self.start > 0 && self.buffer.len() - self.end < self.room;
         self.size_for(if moves {
             self.end - self.start
         } else {
@@ -119,7 +132,7 @@ impl FrameBuffer {
     /// times only, but no larger than the frame.
     fn size_for(&self, end: usize) -> usize {
         let size = self.buffer.len();
-        let least = end + READ_CHUNK_BYTES;
+        let least = end + self.room;
         if size >= least {
             return size;
         }
@@ -137,7 +150,7 @@ impl FrameBuffer {
     /// # Errors
     /// Those of `read`.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        if self.start > 0 && self.buffer.len() - self.end < READ_CHUNK_BYTES {
+        if self.start > 0 && self.buffer.len() - self.end < self.room {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -147,6 +160,9 @@ impl FrameBuffer {
         }
         let count = read(&mut self.buffer[self.end..])?;
         self.end += count;
+        if self.end == self.buffer.len() {
+            self.room = ROOM_BYTES;
+        }
         Ok(count)
     }
 }
@@ -202,6 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn small_messages_take_little_memory_and_others_give_it_back() {
+        let mut buffer = FrameBuffer::new(100_000);
+        let mut message = Vec::new();
+        write_frame(&mut message, &[1; 300]);
+        for _ in 0..5 {
+            feed(&mut buffer, &message);
+            buffer.consume(300);
+        }
+        assert_eq!(buffer.allocated(), FIRST_ROOM_BYTES);
+        feed(&mut buffer, &message.repeat(4));
+        assert!(buffer.allocated() >= ROOM_BYTES);
+        buffer.trim();
+        assert_eq!(buffer.buffered(), 4 * message.len());
+        (0..4).for_each(|_| buffer.consume(300));
+        buffer.trim();
+        assert_eq!(buffer.allocated(), 0);
+        feed(&mut buffer, &message);
+        assert!(buffer.frame() == Ok(Some(&[1; 300])));
+        assert_eq!(buffer.allocated(), FIRST_ROOM_BYTES);
+    }
+
+    #[test]
     fn a_length_is_refused_before_its_bytes_come() {
         let mut buffer = FrameBuffer::new(10);
         feed(&mut buffer, &[0, 0, 0, 11]);
@@ -216,7 +254,7 @@ mod tests {
         feed(&mut buffer, &[255, 255, 255, 255, 1]);
         assert_eq!(buffer.frame(), Ok(None));
         assert!(
-            buffer.buffer.len() <= READ_CHUNK_BYTES,
+            buffer.buffer.len() <= FIRST_ROOM_BYTES,
             "named lengths take no memory"
         );
         let mut buffer = FrameBuffer::new(10);

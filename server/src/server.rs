@@ -142,19 +142,22 @@ impl Server {
         let (mailbox, inbox) = mailbox()?;
         let id = self.next_client.fetch_add(1, Relaxed);
         let status = Arc::new(ClientStatus::new(id, peer, gate.is_some()));
-        let session = Session::new(
+        // In a box each: they would be moved about on the stack of the thread, which keeps each page
+        // that was used once.
+        let mut session = Box::new(Session::new(
             Arc::clone(&status),
             Arc::clone(&self.settings),
             Arc::clone(&self.storages),
             mailbox.clone(),
             &self.log,
-        );
-        let connection = Connection::new(stream, &session, &inbox)?;
+        ));
+        let mut connection = Box::new(Connection::new(stream, &session, &inbox)?);
         let newcomer = gate.map(|gate| gate.enter(id, mailbox.clone()));
         self.clients.insert(mailbox, status);
         let server = Arc::clone(self);
         let run = move || {
-            connection.run(session, &inbox, newcomer, &server.refusals);
+            connection.run(&mut session, &inbox, newcomer, &server.refusals);
+            drop((connection, session));
             server.clients.remove(id);
         };
         let started = thread::Builder::new()

@@ -7,7 +7,8 @@ use zeo_proto::{Oid, Tid};
 
 use crate::messages::notice::Notice;
 
-/// What a session is told.
+/// What a session is told. What is large and rare stands in a box: a mailbox keeps room for 31 of
+/// these.
 pub enum Event {
     /// It is entered for invalidations; the last tid at that moment.
     Registered(Tid),
@@ -19,13 +20,13 @@ pub enum Event {
     /// Its transaction is durable and visible.
     Finished(Tid),
     /// Its transaction could not be written.
-    FinishFailed(Exception),
+    FinishFailed(Box<Exception>),
     /// A message to pass on: another client's invalidation, or new sizes.
     Notice(Arc<Notice>),
     /// The answer to `getInvalidations`.
-    Invalidations(Missed),
+    Invalidations(Box<Missed>),
     /// What others had changed in the storage has been announced; or it could not be found out.
-    Polled(Result<(), Exception>),
+    Polled(Result<(), Box<Exception>>),
     /// The helper thread with this job is done; the session has what is left to do.
     JobDone(u64),
 }
@@ -46,7 +47,10 @@ impl Event {
     pub(super) fn weight(&self) -> usize {
         match self {
             Event::Notice(notice) => notice.weight(),
-            Event::Invalidations(Missed::Objects(_, oids)) => 64 + size_of_val(&**oids),
+            Event::Invalidations(missed) => match &**missed {
+                Missed::Objects(_, oids) => 64 + size_of_val(&**oids),
+                _ => 64,
+            },
             _ => 64,
         }
     }

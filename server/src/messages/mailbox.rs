@@ -350,11 +350,14 @@ mod tests {
     fn one_event_may_be_larger_than_a_mailbox() {
         let (mailbox, inbox) = mailbox().unwrap();
         let oids = vec![Oid::ZERO; 1 << 22];
-        assert!(mailbox.post(Event::Invalidations(Missed::Objects(
+        assert!(mailbox.post(Event::Invalidations(Box::new(Missed::Objects(
             Tid::ZERO,
             oids.clone()
-        ))));
-        assert!(mailbox.post(Event::Invalidations(Missed::Objects(Tid::ZERO, oids))));
+        )))));
+        assert!(mailbox.post(Event::Invalidations(Box::new(Missed::Objects(
+            Tid::ZERO,
+            oids
+        )))));
         assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 2);
     }
 }

@@ -287,6 +287,7 @@ impl Session {
     }
 
     /// The transaction is durable and visible: new sizes, and then its tid.
+    #[inline(never)]
     pub(super) fn finished(&mut self, tid: Tid) {
         let Stage::Open(_, storage) = &self.stage else {
             return;
@@ -299,6 +300,7 @@ impl Session {
         }
     }
 
+    #[inline(never)]
     pub(super) fn finish_failed(&mut self, exception: &Exception) {
         if exception.is_ordinary() {
             // A conflict, where others change the storage, too.

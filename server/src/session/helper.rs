@@ -114,6 +114,7 @@ impl Session {
     }
 
     /// The helper with this job is done, and has sent its result before it said so.
+    #[inline(never)]
     pub(super) fn job_done(&mut self, job: u64) {
         if let Some(finish) = self.jobs.remove(&job) {
             finish(self);

@@ -51,6 +51,7 @@ impl Session {
 
     /// The coordinator's answer: from its queue, or else, for a client that
     /// was away not longer than the configured age, from the storage.
+    #[inline(never)]
     pub(super) fn invalidations(&mut self, missed: Missed) {
         let Some((id, since)) = self.asked.pop_front() else {
             return;

@@ -426,7 +426,8 @@ impl Session {
         (self.transaction.as_ref()).is_some_and(|t| matches!(t.phase, Phase::Finishing(_)))
     }
 
-    /// Takes one event from the mailbox.
+    /// Takes one event from the mailbox. What the rare ones need of the stack is theirs alone: an idle
+    /// client's thread keeps each page that was used once.
     pub fn on_event(&mut self, event: Event) {
         match event {
             Event::Registered(last) => self.registered(last),
@@ -435,8 +436,8 @@ impl Session {
             Event::Finished(tid) => self.finished(tid),
             Event::FinishFailed(exception) => self.finish_failed(&exception),
             Event::Notice(notice) => self.notify(&notice),
-            Event::Invalidations(answer) => self.invalidations(answer),
-            Event::Polled(result) => self.polled(result),
+            Event::Invalidations(answer) => self.invalidations(*answer),
+            Event::Polled(result) => self.polled(result.map_err(|why| *why)),
             Event::JobDone(job) => self.job_done(job),
         }
     }

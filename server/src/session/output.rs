@@ -109,6 +109,18 @@ impl Output {
         }
     }
 
+    /// The memory that it takes when all is sent, in bytes.
+    pub fn room(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Gives back all memory, if all is sent.
+    pub fn trim(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     /// Gives back the room of what is sent, where more may come behind what is not.
     pub fn settle(&mut self) {
         if self.behind.is_empty() && self.sent > self.bytes.len() / 2 {

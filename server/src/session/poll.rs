@@ -45,6 +45,7 @@ impl Session {
     }
 
     /// The coordinator has announced what a poll has found.
+    #[inline(never)]
     pub(super) fn polled(&mut self, result: Result<(), Exception>) {
         if let Some((id, answer)) = self.polling.pop_front() {
             self.answer_polled(&id, answer, result);

@@ -86,6 +86,7 @@ impl Session {
         Err(Exception::transaction(&what))
     }
 
+    #[inline(never)]
     pub(super) fn registered(&mut self, last: Tid) {
         if let Stage::Registering(encoding, storage, id) = &self.stage {
             let (encoding, storage, id) = (*encoding, Arc::clone(storage), id.clone());

@@ -120,6 +120,7 @@ impl Session {
 
     /// The locks are granted: checks serials, resolves conflicts, lays the
     /// records out.
+    #[inline(never)]
     pub(super) fn granted(&mut self, vote: u64) {
         let Stage::Open(_, storage) = &self.stage else {
             return;
@@ -233,6 +234,7 @@ impl Session {
     }
 
     /// The coordinator has given up a vote that waited for locks.
+    #[inline(never)]
     pub(super) fn given_up(&mut self, vote: u64) {
         let transaction = self.transaction.as_ref();
         let waits = transaction.is_some_and(|transaction| {

@@ -156,7 +156,7 @@ impl Coordinator {
 
     fn fail_finish(&mut self, client: ClientId, why: Exception) {
         let next = self.end(client);
-        self.post(client, Event::FinishFailed(why));
+        self.post(client, Event::FinishFailed(Box::new(why)));
         self.grant_all(next);
     }
 

@@ -234,9 +234,11 @@ impl Coordinator {
             } => self.finish(client, prepared, tid),
             Request::Invalidations { client, since } => {
                 let answer = self.invalidations.since(since);
-                self.post(client, Event::Invalidations(answer));
+                self.post(client, Event::Invalidations(Box::new(answer)));
             }
-            Request::Refused { client, why } => self.post(client, Event::FinishFailed(why)),
+            Request::Refused { client, why } => {
+                self.post(client, Event::FinishFailed(Box::new(why)))
+            }
             Request::Appended {
                 clients,
                 commits,

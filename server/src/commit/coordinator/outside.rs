@@ -70,7 +70,7 @@ impl Coordinator {
                         "can't read the changes made elsewhere: {error}"
                     );
                 }
-                Err(exception_from(&error))
+                Err(Box::new(exception_from(&error)))
             }
         };
         for client in self.polls.under_way.take().unwrap_or_default() {

@@ -4,6 +4,7 @@
 
 mod handshake;
 mod input;
+mod interest;
 mod outlet;
 
 use std::io::{self, Read};
@@ -16,6 +17,7 @@ use zeo_proto::framing::FrameError;
 use zeo_proto::stream::{Ready, Stream, Waiter};
 
 use self::input::{Input, too_slow};
+use self::interest::{Interest, REST};
 use self::outlet::{LentSocket, write};
 use crate::messages::mailbox::{Inbox, STOPPING};
 use crate::messages::rules;
@@ -31,6 +33,8 @@ const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
 /// With TLS, so much is read although it can't be answered yet, since only a read finds a
 /// close_notify.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
+/// The most room that each of the buffers of a client keeps for which nothing happens.
+const KEPT_BYTES: usize = 1024;
 /// How long to wait for a client that has ended its sending half to take the
 /// answers that it is owed.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +67,8 @@ pub struct Connection {
     speaks_tls: bool,
     /// Others know the socket, and use it when it is lent.
     lends: bool,
+    /// Nothing has happened for a while.
+    rests: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,26 +81,6 @@ enum State {
     Closing,
     /// The server stops: to send what is left, and nothing else.
     Leaving,
-}
-
-/// What to wait for, beside the mailbox and the client's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Interest {
-    /// Until there is something to read.
-    read: bool,
-    /// Until there is room to write.
-    write: bool,
-    /// There is room, and more to write: the wait is only a look.
-    busy: bool,
-    /// There is nothing to write, so that others may.
-    lends: bool,
-}
-
-impl Interest {
-    /// Before the wait: whether it is one, and not only a look.
-    pub(crate) fn fall_asleep(self, inbox: &Inbox) -> bool {
-        !self.busy && inbox.fall_asleep(self.lends)
-    }
 }
 
 /// What remains after a turn.
@@ -124,25 +110,26 @@ impl Connection {
             status: Arc::clone(session.status()),
             speaks_tls: false,
             lends: false,
+            rests: false,
         })
     }
 
     /// Serves the client until it goes, or has to. With TLS, it is a
     /// newcomer until the handshake is done.
     pub fn run(
-        mut self,
-        mut session: Session,
+        &mut self,
+        session: &mut Session,
         inbox: &Inbox,
         newcomer: Option<Newcomer>,
         refusals: &Refusals,
     ) {
         let served = catch_unwind(AssertUnwindSafe(|| {
             if let Some(newcomer) = newcomer
-                && let Some(reason) = self.shake_hands(newcomer, &session, inbox, refusals)?
+                && let Some(reason) = self.shake_hands(newcomer, session, inbox, refusals)?
             {
                 return Ok(reason);
             }
-            let reason = self.serve(&mut session, inbox);
+            let reason = self.serve(session, inbox);
             if self.speaks_tls {
                 let log = session.log();
                 refusals.note(
@@ -204,13 +191,18 @@ impl Connection {
             let sleeps = interest.fall_asleep(inbox);
             let timeout = if sleeps {
                 let until = self.until.into_iter().chain(deadline).min();
-                until.map(|until| until.saturating_duration_since(Instant::now()))
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                left.into_iter()
+                    .chain(interest.has_room.then_some(REST))
+                    .min()
             } else {
                 Some(Duration::ZERO)
             };
             let ready = self.waiter.wait(timeout);
             inbox.wake_up();
-            self.note(ready?);
+            let ready = ready?;
+            self.rests = sleeps && interest.has_room && ready == Ready::default();
+            self.note(ready);
         }
         if read && self.stream.is_readable() {
             self.input.take_memory_to_read()?;
@@ -236,6 +228,10 @@ impl Connection {
     /// Does all that can be done without waiting. Between the mailbox and
     /// requests there is an order: see "answer, then drain" in `THREADS.md`.
     pub(crate) fn turn(&mut self, session: &mut Session, inbox: &Inbox) -> io::Result<Turn> {
+        if std::mem::take(&mut self.rests) {
+            self.input.buffer.trim();
+            session.output.trim();
+        }
         loop {
             // Whoever closes has posted before what the client is still owed.
             let closed = inbox.closed_during(session.is_finishing());
@@ -263,6 +259,7 @@ impl Connection {
                     write: true,
                     busy: false,
                     lends: false,
+                    has_room: false,
                 }));
             }
             sent?;
@@ -300,6 +297,7 @@ impl Connection {
                 write: !session.output.is_empty() || session.has_chunks(),
                 busy: session.output.is_empty() && session.has_chunks(),
                 lends: self.may_lend(session, inbox),
+                has_room: self.input.buffer.allocated().max(session.output.room()) > KEPT_BYTES,
             }));
         }
     }

@@ -27,6 +27,7 @@ pub(super) const READ: Interest = Interest {
     write: false,
     busy: false,
     lends: false,
+    has_room: false,
 };
 pub(super) const LOOK: Option<Duration> = Some(Duration::ZERO);
 /// Longer than anything takes: who waits for so long waits for ever.
@@ -63,6 +64,10 @@ pub(super) fn connected_to(
     let stream = Stream::unix(ours).unwrap();
     let connection = Connection::new(stream, &session, &inbox).unwrap();
     (session, connection, theirs, mailbox, inbox)
+}
+
+fn run(mut connection: Connection, mut session: Session, inbox: &Inbox) {
+    connection.run(&mut session, inbox, None, &Refusals::default());
 }
 
 #[test]
@@ -216,14 +221,17 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
     theirs.write_all(&question).unwrap();
     theirs.write_all(&call(4, "ping", vec![])).unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
-    let server = thread::spawn(move || connection.run(session, &inbox, None, &Refusals::default()));
+    let server = thread::spawn(move || run(connection, session, &inbox));
     let mut messages = messages(theirs);
     // The rest is held behind this one, and behind the end.
     subscribed(&requests, &mailbox);
     let ids: Vec<_> = messages.by_ref().take(3).map(|(_, id)| id).collect();
     assert_eq!(ids, [1, 2, 4]);
     assert!(!server.is_finished(), "an answer is on its way");
-    assert!(mailbox.post(Event::Invalidations(Missed::Objects(Tid::ZERO, vec![]))));
+    assert!(mailbox.post(Event::Invalidations(Box::new(Missed::Objects(
+        Tid::ZERO,
+        vec![]
+    )))));
     assert_eq!(messages.map(|(_, id)| id).collect::<Vec<_>>(), [3]);
     server.join().unwrap();
 }
@@ -233,7 +241,7 @@ fn who_ends_sending_still_gets_what_it_is_owed() {
 fn who_reads_late_gets_all_at_a_stop_of_the_server() {
     let (storages, requests) = one_storage();
     let (session, connection, mut theirs, mailbox, inbox) = connected_to(storages);
-    let server = thread::spawn(move || connection.run(session, &inbox, None, &Refusals::default()));
+    let server = thread::spawn(move || run(connection, session, &inbox));
     theirs.write_all(&hello()).unwrap();
     subscribed(&requests, &mailbox);
     let mut messages = messages(theirs);
@@ -295,7 +303,7 @@ fn who_registers_may_stay_and_who_does_not_may_not() {
 fn no_wake_up_is_lost() {
     let (storages, requests) = one_storage();
     let (session, connection, mut theirs, mailbox, inbox) = connected_to(storages);
-    let server = thread::spawn(move || connection.run(session, &inbox, None, &Refusals::default()));
+    let server = thread::spawn(move || run(connection, session, &inbox));
     theirs.write_all(&hello()).unwrap();
     subscribed(&requests, &mailbox);
     let mut messages = messages(theirs.try_clone().unwrap());
@@ -343,4 +351,30 @@ fn more_than_a_read_takes_is_read_without_another_wait() {
         assert!(connection.wait(&inbox, READ).unwrap());
     }
     assert!(connection.input.buffer.frame().unwrap() == Some(&frame));
+}
+
+#[test]
+fn who_rests_gives_its_buffers_back() {
+    let (storages, requests) = one_storage();
+    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(storages);
+    theirs.write_all(&hello()).unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    connection.turn(&mut session, &inbox).unwrap();
+    subscribed(&requests, &mailbox);
+    theirs
+        .write_all(&call(2, "ping", vec![]).repeat(100))
+        .unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    let mut rounds = 0;
+    while let Turn::Wait(interest) = connection.turn(&mut session, &inbox).unwrap()
+        && (interest.has_room || connection.stream.is_readable())
+    {
+        assert!(connection.wait(&inbox, interest).unwrap());
+        rounds += 1;
+    }
+    assert!(rounds > 1, "there was nothing to give back");
+    assert_eq!(
+        (connection.input.buffer.allocated(), session.output.room()),
+        (0, 0)
+    );
 }
