@@ -213,20 +213,18 @@ class DatabaseBench:
         from proxy import Proxy
         with Proxy(f'{self.cluster.directory}/.s.PGSQL.{self.cluster.port}') as proxy:
             dsn = f"host='127.0.0.1' port='{proxy.port}' user='zodb' dbname='{self.kind}'"
-            with self.servers(dsn=dsn) as (server,):
-                commit = ['commits', '--count', 20, *SHAPE]
-                self.load.run(*commit, server=server)  # whatever the first ones need
-                counts = []
-                for _ in range(2):
-                    before = proxy.trips('commit', 'lock', 'load'), self.syncs()
-                    self.load.run(*commit[:2], 200 * (len(counts) + 1), *SHAPE, server=server)
-                    counts.append((proxy.trips('commit', 'lock', 'load') - before[0], self.syncs() - before[1]))
-        # The difference: without what a client needs at its start.
+            counts = []
+            for count in 200, 400:
+                before = proxy.trips('commit', 'lock', 'load'), self.syncs()
+                with self.servers(dsn=dsn) as (server,):
+                    self.load.run('commits', '--count', count, *SHAPE, server=server)
+                counts.append((proxy.trips('commit', 'lock', 'load') - before[0], self.syncs() - before[1]))
+        # The difference: without what servers and clients need at their start.
         (trips, syncs), (more_trips, more_syncs) = counts
         return {**report, 'trips': (more_trips - trips) / 200, 'syncs': (more_syncs - syncs) / 200}
 
     def syncs(self):
-        time.sleep(1.2)  # a process tells its statistics once a second
+        """Of the log, by connections that are closed, and by PostgreSQL's own processes."""
         return int(self.cluster.sql(self.kind, 'SELECT wal_sync FROM pg_stat_wal')[0])
 
     def delay_of_python(self):

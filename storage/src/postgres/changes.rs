@@ -100,6 +100,7 @@ fn by_transaction(rows: Vec<(i64, Option<i64>)>) -> Vec<Invalidation> {
 
 impl Outside for PostgresStorage {
     fn watch(&self, wake: Wake) {
+        self.peers.listen(wake.clone());
         let _ = self.wake.set(wake);
     }
 

@@ -7,6 +7,7 @@
 //! PostgreSQL would grant one connection the same lock twice. That this server's clients don't get
 //! into each other's way is for the server's lock table to see to.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use zeo_proto::{Oid, Tid};
 use super::connect::Connector;
 use super::session::{Session, failed, is_lost, value};
 use super::sql::{LOCK, Sql, UNLOCK};
+use super::todo::Todo;
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -30,20 +32,41 @@ const BUSY: i64 = -1;
 pub(super) struct Lockers {
     connector: Arc<Connector>,
     sql: &'static Sql,
-    slots: [Mutex<Slot>; LOCKERS],
+    slots: [Slot; LOCKERS],
+    todo: Arc<Todo>,
 }
 
 #[derive(Default)]
 struct Slot {
-    session: Option<Session>,
+    session: Mutex<Option<Session>>,
     /// Grows with each connection, which begins without locks.
-    generation: u64,
+    generation: AtomicU64,
+    /// Locks that are to be given back, of this generation.
+    returned: Mutex<Returned>,
+}
+
+/// Locks that nobody needs any more.
+#[derive(Default)]
+struct Returned {
+    written: Vec<i64>,
+    checked: Vec<i64>,
+}
+
+impl Returned {
+    fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.checked.is_empty()
+    }
+
+    fn add(&mut self, mut other: Self) {
+        self.written.append(&mut other.written);
+        self.checked.append(&mut other.checked);
+    }
 }
 
 /// What an attempt has found: the slot and its generation, and objects with their serials.
 type Found = (usize, u64, Vec<(i64, i64)>);
 
-/// Locks that are held; given back when dropped.
+/// Locks that are held; given back soon after this is dropped.
 pub(super) struct Held {
     lockers: Arc<Lockers>,
     slot: usize,
@@ -52,27 +75,70 @@ pub(super) struct Held {
     checked: Vec<i64>,
 }
 
+impl Slot {
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn returned(&self) -> MutexGuard<'_, Returned> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The connection is gone, and its locks with it.
+    fn lost(&self, session: &mut Option<Session>) {
+        let mut returned = self.returned();
+        *session = None;
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        *returned = Returned::default();
+    }
+
+    /// Gives locks back; the caller has taken them out of `returned`.
+    fn give_back(&self, session: &mut Option<Session>, all: &Returned, connector: &Connector) {
+        let Some(open) = session.as_mut().filter(|_| !all.is_empty()) else {
+            return;
+        };
+        if let Err(error) = open.query(UNLOCK, &[&all.written, &all.checked]) {
+            // Without the connection, there are no locks.
+            let why = failed("unlocking objects")(error);
+            connector.log(Level::Warning, &format!("{why}; the connection is closed"));
+            self.lost(session);
+        }
+    }
+}
+
 impl Lockers {
-    pub fn new(connector: Arc<Connector>, sql: &'static Sql) -> Self {
+    pub fn new(connector: Arc<Connector>, sql: &'static Sql, todo: Arc<Todo>) -> Self {
         Self {
             connector,
             sql,
             slots: Default::default(),
+            todo,
         }
     }
 
-    fn slot(&self, number: usize) -> Option<MutexGuard<'_, Slot>> {
-        let slot = self.slots.get(number)?;
-        Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// One that nobody uses now, if there is one.
-    fn any_slot(&self) -> (usize, Option<MutexGuard<'_, Slot>>) {
+    /// The one that has an object's lock to give back; else one that nobody uses now, if there is one.
+    /// `written` is sorted.
+    fn slot_for(&self, written: &[i64]) -> Option<(usize, &Slot, MutexGuard<'_, Option<Session>>)> {
+        let is_wanted = |oid: &i64| written.binary_search(oid).is_ok();
+        for (number, slot) in self.slots.iter().enumerate() {
+            let has_it = slot.returned().written.iter().any(is_wanted);
+            if has_it {
+                return Some((number, slot, slot.session()));
+            }
+        }
         let free = self.slots.iter().enumerate().find_map(|(number, slot)| {
-            let free = slot.try_lock().ok()?;
-            Some((number, Some(free)))
+            let session = slot.session.try_lock().ok()?;
+            Some((number, slot, session))
         });
-        free.unwrap_or_else(|| (0, self.slot(0)))
+        free.or_else(|| {
+            let number = fastrand::usize(..LOCKERS);
+            let slot = self.slots.get(number)?;
+            Some((number, slot, slot.session()))
+        })
     }
 
     /// Locks objects that are to be written and that are to stay as they are, and returns the
@@ -108,6 +174,10 @@ impl Lockers {
                 });
                 return Ok((held, serials.collect()));
             };
+            // Perhaps it is one of our own connections, which has not given it back yet.
+            if self.give_back_all() {
+                continue;
+            }
             if Instant::now() >= until {
                 let oid = Oid::new(busy.cast_unsigned());
                 let seconds = timeout.as_secs();
@@ -122,79 +192,63 @@ impl Lockers {
     }
 
     fn try_lock(&self, written: &[i64], checked: &[i64]) -> Result<Found> {
-        let (number, slot) = self.any_slot();
-        let Some(mut slot) = slot else {
+        let Some((number, slot, mut session)) = self.slot_for(written) else {
             return Err(Error::Database(
                 "there is no connection for locks".to_owned(),
             ));
         };
-        let rows = match slot
-            .session
+        // On the way, what is to be given back; again at another time, if this fails.
+        let returned = std::mem::take(&mut *slot.returned());
+        let (unlocked, unlocked_shared) = (&returned.written, &returned.checked);
+        let rows = match session
             .as_mut()
-            .map(|session| session.query(LOCK, &[&written, &checked]))
+            .map(|session| session.query(LOCK, &[&written, &checked, unlocked, unlocked_shared]))
         {
-            Some(Err(error)) if !is_lost(&error) => return Err(lock_failed(error)),
+            Some(Err(error)) if !is_lost(&error) => {
+                slot.returned().add(returned);
+                return Err(lock_failed(error));
+            }
             Some(Ok(rows)) => rows,
             // None yet, or lost.
             _ => {
-                slot.session = None;
-                slot.generation += 1;
-                let mut session = self.connector.connect("lock")?;
-                session
+                slot.lost(&mut session);
+                let mut opened = self.connector.connect("lock")?;
+                opened
                     .batch(self.sql.lock_function)
                     .map_err(failed("making a function"))?;
-                let session = slot.session.insert(session);
-                session
-                    .query(LOCK, &[&written, &checked])
+                let none = Vec::<i64>::new();
+                let opened = session.insert(opened);
+                opened
+                    .query(LOCK, &[&written, &checked, &none, &none])
                     .map_err(lock_failed)?
             }
         };
+        let generation = slot.generation();
+        drop(session);
         let pairs = rows.iter().map(|row| Ok((value(row, 0)?, value(row, 1)?)));
         let pairs = pairs.collect::<Result<Vec<_>>>()?;
-        Ok((number, slot.generation, pairs))
+        Ok((number, generation, pairs))
     }
 
-    /// Gives locks back, of all transactions that hold some of a connection at once.
-    pub fn unlock(&self, all: Vec<Held>) {
-        let mut by_slot: [(u64, Vec<i64>, Vec<i64>); LOCKERS] = Default::default();
-        for mut held in all {
-            if let Some((generation, written, checked)) = by_slot.get_mut(held.slot) {
-                *generation = held.generation.max(*generation);
-                written.append(&mut held.written);
-                checked.append(&mut held.checked);
+    /// Unlocks what transactions have given back that are committed and visible, or given up; false if
+    /// there was nothing. The next vote does so on its way, if it is soon enough.
+    pub fn give_back_all(&self) -> bool {
+        let mut any = false;
+        for slot in &self.slots {
+            if slot.returned().is_empty() {
+                continue;
             }
+            let mut session = slot.session();
+            let returned = std::mem::take(&mut *slot.returned());
+            any = true;
+            slot.give_back(&mut session, &returned, &self.connector);
         }
-        for (number, (generation, written, checked)) in by_slot.into_iter().enumerate() {
-            self.unlock_at(number, generation, &written, &checked);
-        }
-    }
-
-    fn unlock_at(&self, number: usize, generation: u64, written: &[i64], checked: &[i64]) {
-        if written.is_empty() && checked.is_empty() {
-            return;
-        }
-        let Some(mut slot) = self.slot(number) else {
-            return;
-        };
-        if slot.generation != generation {
-            return;
-        }
-        let Some(session) = &mut slot.session else {
-            return;
-        };
-        if let Err(error) = session.query(UNLOCK, &[&written, &checked]) {
-            // Without the connection, there are no locks.
-            let why = failed("unlocking objects")(error);
-            self.connector
-                .log(Level::Warning, &format!("{why}; the connection is closed"));
-            slot.session = None;
-            slot.generation += 1;
-        }
+        any
     }
 
     pub fn close(&self) {
         for slot in &self.slots {
-            slot.lock().unwrap_or_else(PoisonError::into_inner).session = None;
+            slot.lost(&mut slot.session());
         }
     }
 }
@@ -211,20 +265,31 @@ fn lock_failed(error: postgres::Error) -> Error {
 impl Held {
     /// False when the locks are lost.
     pub fn is_held(&self) -> bool {
-        let slot = self.lockers.slot(self.slot);
+        let slot = self.lockers.slots.get(self.slot);
         slot.is_some_and(|slot| {
-            let open = slot
-                .session
-                .as_ref()
-                .is_some_and(|session| !session.is_closed());
-            open && slot.generation == self.generation
+            // One that is in use is open, or is found out to be lost by who uses it.
+            let open = match slot.session.try_lock() {
+                Ok(session) => session.as_ref().is_some_and(|session| !session.is_closed()),
+                Err(_) => true,
+            };
+            open && slot.generation() == self.generation
         })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.lockers
-            .unlock_at(self.slot, self.generation, &self.written, &self.checked);
+        let Some(slot) = self.lockers.slots.get(self.slot) else {
+            return;
+        };
+        let mut returned = slot.returned();
+        if slot.generation() == self.generation {
+            returned.add(Returned {
+                written: std::mem::take(&mut self.written),
+                checked: std::mem::take(&mut self.checked),
+            });
+            drop(returned);
+            self.lockers.todo.unlock();
+        }
     }
 }

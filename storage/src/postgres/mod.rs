@@ -8,6 +8,7 @@
 //! | `load` | any thread, up to 16 | reads, each statement a transaction of its own |
 //! | `lock` | votes, 4 | locks on objects, for as long as a transaction is between its vote and its end |
 //! | `commit` | the log writer | all transactions that wait, in one transaction of the database |
+//! | `listen` | 1 | what other servers tell (`peers`) |
 //!
 //! # A commit
 //!
@@ -16,7 +17,8 @@
 //! 2. *Append* (`append`) makes one call: under the lock that all processes commit under (-1), it
 //!    looks what others have committed, looks once more that nobody has changed the objects (an undo
 //!    by RelStorage takes no locks), chooses tids by the database's clock, and writes. PostgreSQL
-//!    syncs once. Then the objects are unlocked.
+//!    syncs once. Then the objects are given back: the next vote unlocks them on its way, or a thread
+//!    a millisecond later, and nobody waits for it.
 //!
 //! If the connection is lost meanwhile, nobody is told anything before it is known what has become of
 //! it: the process at the database is ended, and then its rows are there or not. They can't have been
@@ -25,7 +27,8 @@
 //! # What others commit
 //!
 //! Tids become visible in rising order (`changes`). They are looked for at each poll, and by each
-//! append, so that everything is published in the order of tids.
+//! append, so that everything is published in the order of tids. Servers tell each other that there is
+//! something to look for (`peers`).
 //!
 //! # What readers see
 //!
@@ -42,6 +45,7 @@ mod ids;
 mod iterate;
 mod lockers;
 mod oids;
+mod peers;
 mod reads;
 mod recent;
 mod rows;
@@ -51,6 +55,7 @@ mod session;
 mod settings;
 mod sql;
 mod storage;
+mod todo;
 mod undo;
 mod writer;
 

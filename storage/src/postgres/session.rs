@@ -1,8 +1,10 @@
 //! One connection to the database.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, Row, Statement};
 
@@ -13,6 +15,9 @@ pub(super) struct Session {
     client: Client,
     statements: HashMap<&'static str, Statement>,
 }
+
+/// How long an answer may take that shows that a connection is there.
+const IS_VALID_TIME: Duration = Duration::from_secs(10);
 
 /// The parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -44,6 +49,19 @@ impl Session {
     /// Runs several statements without parameters.
     pub fn batch(&mut self, sql: &str) -> std::result::Result<(), postgres::Error> {
         self.client.batch_execute(sql)
+    }
+
+    /// Waits for a notification, at most so long; what it says.
+    pub fn notified(
+        &mut self,
+        time: Duration,
+    ) -> std::result::Result<Option<String>, postgres::Error> {
+        let heard = self.client.notifications().timeout_iter(time).next()?;
+        if heard.is_none() {
+            // Nothing has come, or the connection is closed.
+            self.client.is_valid(IS_VALID_TIME)?;
+        }
+        Ok(heard.map(|heard| heard.payload().to_owned()))
     }
 
     /// True when the connection is gone.

@@ -41,19 +41,23 @@ pub(super) struct Sql {
     pub written: &'static str,
 }
 
-/// Session locks on objects, all or none, without waiting: what is written, exclusive; what is
+/// First unlocks what others held before over this connection. Then takes
+/// session locks on objects, all or none, without waiting: what is written, exclusive; what is
 /// checked, shared. Returns the serials of all that exist, or one row with the serial -1 for the
 /// object that somebody else holds.
 macro_rules! lock_function {
     ($current:literal) => {
         concat!(
-            "CREATE FUNCTION pg_temp.rzeo_lock(written bigint[], checked bigint[])
+            "CREATE FUNCTION pg_temp.rzeo_lock(written bigint[], checked bigint[],
+                 unlocked bigint[], unlocked_shared bigint[])
                  RETURNS TABLE (object bigint, serial bigint) LANGUAGE plpgsql AS $body$
              DECLARE
                  w integer := 0;
                  c integer := 0;
                  busy bigint;
              BEGIN
+                 PERFORM pg_advisory_unlock(x) FROM unnest(unlocked) x;
+                 PERFORM pg_advisory_unlock_shared(x) FROM unnest(unlocked_shared) x;
                  FOREACH object IN ARRAY checked LOOP
                      IF NOT pg_try_advisory_lock_shared(object) THEN busy := object; EXIT; END IF;
                      c := c + 1;
@@ -86,7 +90,7 @@ macro_rules! lock_function {
 }
 
 /// The calls of the functions, and of unlocking.
-pub(super) const LOCK: &str = "SELECT object, serial FROM pg_temp.rzeo_lock($1, $2)";
+pub(super) const LOCK: &str = "SELECT object, serial FROM pg_temp.rzeo_lock($1, $2, $3, $4)";
 pub(super) const UNLOCK: &str = "SELECT
     (SELECT count(pg_advisory_unlock(x)) FROM unnest($1::bigint[]) x),
     (SELECT count(pg_advisory_unlock_shared(x)) FROM unnest($2::bigint[]) x)";

@@ -12,6 +12,7 @@ use super::ids::tid_of;
 use super::iterate::{self, Source};
 use super::lockers::Lockers;
 use super::oids::{BLOCKS, Oids};
+use super::peers::Peers;
 use super::recent::Recent;
 use super::schema;
 use super::session::value;
@@ -35,6 +36,7 @@ pub struct PostgresStorage {
     pub(super) connector: Arc<Connector>,
     pub(super) readers: Arc<Readers>,
     pub(super) lockers: Arc<Lockers>,
+    pub(super) peers: Peers,
     pub(super) writer: Mutex<Option<Writer>>,
     pub(super) recent: Recent,
     pub(super) oids: Oids,
@@ -67,8 +69,11 @@ impl PostgresStorage {
         let connector = Arc::new(Connector::new(&settings, log)?);
         let mut session = connector.connect("start")?;
         let sql = schema::ensure(&mut session, &connector, &settings)?;
+        let peers = Peers::new(Arc::clone(&connector));
+        let todo = Arc::clone(&peers.todo);
         let storage = Self {
-            lockers: Arc::new(Lockers::new(Arc::clone(&connector), sql)),
+            lockers: Arc::new(Lockers::new(Arc::clone(&connector), sql, todo)),
+            peers,
             recent: Recent::new(settings.cache_size),
             settings,
             sql,
@@ -83,6 +88,8 @@ impl PostgresStorage {
             states_of_others: Mutex::default(),
             sizes: Mutex::default(),
         };
+        let (lockers, readers) = (Arc::clone(&storage.lockers), Arc::clone(&storage.readers));
+        storage.peers.start(lockers, readers)?;
         let last = storage.last_committed()?;
         storage.reported_up_to(last);
         storage.publish_up_to(last);
@@ -286,6 +293,7 @@ impl Storage for PostgresStorage {
     }
 
     fn close(&self) -> Result<()> {
+        self.peers.todo.end();
         self.readers.close();
         self.lockers.close();
         *self.writer() = None;

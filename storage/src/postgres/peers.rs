@@ -1,0 +1,178 @@
+//! Other servers on the database: each is told when another has committed, so that it polls at once.
+//!
+//! It is only ever a wake-up (`LISTEN`, `NOTIFY`). RelStorage tells nobody, and what gets lost is
+//! found by the next poll. It is told after the commit, in a transaction of its own: within the
+//! commit's, PostgreSQL would hold a lock of the whole cluster for it until the sync.
+//!
+//! The thread that tells also unlocks objects that no vote has unlocked on its way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connect::{Connector, Readers};
+use super::lockers::Lockers;
+use super::session::{Session, failed, value};
+use super::todo::Todo;
+use crate::log::Level;
+use crate::storage::Wake;
+use crate::{Error, Result};
+
+/// How long locks may wait for a vote that gives them back on its way.
+const UNLOCK_DELAY: Duration = Duration::from_millis(1);
+/// Between two commits that others are told of, at least.
+const TELL_INTERVAL: Duration = Duration::from_millis(5);
+/// How often it is looked for other servers.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon the thread that listens notices that it is over.
+const LISTEN_TIME: Duration = Duration::from_secs(1);
+/// Between two attempts to listen.
+const LISTEN_PAUSE: Duration = Duration::from_secs(5);
+
+const LISTEN: &str = "LISTEN rzeo";
+/// (who): tells all that listen.
+const NOTIFY: &str = "SELECT pg_notify('rzeo', $1)";
+/// How many servers listen.
+const LISTENERS: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'rzeo: listen'";
+
+/// This server among those on the database.
+pub(super) struct Peers {
+    pub todo: Arc<Todo>,
+    connector: Arc<Connector>,
+    /// By what this server knows its own messages.
+    name: String,
+}
+
+impl Peers {
+    pub fn new(connector: Arc<Connector>) -> Self {
+        Self {
+            todo: Arc::default(),
+            connector,
+            name: format!("{:016x}", fastrand::u64(..)),
+        }
+    }
+
+    /// Starts the thread that unlocks and tells.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(&self, lockers: Arc<Lockers>, readers: Arc<Readers>) -> Result<()> {
+        let mut telling = Telling {
+            readers,
+            connector: Arc::clone(&self.connector),
+            name: self.name.clone(),
+            looked: None,
+            has_others: false,
+            told: None,
+        };
+        let todo = Arc::clone(&self.todo);
+        start("committed", move || {
+            while let Some(tell) = todo.wait() {
+                std::thread::sleep(UNLOCK_DELAY);
+                lockers.give_back_all();
+                if tell && !telling.tell() {
+                    todo.committed();
+                }
+            }
+        })
+    }
+
+    /// Starts the thread that listens. Without it, others' commits are found by polls.
+    pub fn listen(&self, wake: Wake) {
+        let (todo, connector) = (Arc::clone(&self.todo), Arc::clone(&self.connector));
+        let name = self.name.clone();
+        let started = start("listen", move || {
+            let mut failing = false;
+            while !todo.is_over() {
+                let Err(why) = listen(&connector, &todo, &name, &wake, &mut failing) else {
+                    return;
+                };
+                if !std::mem::replace(&mut failing, true) {
+                    let text = format!("other servers' commits are found by polls: {why}");
+                    connector.log(Level::Info, &text);
+                }
+                let until = Instant::now() + LISTEN_PAUSE;
+                while !todo.is_over() && Instant::now() < until {
+                    std::thread::sleep(LISTEN_TIME);
+                }
+            }
+        });
+        if let Err(why) = started {
+            self.connector.log(Level::Warning, &why.to_string());
+        }
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.todo.end();
+    }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started
+        .map(drop)
+        .map_err(|why| Error::Unavailable(format!("can't start a thread: {why}")))
+}
+
+/// Listens until it is over, or the connection is lost.
+fn listen(
+    connector: &Connector,
+    todo: &Todo,
+    name: &str,
+    wake: &Wake,
+    failing: &mut bool,
+) -> Result<()> {
+    let mut session: Session = connector.connect("listen")?;
+    session.batch(LISTEN).map_err(failed("listening"))?;
+    *failing = false;
+    // What was committed before.
+    wake.wake();
+    while !todo.is_over() {
+        let heard = session.notified(LISTEN_TIME).map_err(failed("listening"))?;
+        if heard.is_some_and(|who| who != name) {
+            wake.wake();
+        }
+    }
+    Ok(())
+}
+
+/// How others are told.
+struct Telling {
+    readers: Arc<Readers>,
+    connector: Arc<Connector>,
+    name: String,
+    /// When it was looked for other servers, and whether there are some.
+    looked: Option<Instant>,
+    has_others: bool,
+    told: Option<Instant>,
+}
+
+impl Telling {
+    /// Tells others that something is committed; false if they were told a moment ago.
+    fn tell(&mut self) -> bool {
+        let earlier = |then: Option<Instant>, time| then.is_none_or(|then| then.elapsed() >= time);
+        if earlier(self.looked, LOOK_INTERVAL) {
+            self.looked = Some(Instant::now());
+            let rows = self
+                .readers
+                .query(&self.connector, "looking for servers", (LISTENERS, &[]));
+            let count =
+                rows.and_then(|rows| rows.first().map_or(Ok(0), |row| value::<i64>(row, 0)));
+            self.has_others = count.is_ok_and(|count| count > 1);
+        }
+        if !self.has_others {
+            return true;
+        }
+        if !earlier(self.told, TELL_INTERVAL) {
+            return false;
+        }
+        self.told = Some(Instant::now());
+        // Nothing is lost if it fails: they poll.
+        let _ = self
+            .readers
+            .query(&self.connector, "telling servers", (NOTIFY, &[&self.name]));
+        true
+    }
+}
