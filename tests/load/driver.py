@@ -1,4 +1,5 @@
 """Servers to be measured, each a process of its own, and runs of zeo-load."""
+import contextlib
 import json
 import os
 import pickle
@@ -167,14 +168,35 @@ class Load:
         return (self._with_idle(server, clients) - before) / clients
 
     def _with_idle(self, server, clients):
+        with self.idle(server, clients):
+            # Until what they needed to register is given back.
+            time.sleep(3)
+            return server.memory()
+
+    @contextlib.contextmanager
+    def idle(self, server, clients):
+        """So many clients that do nothing, meanwhile."""
         command = [self.program, 'idle', '--clients', str(clients), *self._target(server)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
             if b'ready' not in idle.stdout.readline():
                 raise Failed(f'{clients} idle clients can\'t connect')
-            time.sleep(0.5)
-            memory = server.memory()
+            yield
             idle.stdin.close()
-        return memory
+            idle.stdout.read()
+
+    @contextlib.contextmanager
+    def syncing(self, path):
+        """A process that appends 64 kB to a file and syncs them, a hundred times a second, meanwhile."""
+        command = [self.program, 'sync', '--path', path, '--max-objects', '1', '--size', '64000',
+                   '--pace', '100', '--seconds', '3600']
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            try:
+                yield
+                if process.poll() is not None:
+                    raise Failed(f'{path} can\'t be written')
+            finally:
+                process.terminate()
+        os.remove(path)
 
     @staticmethod
     def _target(server):

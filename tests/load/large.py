@@ -1,4 +1,4 @@
-"""What is measured on files of a million objects, starts and packs; and blobs."""
+"""What is measured on files of a million objects, starts and packs; large records; and blobs."""
 import os
 import pathlib
 import shutil
@@ -12,6 +12,8 @@ MANY = 1_000_000
 PACK_CLIENTS = ('--clients', 4, '--pace', 50, '--writers', 2, '--writer-pace', 25)
 # The objects that a pack keeps.
 REACHABLE = ('--first', 0, '--step', 2)
+
+RECORD_SIZE, RECORD_CLIENTS = 200_000_000, (1, 4)
 
 BLOB_SIZE, SMALL_BLOB_SIZE = 8 << 20, 100_000
 # phase: what zeo-load does, how many clients, and the size of a blob
@@ -74,6 +76,30 @@ def _pack(bench, server):
     if not 0.3 < left < 0.8:
         bench.fail(f'{server.program}: the pack left {left:.2f} of the file')
     return {**report, 'resident': resident, 'peak': server.peak()}
+
+
+def measure_records(bench):
+    """The most memory of a server that sends a large record to one client, and to four at once."""
+    data = os.path.join(bench.directory, 'record.fs')
+    bench.load.run('make-fs', data, '--objects', 2, '--size', RECORD_SIZE)
+    for number in range(1 if bench.options.quick else 3):
+        for program in bench.in_turns(number):
+            for clients in RECORD_CLIENTS:
+                print(f'record {number + 1}: {clients}, {program}', file=sys.stderr, flush=True)
+                server = _server(bench, program, 'record')
+                copy_data(data, server)
+                bench.note(f'record {clients}', 'record', program, lambda: _load_record(bench, server, clients),
+                           server)
+                server.stop()
+                shutil.rmtree(server.directory)
+    _remove(data)
+
+
+def _load_record(bench, server, clients):
+    server.start()
+    server.reset_peak()
+    report = bench.load.run('loads', '--clients', clients, '--objects', 1, '--count', 1, server=server)
+    return {**report, 'peak': server.peak()}
 
 
 def measure_blobs(bench):

@@ -1,5 +1,6 @@
 """What is measured: the phases, each on both servers, in turns."""
 import collections
+import contextlib
 import os
 import pathlib
 import statistics
@@ -12,7 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAMS = 'python', 'rzeo'
 OBJECTS = 10_000
 SHAPE = '--size', 1000
-IDLE = 200
+IDLE, MANY_IDLE = 200, 2000
+# One client loads and another commits, so seldom that each finds nobody else at work.
+LONE = ['mixed', '--clients', 1, '--pace', 100, '--writers', 1, '--writer-pace', 20, *SHAPE]
 
 # name: what zeo-load does to each server
 PHASES = {
@@ -23,9 +26,13 @@ PHASES = {
     'commits 1': ['commits', '--clients', 1, *SHAPE],
     'commits 8': ['commits', '--clients', 8, *SHAPE],
     'commits 32': ['commits', '--clients', 32, *SHAPE],
+    'syncing commits': ['commits', '--clients', 1, *SHAPE],
     'mixed': ['mixed', '--clients', 8, '--pace', 250, '--writers', 2, '--writer-pace', 100, *SHAPE],
+    'unpaced': ['mixed', '--clients', 8, '--pace', 0, '--writers', 1, '--writer-pace', 0, *SHAPE],
     'listeners': ['listeners', '--clients', 100, *SHAPE],
     'listeners 1000': ['listeners', '--clients', 1000, *SHAPE],
+    'lone': LONE,
+    'idle lone': LONE,
     'connects': ['connects', '--clients', 4],
 }
 # phase: what gives its floor
@@ -35,9 +42,12 @@ FLOORS = {
     'loads 32': ['echo', '--clients', 32],
     'pipeline': ['echo', '--clients', 2, '--outstanding', 32],
     'commits 1': ['sync', *SHAPE],
+    'syncing commits': ['sync', *SHAPE],
     'listeners': ['fan-out', '--clients', 100, *SHAPE],
     'listeners 1000': ['fan-out', '--clients', 1000, *SHAPE],
 }
+# The same floor where the file does not grow, since zeros were written there before.
+OVER_ZEROS = 'commits 1', 'syncing commits'
 
 
 class Bench:
@@ -69,19 +79,29 @@ class Bench:
                 print(f'{encoding}, round {number + 1}: {phase}', file=sys.stderr, flush=True)
                 self.floor(phase)
                 for program in self.in_turns(number):
-                    server = servers[program]
-                    self.note(phase, encoding, program, lambda: self.load.run(
-                        *PHASES[phase], '--seconds', self.options.seconds,
-                        *objects(phase), server=server), server)
+                    self.note(phase, encoding, program, lambda: self.run(
+                        phase, *PHASES[phase], *objects(phase), server=servers[program]), servers[program])
         self.stop_all()
 
     def floor(self, phase):
-        """The floor of a phase, in each round anew."""
+        """The floors of a phase, in each round anew."""
         if phase in FLOORS:
             writes = FLOORS[phase][0] in ('sync', 'fan-out')
             path = ['--path', os.path.join(self.directory, 'floor')] if writes else []
-            self.note(phase, 'floor', 'floor', lambda: self.load.run(
-                *FLOORS[phase], '--seconds', self.options.seconds, *path), True)
+            self.note(phase, 'floor', 'floor', lambda: self.run(phase, *FLOORS[phase], *path), True)
+            if phase in OVER_ZEROS:
+                self.note(phase, 'over zeros', 'floor', lambda: self.run(
+                    phase, *FLOORS[phase], *path, '--over-zeros'), True)
+
+    def run(self, phase, *args, server=None):
+        """Runs zeo-load once, beside what belongs to the phase."""
+        beside = contextlib.nullcontext()
+        if phase.startswith('syncing'):
+            beside = self.load.syncing(os.path.join(self.directory, 'beside'))
+        elif phase.startswith('idle'):
+            beside = self.load.idle(server, MANY_IDLE)
+        with beside:
+            return self.load.run(*args, '--seconds', self.options.seconds, server=server)
 
     def in_turns(self, number):
         """The two programs, another one first each round."""

@@ -2,8 +2,8 @@
 import os
 import platform
 
-from large import BLOBS, MANY, SMALL_BLOB_SIZE
-from measure import FLOORS, PROGRAMS
+from large import BLOBS, MANY, RECORD_CLIENTS, SMALL_BLOB_SIZE
+from measure import FLOORS, OVER_ZEROS, PROGRAMS
 
 # (what, phase, group, figure, unit, reach): `reach` is ours over Python's, a
 # least value for rates, a greatest for times; None: no target
@@ -15,27 +15,33 @@ RATIOS = [
     ('pipelined loads a second, 2 clients, 32 outstanding', 'pipeline', 'loads', 'per_second', '/s', 8),
     ('server processor time for a pipelined load', 'pipeline', None, 'cpu_us_per_operation', 'us', None),
     ('commits a second, 1 client', 'commits 1', 'commits', 'per_second', '/s', 2.5),
+    ('the same beside 100 syncs of 64 kB a second', 'syncing commits', 'commits', 'per_second', '/s', 2.5),
     ('commits a second, 8 clients', 'commits 8', 'commits', 'per_second', '/s', 6),
     ('commits a second, 32 clients', 'commits 32', 'commits', 'per_second', '/s', 10),
     ('server processor time for a commit, 1 client', 'commits 1', None, 'cpu_us_per_operation', 'us', None),
     ('server processor time for a commit, 8 clients', 'commits 8', None, 'cpu_us_per_operation', 'us', 0.2),
     ('load latency beside 2 writers, 99th percentile', 'mixed', 'loads', 'p99_us', 'us', 0.3),
     ('load latency beside 2 writers, median', 'mixed', 'loads', 'p50_us', 'us', None),
+    ('commit latency beside 8 unpaced readers, 99th percentile', 'unpaced', 'commits', 'p99_us', 'us', 0.5),
+    ('commit latency beside 8 unpaced readers, median', 'unpaced', 'commits', 'p50_us', 'us', None),
     ('from a finish to 100 invalidations, median', 'listeners', 'listeners', 'p50_us', 'us', 0.4),
     ('the last of them', 'listeners', 'listeners', 'last_us', 'us', 0.4),
     ('from a finish to 1,000 invalidations, median', 'listeners 1000', 'listeners', 'p50_us', 'us', 0.3),
     ('the last of them', 'listeners 1000', 'listeners', 'last_us', 'us', 0.3),
     ('server processor time for a commit that 100 hear of', 'listeners', None, 'cpu_us_per_operation', 'us', None),
     ('server processor time for a commit that 1,000 hear of', 'listeners 1000', None, 'cpu_us_per_operation', 'us', None),
+    ('load latency of a lone client beside 2,000 idle ones, median', 'idle lone', 'loads', 'p50_us', 'us', None),
+    ('commit latency of a lone client beside 2,000 idle ones, median', 'idle lone', 'commits', 'p50_us', 'us', None),
     ('connect, register, close a second', 'connects', 'connects', 'per_second', '/s', 1.5),
 ]
 # The only one over TLS, where the cipher takes its part of both servers' times.
 REACH_TLS = {'server processor time for a load, 8 clients': 0.35}
+REACH_RECORDS = {1: 0.2, 4: 0.35}
 REACH_BLOBS = {'blob uploads 1': 1.0, 'blob commits 1': 0.9, 'blob commits 4': 1.8}
 # (what, figure, unit, divisor, reach): a greatest value for ours
 MEMORY = [
     ('memory at start', 'start', 'MiB', 1 << 20, 12),
-    ('memory for an idle client', 'client', 'KiB', 1 << 10, 32),
+    ('memory for an idle client', 'client', 'KiB', 1 << 10, 20),
     ('memory for an object in the index', 'object', 'bytes', 1, 10),
 ]
 STARTS = [
@@ -52,12 +58,13 @@ def show_all(bench, seconds):
     for encoding in options.encodings:
         rows = [*ratio_rows(bench, encoding), *memory_rows(bench, encoding)]
         if encoding == options.encodings[0]:
-            rows += [*start_rows(bench), *pack_rows(bench), *blob_rows(bench, 'blobs')]
+            rows += [*start_rows(bench), *pack_rows(bench),
+                     *record_rows(bench), *blob_rows(bench, 'blobs')]
         if encoding == 'tls':
             rows += blob_rows(bench, 'tls')
         print(f'\n{encoding}\n')
         head = ['work', 'other' if options.against else 'Python', 'rzeo', 'ratio', 'reach', '', 'floor']
-        rows = [head, *(row for row in rows if any(row[1:4]))]
+        rows = [head, *(row for row in rows if any(row[1:4] + row[-1:]))]
         if options.against:
             # What is to be reached is over Python's.
             rows = [row[:4] + row[6:] for row in rows]
@@ -79,6 +86,12 @@ def ratio_rows(bench, encoding):
         if phase in ('loads 8', 'loads 32') and group and floor and ours and encoding != 'tls':
             yield ['  of the echo floor', '', '', f'{ours / floor:.2f}', '>= 0.7',
                    verdict(ours / floor, 0.7, True), '']
+        if phase in OVER_ZEROS and group:
+            floor = bench.median(phase, 'over zeros', 'floor', name, figure)
+            yield ['  the floor over zeros written before', *[''] * 5, show(floor, unit)] if floor else []
+        if phase == 'idle lone':
+            alone = (bench.median('lone', encoding, program, group, figure) for program in PROGRAMS)
+            yield row('  without these', unit, *alone, None, least, None)
 
 
 def memory_rows(bench, encoding):
@@ -126,6 +139,14 @@ def pack_rows(bench):
     for group in 'commits', 'loads':
         longest = [value and value / 1000 for value in figures(group, 'max_us')]
         yield row(f'  longest delay of {group} meanwhile', 'ms', *longest, 0.1, False, None)
+
+
+def record_rows(bench):
+    """Of a large record."""
+    for clients in RECORD_CLIENTS:
+        peaks = [bench.median(f'record {clients}', 'record', program, None, 'peak') for program in PROGRAMS]
+        what = f'peak memory, a record of 200 MB loaded by {clients} client{"s" if clients > 1 else ""}'
+        yield row(what, 'MiB', *(peak and peak / (1 << 20) for peak in peaks), REACH_RECORDS[clients], False, None)
 
 
 def blob_rows(bench, group):

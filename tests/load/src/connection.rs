@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::wire::{TlsArgs, Wire};
 
 /// Frames longer than this are refused: nothing here is larger.
-const FRAME_LIMIT: usize = 64 << 20;
+const FRAME_LIMIT: usize = 256 << 20;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);

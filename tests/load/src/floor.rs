@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -152,18 +153,37 @@ fn serve(mut stream: TcpStream, sizes: Sizes) -> io::Result<()> {
     }
 }
 
-/// Appends transactions of this shape to a new file and syncs each.
-pub fn sync(run: &Run, path: &Path, shape: &Shape) -> Result<Value> {
+/// What is written over with `over_zeros`, in turns.
+const ZEROS: u64 = 64 << 20;
+
+/// Appends transactions of this shape to a new file and syncs each; or writes them over zeros that
+/// are on the disk already.
+pub fn sync(
+    run: &Run,
+    path: &Path,
+    shape: &Shape,
+    pace: Option<f64>,
+    over_zeros: bool,
+) -> Result<Value> {
     let failed = || Error::io(format!("can't write {}", path.display()));
-    let file = File::create_new(path).map_err(failed())?;
+    let mut file = File::create_new(path).map_err(failed())?;
+    if over_zeros {
+        let written = io::copy(&mut io::repeat(0).take(ZEROS), &mut file);
+        written.and_then(|_| file.sync_all()).map_err(failed())?;
+    }
     let make = |_| {
-        let mut file = file.try_clone().map_err(failed())?;
+        let file = file.try_clone().map_err(failed())?;
         let shape = shape.clone();
         let data = vec![3; transaction_size(*shape.objects.end(), shape.size)];
+        let mut end = 0;
         Ok(Box::new(move || {
             let size = transaction_size(fastrand::usize(shape.objects.clone()), shape.size);
             let part = data.get(..size).unwrap_or_default();
-            let done = file.write_all(part).and_then(|()| file.sync_data());
+            if over_zeros && end + size as u64 > ZEROS {
+                end = 0;
+            }
+            let done = file.write_all_at(part, end).and_then(|()| file.sync_data());
+            end += size as u64;
             done.map_err(Error::io("can't append")).map(|()| 1_u64)
         }) as Step)
     };
@@ -177,12 +197,12 @@ pub fn sync(run: &Run, path: &Path, shape: &Shape) -> Result<Value> {
         &[Group {
             name,
             clients: 1,
-            pace: None,
+            pace,
             ends_run: false,
             make: &make,
         }],
     );
-    let removed = std::fs::remove_file(path).map_err(failed());
+    let removed = fs::remove_file(path).map_err(failed());
     report.and_then(|report| removed.map(|()| report))
 }
 

@@ -109,6 +109,25 @@ struct SizeArgs {
     reply_size: usize,
 }
 
+/// How fast each client works.
+#[derive(Debug, Clone, Copy, Args)]
+struct PaceArgs {
+    /// How many operations a second each client makes; 0: as many as it can.
+    #[arg(long, default_value_t = 0.0)]
+    pace: f64,
+}
+
+impl PaceArgs {
+    fn get(self) -> Option<f64> {
+        pace(self.pace)
+    }
+}
+
+/// What is said of zero in the options.
+fn pace(given: f64) -> Option<f64> {
+    (given > 0.0).then_some(given)
+}
+
 #[derive(Debug, Subcommand)]
 enum Work {
     /// Create objects by large transactions.
@@ -136,8 +155,11 @@ enum Work {
     Commits {
         #[command(flatten)]
         shape: ShapeArgs,
+        #[command(flatten)]
+        pace: PaceArgs,
     },
-    /// Load at a fixed pace beside clients that commit at a fixed pace.
+    /// Load at a fixed pace beside clients that commit at a fixed pace. A pace of 0 is as fast as
+    /// it goes.
     Mixed {
         #[command(flatten)]
         objects: ObjectArgs,
@@ -207,6 +229,11 @@ enum Work {
     Sync {
         #[command(flatten)]
         shape: ShapeArgs,
+        #[command(flatten)]
+        pace: PaceArgs,
+        /// Write over zeros that were written and synced before, instead of making the file longer.
+        #[arg(long)]
+        over_zeros: bool,
         /// A file to write, which is removed at the end.
         #[arg(long)]
         path: PathBuf,
@@ -312,19 +339,28 @@ fn work(options: &Options) -> Result<Value> {
             objects,
             outstanding,
         } => workloads::loads(target, run, clients, objects.into(), outstanding),
-        Work::Commits { shape } => workloads::commits(target, run, clients, &shape.try_into()?),
+        Work::Commits { shape, pace } => {
+            let writers = Paced {
+                clients,
+                pace: pace.get(),
+            };
+            workloads::commits(target, run, writers, &shape.try_into()?)
+        }
         Work::Mixed {
             objects,
             shape,
-            pace,
+            pace: reader_pace,
             writers,
             writer_pace,
             pack,
         } => {
-            let readers = Paced { clients, pace };
+            let readers = Paced {
+                clients,
+                pace: pace(reader_pace),
+            };
             let writers = Paced {
                 clients: writers,
-                pace: writer_pace,
+                pace: pace(writer_pace),
             };
             let (objects, shape) = (objects.into(), &shape.try_into()?);
             workloads::mixed(target, run, readers, writers, objects, shape, pack)
@@ -341,7 +377,12 @@ fn work(options: &Options) -> Result<Value> {
             floor::echo(run, clients, outstanding, sizes.try_into()?)
         }
         Work::EchoServer { sizes } => floor::echo_server(sizes.try_into()?).map(|()| Value::Null),
-        Work::Sync { ref path, shape } => floor::sync(run, path, &shape.try_into()?),
+        Work::Sync {
+            ref path,
+            shape,
+            pace,
+            over_zeros,
+        } => floor::sync(run, path, &shape.try_into()?, pace.get(), over_zeros),
         Work::SyncBlobs { size, ref path } => floor::sync_blobs(run, clients, size, path),
         Work::FanOut { size, ref path } => fan_out::fan_out(run, clients, size, path),
         Work::FanOutServer { size, ref path } => {

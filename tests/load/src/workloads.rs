@@ -141,15 +141,15 @@ fn pipeline(target: Target<'_>, objects: Objects, outstanding: usize) -> Result<
 }
 
 /// Commits by each client to objects of its own.
-pub fn commits(target: Target<'_>, run: &Run, clients: usize, shape: &Shape) -> Result<Value> {
+pub fn commits(target: Target<'_>, run: &Run, writers: Paced, shape: &Shape) -> Result<Value> {
     let make = |number| writer(target, number, shape.clone());
     let name = "commits";
     drive(
         run,
         &[Group {
             name,
-            clients,
-            pace: None,
+            clients: writers.clients,
+            pace: writers.pace,
             ends_run: false,
             make: &make,
         }],
@@ -183,12 +183,12 @@ fn writer(target: Target<'_>, number: usize, shape: Shape) -> Result<Step> {
 pub struct Paced {
     /// How many.
     pub clients: usize,
-    /// Operations a second of each.
-    pub pace: f64,
+    /// Operations a second of each; `None`: as many as it can.
+    pub pace: Option<f64>,
 }
 
-/// Readers beside writers, each at a fixed pace: what the writers cost the
-/// readers. With `packs`, beside a pack to the time of the call, until it has
+/// Readers beside writers, each at a fixed pace: what the ones cost the
+/// others. With `packs`, beside a pack to the time of the call, until it has
 /// ended: what it costs both.
 pub fn mixed(
     target: Target<'_>,
@@ -205,7 +205,7 @@ pub fn mixed(
     let paced = |name, of: Paced, make| Group {
         name,
         clients: of.clients,
-        pace: Some(of.pace),
+        pace: of.pace,
         ends_run: false,
         make,
     };
