@@ -38,7 +38,7 @@ use crate::status::stats::Stats;
 const BATCH_REQUESTS: usize = 64;
 /// How many clients are sent their notices before the coordinator looks at requests again. A send
 /// takes some microseconds.
-const BATCH_SENDS: usize = 64;
+const BATCH_SENDS: usize = 8;
 
 struct Client {
     mailbox: Mailbox,
