@@ -187,16 +187,28 @@ class Load:
     @contextlib.contextmanager
     def syncing(self, path):
         """A process that appends 64 kB to a file and syncs them, a hundred times a second, meanwhile."""
-        command = [self.program, 'sync', '--path', path, '--max-objects', '1', '--size', '64000',
-                   '--pace', '100', '--seconds', '3600']
+        try:
+            with self._meanwhile('sync', '--path', path, '--max-objects', '1', '--size', '64000', '--pace', '100'):
+                yield
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+
+    def echoing(self, clients):
+        """So many clients of an echo, meanwhile."""
+        return self._meanwhile('echo', '--clients', str(clients))
+
+    @contextlib.contextmanager
+    def _meanwhile(self, *args):
+        command = [self.program, *args, '--seconds', '3600']
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             try:
+                time.sleep(0.2)
                 yield
                 if process.poll() is not None:
-                    raise Failed(f'{path} can\'t be written')
+                    raise Failed(f'{" ".join(map(str, command))}: it has ended')
             finally:
                 process.terminate()
-        os.remove(path)
 
     @staticmethod
     def _target(server):

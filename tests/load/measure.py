@@ -43,6 +43,7 @@ FLOORS = {
     'pipeline': ['echo', '--clients', 2, '--outstanding', 32],
     'commits 1': ['sync', *SHAPE],
     'syncing commits': ['sync', *SHAPE],
+    'unpaced': ['sync', *SHAPE],
     'listeners': ['fan-out', '--clients', 100, *SHAPE],
     'listeners 1000': ['fan-out', '--clients', 1000, *SHAPE],
 }
@@ -98,6 +99,8 @@ class Bench:
         beside = contextlib.nullcontext()
         if phase.startswith('syncing'):
             beside = self.load.syncing(os.path.join(self.directory, 'beside'))
+        elif phase == 'unpaced' and server is None:
+            beside = self.load.echoing(8)
         elif phase.startswith('idle'):
             beside = self.load.idle(server, MANY_IDLE)
         with beside:
