@@ -1,0 +1,87 @@
+"""One Zope process: `python -m zope_site.process ZOPE_CONF [install]`.
+
+Prints the port on which it answers HTTP requests. With `install` it makes the site instead. Each
+answer's header `X-Failures` tells how often the request was tried in vain, and what for; the header
+`X-Given-Up` that it was not tried again.
+"""
+import sys
+import threading
+import time
+
+import transaction
+import waitress
+import Zope2
+from zope.component import provideHandler
+from Zope2.Startup.run import make_wsgi_app
+from ZPublisher.interfaces import IPubBeforeCommit, IPubFailure, IPubSuccess
+
+from .content import install
+
+THREADS = 3
+
+
+class Request(threading.local):
+    """What has happened to the request that a thread answers."""
+
+    failures, given_up, commit_began, commits = (), False, None, 0.0
+
+    def begin(self):
+        self.failures, self.given_up, self.commit_began, self.commits = [], False, None, 0.0
+
+    def headers(self):
+        yield 'X-Failures', ','.join(self.failures)
+        yield 'X-Commit', f'{self.commits:.6f}'
+        if self.given_up:
+            yield 'X-Given-Up', '1'
+
+    def commit_begins(self, event):
+        self.commit_began = time.monotonic()
+
+    def commit_ends(self, event=None):
+        if self.commit_began:
+            self.commits += time.monotonic() - self.commit_began
+            self.commit_began = None
+
+    def failed(self, event):
+        self.commit_ends()
+        kind, error, _ = event.exc_info
+        of = getattr(error, 'class_name', None)
+        self.failures.append(f'{kind.__name__}:{of}' if of else kind.__name__)
+        self.given_up = not event.retry
+
+
+def watched(application):
+    """The application, whose answers tell what has happened."""
+    current = Request()
+    provideHandler(current.commit_begins, [IPubBeforeCommit])
+    provideHandler(current.commit_ends, [IPubSuccess])
+    provideHandler(current.failed, [IPubFailure])
+
+    def answer(environ, start_response):
+        current.begin()
+        try:
+            return application(environ, lambda status, headers, *more: start_response(
+                status, [*headers, *current.headers()], *more))
+        except Exception as error:  # what Zope raises when it gives up
+            start_response('500 Internal Server Error',
+                           [('Content-Type', 'text/plain'), *current.headers()])
+            return [repr(error).encode()]
+    return answer
+
+
+def main(configuration, command=None):
+    application = make_wsgi_app({}, configuration)
+    if command == 'install':
+        app = Zope2.app()
+        install(app)
+        transaction.commit()
+        app._p_jar.close()
+        Zope2.DB.close()
+        return
+    server = waitress.create_server(watched(application), host='127.0.0.1', port=0,
+                                    threads=THREADS, clear_untrusted_proxy_headers=True)
+    print(server.effective_port, flush=True)
+    server.run()
+
+
+main(*sys.argv[1:])
