@@ -100,7 +100,7 @@ def judge(contestant):
         documents, trees = check(os.path.join(site.home, 'Data.fs'), contestant.known)
         print(f'{site.name}: {documents} documents, their catalog and {trees} trees are right')
     except AssertionError as error:
-        contestant.faults.append(f'at the end: {error}')
+        contestant.faults.insert(0, f'at the end: {error}')
     if contestant.faults:
         print(f'{site.name}: {len(contestant.faults)} faults', *contestant.faults[:5], sep='\n  ')
         assert site.name != 'ours'
