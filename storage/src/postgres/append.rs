@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use postgres::Row;
 use zeo_proto::{Oid, Tid};
 
+use super::blobs::Uploads;
 use super::changes::Changed;
 use super::commit::Work;
 use super::ids::{number, oid_of};
 use super::lockers::Held;
-use super::session::{failed, is_lost, value};
+use super::session::{Session, failed, is_lost, value};
 use super::sql::FINISH;
 use super::storage::PostgresStorage;
 use super::writer::Writer;
@@ -66,20 +67,55 @@ impl<'a> Batch<'a> {
 }
 
 impl PostgresStorage {
-    /// Commits the batch; the log writer's only.
+    /// Commits the batch; the log writer's only. What has blobs is in a transaction of the database of
+    /// its own; what stands between such is written together.
     pub(super) fn finish(&self, batch: &mut [Commit]) -> Result<Appended> {
+        let mut all = Appended::default();
+        let mut place = 0;
+        for run in batch.chunk_by_mut(|a, b| !has_blobs(a) && !has_blobs(b)) {
+            match self.finish_run(run) {
+                Ok(done) => {
+                    let refused = done.refused.into_iter();
+                    all.refused
+                        .extend(refused.map(|(at, why)| (place + at, why)));
+                    all.outside.extend(done.outside);
+                }
+                // Nothing of the batch is there.
+                Err(why) if place == 0 => return Err(why),
+                Err(why) => {
+                    let places = place..place + run.len();
+                    all.refused.extend(places.map(|at| (at, again(&why))));
+                }
+            }
+            place += run.len();
+        }
+        Ok(all)
+    }
+
+    /// Commits transactions without blobs, or one with blobs.
+    fn finish_run(&self, batch: &mut [Commit]) -> Result<Appended> {
+        let mut uploads = None;
+        for commit in &mut *batch {
+            uploads = commit.prepared.work_mut::<Work>()?.uploads.take();
+        }
         let mut writer = self.writer();
         let mut appended = Appended::default();
         let mut parameters = Batch::default();
         for (place, commit) in batch.iter().enumerate() {
             let work: &Work = commit.prepared.work()?;
-            if work.held.as_ref().is_some_and(Held::is_held) {
-                parameters.add(place, work)?;
-            } else {
+            if !work.held.as_ref().is_some_and(Held::is_held) {
                 appended.refused.push((place, locks_lost()));
+            } else if work.has_blobs && uploads.is_none() {
+                appended.refused.push((place, uploads_lost()));
+            } else {
+                parameters.add(place, work)?;
             }
         }
-        let rows = match self.call(&mut writer, &parameters) {
+        let called = match &mut uploads {
+            Some(uploads) => self.call_with(uploads, &parameters),
+            None => self.call(&mut writer, &parameters),
+        };
+        let rows = match called {
             Called::Done(rows) => rows?,
             Called::Lost(why, old) => match self.settle(&mut writer, &old, &parameters) {
                 Some(tids) if !tids.is_empty() => {
@@ -95,6 +131,9 @@ impl PostgresStorage {
         let mut report = Report::default();
         for row in &rows {
             report.take(row)?;
+        }
+        if let Some(uploads) = uploads {
+            self.uploaded(*uploads, report.tids.first().map(|&(_, tid)| tid));
         }
         let place_of = |number: i64| {
             let index = usize::try_from(number).unwrap_or(0).saturating_sub(1);
@@ -140,8 +179,47 @@ impl PostgresStorage {
         let Some(writer) = slot else {
             return Called::Done(Err(Error::Unavailable("there is no connection".to_owned())));
         };
+        match self.ask(&mut writer.session, batch) {
+            Err(error) if is_lost(&error) => match slot.take() {
+                Some(old) => Called::Lost(failed("committing")(error), (old.pid, old.started)),
+                None => Called::Done(Err(failed("committing")(error))),
+            },
+            done => Called::Done(done.map_err(failed("committing"))),
+        }
+    }
+
+    /// The same, in the transaction that has the blobs.
+    fn call_with(&self, uploads: &mut Uploads, batch: &Batch) -> Called {
+        let Some(mut writer) = uploads.writer.take() else {
+            return Called::Done(Err(uploads_lost()));
+        };
+        if writer.session.is_closed() {
+            return Called::Done(Err(uploads_lost()));
+        }
+        let done = self.ask(&mut writer.session, batch).and_then(|rows| {
+            let tid = rows.iter().find_map(tid_given);
+            uploads.end(&mut writer.session, tid).map(|()| rows)
+        });
+        match done {
+            Ok(rows) => {
+                uploads.writer = Some(writer);
+                Called::Done(Ok(rows))
+            }
+            Err(error) if is_lost(&error) => {
+                Called::Lost(failed("committing")(error), (writer.pid, writer.started))
+            }
+            // Without its connection nothing of it remains.
+            Err(error) => Called::Done(Err(failed("committing")(error))),
+        }
+    }
+
+    fn ask(
+        &self,
+        session: &mut Session,
+        batch: &Batch,
+    ) -> std::result::Result<Vec<Row>, postgres::Error> {
         let since = self.reported().cast_signed();
-        let called = writer.session.query(
+        session.query(
             FINISH,
             &[
                 &since,
@@ -155,14 +233,7 @@ impl PostgresStorage {
                 &batch.bases,
                 &batch.states,
             ],
-        );
-        match called {
-            Err(error) if is_lost(&error) => match slot.take() {
-                Some(old) => Called::Lost(failed("committing")(error), (old.pid, old.started)),
-                None => Called::Done(Err(failed("committing")(error))),
-            },
-            done => Called::Done(done.map_err(failed("committing"))),
-        }
+        )
     }
 
     /// What has become of a batch whose connection was lost: the tids of its transactions if it is
@@ -321,6 +392,34 @@ fn too_early(last: i64) -> Error {
     Error::Value(format!(
         "the transaction can't be added: it is not later than the last one, {last}"
     ))
+}
+
+/// The tid that a row of the call gives to a transaction.
+fn tid_given(row: &Row) -> Option<i64> {
+    let kind = value::<&str>(row, 0).ok()?;
+    value(row, 2).ok().filter(|_| kind == "t")
+}
+
+/// True if it can't be written together with others.
+fn has_blobs(commit: &Commit) -> bool {
+    let work = commit.prepared.work::<Work>();
+    work.is_ok_and(|work| work.has_blobs)
+}
+
+/// The same error, for another transaction.
+fn again(why: &Error) -> Error {
+    match why {
+        Error::Unsettled(text) => Error::Unsettled(text.clone()),
+        Error::Unavailable(text) => Error::Unavailable(text.clone()),
+        why => Error::Database(why.to_string()),
+    }
+}
+
+fn uploads_lost() -> Error {
+    Error::Unavailable(
+        "the connection to PostgreSQL over which the blobs of this transaction were written is lost"
+            .to_owned(),
+    )
 }
 
 fn locks_lost() -> Error {

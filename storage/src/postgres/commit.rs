@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use zeo_proto::{Oid, Tid};
 
+use super::blobs::Uploads;
 use super::ids::{number, oid_of, tid_of};
 use super::lockers::Held;
 use super::session::value;
 use super::sql::USED_OIDS;
 use super::storage::PostgresStorage;
+use crate::blob::is_blob;
 use crate::conflict::vote::Conflicts;
 use crate::error::Conflict;
 use crate::storage::{Commit, OnConflict, Op, Prepared, TransactionMeta, Vote};
@@ -20,6 +22,9 @@ pub(super) struct Work {
     /// None once they are given back.
     pub held: Option<Held>,
     pub records: BTreeMap<Oid, Record>,
+    pub has_blobs: bool,
+    /// The blobs, in a transaction that is open; taken by the first attempt to commit it.
+    pub uploads: Option<Box<Uploads>>,
 }
 
 /// A new revision.
@@ -41,6 +46,8 @@ impl PostgresStorage {
         on_conflict: OnConflict<'_>,
     ) -> Result<Vote> {
         let ops = ops.collect::<Result<Vec<_>>>()?;
+        // Before anything is locked: that may take long.
+        let uploads = self.upload(&ops)?;
         let undone = self.undone_objects(&ops)?;
         let (held, serials) = self.lock_all(&ops, &undone)?;
         let serials: HashMap<Oid, Tid> = serials.into_iter().collect();
@@ -50,6 +57,7 @@ impl PostgresStorage {
             records: BTreeMap::new(),
             conflicts: Conflicts::new(on_conflict),
             undone: Vec::new(),
+            undone_blobs: Vec::new(),
         };
         for op in ops {
             voting.apply(op, on_conflict)?;
@@ -57,11 +65,14 @@ impl PostgresStorage {
         if let Some(conflicts) = voting.conflicts.take_reported() {
             return Ok(Vote::Conflicts(conflicts));
         }
+        let uploads = self.upload_again(uploads, voting.undone_blobs)?;
         let oids = voting.records.keys().copied().collect();
         let work = Work {
             meta: meta.clone(),
             held: Some(held),
             records: voting.records,
+            has_blobs: uploads.is_some(),
+            uploads,
         };
         let mut prepared = Prepared::new(oids, work);
         prepared.resolved = voting.undone;
@@ -91,8 +102,7 @@ impl PostgresStorage {
                 Op::Check { oid, .. } => {
                     checked.insert(number(*oid)?, ());
                 }
-                Op::Undo { .. } => {}
-                Op::Blob { .. } => return Err(crate::storage::no_blobs()),
+                Op::Undo { .. } | Op::Blob { .. } => {}
             }
         }
         for &oid in undone {
@@ -130,6 +140,8 @@ struct Voting<'a> {
     records: BTreeMap<Oid, Record>,
     conflicts: Conflicts<'a>,
     undone: Vec<Oid>,
+    /// Blobs that are brought back: objects and serials.
+    undone_blobs: Vec<(i64, i64)>,
 }
 
 impl Voting<'_> {
@@ -149,7 +161,8 @@ impl Voting<'_> {
                 Ok(())
             }
             Op::Undo { tid } => self.undo(tid, on_conflict),
-            Op::Blob { .. } => Err(crate::storage::no_blobs()),
+            // Uploaded already.
+            Op::Blob { .. } => Ok(()),
         }
     }
 
@@ -209,6 +222,10 @@ impl Voting<'_> {
     fn undo(&mut self, tid: Tid, on_conflict: OnConflict<'_>) -> Result<()> {
         for undone in self.storage.undo(tid, on_conflict)? {
             self.undone.push(undone.oid);
+            let is_blob = undone.state.as_deref().is_some_and(is_blob);
+            if let Some(serial) = undone.state_of.filter(|_| is_blob) {
+                self.undone_blobs.push((number(undone.oid)?, serial));
+            }
             self.conflicts.merged.extend(undone.merged);
             let record = Record {
                 base: undone.base,

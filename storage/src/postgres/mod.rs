@@ -8,6 +8,7 @@
 //! | `load` | any thread, up to 16 | reads, each statement a transaction of its own |
 //! | `lock` | votes, 4 | locks on objects, for as long as a transaction is between its vote and its end |
 //! | `commit` | the log writer | all transactions that wait, in one transaction of the database |
+//! | `commit` | votes with blobs, one for each | the blobs, and then the transaction that has them, in one transaction of the database |
 //! | `listen` | 1 | what other servers tell (`peers`) |
 //!
 //! # A commit
@@ -37,6 +38,8 @@
 //! answered from memory (`recent`, which gets what is committed by anybody) or not at all, and the client reads anew (`ReadConflictError`).
 
 mod append;
+mod blob_cache;
+mod blobs;
 mod changes;
 mod commit;
 mod connect;

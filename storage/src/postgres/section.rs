@@ -1,6 +1,6 @@
 //! `<relstorage>` with `<postgresql>`, as RelStorage 4.3 reads it (with `%import relstorage`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -15,10 +15,12 @@ use crate::zconfig::{ConfigError, Section};
 use crate::{Error, Result, Storage};
 
 /// Keys that mean something here.
-const USED: [&str; 9] = [
+const USED: [&str; 11] = [
     "name",
     "read-only",
     "blob-dir",
+    "blob-cache-size",
+    "shared-blob-dir",
     "keep-history",
     "poll-interval",
     "pack-gc",
@@ -31,9 +33,7 @@ const USED: [&str; 9] = [
 type Check = fn(&str) -> Option<String>;
 
 /// Keys that have no meaning here, and how their values are checked.
-const UNUSED: [(&str, Check); 26] = [
-    ("shared-blob-dir", is_boolean),
-    ("blob-cache-size", is_size),
+const UNUSED: [(&str, Check); 24] = [
     ("blob-cache-size-check", is_any),
     ("blob-cache-size-check-external", is_boolean),
     ("blob-chunk-size", is_size),
@@ -115,7 +115,15 @@ pub fn read_section(
         settings.lock_timeout = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     }
     let mut ignored = Vec::new();
-    for key in ["blob-dir", "poll-interval", "pack-gc"] {
+    settings.blob_dir = reader.optional("blob-dir", |text| Ok(PathBuf::from(text)))?;
+    let size = reader.optional("blob-cache-size", byte_size)?;
+    settings.blob_cache_size = size.and_then(|size| u64::try_from(size).ok());
+    if reader.optional("shared-blob-dir", boolean)? == Some(true) {
+        return Err(reader.conflict(
+            "shared-blob-dir true is not supported: this server keeps blobs in the database",
+        ));
+    }
+    for key in ["poll-interval", "pack-gc"] {
         ignored.extend(reader.optional(key, text)?.map(|_| key));
     }
     for (key, check) in UNUSED {
@@ -173,7 +181,7 @@ impl Opener for RelStorage {
     }
 
     fn has_blobs(&self) -> bool {
-        false
+        self.settings.blob_dir.is_some()
     }
 
     fn open(&self, blob_dir: Option<&Path>, log: &Log) -> Result<Arc<dyn Storage>> {

@@ -1,5 +1,6 @@
 //! How such a storage is opened.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::dsn::Dsn;
@@ -24,6 +25,10 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How much memory recent revisions may take, in bytes; 64 MB by default.
     pub cache_size: usize,
+    /// Where blobs are kept for a while; `None`: there are no blobs.
+    pub blob_dir: Option<PathBuf>,
+    /// How much room they may take there, in bytes; `None`: no limit.
+    pub blob_cache_size: Option<u64>,
 }
 
 impl Settings {
@@ -38,6 +43,8 @@ impl Settings {
             lock_timeout: Duration::from_secs(30),
             poll_interval: Duration::from_millis(200),
             cache_size: 64 << 20,
+            blob_dir: None,
+            blob_cache_size: None,
         }
     }
 }

@@ -283,9 +283,9 @@ pub(super) const HISTORY: &str =
 /// (before): up to 1,000 transactions that can be undone, newest first. Only with history.
 pub(super) const UNDO_LOG: &str = "SELECT tid, username, description, extension FROM transaction
     WHERE NOT packed AND tid > 0 AND tid < $1 ORDER BY tid DESC LIMIT 1000";
-/// (tid): what a transaction wrote: oid, its state, the state before, the current tid and state. Only
-/// with history.
-pub(super) const UNDONE: &str = "SELECT s.zoid, s.state, p.state, c.tid, n.state
+/// (tid): what a transaction wrote: oid, its state, the state before, the current tid and state, the
+/// tid of the state before. Only with history.
+pub(super) const UNDONE: &str = "SELECT s.zoid, s.state, p.state, c.tid, n.state, p.tid
     FROM object_state s
     LEFT JOIN object_state p ON p.zoid = s.zoid AND p.tid = s.prev_tid
     LEFT JOIN current_object c ON c.zoid = s.zoid

@@ -1,12 +1,14 @@
 //! The storage: its parts, and its calls, which stand in the files beside this one.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use zeo_proto::{Oid, Tid};
 
+use super::blob_cache::BlobCache;
 use super::connect::{Connector, Readers};
 use super::ids::tid_of;
 use super::iterate::{self, Source};
@@ -19,6 +21,7 @@ use super::session::value;
 use super::settings::Settings;
 use super::sql::{NEW_OIDS, Sql};
 use super::writer::Writer;
+use crate::blob::BlobDirectory;
 use crate::log::Log;
 use crate::storage::{
     Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
@@ -38,6 +41,10 @@ pub struct PostgresStorage {
     pub(super) lockers: Arc<Lockers>,
     pub(super) peers: Peers,
     pub(super) writer: Mutex<Option<Writer>>,
+    /// `None` without `blob-dir`.
+    pub(super) blobs: Option<BlobCache>,
+    /// Connections for uploads that are not used.
+    pub(super) uploaders: Mutex<Vec<Writer>>,
     pub(super) recent: Recent,
     pub(super) oids: Oids,
     /// The last transaction that is published, and told in a report.
@@ -64,14 +71,18 @@ impl PostgresStorage {
     ///
     /// # Errors
     /// `Unavailable`: the database can't be reached. `Unsupported`: it is of another kind. `Value`: a
-    /// file for TLS can't be read.
+    /// file for TLS can't be read. `Io`: the blob directory can't be used.
     pub fn open(settings: Settings, log: Log) -> Result<Self> {
         let connector = Arc::new(Connector::new(&settings, log)?);
         let mut session = connector.connect("start")?;
         let sql = schema::ensure(&mut session, &connector, &settings)?;
+        let blob_dir = settings.blob_dir.as_deref();
+        let blobs = blob_dir.map(|path| BlobCache::open(path, settings.blob_cache_size));
         let peers = Peers::new(Arc::clone(&connector));
         let todo = Arc::clone(&peers.todo);
         let storage = Self {
+            blobs: blobs.transpose()?,
+            uploaders: Mutex::default(),
             lockers: Arc::new(Lockers::new(Arc::clone(&connector), sql, todo)),
             peers,
             recent: Recent::new(settings.cache_size),
@@ -281,6 +292,14 @@ impl Storage for PostgresStorage {
         Some(self)
     }
 
+    fn blobs(&self) -> Option<&BlobDirectory> {
+        self.blobs.as_ref().map(BlobCache::directory)
+    }
+
+    fn load_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        self.blob_file(oid, serial)
+    }
+
     fn pack(&self, _: f64, _: Option<bool>) -> Result<()> {
         Err(Error::Unsupported(
             "this server does not pack PostgreSQL databases: run RelStorage's zodbpack beside it"
@@ -297,6 +316,7 @@ impl Storage for PostgresStorage {
         self.readers.close();
         self.lockers.close();
         *self.writer() = None;
+        self.uploaders().clear();
         Ok(())
     }
 }

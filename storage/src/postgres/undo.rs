@@ -17,6 +17,8 @@ pub(super) struct Undone {
     /// The current serial.
     pub base: i64,
     pub state: Option<Vec<u8>>,
+    /// The serial of the revision that has this state, if there is one.
+    pub state_of: Option<i64>,
     /// If conflict resolution made the state.
     pub merged: Option<Merged>,
 }
@@ -103,6 +105,7 @@ fn undo_one(
         oid,
         base: committed,
         state: before,
+        state_of: value(row, 5)?,
         merged: None,
     };
     if committed.cast_unsigned() == tid.as_u64() || current == written {
@@ -126,6 +129,7 @@ fn undo_one(
     Ok(match resolved {
         Ok(state) => {
             revision.state = Some(state);
+            revision.state_of = None;
             revision.merged = Some(Merged {
                 class: lost.class_name(),
                 by,

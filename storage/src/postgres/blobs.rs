@@ -1,0 +1,239 @@
+//! Blobs in the database: one large object for each, as RelStorage makes them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use zeo_proto::{Oid, Tid};
+
+use super::ids::{number, tid_of};
+use super::session::{Session, failed, value};
+use super::storage::PostgresStorage;
+use super::writer::Writer;
+use crate::blob::BlobFile;
+use crate::disk::paths;
+use crate::storage::Op;
+use crate::{Error, Result};
+
+/// How much of a blob is in memory at a time.
+const PIECE: usize = 1 << 20;
+/// How many connections for uploads are kept.
+const KEPT_MAX: usize = 4;
+
+const CREATE: &str = "SELECT lo_from_bytea(0, $1)";
+const APPEND: &str = "SELECT lo_put($1, $2, $3)";
+/// (oids, tid, large objects).
+const LINK: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
+    SELECT r.zoid, $2, 0, r.chunk FROM unnest($1::bigint[], $3::oid[]) r(zoid, chunk)";
+/// (oids, tid, serials): the large objects of earlier revisions once more.
+const LINK_AGAIN: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
+    SELECT b.zoid, $2, b.chunk_num, b.chunk FROM unnest($1::bigint[], $3::bigint[]) r(zoid, tid)
+    JOIN blob_chunk b USING (zoid, tid)";
+/// (oid, serial): old versions of RelStorage have made several for a blob.
+const FIND: &str = "SELECT chunk FROM blob_chunk WHERE zoid = $1 AND tid = $2 ORDER BY chunk_num";
+/// (large object, offset, length): a row if it is there.
+const READ: &str = "SELECT lo_get(oid, $2, $3) FROM pg_largeobject_metadata WHERE oid = $1";
+
+/// A connection with a transaction of its own, in which uploads are: what is not committed is
+/// nowhere, and `vacuumlo` can't take it for an orphan.
+pub(super) struct Uploads {
+    /// None once it is committed, or lost.
+    pub writer: Option<Writer>,
+    files: Vec<(Oid, Arc<BlobFile>)>,
+    links: Links,
+}
+
+/// Rows to write as soon as the tid is known.
+#[derive(Default)]
+struct Links {
+    oids: Vec<i64>,
+    chunks: Vec<u32>,
+    undone: Vec<i64>,
+    serials: Vec<i64>,
+}
+
+impl PostgresStorage {
+    /// Writes the files of uploads to the database, in a transaction that stays open.
+    pub(super) fn upload(&self, ops: &[Op]) -> Result<Option<Box<Uploads>>> {
+        let blob = |op: &Op| match op {
+            Op::Blob { oid, file, .. } => Some((*oid, Arc::clone(file))),
+            _ => None,
+        };
+        // One of each, the last: clients may store a blob twice.
+        let files: BTreeMap<_, _> = ops.iter().filter_map(blob).collect();
+        if files.is_empty() {
+            return Ok(None);
+        }
+        if self.blobs.is_none() {
+            return Err(crate::storage::no_blobs());
+        }
+        let mut uploads = self.begin_uploads()?;
+        for (oid, file) in files {
+            let Some(writer) = &mut uploads.writer else {
+                break;
+            };
+            let chunk = write(&mut writer.session, &file.path())?;
+            uploads.links.oids.push(number(oid)?);
+            uploads.links.chunks.push(chunk);
+            uploads.files.push((oid, file));
+        }
+        Ok(Some(uploads))
+    }
+
+    /// Adds blobs that an undo brings back, of these objects and serials.
+    pub(super) fn upload_again(
+        &self,
+        uploads: Option<Box<Uploads>>,
+        undone: Vec<(i64, i64)>,
+    ) -> Result<Option<Box<Uploads>>> {
+        if undone.is_empty() {
+            return Ok(uploads);
+        }
+        let mut uploads = match uploads {
+            Some(uploads) => uploads,
+            None => self.begin_uploads()?,
+        };
+        (uploads.links.undone, uploads.links.serials) = undone.into_iter().unzip();
+        Ok(Some(uploads))
+    }
+
+    fn begin_uploads(&self) -> Result<Box<Uploads>> {
+        Ok(Box::new(Uploads {
+            writer: Some(self.uploader()?),
+            files: Vec::new(),
+            links: Links::default(),
+        }))
+    }
+
+    /// A connection in a transaction.
+    fn uploader(&self) -> Result<Writer> {
+        let kept = self.uploaders().pop();
+        let begin = |writer: &mut Writer| writer.session.batch("BEGIN");
+        if let Some(mut writer) = kept
+            && begin(&mut writer).is_ok()
+        {
+            return Ok(writer);
+        }
+        let mut writer = Writer::connect(&self.connector, self.sql)?;
+        begin(&mut writer).map_err(failed("beginning an upload"))?;
+        Ok(writer)
+    }
+
+    /// Its transaction is committed with `tid`, or not at all: then the files become those of the
+    /// revisions, and the connection is kept for the next one.
+    pub(super) fn uploaded(&self, uploads: Uploads, tid: Option<Tid>) {
+        if let (Some(cache), Some(tid)) = (&self.blobs, tid) {
+            for (oid, file) in uploads.files {
+                // What does not come to the cache is in the database.
+                let _ = cache.add((oid, tid), file);
+            }
+        }
+        let mut kept = self.uploaders();
+        if kept.len() < KEPT_MAX {
+            kept.extend(uploads.writer);
+        }
+    }
+
+    pub(super) fn uploaders(&self) -> MutexGuard<'_, Vec<Writer>> {
+        self.uploaders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file of a blob, fetched if need be.
+    ///
+    /// # Errors
+    /// `NoBlob`, `Unsupported`, `Io`, `Unavailable`, `Database`.
+    pub(super) fn blob_file(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        let cache = self.blobs.as_ref().ok_or_else(crate::storage::no_blobs)?;
+        let missing = || Error::NoBlob {
+            oid,
+            serial,
+            path: cache.directory().path_of(oid, serial),
+        };
+        let keeping = paths::failed("keeping a blob in", cache.directory().path());
+        cache.file((oid, serial), |file| {
+            let params: [i64; 2] = [number(oid)?, tid_of(serial)?];
+            let found = self.query("looking for a blob", FIND, &[&params[0], &params[1]])?;
+            if found.is_empty() {
+                return Err(missing());
+            }
+            for row in &found {
+                let chunk: u32 = value(row, 0)?;
+                self.read_large_object(chunk, file, (&missing, &keeping))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read_large_object(
+        &self,
+        chunk: u32,
+        file: &mut File,
+        (missing, keeping): (&dyn Fn() -> Error, &dyn Fn(std::io::Error) -> Error),
+    ) -> Result<()> {
+        let mut offset = 0_i64;
+        let length = i32::try_from(PIECE).unwrap_or(i32::MAX);
+        loop {
+            let rows = self.query("loading a blob", READ, &[&chunk, &offset, &length])?;
+            let row = rows.first().ok_or_else(missing)?;
+            let piece: &[u8] = value(row, 0)?;
+            file.write_all(piece).map_err(keeping)?;
+            offset += i64::from(length);
+            if piece.len() < PIECE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Makes a large object of a file.
+fn write(session: &mut Session, path: &Path) -> Result<u32> {
+    let reading = paths::failed("reading the blob", path);
+    let writing = failed("writing a blob");
+    let mut file = File::open(path).map_err(&reading)?;
+    let mut piece = Vec::new();
+    let mut next = |piece: &mut Vec<u8>| {
+        piece.clear();
+        let read = Read::by_ref(&mut file)
+            .take(PIECE as u64)
+            .read_to_end(piece);
+        read.map_err(&reading)
+    };
+    let mut length = next(&mut piece)?;
+    let rows = session.query(CREATE, &[&piece]).map_err(&writing)?;
+    let chunk: u32 = rows.first().map_or(Ok(0), |row| value(row, 0))?;
+    let mut offset = 0_i64;
+    while length == PIECE {
+        offset += i64::try_from(length).unwrap_or(i64::MAX);
+        length = next(&mut piece)?;
+        if length > 0 {
+            let params: super::session::Params = &[&chunk, &offset, &piece];
+            session.query(APPEND, params).map_err(&writing)?;
+        }
+    }
+    Ok(chunk)
+}
+
+impl Uploads {
+    /// Links the uploads with the transaction `tid`, and commits it; without a tid, takes all back.
+    pub fn end(
+        &self,
+        session: &mut Session,
+        tid: Option<i64>,
+    ) -> std::result::Result<(), postgres::Error> {
+        let links = &self.links;
+        let Some(tid) = tid else {
+            return session.batch("ROLLBACK");
+        };
+        if !links.oids.is_empty() {
+            session.query(LINK, &[&links.oids, &tid, &links.chunks])?;
+        }
+        if !links.undone.is_empty() {
+            session.query(LINK_AGAIN, &[&links.undone, &tid, &links.serials])?;
+        }
+        session.batch("COMMIT")
+    }
+}

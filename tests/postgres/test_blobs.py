@@ -1,0 +1,198 @@
+"""Blobs in the database, beside those of Python's RelStorage."""
+import os
+import threading
+
+import pytest
+import transaction
+from persistent.mapping import PersistentMapping
+from relstorage.adapters.postgresql import PostgreSQLAdapter
+from relstorage.options import Options
+from relstorage.storage import RelStorage
+from support.server import is_python, wait_until
+from support.wire import Wire
+from ZEO.ClientStorage import ClientStorage
+from ZODB import DB
+from ZODB.blob import Blob
+from ZODB.POSException import ConflictError, POSKeyError, Unsupported
+from ZODB.utils import p64
+
+pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
+
+# Several pieces, and a rest.
+LARGE = os.urandom(1 << 16) * 55 + b'end'
+
+
+def open_db(server, directory):
+    return DB(ClientStorage(server.address, server_sync=True, blob_dir=str(directory)))
+
+
+def open_python(database, directory):
+    options = Options(keep_history=database.keep_history, blob_dir=str(directory), shared_blob_dir=False)
+    return DB(RelStorage(PostgreSQLAdapter(database.dsn, options=options), options=options))
+
+
+def write(db, **blobs):
+    with db.transaction() as connection:
+        for name, data in blobs.items():
+            blob = connection.root().setdefault(name, Blob())
+            with blob.open('w') as f:
+                f.write(data)
+
+
+def read(db):
+    with db.transaction() as connection:
+        found = {}
+        for name, blob in connection.root().items():
+            with blob.open() as f:
+                found[name] = f.read()
+        return found
+
+
+def orphans(database):
+    """How many large objects there are that no blob has, and how many that are missing."""
+    [line] = database.sql(
+        'SELECT (SELECT count(*) FROM pg_largeobject_metadata WHERE oid NOT IN (SELECT chunk FROM blob_chunk)),'
+        ' (SELECT count(*) FROM blob_chunk WHERE chunk NOT IN (SELECT oid FROM pg_largeobject_metadata))')
+    return line
+
+
+def test_blobs(serve, database, tmp_path, encoding):
+    """What one writes, the others read: clients of two servers, and RelStorage."""
+    section = [database.section(f'blob-dir {tmp_path}/server{n}') for n in (1, 2)]
+    servers = [serve(storages=text, encoding=encoding) for text in section]
+    dbs = [open_db(server, tmp_path / f'client{n}') for n, server in enumerate(servers)]
+    python = open_python(database, tmp_path / 'python')
+    write(dbs[0], large=LARGE, empty=b'', small=b'1')
+    write(python, python=LARGE[:-1])
+    expected = {'large': LARGE, 'empty': b'', 'small': b'1', 'python': LARGE[:-1]}
+    for db in *dbs, python:
+        assert read(db) == expected
+    write(dbs[1], small=b'2', python=b'other')
+    write(python, empty=b'not empty')
+    expected.update(small=b'2', python=b'other', empty=b'not empty')
+    for db in *dbs, python:
+        assert read(db) == expected
+        db.close()
+    assert orphans(database) == '0|0'
+    kept = 7 if database.keep_history else 4
+    assert database.sql('SELECT count(*) FROM blob_chunk') == [str(kept)]
+
+
+def test_what_is_not_committed_leaves_nothing(serve, database, tmp_path):
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/server'))
+    db = open_db(server, tmp_path / 'client')
+    write(db, blob=LARGE)
+    managers = [transaction.TransactionManager() for _ in range(2)]
+    connections = [db.open(manager) for manager in managers]
+    for connection, data in zip(connections, (b'first', b'second')):
+        with connection.root()['blob'].open('w') as f:
+            f.write(data)
+    managers[0].commit()
+    with pytest.raises(ConflictError):
+        managers[1].commit()
+    managers[1].abort()
+    for connection in connections:
+        connection.close()
+    assert read(db) == {'blob': b'first'}
+
+    # Voted for, and then gone.
+    with Wire(server.address) as wire:
+        wire.call('tpc_begin', 1, b'', b'', {}, None, ' ')
+        wire.send_async('storeBlobStart')
+        wire.send_async('storeBlobChunk', b'some bytes')
+        record = db.storage.load(p64(1))[0]
+        wire.send_async('storeBlobEnd', p64(77777), p64(0), record, 1)
+        wire.call('vote', 1)
+        assert orphans(database) == '0|0'
+    wait_until(lambda: not database.sql("SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in%'"))
+    assert orphans(database) == '0|0'
+    assert database.sql('SELECT count(*) FROM pg_largeobject_metadata') == \
+        [str(1 + database.keep_history)]
+    db.close()
+
+
+@pytest.mark.parametrize('database', [True], indirect=True)
+def test_undo(serve, database, tmp_path):
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/server'))
+    db = open_db(server, tmp_path / 'client')
+    write(db, blob=b'1')
+    write(db, blob=b'2')
+    db.undo(db.undoInfo(0, 1)[0]['id'])
+    transaction.commit()
+    assert read(db) == {'blob': b'1'}
+    db.close()
+    for db in open_python(database, tmp_path / 'python'), open_db(server, tmp_path / 'client2'):
+        assert read(db) == {'blob': b'1'}
+        db.close()
+    assert orphans(database) == '0|0'
+
+
+def test_many_at_once(serve, database, tmp_path):
+    """Uploads and other commits beside each other, with a cache that is too small."""
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/server', 'blob-cache-size 100kb'))
+    db = open_db(server, tmp_path / 'client')
+    with db.transaction() as connection:
+        for n in range(4):
+            connection.root()[n] = PersistentMapping(n=0, blob=Blob(b'0'))
+    failures = []
+
+    def work(n):
+        try:
+            own = open_db(server, tmp_path / f'client{n}')
+            for round in range(1, 16):
+                for attempt in range(50):
+                    try:
+                        with own.transaction() as connection:
+                            item = connection.root()[n]
+                            item['n'] = round
+                            if round % 3:
+                                with item['blob'].open('w') as f:
+                                    f.write(b'%d' % round * 10000)
+                        break
+                    except ConflictError:
+                        assert attempt < 40
+            own.close()
+        except BaseException as failure:
+            failures.append(failure)
+            raise
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    db.close()
+    for db in open_python(database, tmp_path / 'python'), open_db(server, tmp_path / 'last'):
+        with db.transaction() as connection:
+            for n in range(4):
+                item = connection.root()[n]
+                assert item['n'] == 15
+                with item['blob'].open() as f:
+                    assert f.read() == b'14' * 10000
+        db.close()
+    assert orphans(database) == '0|0'
+
+
+@pytest.mark.parametrize('losing', ['SELECT lo_unlink(oid) FROM pg_largeobject_metadata', 'DELETE FROM blob_chunk'])
+def test_missing(serve, database, losing, tmp_path):
+    """What the database has lost is told, and named, when it is asked for."""
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/server'))
+    db = open_db(server, tmp_path / 'client')
+    write(db, blob=b'1')
+    db.close()
+    server.stop()
+    database.sql(losing)
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/new'))
+    db = open_db(server, tmp_path / 'new_client')
+    with db.transaction() as connection, pytest.raises(POSKeyError, match='No blob file'):
+        connection.root()['blob'].open()
+    db.close()
+
+
+def test_without_blob_dir(serve, database, tmp_path):
+    server = serve(storages=database.section())
+    db = open_db(server, tmp_path / 'client')
+    with pytest.raises(Unsupported), db.transaction() as connection:
+        connection.root()['blob'] = Blob(b'1')
+    db.close()
