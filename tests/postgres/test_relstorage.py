@@ -5,7 +5,7 @@ import pytest
 import transaction
 from BTrees.Length import Length
 from persistent.mapping import PersistentMapping
-from support.server import ServerFailed, is_python, wait_until
+from support.server import REPOSITORY, Server, ServerFailed, is_python, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB import DB
@@ -286,3 +286,17 @@ def test_the_database_away_and_back(serve, cluster, database):
     wait_until(works)
     assert total(db) >= 1
     db.close()
+
+
+def test_the_sample_configuration(cluster, tmp_path, monkeypatch):
+    """etc/zeo-postgres.conf, as the README starts it; the database is found by libpq's variables."""
+    cluster.create('zodb')
+    for name, value in ('HOST', cluster.directory), ('PORT', cluster.port), ('USER', 'zodb'):
+        monkeypatch.setenv(f'PG{name}', str(value))
+    with open(f'{REPOSITORY}/etc/zeo-postgres.conf') as f:
+        config = f.read().replace('127.0.0.1:8100', '127.0.0.1:0')
+    with Server(config, tmp_path) as server:
+        db = open_db(server)
+        with db.transaction() as connection:
+            connection.root()['x'] = 1
+        db.close()
