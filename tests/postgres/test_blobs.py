@@ -9,7 +9,7 @@ from relstorage.adapters.postgresql import PostgreSQLAdapter
 from relstorage.options import Options
 from relstorage.storage import RelStorage
 from support.server import is_python, wait_until
-from support.wire import Wire
+from support.wire import Wire, WireError
 from ZEO.ClientStorage import ClientStorage
 from ZODB import DB
 from ZODB.blob import Blob
@@ -46,6 +46,14 @@ def read(db):
             with blob.open() as f:
                 found[name] = f.read()
         return found
+
+
+def vote_for_blob(wire, db):
+    wire.call('tpc_begin', 1, b'', b'', {}, None, ' ')
+    wire.send_async('storeBlobStart')
+    wire.send_async('storeBlobChunk', b'some bytes')
+    wire.send_async('storeBlobEnd', p64(77777), p64(0), db.storage.load(p64(1))[0], 1)
+    wire.call('vote', 1)
 
 
 def orphans(database):
@@ -97,13 +105,16 @@ def test_what_is_not_committed_leaves_nothing(serve, database, tmp_path):
 
     # Voted for, and then gone.
     with Wire(server.address) as wire:
-        wire.call('tpc_begin', 1, b'', b'', {}, None, ' ')
-        wire.send_async('storeBlobStart')
-        wire.send_async('storeBlobChunk', b'some bytes')
-        record = db.storage.load(p64(1))[0]
-        wire.send_async('storeBlobEnd', p64(77777), p64(0), record, 1)
-        wire.call('vote', 1)
+        vote_for_blob(wire, db)
         assert orphans(database) == '0|0'
+    # Voted for, and then the connection is gone that has it.
+    with Wire(server.address) as wire:
+        vote_for_blob(wire, db)
+        database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        with pytest.raises(WireError, match='PostgreSQL'):
+            wire.call('tpc_finish', 1)
+    with pytest.raises(POSKeyError):
+        db.storage.load(p64(77777))
     wait_until(lambda: not database.sql("SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in%'"))
     assert orphans(database) == '0|0'
     assert database.sql('SELECT count(*) FROM pg_largeobject_metadata') == \
