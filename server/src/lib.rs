@@ -36,6 +36,7 @@ mod config;
 mod conflict_resolver;
 mod errors;
 mod eventlog;
+mod helpers;
 mod messages;
 mod monitor;
 mod net;

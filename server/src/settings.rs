@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use zeo_proto::marshal::Encoding;
 
+use crate::helpers::Helpers;
 use crate::usage::{Resource, Share, Usage, half_of_memory};
 
 use crate::conflict_resolver::ConflictResolver;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub max_uncommitted_size: u64,
     /// What is in use of all that.
     pub(crate) usage: Arc<Usage>,
+    /// Threads for what may take long.
+    pub(crate) helpers: Arc<Helpers>,
     /// A load that takes so long is logged; `None`: none is. To some milliseconds.
     pub slow_load: Option<Duration>,
     /// So is a commit, from the vote to its end.
@@ -101,6 +104,7 @@ impl Default for Settings {
             max_transaction_size: DEFAULT_MAX_TRANSACTION_SIZE,
             max_uncommitted_size: DEFAULT_MAX_UNCOMMITTED_SIZE,
             usage: Arc::default(),
+            helpers: Arc::default(),
             slow_load: Some(DEFAULT_SLOW_LOAD),
             slow_commit: Some(DEFAULT_SLOW_COMMIT),
             slow_lock_wait: Some(DEFAULT_SLOW_LOCK_WAIT),

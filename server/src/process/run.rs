@@ -328,6 +328,7 @@ fn settings(options: &Options) -> Settings {
         max_transaction_size: limits.max_transaction_size,
         max_uncommitted_size: limits.max_uncommitted_size,
         usage: Arc::default(),
+        helpers: Arc::default(),
         // Zero turns the limit off, which has a default here.
         transaction_timeout: Some(zeo.transaction_timeout).filter(|timeout| !timeout.is_zero()),
         handshake_timeout: options.handshake_timeout,

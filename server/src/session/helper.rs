@@ -3,7 +3,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use crossbeam_channel::bounded;
 use slog::{info, warn};
@@ -93,9 +92,11 @@ impl Session {
     fn start(&self, run: impl FnOnce() + Send + 'static) {
         let work = Arc::new(Mutex::new(Some(run)));
         let theirs = Arc::clone(&work);
-        let spawned = thread::Builder::new()
-            .name("helper".into())
-            .spawn(move || take(&theirs).map(|run| run()));
+        let spawned = self.settings.helpers.run(move || {
+            if let Some(run) = take(&theirs) {
+                run();
+            }
+        });
         if self.settings.usage.note_thread(spawned.is_ok()) {
             match &spawned {
                 Ok(_) => info!(self.log, "helper threads can be started again"),
