@@ -35,6 +35,8 @@ PHASES = {
     'idle lone': LONE,
     'connects': ['connects', '--clients', 4],
 }
+# With --quick, these are measured in the first round only: so many clients take some time to connect.
+ONCE_IF_QUICK = 'lone', 'idle lone'
 # phase: what gives its floor
 FLOORS = {
     'loads 1': ['echo', '--clients', 1],
@@ -77,6 +79,8 @@ class Bench:
                     'client': self.load.memory_for_client(server, IDLE)}, server)
         for number in range(self.options.rounds):
             for phase in filter(self.wanted, PHASES):
+                if number and self.options.quick and phase in ONCE_IF_QUICK:
+                    continue
                 print(f'{encoding}, round {number + 1}: {phase}', file=sys.stderr, flush=True)
                 self.floor(phase)
                 for program in self.in_turns(number):
