@@ -48,6 +48,7 @@ pub mod file_storage;
 pub mod log;
 mod mapping_storage;
 pub mod observer;
+mod packing;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod python;

@@ -21,6 +21,5 @@ mod golden;
 mod tests;
 
 pub use self::options::Options;
-pub(crate) use self::pack::pack_stop;
 pub use self::storage::FileStorage;
 pub use self::tools::data_file::{DataFile, is_in_use};

@@ -13,13 +13,13 @@ use super::commit::writer::Writer;
 use super::files::Files;
 use super::index;
 use super::pack::moves::Move;
-use super::pack::state::PackState;
 use super::read::generation::Generation;
 use super::read::{history, iterator, load, undo_log};
 use crate::blob::BlobDirectory;
 use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
 use crate::log::{Level, Log};
+use crate::packing::state::PackState;
 use crate::storage::{
     Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
     Op, OpenData, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry,

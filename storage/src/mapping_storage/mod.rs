@@ -12,8 +12,9 @@ use std::sync::{Mutex, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
+use crate::file_storage::FileStorage;
 use crate::file_storage::commit::laid_out::LaidOut;
-use crate::file_storage::{FileStorage, pack_stop};
+use crate::packing::pack_stop;
 use crate::storage::{
     Capabilities, Commit, CurrentRecord, HistoryEntry, Invalidation, OnConflict, Op, OpenData,
     Revision, TransactionMeta, UndoEntry, Vote,

@@ -6,7 +6,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::blobs::Uploads;
 use super::ids::{number, oid_of, tid_of};
-use super::lockers::Held;
+use super::lockers::{Held, PACK_LOCK};
 use super::session::value;
 use super::sql::USED_OIDS;
 use super::storage::PostgresStorage;
@@ -102,7 +102,11 @@ impl PostgresStorage {
                 Op::Check { oid, .. } => {
                     checked.insert(number(*oid)?, ());
                 }
-                Op::Undo { .. } | Op::Blob { .. } => {}
+                // What is undone must not be packed before it is there again.
+                Op::Undo { .. } => {
+                    checked.insert(PACK_LOCK, ());
+                }
+                Op::Blob { .. } => {}
             }
         }
         for &oid in undone {

@@ -44,6 +44,10 @@ impl Connector {
         &self.shown
     }
 
+    pub fn logger(&self) -> &Log {
+        &self.log
+    }
+
     pub fn log(&self, level: Level, text: &str) {
         (self.log)(level, &format!("PostgreSQL ({}): {text}", self.shown));
     }

@@ -28,6 +28,12 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// The serial that says that an object is locked by others.
 const BUSY: i64 = -1;
 
+/// How long an undo waits for the lock of packs: undo by RelStorage has it for a moment.
+const PACK_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What packs and undo by RelStorage lock, and what undo here has as an object that is to stay.
+pub(super) const PACK_LOCK: i64 = -2;
+
 /// The connections that lock.
 pub(super) struct Lockers {
     connector: Arc<Connector>,
@@ -145,7 +151,7 @@ impl Lockers {
     /// serials of all that exist. Waits up to `timeout` for other processes.
     ///
     /// # Errors
-    /// `Unavailable`: it took too long, or the database is away. `Database`.
+    /// `Undo`: a pack runs. `Unavailable`: it took too long, or the database is away. `Database`.
     pub fn lock(
         self: &Arc<Self>,
         (mut written, mut checked): (Vec<i64>, Vec<i64>),
@@ -154,7 +160,8 @@ impl Lockers {
         // All processes lock in the same order.
         written.sort_unstable();
         checked.sort_unstable();
-        let until = Instant::now() + timeout;
+        let since = Instant::now();
+        let until = since + timeout;
         let mut pause = PAUSE_FIRST;
         loop {
             let (number, generation, found) = self.try_lock(&written, &checked)?;
@@ -177,6 +184,9 @@ impl Lockers {
             // Perhaps it is one of our own connections, which has not given it back yet.
             if self.give_back_all() {
                 continue;
+            }
+            if busy == PACK_LOCK && since.elapsed() >= PACK_LOCK_TIMEOUT {
+                return Err(pack_runs());
             }
             if Instant::now() >= until {
                 let oid = Oid::new(busy.cast_unsigned());
@@ -250,6 +260,15 @@ impl Lockers {
         for slot in &self.slots {
             slot.lost(&mut slot.session());
         }
+    }
+}
+
+fn pack_runs() -> Error {
+    Error::Undo {
+        reason: "nothing can be undone while a pack of the database runs".to_owned(),
+        oid: None,
+        failures: Vec::new(),
+        conflicts: Vec::new(),
     }
 }
 

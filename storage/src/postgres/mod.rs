@@ -10,6 +10,7 @@
 //! | `commit` | the log writer | all transactions that wait, in one transaction of the database |
 //! | `commit` | votes with blobs, one for each | the blobs, and then the transaction that has them, in one transaction of the database |
 //! | `listen` | 1 | what other servers tell (`peers`) |
+//! | `pack` | a pack | the pack lock of RelStorage (-2), reading and removing |
 //!
 //! # A commit
 //!
@@ -31,6 +32,10 @@
 //! append, so that everything is published in the order of tids. Servers tell each other that there is
 //! something to look for (`peers`).
 //!
+//! # A pack
+//!
+//! Over a connection of its own, `pack`, beside commits by anybody: see the module of that name.
+//!
 //! # What readers see
 //!
 //! What is published. With history, the tables have the revision that was current then. Without, they
@@ -48,6 +53,8 @@ mod ids;
 mod iterate;
 mod lockers;
 mod oids;
+mod pack;
+mod packing;
 mod peers;
 mod reads;
 mod recent;

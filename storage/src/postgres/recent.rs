@@ -111,6 +111,24 @@ impl Recent {
         }
     }
 
+    /// The revision is in the database no more.
+    pub fn forget(&self, oid: Oid, serial: Tid) {
+        let halves = &mut *self.halves();
+        for half in [&mut halves.young, &mut halves.old] {
+            let Some(revisions) = half.revisions.get_mut(&oid) else {
+                continue;
+            };
+            revisions.retain(|entry| {
+                let stays = entry.serial != serial;
+                if !stays {
+                    let size = ENTRY_SIZE + entry.state.len();
+                    half.size = half.size.saturating_sub(size);
+                }
+                stays
+            });
+        }
+    }
+
     /// Anything may have changed.
     pub fn clear(&self, tid: Tid) {
         let mut halves = self.halves();
@@ -206,6 +224,17 @@ mod tests {
         recent.changed(Tid::new(12), [(one, Some(&b"twelve"[..]))].into_iter());
         assert_eq!(found(&recent, 1, 13), Some((12, None, b"twelve".to_vec())));
         assert_eq!(found(&recent, 1, 12), None);
+    }
+
+    #[test]
+    fn what_a_pack_removes_is_forgotten() {
+        let (recent, one) = (Recent::new(10_000), Oid::new(1));
+        recent.put(one, &revision(5, Some(9), "five"), Tid::new(9));
+        recent.put(one, &revision(9, None, "nine"), Tid::new(9));
+        recent.forget(one, Tid::new(5));
+        recent.forget(one, Tid::new(7));
+        assert_eq!(found(&recent, 1, 9), None);
+        assert_eq!(found(&recent, 1, 10), Some((9, None, b"nine".to_vec())));
     }
 
     #[test]

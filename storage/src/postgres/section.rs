@@ -15,7 +15,7 @@ use crate::zconfig::{ConfigError, Section};
 use crate::{Error, Result, Storage};
 
 /// Keys that mean something here.
-const USED: [&str; 11] = [
+const USED: [&str; 12] = [
     "name",
     "read-only",
     "blob-dir",
@@ -24,6 +24,7 @@ const USED: [&str; 11] = [
     "keep-history",
     "poll-interval",
     "pack-gc",
+    "pack-prepack-only",
     "cache-local-mb",
     "commit-lock-timeout",
     "create-schema",
@@ -33,7 +34,7 @@ const USED: [&str; 11] = [
 type Check = fn(&str) -> Option<String>;
 
 /// Keys that have no meaning here, and how their values are checked.
-const UNUSED: [(&str, Check); 24] = [
+const UNUSED: [(&str, Check); 23] = [
     ("blob-cache-size-check", is_any),
     ("blob-cache-size-check-external", is_boolean),
     ("blob-chunk-size", is_size),
@@ -41,7 +42,6 @@ const UNUSED: [(&str, Check); 24] = [
     ("ro-replica-conf", is_any),
     ("replica-timeout", is_float),
     ("revert_when_stale", is_boolean),
-    ("pack-prepack-only", is_boolean),
     ("pack-skip-prepack", is_boolean),
     ("pack-batch-timeout", is_float),
     ("pack-commit-busy-delay", is_float),
@@ -108,6 +108,9 @@ pub fn read_section(
     settings.read_only = reader.optional("read-only", boolean)?.unwrap_or(false);
     settings.keep_history = reader.optional("keep-history", boolean)?.unwrap_or(true);
     settings.create_schema = reader.optional("create-schema", boolean)?.unwrap_or(true);
+    settings.pack_gc = reader.optional("pack-gc", boolean)?.unwrap_or(true);
+    let only = reader.optional("pack-prepack-only", boolean)?;
+    settings.pack_prepack_only = only.unwrap_or(false);
     if let Some(size) = reader.optional("cache-local-mb", byte_size_of_mb)? {
         settings.cache_size = size;
     }
@@ -123,9 +126,8 @@ pub fn read_section(
             "shared-blob-dir true is not supported: this server keeps blobs in the database",
         ));
     }
-    for key in ["poll-interval", "pack-gc"] {
-        ignored.extend(reader.optional(key, text)?.map(|_| key));
-    }
+    let key = "poll-interval";
+    ignored.extend(reader.optional(key, text)?.map(|_| key));
     for (key, check) in UNUSED {
         let checked = |text: &str| check(text).map_or(Ok(()), Err);
         ignored.extend(reader.optional(key, checked)?.map(|()| key));

@@ -46,6 +46,36 @@ impl Session {
         self.client.query(statement, params)
     }
 
+    /// Runs one statement, and gives its rows away as they arrive: they never stand in memory together.
+    ///
+    /// # Errors
+    /// As [`failed`], with `doing`; and those of `take`, after which the connection is of no use.
+    pub fn each(
+        &mut self,
+        sql: &'static str,
+        params: Params,
+        doing: &'static str,
+        mut take: impl FnMut(&Row) -> Result<()>,
+    ) -> Result<()> {
+        let statement = match self.statements.get(sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                let statement = self.client.prepare(sql).map_err(failed(doing))?;
+                self.statements.insert(sql, statement.clone());
+                statement
+            }
+        };
+        let params = params.iter().copied();
+        let mut rows = self
+            .client
+            .query_raw(&statement, params)
+            .map_err(failed(doing))?;
+        while let Some(row) = rows.next().map_err(failed(doing))? {
+            take(&row)?;
+        }
+        Ok(())
+    }
+
     /// Runs several statements without parameters.
     pub fn batch(&mut self, sql: &str) -> std::result::Result<(), postgres::Error> {
         self.client.batch_execute(sql)

@@ -19,6 +19,10 @@ pub struct Settings {
     pub read_only: bool,
     /// Whether tables are made where there are none.
     pub create_schema: bool,
+    /// Whether packs remove what can't be reached.
+    pub pack_gc: bool,
+    /// Whether packs only tell how much they would remove.
+    pub pack_prepack_only: bool,
     /// How long a vote waits for objects that another process has locked; 30 seconds by default.
     pub lock_timeout: Duration,
     /// How long it takes at most until what others commit is noticed; 0.2 seconds by default.
@@ -40,6 +44,8 @@ impl Settings {
             keep_history: true,
             read_only: false,
             create_schema: true,
+            pack_gc: true,
+            pack_prepack_only: false,
             lock_timeout: Duration::from_secs(30),
             poll_interval: Duration::from_millis(200),
             cache_size: 64 << 20,

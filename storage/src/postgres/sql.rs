@@ -227,6 +227,8 @@ pub(super) static PRESERVING: Sql = Sql {
         AND state IS NOT DISTINCT FROM $3 ORDER BY tid LIMIT 1",
 };
 
+/// An object that is deleted stays as a row without state until the next pack, so that all processes
+/// hear of it. (RelStorage removes the row, and nobody hears of that.)
 pub(super) static FREE: Sql = Sql {
     schema: [include_str!("common.sql"), include_str!("free.sql")],
     lock_function: lock_function!("object_state"),
@@ -237,17 +239,14 @@ pub(super) static FREE: Sql = Sql {
              WHERE s.tid > since ORDER BY s.tid",
         "object_state",
         "INSERT INTO object_state (zoid, tid, state_size, state)
-             SELECT r.object, tids[r.number], length(r.state), r.state
+             SELECT r.object, tids[r.number], coalesce(length(r.state), 0), r.state
              FROM unnest(numbers, objects, states) r(number, object, state)
-             WHERE tids[r.number] IS NOT NULL AND r.state IS NOT NULL
+             WHERE tids[r.number] IS NOT NULL
              ON CONFLICT (zoid) DO UPDATE
              SET tid = excluded.tid, state_size = excluded.state_size, state = excluded.state;
          DELETE FROM blob_chunk WHERE zoid IN
              (SELECT r.object FROM unnest(numbers, objects) r(number, object)
-              WHERE tids[r.number] IS NOT NULL);
-         DELETE FROM object_state WHERE zoid IN
-             (SELECT r.object FROM unnest(numbers, objects, states) r(number, object, state)
-              WHERE tids[r.number] IS NOT NULL AND r.state IS NULL);"
+              WHERE tids[r.number] IS NOT NULL);"
     ),
     revision: "SELECT state, tid, NULL::bigint FROM object_state
         WHERE zoid = $1 AND $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL",

@@ -14,6 +14,7 @@ use super::ids::tid_of;
 use super::iterate::{self, Source};
 use super::lockers::Lockers;
 use super::oids::{BLOCKS, Oids};
+use super::packing::Packing;
 use super::peers::Peers;
 use super::recent::Recent;
 use super::schema;
@@ -25,7 +26,8 @@ use crate::blob::BlobDirectory;
 use crate::log::Log;
 use crate::storage::{
     Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
-    Op, Outside, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry, Vote, Wake,
+    Op, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry,
+    Vote, Wake,
 };
 use crate::{Error, Result};
 
@@ -53,6 +55,7 @@ pub struct PostgresStorage {
     /// For those who wait for a publication.
     publication: (Mutex<()>, Condvar),
     pub(super) wake: OnceLock<Wake>,
+    pub(super) packing: Packing,
     /// States that others have committed and that are not published yet.
     pub(super) states_of_others: Mutex<HashMap<(Tid, Oid), Vec<u8>>>,
     sizes: Mutex<Sizes>,
@@ -96,6 +99,7 @@ impl PostgresStorage {
             reported: AtomicU64::new(0),
             publication: Default::default(),
             wake: OnceLock::new(),
+            packing: Packing::default(),
             states_of_others: Mutex::default(),
             sizes: Mutex::default(),
         };
@@ -148,6 +152,12 @@ impl PostgresStorage {
 
     fn sizes(&self) -> MutexGuard<'_, Sizes> {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the sizes.
+    pub(super) fn measure_sizes(&self) {
+        self.sizes().asked = None;
+        self.refresh_sizes();
     }
 
     /// Asks for the sizes, if that was long ago.
@@ -300,11 +310,16 @@ impl Storage for PostgresStorage {
         self.blob_file(oid, serial)
     }
 
-    fn pack(&self, _: f64, _: Option<bool>) -> Result<()> {
-        Err(Error::Unsupported(
-            "this server does not pack PostgreSQL databases: run RelStorage's zodbpack beside it"
-                .to_owned(),
-        ))
+    fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
+        self.pack_to(time, gc)
+    }
+
+    fn packing(&self) -> Option<PackProgress> {
+        self.packing.progress()
+    }
+
+    fn cancel_pack(&self) -> bool {
+        self.packing.cancel()
     }
 
     fn save_index(&self) -> Result<()> {
@@ -313,6 +328,7 @@ impl Storage for PostgresStorage {
 
     fn close(&self) -> Result<()> {
         self.peers.todo.end();
+        self.packing.close();
         self.readers.close();
         self.lockers.close();
         *self.writer() = None;

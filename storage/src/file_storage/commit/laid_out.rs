@@ -7,8 +7,8 @@ use zeo_proto::Tid;
 use super::body::Body;
 use super::space::Reservation;
 use crate::blob::Staged;
-use crate::file_storage::pack::state::BackPointers;
 use crate::file_storage::read::generation::Generation;
+use crate::packing::state::BackPointers;
 #[cfg(doc)]
 use crate::storage::Prepared;
 use crate::storage::{Commit, TransactionMeta};

@@ -19,10 +19,10 @@ use crate::disk::paths::failed;
 use crate::error::Conflict;
 use crate::file_storage::format::META_MAX;
 use crate::file_storage::format::seal::{self, unsealed};
-use crate::file_storage::pack::state::BackPointers;
 use crate::file_storage::read::generation::Generation;
 use crate::file_storage::read::load::{get_tid, open_serial};
 use crate::file_storage::storage::FileStorage;
+use crate::packing::state::BackPointers;
 use crate::storage::{OnConflict, Op, Prepared, TransactionMeta, Vote, no_blobs};
 use crate::{Error, Result};
 

@@ -13,13 +13,13 @@ use zeo_proto::{Oid, Tid};
 use super::moves::Move;
 use super::output::Output;
 use super::reach::Reach;
-use super::watch::Watch;
 use crate::Result;
 use crate::blob::{Removed, is_blob};
 use crate::file_storage::format::walk::Txn;
 use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{DataHeader, FIRST, Reader, TXN_HEADER_LEN};
 use crate::file_storage::index::Index;
+use crate::packing::watch::Watch;
 
 /// The file is read by pieces of this.
 const READ_CHUNK_BYTES: usize = if cfg!(test) { 64 } else { 1 << 16 };

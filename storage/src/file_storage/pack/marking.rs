@@ -2,10 +2,10 @@
 
 use zeo_proto::Oid;
 
-use super::marks::Mark;
 use super::objects::Objects;
-use super::watch::Watch;
 use crate::file_storage::format::window::Window;
+use crate::packing::marks::Mark;
+use crate::packing::watch::Watch;
 use crate::references::references;
 use crate::{Error, Result};
 

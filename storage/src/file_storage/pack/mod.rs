@@ -20,15 +20,11 @@
 mod blobs;
 mod copy;
 mod marking;
-mod marks;
 pub(crate) mod moves;
 mod objects;
 mod output;
 mod reach;
-pub(crate) mod state;
 mod target;
-mod time;
-mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -44,10 +40,7 @@ use self::marking::Collect;
 use self::moves::Move;
 use self::output::Output;
 use self::reach::Reach;
-use self::state::Running;
 use self::target::Target;
-pub(crate) use self::time::stop as pack_stop;
-use self::watch::Watch;
 use crate::blob::{BlobDirectory, Removed};
 use crate::disk::backend::Backend;
 use crate::file_storage::commit::laid_out::{LaidOut, Span};
@@ -56,6 +49,9 @@ use crate::file_storage::read::generation::Generation;
 use crate::file_storage::storage::FileStorage;
 use crate::log::Level;
 use crate::observer::Observer;
+use crate::packing::pack_stop;
+use crate::packing::state::Running;
+use crate::packing::watch::Watch;
 use crate::{Error, Result};
 
 /// The writer is held for the switch when no more than this is left to copy.

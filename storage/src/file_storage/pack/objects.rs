@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use zeo_proto::Oid;
 
-use super::marks::{Mark, Marks};
 use crate::file_storage::format::Reader;
 use crate::file_storage::read::generation::Generation;
+use crate::packing::marks::{Mark, Marks};
 use crate::{Error, Result};
 
 /// The object has no record before the pack time. (No record stands there.)

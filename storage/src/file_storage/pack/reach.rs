@@ -13,7 +13,7 @@
 //! that was out of reach at the pack time, and was reached again later only by
 //! a new record, is lost. (Not so in a MappingStorage: [`Collect::AsOfNow`].)
 //!
-//! An object takes some bits ([`Marks`](super::marks::Marks)), and a word in
+//! An object takes some bits ([`Marks`](crate::packing::marks::Marks)), and a word in
 //! the index of the packed file once it is copied. While references are
 //! followed, objects found but not yet read stand in lists as well, up to a
 //! 256th of all in each of two.
@@ -24,9 +24,7 @@ use std::sync::Arc;
 use zeo_proto::{Oid, Tid};
 
 use super::marking::{Collect, Marking};
-use super::marks::Mark;
 use super::objects::Objects;
-use super::watch::Watch;
 use crate::Result;
 use crate::file_storage::format::verify::{Sealed, check_seal};
 use crate::file_storage::format::walk::{Backwards, Txn};
@@ -34,6 +32,8 @@ use crate::file_storage::format::window::Window;
 use crate::file_storage::format::{FIRST, Reader};
 use crate::file_storage::index::Index;
 use crate::file_storage::read::generation::Generation;
+use crate::packing::marks::Mark;
+use crate::packing::watch::Watch;
 
 /// The file is read by pieces of this from front to back (small ones in tests,
 /// so that commits come between).

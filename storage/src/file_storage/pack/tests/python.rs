@@ -10,7 +10,7 @@ use zeo_proto::Oid;
 
 use super::support::{bytes, check_whole, open_bytes};
 use crate::file_storage::FileStorage;
-use crate::file_storage::pack::time::stop;
+use crate::packing::pack_stop as stop;
 use crate::storage::DataRecord;
 use crate::{Error, Storage};
 

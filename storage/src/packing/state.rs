@@ -27,7 +27,7 @@ struct State {
 }
 
 /// The one pack that runs; ends when it is dropped.
-pub(super) struct Running(Arc<PackState>);
+pub(crate) struct Running(Arc<PackState>);
 
 /// Held by a transaction from its first back-pointer until it is in the file
 /// or aborted. No pack begins to read the file before: it would not see that
@@ -37,7 +37,7 @@ pub(crate) struct BackPointers(Arc<PackState>);
 
 impl PackState {
     /// Begins a pack, unless there is one.
-    pub(super) fn begin(self: &Arc<Self>) -> Result<Running> {
+    pub(crate) fn begin(self: &Arc<Self>) -> Result<Running> {
         let mut state = self.state();
         if state.running.is_some() {
             return Err(Error::FileStorage("Already packing".to_owned()));
@@ -63,7 +63,7 @@ impl PackState {
     }
 
     /// Takes note of the progress of the pack that runs, and returns it whole.
-    pub(super) fn note(
+    pub(crate) fn note(
         &self,
         doing: &'static str,
         done: u64,
@@ -85,7 +85,7 @@ impl PackState {
     }
 
     /// True when the pack that runs is to end.
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.state().cancelled
     }
 
@@ -107,7 +107,7 @@ impl Running {
     /// Waits until no prepared transaction holds back-pointers: new ones get
     /// no right to, and those that have it end in time, by the limit that the
     /// server sets. `stop` may end the waiting by an error.
-    pub(super) fn wait_for_back_pointers(&self, stop: impl Fn() -> Result<()>) -> Result<()> {
+    pub(crate) fn wait_for_back_pointers(&self, stop: impl Fn() -> Result<()>) -> Result<()> {
         loop {
             // Not under the lock: it asks for the state itself.
             stop()?;

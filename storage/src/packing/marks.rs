@@ -10,7 +10,7 @@ const WORDS: usize = (1 << PAGE_BITS) / u64::BITS as usize;
 
 /// What is noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     /// It is reachable.
     Reachable,
     /// A record of it is still to be met: its last one before the pack time,
@@ -22,7 +22,7 @@ pub(super) enum Mark {
 
 /// The marks of all objects: where oids are in sequence, a bit for each.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     pages: BTreeMap<(Mark, u64), Box<Page>>,
 }
 

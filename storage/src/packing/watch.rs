@@ -13,7 +13,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 const MEGABYTE: u64 = 1_000_000;
 
 /// Looks at a pack at work.
-pub(super) struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     /// The name of the storage.
     name: &'a str,
     log: &'a Log,

@@ -1,0 +1,47 @@
+//! Whether a pack runs, and what ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::packing::state::PackState;
+use crate::storage::PackProgress;
+use crate::{Error, Result};
+
+/// The pack that runs, if any.
+#[derive(Default)]
+pub(super) struct Packing {
+    pub state: Arc<PackState>,
+    closed: AtomicBool,
+}
+
+impl Packing {
+    pub fn progress(&self) -> Option<PackProgress> {
+        self.state.progress()
+    }
+
+    pub fn cancel(&self) -> bool {
+        self.state.cancel()
+    }
+
+    /// Ends the pack that runs, and waits until it has ended.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.state.wait_for_end();
+    }
+
+    /// Fails when the pack is to end.
+    ///
+    /// # Errors
+    /// `Cancelled`, or the storage is being closed.
+    pub fn check(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Database(
+                "the pack was stopped: the storage is being closed".to_owned(),
+            ));
+        }
+        if self.state.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
+}
