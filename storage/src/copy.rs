@@ -1,17 +1,18 @@
 //! Copying all transactions from one storage to another, as they are
 //! (`copyTransactionsFrom`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_128;
 use zeo_proto::{Oid, Tid};
 
 use crate::blob::is_blob;
 use crate::log::Level;
 use crate::observer::{Cancelled, Observer};
 use crate::storage::{
-    Commit, DataRecord, OnConflict, Op, TransactionMeta, TransactionRecord, Vote,
+    Bulk, Commit, DataRecord, OnConflict, Op, TransactionMeta, TransactionRecord, Vote,
 };
 use crate::{Error, Result, Storage};
 
@@ -77,7 +78,7 @@ impl From<Cancelled> for CopyError {
 /// Reads the source, which others may be writing to: what is committed later
 /// may be left out. Writes to the destination only, where nobody else may
 /// commit meanwhile; the caller closes it. `copied` hears of each transaction
-/// when it is in the destination, and may cancel. `observer` is told each blob
+/// when it is in the destination, or will be with those behind it, and may cancel. `observer` is told each blob
 /// that is left out.
 ///
 /// # Errors
@@ -94,27 +95,33 @@ pub fn copy(
     if source.blobs().is_some() && destination.blobs().is_none() {
         return Err(CopyError::NoBlobDirectory);
     }
-    let start = start(source, destination, go_on)?;
+    let bulk = destination.bulk()?;
+    let keeps_history = bulk.as_ref().is_none_or(|bulk| bulk.keeps_history());
+    let start = start(source, (destination, keeps_history), go_on)?;
     observer.begin("copying", Some(source.size()));
     let mut copy = Copy {
         source,
         destination,
+        bulk,
         observer,
         copied: Copied::default(),
         bytes: 0,
     };
-    for txn in source.iterator(start, None)? {
+    let done = source.iterator(start, None)?.try_for_each(|txn| {
         let txn = txn?;
         copy.transaction(&txn)?;
-        copied(&txn)?;
-    }
+        Ok(copied(&txn)?)
+    });
+    // What was copied until an error stays.
+    let kept = copy.bulk.as_mut().map_or(Ok(()), |bulk| bulk.finish());
+    done.and(kept.map_err(CopyError::Storage))?;
     Ok(copy.copied)
 }
 
 /// Where to begin: behind what the destination has.
 fn start(
     source: &dyn Storage,
-    destination: &dyn Storage,
+    (destination, keeps_history): (&dyn Storage, bool),
     go_on: bool,
 ) -> std::result::Result<Option<Tid>, CopyError> {
     let last = destination.last_tid();
@@ -125,7 +132,7 @@ fn start(
     if !go_on {
         return Err(CopyError::NotEmpty { destination: name });
     }
-    if !same_transaction(source, destination, last)? {
+    if !same_transaction(source, (destination, keeps_history), last)? {
         return Err(CopyError::OtherHistory {
             destination: name,
             origin: source.name(),
@@ -135,25 +142,35 @@ fn start(
     Ok(Some(Tid::new(last.as_u64().saturating_add(1))))
 }
 
-/// Whether both have a transaction, with the same texts and records.
-fn same_transaction(one: &dyn Storage, other: &dyn Storage, tid: Tid) -> Result<bool> {
+/// Whether both have a transaction, with the same texts and records; without history, with those
+/// records that are still there.
+fn same_transaction(
+    source: &dyn Storage,
+    (destination, keeps_history): (&dyn Storage, bool),
+    tid: Tid,
+) -> Result<bool> {
     let find = |storage: &dyn Storage| -> Result<Option<TransactionRecord>> {
         storage.iterator(Some(tid), Some(tid))?.next().transpose()
     };
-    let (Some(one), Some(other)) = (find(one)?, find(other)?) else {
+    let (Some(theirs), Some(ours)) = (find(source)?, find(destination)?) else {
         return Ok(false);
     };
-    if (one.status, texts(&one.meta)) != (other.status, texts(&other.meta)) {
-        return Ok(false);
+    let (records, copied) = (digests(&theirs)?, digests(&ours)?);
+    if !keeps_history {
+        return Ok(copied
+            .iter()
+            .all(|(oid, digest)| records.get(oid) == Some(digest)));
     }
-    let (mut one, mut other) = ((one.records)(), (other.records)());
-    loop {
-        match (one.next().transpose()?, other.next().transpose()?) {
-            (None, None) => return Ok(true),
-            (Some(one), Some(other)) if (one.oid, &one.data) == (other.oid, &other.data) => {}
-            _ => return Ok(false),
-        }
-    }
+    let is_packed = |txn: &TransactionRecord| txn.status == b'p';
+    Ok(is_packed(&theirs) == is_packed(&ours)
+        && texts(&theirs.meta) == texts(&ours.meta)
+        && records == copied)
+}
+
+/// What a transaction has of each object: a checksum of the last record, `None` if the object is gone.
+fn digests(txn: &TransactionRecord) -> Result<HashMap<Oid, Option<u128>>> {
+    let digest = |record: DataRecord| (record.oid, record.data.as_deref().map(xxh3_128));
+    (txn.records)().map(|record| record.map(digest)).collect()
 }
 
 fn texts(meta: &TransactionMeta) -> [&[u8]; 3] {
@@ -163,6 +180,8 @@ fn texts(meta: &TransactionMeta) -> [&[u8]; 3] {
 struct Copy<'a> {
     source: &'a dyn Storage,
     destination: &'a dyn Storage,
+    /// If the destination has it.
+    bulk: Option<Box<dyn Bulk + 'a>>,
     observer: &'a mut dyn Observer,
     copied: Copied,
     /// About how much of the source was copied.
@@ -176,7 +195,8 @@ impl Copy<'_> {
             status: txn.status,
             ..txn.meta.clone()
         };
-        let destination = self.destination;
+        // Both borrow from the copy.
+        let (destination, mut bulk) = (self.destination, self.bulk.take());
         let mut records = (txn.records)();
         // The file of a blob follows its record, of which clients store two.
         let (mut blob, mut with_files) = (None, HashSet::new());
@@ -196,7 +216,12 @@ impl Copy<'_> {
                 })
             }))
         });
-        commit(destination, &meta, &mut ops)?;
+        let done = match &mut bulk {
+            Some(bulk) => bulk.add(&meta, &mut ops),
+            None => commit(destination, &meta, &mut ops),
+        };
+        self.bulk = bulk;
+        done?;
         self.copied.transactions += 1;
         Ok(())
     }

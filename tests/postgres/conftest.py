@@ -30,12 +30,12 @@ class Database:
         return '\n'.join(['%import relstorage', '<relstorage 1>', f'keep-history {keep}', *lines,
                           '<postgresql>', f'dsn {self.dsn}', '</postgresql>', '</relstorage>', ''])
 
-    def open(self):
+    def open(self, **options):
         """The storage of Python's RelStorage."""
         from relstorage.adapters.postgresql import PostgreSQLAdapter
         from relstorage.options import Options
         from relstorage.storage import RelStorage
-        options = Options(keep_history=self.keep_history)
+        options = Options(keep_history=self.keep_history, **options)
         return RelStorage(PostgreSQLAdapter(self.dsn, options=options), options=options)
 
     def sql(self, text):

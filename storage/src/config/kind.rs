@@ -73,6 +73,11 @@ pub trait Opener: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`open`](super::open).
     fn open(&self, blob_dir: Option<&Path>, log: &Log) -> Result<Arc<dyn Storage>>;
+
+    /// One that opens it only to read it, and makes nothing that is not there; `None`: this one does.
+    fn to_read(&self) -> Option<Arc<dyn Opener>> {
+        None
+    }
 }
 
 /// An [`Opener`] in a [`StorageKind`].
@@ -148,6 +153,26 @@ impl StorageKind {
             }
             StorageKind::ZlibStorage { base, .. } | StorageKind::BlobStorage { base, .. } => {
                 base.files_mut()
+            }
+        }
+    }
+
+    /// Has all of it opened only to be read: what is missing is not made.
+    pub fn only_read(&mut self) {
+        match self {
+            StorageKind::FileStorage(file) => (file.read_only, file.create) = (true, false),
+            StorageKind::MappingStorage { .. } => {}
+            StorageKind::DemoStorage { base, changes, .. } => {
+                let parts = [base, changes].into_iter().flatten();
+                parts.for_each(|part| part.only_read());
+            }
+            StorageKind::ZlibStorage { base, .. } | StorageKind::BlobStorage { base, .. } => {
+                base.only_read();
+            }
+            StorageKind::Other(other) => {
+                if let Some(opener) = other.0.to_read() {
+                    *other = Other(opener);
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
 use zeo_proto::{Oid, Tid};
 
 use crate::Result;
@@ -20,6 +21,9 @@ const OURS: &str = "rzeo";
 /// A file that was asked for so lately is not removed to make room.
 const IN_USE: Duration = Duration::from_secs(60);
 
+/// How much room a temporary one may take, in bytes, if nothing is said.
+const TEMPORARY_SIZE: u64 = 1 << 30;
+
 /// Blobs on disk, up to a size; the database has them all.
 pub(super) struct BlobCache {
     directory: Arc<BlobDirectory>,
@@ -32,6 +36,8 @@ pub(super) struct BlobCache {
     fetched: Mutex<HashSet<(Oid, Tid)>>,
     arrival: Condvar,
     _lock: LockFile,
+    /// Removed with this value.
+    temporary: Option<TempDir>,
 }
 
 impl BlobCache {
@@ -51,8 +57,25 @@ impl BlobCache {
             fetched: Mutex::default(),
             arrival: Condvar::new(),
             _lock: lock,
+            temporary: None,
         };
         cache.sweep();
+        Ok(cache)
+    }
+
+    /// One beside that of a server, which goes with this value.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn temporary(blob_dir: &Path, limit: Option<u64>) -> Result<Self> {
+        fs::create_dir_all(blob_dir).map_err(failed("making the blob directory", blob_dir))?;
+        let making = failed("making a directory in", blob_dir);
+        let named = tempfile::Builder::new()
+            .prefix("copy-")
+            .tempdir_in(blob_dir);
+        let directory = named.map_err(making)?;
+        let mut cache = Self::open(directory.path(), limit.or(Some(TEMPORARY_SIZE)))?;
+        cache.temporary = Some(directory);
         Ok(cache)
     }
 

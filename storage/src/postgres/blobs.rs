@@ -190,7 +190,7 @@ impl PostgresStorage {
 }
 
 /// Makes a large object of a file.
-fn write(session: &mut Session, path: &Path) -> Result<u32> {
+pub(super) fn write(session: &mut Session, path: &Path) -> Result<u32> {
     let reading = paths::failed("reading the blob", path);
     let writing = failed("writing a blob");
     let mut file = File::open(path).map_err(&reading)?;

@@ -121,7 +121,7 @@ impl PostgresStorage {
     }
 
     /// Raises the sequence of oids above those that others have given out.
-    fn use_oids(&self, last: i64) -> Result<()> {
+    pub(super) fn use_oids(&self, last: i64) -> Result<()> {
         if !self.oids.exceeds(last) {
             return Ok(());
         }

@@ -1,17 +1,21 @@
 //! Walking through all transactions, a page at a time.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use postgres::Row;
 use zeo_proto::{Oid, Tid};
 
 use super::connect::{Connector, Readers};
 use super::ids::tid_of;
 use super::rows::{meta, object};
-use super::session::value;
+use super::session::{Params, Session, failed, value};
 use super::sql::Sql;
 use crate::Result;
 use crate::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord};
+
+/// How many bytes of records are asked for at once, about.
+const GROUP_BYTES: i64 = 4 << 20;
 
 /// What a walk asks.
 #[derive(Clone)]
@@ -19,6 +23,27 @@ pub(super) struct Source {
     pub connector: Arc<Connector>,
     pub readers: Arc<Readers>,
     pub sql: &'static Sql,
+    /// A connection in a transaction that sees one state of the database, if all is to be of one.
+    pub snapshot: Option<Arc<Mutex<Session>>>,
+}
+
+impl Source {
+    fn query(&self, doing: &'static str, sql: &'static str, params: Params) -> Result<Vec<Row>> {
+        let Some(snapshot) = &self.snapshot else {
+            return self.readers.query(&self.connector, doing, (sql, params));
+        };
+        let mut session = snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        session.query(sql, params).map_err(failed(doing))
+    }
+}
+
+/// A connection for [`Source::snapshot`].
+pub(super) fn snapshot(connector: &Connector) -> Result<Session> {
+    let mut session = connector.connect("read all")?;
+    session
+        .batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .map_err(failed("beginning to read"))?;
+    Ok(session)
 }
 
 /// Transactions in the order of tids, from behind `after` to `stop`.
@@ -26,13 +51,14 @@ pub(super) fn transactions(source: Source, after: i64, stop: i64) -> Transaction
     let mut after = after;
     let page = move || {
         let sql = source.sql.transactions;
-        let found = source.readers.query(
-            &source.connector,
-            "loading transactions",
-            (sql, &[&after, &stop]),
-        )?;
-        let mut transactions = VecDeque::new();
+        let found = source.query("loading transactions", sql, &[&after, &stop])?;
+        let mut sizes = Vec::with_capacity(found.len());
         for row in &found {
+            sizes.push((value(row, 0)?, value::<Option<i64>>(row, 5)?.unwrap_or(0)));
+        }
+        let groups = groups(&source, &sizes);
+        let mut transactions = VecDeque::new();
+        for (row, group) in found.iter().zip(groups) {
             after = value(row, 0)?;
             let tid = Tid::new(after.cast_unsigned());
             let source = source.clone();
@@ -40,7 +66,10 @@ pub(super) fn transactions(source: Source, after: i64, stop: i64) -> Transaction
                 tid,
                 status: if value(row, 1)? { b'p' } else { b' ' },
                 meta: meta(row, 2)?,
-                records: Arc::new(move || records(source.clone(), tid)),
+                records: Arc::new(move || match &group {
+                    Some(group) => group.records(tid),
+                    None => records(source.clone(), tid),
+                }),
             });
         }
         Ok(transactions)
@@ -48,16 +77,76 @@ pub(super) fn transactions(source: Source, after: i64, stop: i64) -> Transaction
     Box::new(paged(page))
 }
 
-/// The records of a transaction, in the order of oids.
+/// Transactions in a row, whose records are asked for together.
+struct Group {
+    source: Source,
+    first: i64,
+    last: i64,
+    found: Mutex<Option<ByTransaction>>,
+}
+
+type ByTransaction = HashMap<Tid, Vec<DataRecord>>;
+
+/// Puts transactions, of these tids and sizes, into groups of bounded size; large ones are in none.
+fn groups(source: &Source, sizes: &[(i64, i64)]) -> Vec<Option<Arc<Group>>> {
+    let mut ranges: Vec<(i64, i64, i64, usize)> = Vec::new();
+    for &(tid, size) in sizes {
+        match ranges.last_mut() {
+            Some((_, last, bytes, count)) if *bytes + size <= GROUP_BYTES => {
+                (*last, *bytes, *count) = (tid, *bytes + size, *count + 1);
+            }
+            _ => ranges.push((tid, tid, size, 1)),
+        }
+    }
+    let mut groups = Vec::with_capacity(sizes.len());
+    for (first, last, bytes, count) in ranges {
+        let group = || Group {
+            source: source.clone(),
+            first,
+            last,
+            found: Mutex::default(),
+        };
+        let group = (bytes <= GROUP_BYTES).then(|| Arc::new(group()));
+        groups.extend(std::iter::repeat_n(group, count));
+    }
+    groups
+}
+
+impl Group {
+    fn records(&self, tid: Tid) -> RecordIter {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.is_none() {
+            match self.load() {
+                Ok(loaded) => *found = Some(loaded),
+                Err(why) => return Box::new(std::iter::once(Err(why))),
+            }
+        }
+        let records = found.as_ref().and_then(|found| found.get(&tid)).cloned();
+        Box::new(records.unwrap_or_default().into_iter().map(Ok))
+    }
+
+    fn load(&self) -> Result<ByTransaction> {
+        let rows = self.source.query(
+            "loading transactions",
+            self.source.sql.records_of_some,
+            &[&self.first, &self.last],
+        )?;
+        let mut found = ByTransaction::new();
+        for row in &rows {
+            let (oid, state) = object(row)?;
+            let tid = Tid::new(value::<i64>(row, 2)?.cast_unsigned());
+            found.entry(tid).or_default().push(record(oid, tid, state));
+        }
+        Ok(found)
+    }
+}
+
+/// The records of a large transaction, in the order of oids.
 fn records(source: Source, tid: Tid) -> RecordIter {
     let mut after = -1_i64;
     let page = move || {
         let (sql, number) = (source.sql.records, tid_of(tid)?);
-        let found = source.readers.query(
-            &source.connector,
-            "loading a transaction",
-            (sql, &[&number, &after]),
-        )?;
+        let found = source.query("loading a transaction", sql, &[&number, &after])?;
         let mut records = VecDeque::new();
         for row in &found {
             let (oid, state) = object(row)?;

@@ -11,6 +11,7 @@
 //! | `commit` | votes with blobs, one for each | the blobs, and then the transaction that has them, in one transaction of the database |
 //! | `listen` | 1 | what other servers tell (`peers`) |
 //! | `pack` | a pack | the pack lock of RelStorage (-2), reading and removing |
+//! | `copy` | `fstool copy` | many transactions at once, as they were elsewhere (`bulk`) |
 //!
 //! # A commit
 //!
@@ -45,6 +46,8 @@
 mod append;
 mod blob_cache;
 mod blobs;
+mod bulk;
+mod bulk_rows;
 mod changes;
 mod commit;
 mod connect;

@@ -86,7 +86,7 @@ fn is_integer(text: &str) -> Option<String> {
 }
 
 /// A section, as it was read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RelStorage {
     settings: Settings,
     /// Keys that were given and mean nothing here.
@@ -178,6 +178,12 @@ fn adapter(section: &Section, reader: &Reader) -> std::result::Result<Dsn, Confi
 }
 
 impl Opener for RelStorage {
+    fn to_read(&self) -> Option<Arc<dyn Opener>> {
+        let mut reading = self.clone();
+        (reading.settings.read_only, reading.settings.snapshot) = (true, true);
+        Some(Arc::new(reading))
+    }
+
     fn type_name(&self) -> &'static str {
         "RelStorage"
     }

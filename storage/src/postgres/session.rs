@@ -6,7 +6,7 @@ use std::time::Duration;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{Client, Row, Statement};
+use postgres::{Client, CopyInWriter, Row, Statement};
 
 use crate::{Error, Result};
 
@@ -92,6 +92,14 @@ impl Session {
             self.client.is_valid(IS_VALID_TIME)?;
         }
         Ok(heard.map(|heard| heard.payload().to_owned()))
+    }
+
+    /// Begins a `COPY ... FROM STDIN`.
+    pub fn copy_in(
+        &mut self,
+        sql: &'static str,
+    ) -> std::result::Result<CopyInWriter<'_>, postgres::Error> {
+        self.client.copy_in(sql)
     }
 
     /// True when the connection is gone.

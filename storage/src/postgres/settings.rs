@@ -17,6 +17,9 @@ pub struct Settings {
     pub keep_history: bool,
     /// Whether writing is refused.
     pub read_only: bool,
+    /// Whether a walk through all transactions sees one state of the database, in a transaction that
+    /// lasts as long; not by default. Without history, it may miss what is changed meanwhile if not.
+    pub snapshot: bool,
     /// Whether tables are made where there are none.
     pub create_schema: bool,
     /// Whether packs remove what can't be reached.
@@ -43,6 +46,7 @@ impl Settings {
             name: None,
             keep_history: true,
             read_only: false,
+            snapshot: false,
             create_schema: true,
             pack_gc: true,
             pack_prepack_only: false,

@@ -31,10 +31,15 @@ pub(super) struct Sql {
     pub changed_since: &'static str,
     /// (oid, last): the first object from this oid on: oid, tid and state; then the next oid.
     pub next_objects: &'static str,
-    /// (after, stop): up to 1,000 transactions: tid, packed, user, description, extension.
+    /// (after, stop): up to 1,000 transactions: tid, packed, user, description, extension, bytes of
+    /// its states.
     pub transactions: &'static str,
+    /// (first, last): the objects of these transactions: oid, state, tid.
+    pub records_of_some: &'static str,
     /// (tid, after): up to 100 objects of a transaction behind that oid, with their states.
     pub records: &'static str,
+    /// Has PostgreSQL look how large the tables are.
+    pub analyze: &'static str,
     /// About how many objects there are, and the size of the database in bytes.
     pub sizes: &'static str,
     /// (oid, since, state): the tid of a transaction after `since` that wrote this state.
@@ -96,6 +101,9 @@ pub(super) const UNLOCK: &str = "SELECT
     (SELECT count(pg_advisory_unlock_shared(x)) FROM unnest($2::bigint[]) x)";
 pub(super) const FINISH: &str =
     "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+const RECORDS_OF_SOME: &str = "SELECT zoid, state, tid FROM object_state
+    WHERE tid >= $1 AND tid <= $2 ORDER BY tid, zoid";
 
 /// The next oids, in blocks of 16.
 pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_series(1, $1::integer)";
@@ -217,10 +225,13 @@ pub(super) static PRESERVING: Sql = Sql {
             (SELECT tid, state FROM object_state o
              WHERE o.zoid = c.zoid AND o.tid <= $2 ORDER BY o.tid DESC LIMIT 1) s ON true
         ORDER BY c.zoid",
-    transactions: "SELECT tid, packed, username, description, extension FROM transaction
-        WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
+    transactions: "SELECT tid, packed, username, description, extension,
+            (SELECT sum(state_size + 100)::bigint FROM object_state s WHERE s.tid = t.tid)
+        FROM transaction t WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
+    records_of_some: RECORDS_OF_SOME,
     records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2
         ORDER BY zoid LIMIT 100",
+    analyze: "ANALYZE transaction, object_state, current_object",
     sizes: "SELECT greatest(reltuples, 0)::bigint, pg_database_size(current_database())
         FROM pg_class WHERE oid = 'current_object'::regclass",
     written: "SELECT tid FROM object_state WHERE zoid = $1 AND tid > $2
@@ -264,10 +275,13 @@ pub(super) static FREE: Sql = Sql {
     changed_since: "SELECT zoid FROM object_state WHERE tid > $1 AND tid <= $2",
     next_objects: "SELECT zoid, tid, state FROM object_state
         WHERE zoid >= $1 AND $2::bigint IS NOT NULL ORDER BY zoid LIMIT 2",
-    transactions: "SELECT DISTINCT tid, true, ''::bytea, ''::bytea, ''::bytea FROM object_state
-        WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
+    transactions: "SELECT tid, true, ''::bytea, ''::bytea, ''::bytea,
+            sum(state_size + 100)::bigint
+        FROM object_state WHERE tid > $1 AND tid <= $2 GROUP BY tid ORDER BY tid LIMIT 1000",
+    records_of_some: RECORDS_OF_SOME,
     records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2
         ORDER BY zoid LIMIT 100",
+    analyze: "ANALYZE object_state",
     sizes: "SELECT greatest(reltuples, 0)::bigint, pg_database_size(current_database())
         FROM pg_class WHERE oid = 'object_state'::regclass",
     written: "SELECT tid FROM object_state WHERE zoid = $1 AND tid > $2

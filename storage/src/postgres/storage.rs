@@ -25,9 +25,9 @@ use super::writer::Writer;
 use crate::blob::BlobDirectory;
 use crate::log::Log;
 use crate::storage::{
-    Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
-    Op, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta, UndoEntry,
-    Vote, Wake,
+    Appended, Bulk, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation,
+    OnConflict, Op, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta,
+    UndoEntry, Vote, Wake,
 };
 use crate::{Error, Result};
 
@@ -80,7 +80,12 @@ impl PostgresStorage {
         let mut session = connector.connect("start")?;
         let sql = schema::ensure(&mut session, &connector, &settings)?;
         let blob_dir = settings.blob_dir.as_deref();
-        let blobs = blob_dir.map(|path| BlobCache::open(path, settings.blob_cache_size));
+        let open = if settings.snapshot {
+            BlobCache::temporary
+        } else {
+            BlobCache::open
+        };
+        let blobs = blob_dir.map(|path| open(path, settings.blob_cache_size));
         let peers = Peers::new(Arc::clone(&connector));
         let todo = Arc::clone(&peers.todo);
         let storage = Self {
@@ -254,10 +259,16 @@ impl Storage for PostgresStorage {
         let limit = |tid: Tid| i64::try_from(tid.as_u64()).unwrap_or(i64::MAX);
         let after = start.map_or(0, |start| limit(start).saturating_sub(1).max(0));
         let stop = stop.map_or(published, |stop| limit(stop).min(published));
+        let snapshot = self
+            .settings
+            .snapshot
+            .then(|| iterate::snapshot(&self.connector));
+        let snapshot = snapshot.transpose()?.map(Mutex::new).map(Arc::new);
         let source = Source {
             connector: Arc::clone(&self.connector),
             readers: Arc::clone(&self.readers),
             sql: self.sql,
+            snapshot,
         };
         Ok(iterate::transactions(source, after, stop))
     }
@@ -320,6 +331,10 @@ impl Storage for PostgresStorage {
 
     fn cancel_pack(&self) -> bool {
         self.packing.cancel()
+    }
+
+    fn bulk(&self) -> Result<Option<Box<dyn Bulk + '_>>> {
+        self.loader().map(|loader| Some(Box::new(loader) as _))
     }
 
     fn save_index(&self) -> Result<()> {

@@ -53,6 +53,7 @@
 //! database that only has current revisions) may show it, but never call it
 //! its last transaction.
 
+mod bulk;
 mod layer;
 mod open_data;
 pub mod outside;
@@ -67,6 +68,7 @@ use zeo_proto::{Oid, Tid};
 use crate::blob::BlobDirectory;
 use crate::{Error, Result};
 
+pub use self::bulk::Bulk;
 pub use self::layer::Layer;
 pub use self::open_data::{OpenData, Unread};
 pub use self::outside::{Outside, OutsideChange, Wake};
@@ -262,6 +264,16 @@ pub trait Storage: Send + Sync {
     /// storage. Always the same.
     fn outside(&self) -> Option<&dyn Outside> {
         None
+    }
+
+    /// For a copy from another storage: what writes more quickly than a commit of each transaction;
+    /// `None` if nothing does. Before the storage is served.
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly`; `Unavailable` if somebody else packs, undoes or copies.
+    fn bulk(&self) -> Result<Option<Box<dyn Bulk + '_>>> {
+        Ok(None)
     }
 
     /// Where the files of blobs are kept, for uploads; `None`: there are no

@@ -24,6 +24,7 @@ const SYNC_EVERY: u64 = 256 << 20;
 /// server's zeo.conf; if it has several, write FILE#NAME. Copying to a `<zlibstorage>` compresses
 /// the records, and copying blobs to a new directory changes their layout. Transactions keep their
 /// tids, user, description, extension, status and records, including deletions and undone changes.
+/// A `<relstorage>` without history gets the last revision of each object.
 ///
 /// The source is only read, and may be in use by a server: the copy has all transactions that were
 /// complete when it started. (If the server packs meanwhile, blobs may be missing; they are
@@ -43,16 +44,17 @@ pub struct Arguments {
     /// The blob directory of the destination; a new one gets the bushy layout
     #[arg(long, value_name = "DIR")]
     destination_blobs: Option<PathBuf>,
-    /// Source storage
+    /// Source storage; or a configuration file that names both, as for zodbconvert
     source: PathBuf,
-    /// Destination storage
-    destination: PathBuf,
+    /// Destination storage; the sections `source` and `destination` of the file if this is left out
+    destination: Option<PathBuf>,
 }
 
 impl Run for Arguments {
     fn run(&self, context: &mut Context) -> Result<Verdict> {
-        let (source, files) = self.open_source(context)?;
-        let destination = self.open_destination(context)?;
+        let (source, destination) = self.named();
+        let (source, files) = self.open_source(&source, context)?;
+        let destination = self.open_destination(&destination, context)?;
         interrupt::cancels()?;
         let mut progress = context.progress();
         let (out, mut written) = (&mut context.out, Written::default());
@@ -111,20 +113,35 @@ impl Run for Arguments {
 type Named = (PathBuf, Option<FileId>);
 
 impl Arguments {
-    /// The source, and the files that it is read from.
-    fn open_source(&self, context: &Context) -> Result<(Arc<dyn Storage>, Vec<Named>)> {
-        let mut kind = storage_at(&self.source)?;
-        let mut files = Vec::new();
-        for file in kind.files_mut() {
-            (file.read_only, file.create) = (true, false);
-            files.push((file.path.clone(), FileId::of(&file.path)));
+    /// What names source and destination.
+    fn named(&self) -> (PathBuf, PathBuf) {
+        if let Some(destination) = &self.destination {
+            return (self.source.clone(), destination.clone());
         }
+        let section = |name: &str| {
+            let mut text = self.source.clone().into_os_string();
+            text.push(name);
+            PathBuf::from(text)
+        };
+        (section("#source"), section("#destination"))
+    }
+
+    /// The source, and the files that it is read from.
+    fn open_source(
+        &self,
+        source: &Path,
+        context: &Context,
+    ) -> Result<(Arc<dyn Storage>, Vec<Named>)> {
+        let mut kind = storage_at(source)?;
+        kind.only_read();
+        let named = |file: &&FileStorageConfig| (file.path.clone(), FileId::of(&file.path));
+        let files = kind.files().iter().map(named).collect();
         let blobs = self.source_blobs.as_deref();
         Ok((config::open(&kind, blobs, &context.log())?, files))
     }
 
-    fn open_destination(&self, context: &Context) -> Result<Arc<dyn Storage>> {
-        let mut kind = storage_at(&self.destination)?;
+    fn open_destination(&self, destination: &Path, context: &Context) -> Result<Arc<dyn Storage>> {
+        let mut kind = storage_at(destination)?;
         for file in kind.files_mut() {
             file.sync_every = SYNC_EVERY;
         }
@@ -137,9 +154,9 @@ impl Arguments {
 fn message_for(error: CopyError) -> Failure {
     match error {
         CopyError::Storage(error) => error.into(),
-        CopyError::NoBlobDirectory => {
-            Failure::Other(format!("{error}: give it one with --destination-blobs"))
-        }
+        CopyError::NoBlobDirectory => Failure::Other(format!(
+            "{error}: give it one with --destination-blobs, or blob-dir in a <relstorage>"
+        )),
         CopyError::NotEmpty { .. } => {
             let what = "use --continue to resume an interrupted copy";
             Failure::Other(format!("{error}; {what}"))
