@@ -1,9 +1,10 @@
-"""One Zope process: `python -m zope_site.process ZOPE_CONF [install]`.
+"""One Zope process: `python -m zope_site.process ZOPE_CONF SEED|install`.
 
 Prints the port on which it answers HTTP requests. With `install` it makes the site instead. Each
 answer's header `X-Failures` tells how often the request was tried in vain, and what for; the header
 `X-Given-Up` that it was not tried again.
 """
+import random
 import sys
 import threading
 import time
@@ -69,7 +70,7 @@ def watched(application):
     return answer
 
 
-def main(configuration, command=None):
+def main(configuration, command):
     application = make_wsgi_app({}, configuration)
     if command == 'install':
         app = Zope2.app()
@@ -78,6 +79,8 @@ def main(configuration, command=None):
         app._p_jar.close()
         Zope2.DB.close()
         return
+    # Where the catalog puts its entries is up to chance, and with it who meets whom in a bucket.
+    random.seed(int(command))
     server = waitress.create_server(watched(application), host='127.0.0.1', port=0,
                                     threads=THREADS, clear_untrusted_proxy_headers=True)
     print(server.effective_port, flush=True)

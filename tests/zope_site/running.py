@@ -1,5 +1,6 @@
 """A server with its database, and the two Zope processes on it."""
 import os
+import shutil
 import subprocess
 import sys
 
@@ -27,20 +28,23 @@ debug-mode off
 class Installation:
     """A site that is served by `runzeo`, one of any make, in a folder of its own."""
 
-    def __init__(self, name, runzeo, home):
-        self.name, self.runzeo, self.home = name, runzeo, home
+    def __init__(self, name, runzeo, home, data=None):
+        """`data` is a Data.fs to begin with; without it, the site is made."""
+        self.name, self.runzeo, self.home, self.made = name, runzeo, home, bool(data)
         os.makedirs(os.path.join(home, 'etc'))
-        skeleton = os.path.join(os.path.dirname(__file__), 'site.zcml')
-        with open(skeleton) as source, open(os.path.join(home, 'etc', 'site.zcml'), 'w') as copy:
-            copy.write(source.read())
+        shutil.copy(os.path.join(os.path.dirname(__file__), 'site.zcml'), os.path.join(home, 'etc'))
+        if data:
+            shutil.copy(data, os.path.join(home, 'Data.fs'))
         self.port = free_port()
         self.zopes, self.server = [], None
 
     def __enter__(self):
         self.start()
         try:
-            assert self._python('install', 'install').wait() == 0, self._errors('install')
-            self.zopes = [self._python(f'zope{n}') for n in range(PROCESSES)]
+            if not self.made:
+                assert self._python('install', 'install').wait() == 0, self._errors('install')
+                self.made = True
+            self.zopes = [self._python(f'zope{n}', str(n)) for n in range(PROCESSES)]
             self.ports = [int(zope.stdout.readline() or 0) for zope in self.zopes]
             assert all(self.ports), self._errors('zope0')
         except BaseException:
