@@ -16,12 +16,13 @@ use zeo_storage::storage::Wake;
 
 use crate::clients::Clients;
 use crate::commit::clock::SystemClock;
-use crate::commit::coordinator::{Coordinator, Parts};
+use crate::commit::coordinator::{Coordinator, Parts, SharedCoordinator};
 use crate::commit::log_writer;
 use crate::config::open::NamedStorage;
 use crate::messages::channel;
 use crate::messages::mailbox::{STOPPING, mailbox};
 use crate::messages::request::Request;
+use crate::messages::requests::{Requests, TakesRequests};
 use crate::net::connection::Connection;
 use crate::net::gate::Gate;
 use crate::net::refusals::Refusals;
@@ -352,8 +353,11 @@ fn start_storage(
             name: name.to_owned(),
             source,
         })?;
+    let (coordinator, parker) = SharedCoordinator::new(coordinator, inbox);
+    let taker: Arc<dyn TakesRequests> = Arc::<SharedCoordinator>::clone(&coordinator);
+    let requests = Requests::new(requests, taker);
     threads.push(essential("coordinator", &log, move || {
-        coordinator.run(&inbox)
+        coordinator.run(&parker)
     })?);
     let (writer_storage, writer_stats) = (Arc::clone(&storage), Arc::clone(&stats));
     let done = requests.clone();

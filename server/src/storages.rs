@@ -6,8 +6,7 @@ use std::sync::Arc;
 use zeo_proto::Value;
 use zeo_storage::Storage;
 
-use crate::messages::channel::Sender;
-use crate::messages::request::Request;
+use crate::messages::requests::Requests;
 use crate::status::json::{ascii, json};
 use crate::status::stats::Stats;
 
@@ -18,7 +17,7 @@ pub struct ServedStorage {
     /// Its counters.
     pub stats: Arc<Stats>,
     /// Its coordinator.
-    pub coordinator: Sender<Request>,
+    pub coordinator: Requests,
 }
 
 impl ServedStorage {

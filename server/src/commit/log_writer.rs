@@ -11,8 +11,9 @@ use zeo_proto::exception::Exception;
 use zeo_storage::storage::{Commit, Prepared};
 use zeo_storage::{Error, Storage};
 
-use crate::messages::channel::{Receiver, Sender};
+use crate::messages::channel::{Receiver, SendError};
 use crate::messages::request::{ClientId, Request};
+use crate::messages::requests::Requests;
 use crate::status::stats::Stats;
 
 /// A transaction with its tid, on its way to the disk.
@@ -50,17 +51,31 @@ pub fn run(
     storage: &Arc<dyn Storage>,
     stats: &Stats,
     queue: &Receiver<Task>,
-    coordinator: &Sender<Request>,
+    coordinator: &Requests,
 ) {
     while let Ok(first) = queue.recv(None) {
         stats.log_writer.begin();
         let done = work(storage, stats, first, queue);
         stats.log_writer.end();
         for done in done {
-            if coordinator.send(done).is_err() {
+            if report(done, queue, coordinator).is_err() {
                 return;
             }
         }
+    }
+}
+
+/// Tells the coordinator of what is done. While the next transactions wait for the disk, its thread
+/// publishes; else there is time to do that here, and no thread to be woken for it.
+pub(crate) fn report(
+    done: Request,
+    queue: &Receiver<Task>,
+    coordinator: &Requests,
+) -> Result<(), SendError<Request>> {
+    if queue.is_empty() {
+        coordinator.ask(done)
+    } else {
+        coordinator.send(done)
     }
 }
 

@@ -8,8 +8,9 @@
 
 use std::time::Instant;
 
-use crossbeam_channel::TryRecvError;
-pub use crossbeam_channel::{RecvTimeoutError, SendError, TrySendError};
+pub use crossbeam_channel::{
+    Receiver as Queue, RecvTimeoutError, SendError, TryRecvError, TrySendError,
+};
 use crossbeam_utils::sync::{Parker, Unparker};
 
 /// The end that others send to. Clones send to the same receiver.
@@ -83,6 +84,19 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Sends, for who looks after the value himself or calls [`Self::wake`] then.
+    ///
+    /// # Errors
+    /// The receiver is gone.
+    pub fn send_quietly(&self, value: T) -> Result<(), SendError<T>> {
+        self.queue.send(value)
+    }
+
+    /// Wakes the receiver if it sleeps.
+    pub fn wake(&self) {
+        self.waker.0.unpark();
+    }
+
     /// Sends, unless the channel is full, and wakes the receiver if it sleeps.
     ///
     /// # Errors
@@ -124,8 +138,12 @@ impl<T> Receiver<T> {
         self.queue.try_recv().ok()
     }
 
+    /// The queue, and what its senders wake: for a receiver that is more than one thread.
+    pub fn split(self) -> (Queue<T>, Parker) {
+        (self.queue, self.parker)
+    }
+
     /// True when nothing waits.
-    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -8,5 +8,6 @@ pub mod notice;
 mod outlet;
 pub mod report;
 pub mod request;
+pub mod requests;
 pub(crate) mod rules;
 mod token;

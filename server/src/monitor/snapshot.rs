@@ -62,7 +62,7 @@ fn ask(storage: &ServedStorage, deadline: Instant) -> Option<Receiver<Coordinato
     let (report, answer) = bounded(1);
     let mut request = Request::Inspect { report };
     loop {
-        match storage.coordinator.try_send(request) {
+        match storage.coordinator.queue().try_send(request) {
             Ok(()) => return Some(answer),
             Err(TrySendError::Full(again)) if Instant::now() < deadline => request = again,
             Err(_) => return None,

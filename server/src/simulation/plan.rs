@@ -3,7 +3,10 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
+use zeo_proto::marshal::Encoding;
+
 use crate::commit::clock::Clock;
+use crate::settings::Settings;
 
 /// What happens in a world beside the usual.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +31,27 @@ pub(super) struct Plan {
     pub(super) stops: bool,
     /// The storage reports changes by others too late.
     pub(super) lies: bool,
+}
+
+impl Plan {
+    /// The settings of the world's sessions.
+    pub(super) fn settings(&self, seed: u64, timeout: Duration) -> Settings {
+        Settings {
+            encoding: if seed.is_multiple_of(2) {
+                Encoding::Pickle
+            } else {
+                Encoding::Msgpack
+            },
+            read_only: false,
+            max_message_size: 1 << 20,
+            client_conflict_resolution: self.client_conflict_resolution,
+            conflict_resolver: None,
+            invalidation_age: None,
+            invalidation_queue_size: 10,
+            transaction_timeout: Some(timeout),
+            ..Settings::default()
+        }
+    }
 }
 
 /// Numbers that depend on nothing but the seed.

@@ -1,6 +1,6 @@
 //! A storage in memory that lets the rest of the world go on in the middle
 //! of its calls, as it may when they run in threads of their own. And what
-//! goes wrong with one that others change, too.
+//! goes wrong with one that others change, too; and with a coordinator that others want as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,8 @@ use zeo_storage::{Error, Result, Storage};
 use super::plan::Plan;
 use super::shared::Weather;
 use super::world;
+use crate::commit::coordinator::SharedCoordinator;
+use crate::messages::requests::TakesRequests;
 
 /// A database that others change, in a world.
 pub(super) struct Chance(pub(super) Plan);
@@ -41,6 +43,17 @@ impl Weather for Chance {
 
     fn withholds(&self) -> bool {
         self.0.lies && world::one_in(4)
+    }
+}
+
+/// The coordinator, as others than its thread find it: at times somebody else is at it, and others
+/// go on before they look.
+pub(super) struct Contended(pub(super) Arc<SharedCoordinator>);
+
+impl TakesRequests for Contended {
+    fn take_waiting(&self) -> bool {
+        world::interrupt_asking();
+        !world::one_in(3) && self.0.take_waiting()
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use slog::{Discard, Logger, o};
-use zeo_proto::marshal::Encoding;
 use zeo_proto::stream::Stream;
 use zeo_proto::{Oid, Tid};
 use zeo_storage::MappingStorage;
@@ -20,13 +19,14 @@ use super::client::{Client, OBJECTS};
 use super::history::{History, Work};
 use super::plan::{Plan, Random, StillClock};
 use super::shared::{Database, View};
-use super::storage::{Chance, Interrupted};
+use super::storage::{Chance, Contended, Interrupted};
 use crate::commit::clock::Clock;
-use crate::commit::coordinator::{Coordinator, Parts};
+use crate::commit::coordinator::{Coordinator, Parts, SharedCoordinator};
 use crate::commit::log_writer::{self, Task};
-use crate::messages::channel::{self, Receiver, Sender};
+use crate::messages::channel::{self, Receiver};
 use crate::messages::mailbox::{STOPPING, mailbox};
 use crate::messages::request::Request;
+use crate::messages::requests::Requests;
 use crate::messages::rules::{Rule, help_itself, is_broken, narrow_sockets};
 use crate::net::connection::Connection;
 use crate::session::Session;
@@ -51,6 +51,8 @@ pub(super) struct World {
     appending: Cell<bool>,
     /// Somebody writes to a socket.
     writing: Cell<bool>,
+    /// Somebody has sent a request, and is about to look whether the coordinator is free.
+    asking: Cell<bool>,
     /// Nobody begins anything new.
     resting: Cell<bool>,
     /// Nobody connects any more.
@@ -60,8 +62,8 @@ pub(super) struct World {
     stats: Arc<Stats>,
     storages: Arc<Storages>,
     settings: Arc<Settings>,
-    coordinator: RefCell<Coordinator>,
-    requests: (Sender<Request>, Receiver<Request>),
+    coordinator: Arc<SharedCoordinator>,
+    requests: Requests,
     queue: Receiver<Task>,
     clients: Vec<RefCell<Client>>,
     history: RefCell<History>,
@@ -92,10 +94,22 @@ pub(super) fn interrupt() {
         && !world.resting.get()
     {
         // Who publishes may be held up for long.
-        let publishes = world.writing.get() && world.coordinator.try_borrow().is_err();
+        let publishes = world.writing.get() && world.coordinator.with(|_, _| ()).is_none();
         let long = publishes || world.random.borrow_mut().one_in(4);
         let steps = world.random.borrow_mut().below(if long { 60 } else { 6 });
         (0..steps).for_each(|_| world.step());
+    }
+}
+
+/// Lets others go on between a request and the look at the coordinator.
+pub(super) fn interrupt_asking() {
+    if let Some(world) = WORLD.with(|world| world.borrow().clone())
+        && !world.asking.replace(true)
+    {
+        // Not in the middle of another one: there would be no end of it.
+        let steps = world.random.borrow_mut().below(4);
+        (0..steps).for_each(|_| world.step());
+        world.asking.set(false);
     }
 }
 
@@ -139,33 +153,23 @@ impl World {
             timeout: Some(TIMEOUT),
             queue_size: 10,
         };
-        let requests = channel::unbounded();
+        let coordinator = Coordinator::new(parts, log_writer).unwrap();
+        let (sender, receiver) = channel::unbounded();
+        let (coordinator, _) = SharedCoordinator::new(coordinator, receiver);
+        let requests = Requests::new(sender, Arc::new(Contended(Arc::clone(&coordinator))));
         let handle = ServedStorage {
             storage: Arc::clone(&storage) as Arc<dyn Storage>,
             stats: Arc::clone(&stats),
-            coordinator: requests.0.clone(),
+            coordinator: requests.clone(),
         };
-        let settings = Settings {
-            encoding: if seed.is_multiple_of(2) {
-                Encoding::Pickle
-            } else {
-                Encoding::Msgpack
-            },
-            read_only: false,
-            max_message_size: 1 << 20,
-            client_conflict_resolution: plan.client_conflict_resolution,
-            conflict_resolver: None,
-            invalidation_age: None,
-            invalidation_queue_size: 10,
-            transaction_timeout: Some(TIMEOUT),
-            ..Settings::default()
-        };
+        let settings = plan.settings(seed, TIMEOUT);
         let mut world = Self {
             random: RefCell::new(Random::new(seed)),
             plan: plan.clone(),
             database,
             appending: Cell::new(false),
             writing: Cell::new(false),
+            asking: Cell::new(false),
             resting: Cell::new(false),
             stopping: Cell::new(false),
             lost: RefCell::default(),
@@ -174,7 +178,7 @@ impl World {
             stats,
             storages: Arc::new(Storages::of([("1".to_owned(), handle)])),
             settings: Arc::new(settings),
-            coordinator: RefCell::new(Coordinator::new(parts, log_writer).unwrap()),
+            coordinator,
             requests,
             queue,
             clients: Vec::new(),
@@ -232,7 +236,7 @@ impl World {
             if self.plan.stops && step == steps / 2 {
                 self.stopping.set(true);
                 let until = self.clock.instant() + Duration::from_secs(3600);
-                let _ = self.requests.0.send(Request::Stop { until });
+                let _ = self.requests.send(Request::Stop { until });
             }
             if let Some(found) = self.found.take() {
                 return Err(found);
@@ -288,38 +292,35 @@ impl World {
     }
 
     fn coordinate(&self) -> bool {
-        let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else {
-            return false;
-        };
-        if coordinator.is_done() {
-            coordinator.close_all();
-            // As the server does with all that the coordinator has not heard of.
-            while let Some(request) = self.requests.1.try_recv() {
-                if let Request::Subscribe { mailbox, .. } = request {
-                    mailbox.close(STOPPING);
+        let worked = self.coordinator.with(|coordinator, requests| {
+            if coordinator.is_done() {
+                coordinator.close_all();
+                // As the server does with all that the coordinator has not heard of.
+                for request in requests.try_iter() {
+                    if let Request::Subscribe { mailbox, .. } = request {
+                        mailbox.close(STOPPING);
+                    }
                 }
+                return false;
             }
-            return false;
-        }
-        coordinator.expire();
-        if !self.resting.get() {
-            coordinator.poll_when_due();
-        }
-        let Some(request) = self.requests.1.try_recv() else {
-            return false;
-        };
-        coordinator.handle(request);
-        true
+            coordinator.expire();
+            if !self.resting.get() {
+                coordinator.poll_when_due();
+            }
+            let request = requests.try_recv().ok();
+            request.map(|request| coordinator.handle(request)).is_some()
+        });
+        worked.unwrap_or_default()
     }
 
     /// Notices go to one client more.
     fn send_notices(&self) -> bool {
-        let Ok(mut coordinator) = self.coordinator.try_borrow_mut() else {
-            return false;
-        };
-        let has_unsent = coordinator.has_unsent();
-        coordinator.send_notices(1);
-        has_unsent
+        let sent = self.coordinator.with(|coordinator, _| {
+            let has_unsent = coordinator.has_unsent();
+            coordinator.send_notices(1);
+            has_unsent
+        });
+        sent.unwrap_or_default()
     }
 
     fn append(&self) -> bool {
@@ -332,7 +333,7 @@ impl World {
         let storage = Arc::clone(&self.storage) as Arc<dyn Storage>;
         self.appending.set(true);
         for done in log_writer::work(&storage, &self.stats, first, &self.queue) {
-            let _ = self.requests.0.send(done);
+            let _ = log_writer::report(done, &self.queue, &self.requests);
         }
         self.appending.set(false);
         true
@@ -386,11 +387,12 @@ impl World {
 
     /// More transactions than a mailbox holds, past a client that sleeps.
     fn flood(&self) {
-        let coordinator = &mut *self.coordinator.borrow_mut();
-        for number in 0..2 * crate::messages::mailbox::CAPACITY_EVENTS as u64 {
-            let tid = Tid::new(u64::MAX / 2 + number);
-            coordinator.announce(0, tid, &[]);
-        }
+        let most = crate::messages::mailbox::CAPACITY_EVENTS as u64;
+        let flooded = self.coordinator.with(|coordinator, _| {
+            let tids = (0..2 * most).map(|number| Tid::new(u64::MAX / 2 + number));
+            tids.for_each(|tid| coordinator.announce(0, tid, &[]));
+        });
+        assert!(flooded.is_some());
     }
 
     fn come_to_rest(&self) -> Result<(), String> {
@@ -412,11 +414,11 @@ impl World {
             if let Some(found) = self.found.take() {
                 return Err(found);
             }
-            if !busy && self.requests.1.is_empty() && self.queue.is_empty() {
+            if !busy && self.requests.len() == 0 && self.queue.is_empty() {
                 if std::mem::replace(&mut polled, true) {
                     return Ok(());
                 }
-                let _ = self.requests.0.send(Request::Poll { client: None });
+                let _ = self.requests.send(Request::Poll { client: None });
             }
             if self.plan.stalls {
                 self.clock.wind(Duration::from_secs(1));
@@ -431,7 +433,11 @@ impl World {
             if history.unknown > 0 {
                 return Err("a stop has not waited for one that had voted".into());
             }
-            if !self.coordinator.borrow().is_done() {
+            if self
+                .coordinator
+                .with(|coordinator, _| coordinator.is_done())
+                != Some(true)
+            {
                 return Err("the coordinator does not stop".into());
             }
         }

@@ -131,7 +131,6 @@ impl Coordinator {
     }
 
     /// Whether there are clients for [`Self::send_notices`].
-    #[cfg(test)]
     pub(crate) fn has_unsent(&self) -> bool {
         self.unsent.count > 0
     }

@@ -11,6 +11,7 @@ mod locking;
 mod outside;
 mod polls;
 mod report;
+mod shared;
 mod stopping;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -22,23 +23,17 @@ use zeo_proto::Tid;
 use zeo_storage::Storage;
 
 use self::polls::Polls;
+pub use self::shared::SharedCoordinator;
 use crate::commit::clock::Clock;
 use crate::commit::invalidations::Invalidations;
 use crate::commit::lock_table::LockTable;
 use crate::commit::log_writer::Task;
-use crate::messages::channel::{Receiver, RecvTimeoutError, Sender};
+use crate::messages::channel::Sender;
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
 use crate::messages::notice::Notice;
 use crate::messages::request::{AtWork, ClientId, Request};
 use crate::status::stats::Stats;
-
-/// How many requests are taken before sessions are woken: whoever is told
-/// something by several of them is woken once.
-const BATCH_REQUESTS: usize = 64;
-/// How many clients are sent their notices before the coordinator looks at requests again. A send
-/// takes some microseconds.
-const BATCH_SENDS: usize = 8;
 
 struct Client {
     mailbox: Mailbox,
@@ -88,7 +83,8 @@ pub struct Parts {
 ///
 /// | file | what |
 /// |---|---|
-/// | `mod.rs` | the loop, requests by kind |
+/// | `mod.rs` | requests by kind |
+/// | `shared.rs` | who takes requests, and when |
 /// | `clients.rs` | who is served; posting to mailboxes and waking |
 /// | `locking.rs` | votes: locks and their deadlines |
 /// | `finishing.rs` | tids, the log writer, publication |
@@ -178,34 +174,11 @@ impl Coordinator {
         })
     }
 
-    /// Takes requests until it is stopped, and those who have voted have finished or had their
-    /// time.
-    pub fn run(mut self, requests: &Receiver<Request>) {
-        while !self.is_done() {
-            match self.next_request(requests) {
-                Ok(request) => {
-                    self.take(request);
-                    let others = std::iter::from_fn(|| requests.try_recv()).take(BATCH_REQUESTS);
-                    others.for_each(|request| self.take(request));
-                    self.settle();
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            self.send_notices(BATCH_SENDS);
-            self.expire();
-            self.poll_when_due();
-        }
-        self.close_all();
-    }
-
-    fn next_request(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
-        if self.unsent.count > 0 {
-            return requests.try_recv().ok_or(RecvTimeoutError::Timeout);
-        }
+    /// When there is something to do without a request.
+    fn due(&self) -> Option<Instant> {
         let deadline = self.deadlines.front().map(|&(deadline, ..)| deadline);
         let due = deadline.into_iter().chain(self.polls.due());
-        requests.recv(due.chain(self.stop_due()).min())
+        due.chain(self.stop_due()).min()
     }
 
     /// Does what one request asks for.

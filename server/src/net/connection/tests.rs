@@ -18,6 +18,7 @@ use crate::messages::event::{Event, Missed};
 use crate::messages::mailbox::{Mailbox, mailbox};
 use crate::messages::notice::Notice;
 use crate::messages::request::Request;
+use crate::messages::requests::Requests;
 use crate::settings::Settings;
 use crate::status::stats::Stats;
 use crate::storages::{ServedStorage, Storages};
@@ -139,7 +140,7 @@ pub(super) fn one_storage() -> (Storages, crate::messages::channel::Receiver<Req
     let handle = ServedStorage {
         storage: Arc::new(MappingStorage::new("test").unwrap()),
         stats: Arc::new(Stats::new(true)),
-        coordinator,
+        coordinator: Requests::new(coordinator, Arc::new(())),
     };
     (Storages::of([("1".to_owned(), handle)]), requests)
 }

@@ -1,0 +1,164 @@
+//! Who is the coordinator: its thread, or for a moment another one that has sent a request and finds
+//! nobody at it. Both take requests from the same queue, under one mutex.
+
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crossbeam_utils::sync::Parker;
+
+use super::Coordinator;
+use crate::messages::channel::{Queue, Receiver, TryRecvError};
+use crate::messages::request::Request;
+use crate::messages::requests::TakesRequests;
+
+/// How many requests are taken before sessions are woken: whoever is told
+/// something by several of them is woken once.
+const BATCH_REQUESTS: usize = 64;
+/// How many clients are sent their notices before the coordinator looks at requests again. A send
+/// takes some microseconds.
+const BATCH_SENDS: usize = 8;
+/// How many clients are sent their notices by another thread that takes requests: as many as take no
+/// longer than it would to wake the coordinator's.
+const FEW_SENDS: usize = 4;
+
+/// A coordinator that is whoever has its mutex. Others than its own thread only try that.
+pub struct SharedCoordinator {
+    /// None when it has ended.
+    seat: Mutex<Option<Seat>>,
+}
+
+/// What belongs together: only who has the coordinator takes from its queue, so that requests are
+/// taken in the order in which they stand there.
+struct Seat {
+    coordinator: Coordinator,
+    requests: Queue<Request>,
+    /// When the coordinator's thread looks again by itself.
+    sleeps_until: Option<Instant>,
+}
+
+/// What the coordinator's thread does next.
+enum Next {
+    Again,
+    Sleep(Option<Instant>),
+    End,
+}
+
+impl SharedCoordinator {
+    /// A coordinator with its requests; and what its thread sleeps by, for [`Self::run`].
+    pub fn new(coordinator: Coordinator, requests: Receiver<Request>) -> (Arc<Self>, Parker) {
+        let (requests, parker) = requests.split();
+        let seat = Seat {
+            coordinator,
+            requests,
+            sleeps_until: None,
+        };
+        let seat = Mutex::new(Some(seat));
+        (Arc::new(Self { seat }), parker)
+    }
+
+    /// Takes requests until the coordinator is stopped, and those who have voted have finished or
+    /// had their time.
+    pub fn run(&self, parker: &Parker) {
+        loop {
+            match self.turn() {
+                Next::Again => {}
+                Next::Sleep(None) => parker.park(),
+                Next::Sleep(Some(until)) => parker.park_deadline(until),
+                Next::End => return,
+            }
+        }
+    }
+
+    fn turn(&self) -> Next {
+        // Where another thread has failed in the middle of its work, this one fails, too.
+        let seat = self.seat.lock();
+        let mut seat = seat.unwrap_or_else(|_| resume_unwind(Box::new("it has failed elsewhere")));
+        let next = seat.as_mut().map_or(Next::End, Seat::turn);
+        if matches!(next, Next::End) {
+            *seat = None;
+        }
+        next
+    }
+
+    /// What happens to a coordinator that nobody is at.
+    #[cfg(test)]
+    pub(crate) fn with<T>(
+        &self,
+        act: impl FnOnce(&mut Coordinator, &Queue<Request>) -> T,
+    ) -> Option<T> {
+        let mut seat = self.seat.try_lock().ok()?;
+        let Seat {
+            coordinator,
+            requests,
+            ..
+        } = seat.as_mut()?;
+        Some(act(coordinator, requests))
+    }
+}
+
+impl TakesRequests for SharedCoordinator {
+    fn take_waiting(&self) -> bool {
+        let Ok(mut seat) = self.seat.try_lock() else {
+            return false;
+        };
+        seat.as_mut().is_some_and(Seat::take_for_thread)
+    }
+}
+
+impl Seat {
+    /// A turn of the coordinator's thread.
+    fn turn(&mut self) -> Next {
+        if self.coordinator.is_done() {
+            self.coordinator.close_all();
+            return Next::End;
+        }
+        let taken = match self.requests.try_recv() {
+            Ok(first) => {
+                self.take(first);
+                true
+            }
+            Err(TryRecvError::Empty) => false,
+            Err(TryRecvError::Disconnected) => {
+                self.coordinator.close_all();
+                return Next::End;
+            }
+        };
+        self.coordinator.send_notices(BATCH_SENDS);
+        self.coordinator.expire();
+        self.coordinator.poll_when_due();
+        if taken || self.coordinator.has_unsent() || self.coordinator.is_done() {
+            return Next::Again;
+        }
+        self.sleeps_until = self.coordinator.due();
+        Next::Sleep(self.sleeps_until)
+    }
+
+    /// Does what can be done in the place of the coordinator's thread; false if that has to look.
+    fn take_for_thread(&mut self) -> bool {
+        if self.coordinator.is_done() {
+            return false;
+        }
+        if let Ok(first) = self.requests.try_recv() {
+            self.take(first);
+        }
+        self.coordinator.send_notices(FEW_SENDS);
+        let due = self.coordinator.due();
+        let sleeps_too_long =
+            due.is_some_and(|due| self.sleeps_until.is_none_or(|until| due < until));
+        !(sleeps_too_long
+            || self.coordinator.has_unsent()
+            || self.coordinator.is_done()
+            || !self.requests.is_empty())
+    }
+
+    /// Takes a request and some of those behind it.
+    fn take(&mut self, first: Request) {
+        self.coordinator.take(first);
+        let others = std::iter::from_fn(|| self.requests.try_recv().ok());
+        for request in others.take(BATCH_REQUESTS) {
+            self.coordinator.take(request);
+        }
+        self.coordinator.settle();
+    }
+}
