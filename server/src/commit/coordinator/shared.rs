@@ -162,3 +162,139 @@ impl Seat {
         self.coordinator.settle();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+    use std::time::Duration;
+
+    use slog::{Discard, Logger, o};
+    use zeo_proto::Oid;
+    use zeo_storage::MappingStorage;
+
+    use super::*;
+    use crate::commit::clock::SystemClock;
+    use crate::commit::coordinator::Parts;
+    use crate::messages::channel::unbounded;
+    use crate::messages::event::Event;
+    use crate::messages::mailbox::{Inbox, mailbox};
+    use crate::messages::request::{AtWork, Claim, ClientId};
+    use crate::messages::requests::Requests;
+    use crate::status::stats::Stats;
+
+    fn coordinator() -> (Arc<SharedCoordinator>, Parker, Requests) {
+        let parts = Parts {
+            storage: Arc::new(MappingStorage::new("test").unwrap()),
+            stats: Arc::new(Stats::new(true)),
+            clock: Arc::new(SystemClock),
+            log: Logger::root(Discard, o!()),
+            timeout: Some(Duration::from_secs(3600)),
+            queue_size: 10,
+        };
+        let coordinator = Coordinator::new(parts, unbounded().0).unwrap();
+        let (sender, receiver) = unbounded();
+        let (shared, parker) = SharedCoordinator::new(coordinator, receiver);
+        let taker: Arc<dyn TakesRequests> = Arc::<SharedCoordinator>::clone(&shared);
+        (shared, parker, Requests::new(sender, taker))
+    }
+
+    fn subscribe(requests: &Requests, client: ClientId) -> Inbox {
+        let (mailbox, inbox) = mailbox().unwrap();
+        let subscribe = Request::Subscribe { client, mailbox };
+        requests.ask(subscribe).unwrap();
+        inbox
+    }
+
+    /// A vote on the object that all want.
+    fn lock(client: ClientId, vote: u64) -> Request {
+        let stored = vec![Oid::new(1)];
+        Request::Lock {
+            client,
+            vote,
+            claim: Claim {
+                stored,
+                ..Claim::default()
+            },
+            at_work: AtWork::default(),
+        }
+    }
+
+    fn is_granted(inbox: &Inbox) -> bool {
+        let mut events = std::iter::from_fn(|| inbox.next());
+        events.any(|event| matches!(event, Event::Granted(_)))
+    }
+
+    #[test]
+    fn who_finds_nobody_at_it_needs_no_thread() {
+        let (shared, _parker, requests) = coordinator();
+        let inbox = subscribe(&requests, 1);
+        requests.ask(lock(1, 1)).unwrap();
+        assert!(is_granted(&inbox));
+        requests.ask(Request::Release { client: 1 }).unwrap();
+        // Who finds somebody at it leaves its request to the thread.
+        let asked = shared.with(|_, _| requests.ask(lock(1, 2)));
+        assert_eq!(asked.map(|asked| asked.is_ok()), Some(true));
+        assert!(!is_granted(&inbox) && requests.len() == 1);
+        assert!(matches!(shared.turn(), Next::Again) && is_granted(&inbox));
+    }
+
+    #[test]
+    fn the_thread_is_woken_for_what_is_due_before_it_wakes() {
+        let (shared, _parker, requests) = coordinator();
+        let _inbox = subscribe(&requests, 1);
+        assert!(matches!(shared.turn(), Next::Sleep(None)));
+        let take = |request| {
+            requests.queue().send_quietly(request).unwrap();
+            shared.take_waiting()
+        };
+        assert!(!take(lock(1, 1)), "its locks have a deadline");
+        let Next::Sleep(Some(until)) = shared.turn() else {
+            panic!("the deadline is forgotten");
+        };
+        assert!(until > Instant::now());
+        assert!(take(Request::Release { client: 1 }));
+        assert!(take(lock(1, 2)), "that one is later");
+    }
+
+    fn vote_often(client: ClientId, requests: &Requests) {
+        let (inbox, begun) = (subscribe(requests, client), Instant::now());
+        for vote in 0..300 {
+            requests.ask(lock(client, vote)).unwrap();
+            while !is_granted(&inbox) {
+                assert!(begun.elapsed() < Duration::from_secs(600));
+                thread::yield_now();
+            }
+            requests.ask(Request::Release { client }).unwrap();
+        }
+    }
+
+    /// Many ask at once, and wait for each other: nobody is forgotten. Then it ends.
+    #[test]
+    fn no_request_is_left_lying() {
+        let (shared, parker, requests) = coordinator();
+        thread::scope(|scope| {
+            let thread = &shared;
+            let coordinator = scope.spawn(move || thread.run(&parker));
+            let requests = &requests;
+            let vote = |client| scope.spawn(move || vote_often(client, requests));
+            let voters: Vec<_> = (1..=4).map(vote).collect();
+            voters.into_iter().for_each(|voter| voter.join().unwrap());
+            let until = Instant::now();
+            requests.ask(Request::Stop { until }).unwrap();
+            coordinator.join().unwrap();
+        });
+        assert!(requests.ask(lock(1, 1)).is_err());
+    }
+
+    /// What has failed in the middle can't be trusted, whoever was at it: the process ends.
+    #[test]
+    fn a_failure_in_another_thread_is_the_coordinators() {
+        let (shared, parker, requests) = coordinator();
+        let failing = AssertUnwindSafe(|| shared.with(|_, _| panic!("a bug")));
+        assert!(catch_unwind(failing).is_err());
+        let asked = requests.ask(Request::Release { client: 1 });
+        assert!(asked.is_ok() && requests.len() == 1);
+        assert!(catch_unwind(AssertUnwindSafe(|| shared.run(&parker))).is_err());
+    }
+}
