@@ -12,6 +12,7 @@ import subprocess
 from support.ports import free_port
 from support.programs import ours
 from support.server import Server, binary, with_port
+from upstream import databases
 
 _PASSWORD_FUNCTION = re.compile(r'^\s*password-function\s+(\S+)', re.MULTILINE)
 _STORAGE_PATH = re.compile(r'^\s*path\s+(\S+)', re.MULTILINE)
@@ -44,6 +45,8 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False,
     if protocol:
         raise NotImplementedError('an old protocol is a switch inside Python\'s server')
     storage_conf = storage_conf or f'<filestorage>\npath {path}\n</filestorage>'
+    if databases.in_use():
+        storage_conf, blob_dir = databases.section(storage_conf, blob_dir), None
     if blob_dir:
         storage_conf = f'<blobstorage>\nblob-dir {blob_dir}\n{storage_conf}\n</blobstorage>'
     if zeo_conf is None or isinstance(zeo_conf, dict):
@@ -60,6 +63,7 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False,
             server.stop()
             if not keep:
                 _remove_storage_files(storage_conf, cwd)
+                databases.remove(storage_conf)
 
     return server.address, stop
 

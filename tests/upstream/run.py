@@ -1,16 +1,18 @@
 """Runs ZEO's own test suite against the server under test (`$RUNZEO`).
 
-usage: run.py [--venv DIR]... [--encoding Z|M]... [-j N] [--later] [PATTERN]...
+usage: run.py [--venv DIR]... [--encoding Z|M]... [--postgres] [-j N] [--later] [PATTERN]...
 
 Each --venv is a virtual environment with a version of ZEO (default: those in
 $RZEO_VENV6 and $RZEO_VENV5, else .venv/z6 and .venv/z5). Each of them runs
 with each encoding: Z is pickle, M is msgpack. A PATTERN (fnmatch, on labels
 such as `FileStorageTests/testStore`) selects tests; --later also runs those
-that wait for a feature. Ends with a line `N passed, N failed, N skipped`.
+that wait for a feature. --postgres makes each storage file a database with history: run it
+with a Python that has pgserver and psycopg2 (.venv/z6), for `FileStorageTests/*`. Ends with a line `N passed, N failed, N skipped`.
 """
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import fnmatch
 import json
 import os
@@ -25,7 +27,7 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TESTS)
 
 from support.server import REPOSITORY, binary  # noqa: E402
-from upstream.skips import LATER, NOT_APPLICABLE  # noqa: E402
+from upstream.skips import LATER, NOT_APPLICABLE, ON_POSTGRES  # noqa: E402
 
 WORKER = os.path.join(TESTS, 'upstream', 'worker.py')
 TESTS_PER_JOB = 50
@@ -54,7 +56,7 @@ def main():
           f'{options.jobs} at a time, against {binary()}', flush=True)
     counts = collections.Counter(skipped=sum(skipped.values()))
     slowest = []
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+    with database(options.postgres), concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for future in concurrent.futures.as_completed(
                 [pool.submit(run_job, job, options.timeout) for job in jobs]):
             result = future.result()
@@ -75,6 +77,8 @@ def parse_arguments():
     parser.add_argument('--encoding', action='append', choices=['Z', 'M'])
     parser.add_argument('-j', '--jobs', type=int, default=4 * (os.cpu_count() or 1))
     parser.add_argument('--later', action='store_true')
+    parser.add_argument('--postgres', action='store_true',
+                        help='with <relstorage> in place of <filestorage>; needs the package pgserver')
     parser.add_argument('--timeout', type=int, default=1200, help='seconds for one process')
     parser.add_argument('--durations', type=int, default=5)
     parser.add_argument('-v', '--verbose', action='store_true')
@@ -87,12 +91,27 @@ def parse_arguments():
     return options
 
 
+@contextlib.contextmanager
+def database(is_needed):
+    """A PostgreSQL for all tests, if it is needed."""
+    if not is_needed:
+        yield
+        return
+    from postgres.cluster import Cluster
+    cluster = Cluster()
+    try:
+        os.environ['RZEO_UPSTREAM_DSN'] = cluster.dsn('').removesuffix(" dbname=''")
+        yield
+    finally:
+        cluster.remove()
+
+
 def plan(options):
     """The jobs to run, the number of skipped tests by reason, skip entries without a test."""
     jobs, skipped, unmatched = [], collections.Counter(), None
     for venv in options.venv:
         tests = list_tests(venv)
-        reasons, idle = apply_skips([label for _module, label in tests])
+        reasons, idle = apply_skips([label for _module, label in tests], options.postgres)
         # What only one version of ZEO has needs to be found in that one only.
         unmatched = idle if unmatched is None else unmatched & idle
         for encoding in options.encoding:
@@ -126,10 +145,10 @@ def list_tests(venv):
     return [tuple(line.split('\t')) for line in output.splitlines()]
 
 
-def apply_skips(labels):
+def apply_skips(labels, on_postgres):
     """A dict from label to (reason, comes later?), and the patterns that matched nothing."""
     reasons, idle = {}, set()
-    for entries, later in (NOT_APPLICABLE, False), (LATER, True):
+    for entries, later in (NOT_APPLICABLE + ON_POSTGRES * on_postgres, False), (LATER, True):
         for pattern, reason in entries:
             matching = fnmatch.filter(labels, pattern)
             if not matching:

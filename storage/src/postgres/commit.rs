@@ -224,7 +224,7 @@ impl Voting<'_> {
     }
 
     fn undo(&mut self, tid: Tid, on_conflict: OnConflict<'_>) -> Result<()> {
-        for undone in self.storage.undo(tid, on_conflict)? {
+        for undone in self.storage.undo(tid, on_conflict, &self.records)? {
             self.undone.push(undone.oid);
             let is_blob = undone.state.as_deref().is_some_and(is_blob);
             if let Some(serial) = undone.state_of.filter(|_| is_blob) {

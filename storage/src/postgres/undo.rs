@@ -1,8 +1,11 @@
 //! Transactional undo: new revisions that take back what a transaction wrote.
 
+use std::collections::BTreeMap;
+
 use postgres::Row;
 use zeo_proto::{Oid, Tid};
 
+use super::commit::Record;
 use super::ids::{oid_of, tid_of};
 use super::session::value;
 use super::sql::{CAN_BE_UNDONE, UNDONE};
@@ -48,15 +51,21 @@ impl PostgresStorage {
         self.query("loading a transaction", UNDONE, &[&number])
     }
 
-    /// The revisions that undo a transaction, with the locks of its objects held.
+    /// The revisions that undo a transaction, with the locks of its objects held. `so_far` are those
+    /// that the same transaction has made already, by other undos.
     ///
     /// # Errors
     /// `Undo`, with all objects that stand in the way.
-    pub(super) fn undo(&self, tid: Tid, on_conflict: OnConflict<'_>) -> Result<Vec<Undone>> {
+    pub(super) fn undo(
+        &self,
+        tid: Tid,
+        on_conflict: OnConflict<'_>,
+        so_far: &BTreeMap<Oid, Record>,
+    ) -> Result<Vec<Undone>> {
         let mut undone = Vec::new();
         let mut failures: Vec<Failure> = Vec::new();
         for row in self.rows_to_undo(tid)? {
-            match undo_one(&row, tid, on_conflict)? {
+            match undo_one(&row, tid, on_conflict, so_far)? {
                 Ok(revision) => undone.push(revision),
                 Err(failure) => failures.push(failure),
             }
@@ -95,12 +104,17 @@ fn undo_one(
     row: &Row,
     tid: Tid,
     on_conflict: OnConflict<'_>,
+    so_far: &BTreeMap<Oid, Record>,
 ) -> Result<std::result::Result<Undone, Failure>> {
     let oid = oid_of(value(row, 0)?);
     let written: Option<Vec<u8>> = value(row, 1)?;
     let before: Option<Vec<u8>> = value(row, 2)?;
     let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
-    let current: Option<Vec<u8>> = value(row, 4)?;
+    let pending = so_far.get(&oid);
+    let current: Option<Vec<u8>> = match pending {
+        Some(record) => record.state.clone(),
+        None => value(row, 4)?,
+    };
     let mut revision = Undone {
         oid,
         base: committed,
@@ -108,7 +122,8 @@ fn undo_one(
         state_of: value(row, 5)?,
         merged: None,
     };
-    if committed.cast_unsigned() == tid.as_u64() || current == written {
+    let is_current = pending.is_none() && committed.cast_unsigned() == tid.as_u64();
+    if is_current || current == written {
         return Ok(Ok(revision));
     }
     let (Some(written), Some(current)) = (written, current) else {
