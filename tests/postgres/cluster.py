@@ -1,4 +1,5 @@
 """A PostgreSQL of the test's own, from the package pgserver."""
+import copy
 import importlib.util
 import os
 import pathlib
@@ -56,6 +57,21 @@ class Cluster:
     def remove(self):
         self.stop('immediate')
         shutil.rmtree(self.directory)
+
+    def standby(self):
+        """A copy that follows this one, in the same directory."""
+        other = copy.copy(self)
+        other.port = free_port()
+        other.data = f'{self.directory}/standby'
+        self.run('pg_basebackup', *self.connect('-D', other.data, '-R', '-c', 'fast'))
+        with open(f'{other.data}/postgresql.conf', 'a') as f:
+            f.write(f'port = {other.port}\n')
+        other.start()
+        return other
+
+    def set(self, name, value):
+        self.sql('postgres', f"ALTER SYSTEM SET {name} = '{value}'")
+        self.sql('postgres', 'SELECT pg_reload_conf()')
 
     def connect(self, *args):
         """Arguments of PostgreSQL's programs that lead here."""

@@ -28,6 +28,9 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 const END_BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1 AND backend_start::text = $2";
 
+/// Writes, in a transaction of its own, without changing anything.
+const WRITE_SOMETHING: &str = "SELECT FROM commit_row_lock FOR UPDATE";
+
 /// The parameters of the call: a transaction is one element of the first five, a record one of the
 /// others.
 #[derive(Default)]
@@ -117,15 +120,11 @@ impl PostgresStorage {
         };
         let rows = match called {
             Called::Done(rows) => rows?,
-            Called::Lost(why, old) => match self.settle(&mut writer, &old, &parameters) {
-                Some(tids) if !tids.is_empty() => {
-                    let tids: Vec<_> = parameters.places.iter().copied().zip(tids).collect();
-                    return self.settled(batch, tids, appended);
-                }
-                // Nothing of it is there.
-                Some(_) => return Err(why),
-                None => return Err(Error::Unsettled(why.to_string())),
-            },
+            Called::Lost(why, old) => {
+                let tids = self.tids_after_loss(&mut writer, why, &old, batch, &parameters)?;
+                let settled = self.settled(batch, tids, appended);
+                return settled.map_err(|why| Error::Unsettled(why.to_string()));
+            }
         };
         let places = parameters.places;
         let mut report = Report::default();
@@ -179,6 +178,9 @@ impl PostgresStorage {
         let Some(writer) = slot else {
             return Called::Done(Err(Error::Unavailable("there is no connection".to_owned())));
         };
+        if let Err(why) = self.check_history(writer) {
+            return Called::Done(Err(why));
+        }
         match self.ask(&mut writer.session, batch) {
             Err(error) if is_lost(&error) => match slot.take() {
                 Some(old) => Called::Lost(failed("committing")(error), (old.pid, old.started)),
@@ -195,6 +197,9 @@ impl PostgresStorage {
         };
         if writer.session.is_closed() {
             return Called::Done(Err(uploads_lost()));
+        }
+        if let Err(why) = self.check_history(&mut writer) {
+            return Called::Done(Err(why));
         }
         let done = self.ask(&mut writer.session, batch).and_then(|rows| {
             let tid = rows.iter().find_map(tid_given);
@@ -236,21 +241,53 @@ impl PostgresStorage {
         )
     }
 
-    /// What has become of a batch whose connection was lost: the tids of its transactions if it is
-    /// committed, none if it is not. `None`: that could not be found out.
+    /// The places and tids of a batch that is committed although its connection was lost.
     ///
-    /// The process that was at work on it is ended first. The objects are still locked, by
-    /// connections of their own, so nobody can have overwritten what it has written.
+    /// # Errors
+    /// `Unsettled`: that is not known. Otherwise, nothing of it is committed.
+    fn tids_after_loss(
+        &self,
+        slot: &mut Option<Writer>,
+        why: Error,
+        old: &(i32, String),
+        commits: &[Commit],
+        batch: &Batch,
+    ) -> Result<Vec<(usize, Tid)>> {
+        let outcome = self.settle(slot, old, batch);
+        let all_held = || {
+            let mut works = commits
+                .iter()
+                .map(|commit| commit.prepared.work::<Work>().ok());
+            works.all(|work| {
+                work.and_then(|work| work.held.as_ref())
+                    .is_some_and(Held::is_surely_held)
+            })
+        };
+        match outcome {
+            // With history, what was written does not go away.
+            Outcome::Nothing if self.settings.keep_history || all_held() => Err(why),
+            // Without the locks, another process may have written the same.
+            Outcome::Committed(tids) if all_held() => {
+                Ok(batch.places.iter().copied().zip(tids).collect())
+            }
+            _ => Err(Error::Unsettled(why.to_string())),
+        }
+    }
+
+    /// What has become of a batch whose connection was lost.
+    ///
+    /// The process that was at work on it is ended first. As long as the objects are still locked,
+    /// by connections of their own, nobody can have overwritten what it has written.
     fn settle(
         &self,
         slot: &mut Option<Writer>,
         (pid, started): &(i32, String),
         batch: &Batch,
-    ) -> Option<Vec<Tid>> {
+    ) -> Outcome {
         let until = Instant::now() + SETTLE_MAX;
         loop {
             match self.look(slot, (*pid, started), batch) {
-                Ok(Some(tids)) => return Some(tids),
+                Ok(Some(outcome)) => return outcome,
                 Ok(None) => {}
                 Err(why) => self.connector.log(
                     Level::Warning,
@@ -258,7 +295,7 @@ impl PostgresStorage {
                 ),
             }
             if Instant::now() > until {
-                return None;
+                return Outcome::Unknown;
             }
             std::thread::sleep(SETTLE_PAUSE);
         }
@@ -270,7 +307,7 @@ impl PostgresStorage {
         slot: &mut Option<Writer>,
         (pid, started): (i32, &str),
         batch: &Batch,
-    ) -> Result<Option<Vec<Tid>>> {
+    ) -> Result<Option<Outcome>> {
         let writer = match slot {
             Some(writer) if !writer.session.is_closed() => writer,
             _ => slot.insert(Writer::connect(&self.connector, self.sql)?),
@@ -285,27 +322,39 @@ impl PostgresStorage {
         }
         let since = self.reported().cast_signed();
         let mut tids = Vec::new();
+        let mut leaves_nothing = false;
         for (index, _) in batch.places.iter().enumerate() {
             let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
-            let Some(record) = batch.numbers.iter().position(|&n| n == number) else {
-                // A transaction without objects leaves nothing to look for.
+            let records = batch.numbers.iter().zip(&batch.objects).zip(&batch.states);
+            let mut records = records.filter(|((of, _), _)| **of == number);
+            // Without history, a deleted object leaves nothing to look for.
+            let found = records.find(|(_, state)| state.is_some() || self.settings.keep_history);
+            let Some(((_, object), state)) = found else {
+                leaves_nothing = true;
                 tids.push(Tid::ZERO);
                 continue;
             };
-            let (object, state) = (batch.objects.get(record), batch.states.get(record));
-            let rows = writer.session.query(
-                self.sql.written,
-                &[&object, &since, &state.copied().flatten()],
-            );
+            let rows = writer
+                .session
+                .query(self.sql.written, &[object, &since, state]);
             match rows.map_err(&looking)?.first() {
                 Some(row) => tids.push(Tid::new(value::<i64>(row, 0)?.cast_unsigned())),
                 None => tids.push(Tid::ZERO),
             }
         }
-        if tids.iter().all(|&tid| tid == Tid::ZERO) {
-            tids.clear();
+        if tids.iter().any(|&tid| tid != Tid::ZERO) {
+            // It may not have reached a synchronous standby: what is written now waits for it.
+            writer
+                .session
+                .query(WRITE_SOMETHING, &[])
+                .map_err(&looking)?;
+            return Ok(Some(Outcome::Committed(tids)));
         }
-        Ok(Some(tids))
+        Ok(Some(if leaves_nothing {
+            Outcome::Unknown
+        } else {
+            Outcome::Nothing
+        }))
     }
 
     /// The batch is committed after all. What has no tid was refused, or has left nothing to see.
@@ -340,6 +389,14 @@ impl PostgresStorage {
         self.unlock_all(batch)?;
         Ok(appended)
     }
+}
+
+/// What has become of a batch whose connection was lost.
+enum Outcome {
+    Nothing,
+    /// The tids; zero for a transaction that was refused, or has left nothing to see.
+    Committed(Vec<Tid>),
+    Unknown,
 }
 
 /// What a call has come to.

@@ -5,13 +5,17 @@
 //! reported is all that is new.
 
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use postgres::Row;
 use zeo_proto::{Oid, Tid};
 
 use super::ids::{oid_of, tid_of};
-use super::session::value;
+use super::session::{failed, value};
 use super::storage::PostgresStorage;
+use super::writer::Writer;
+use crate::log::Level;
 use crate::storage::{Invalidation, Outside, OutsideChange, Wake};
 use crate::{Error, Result};
 
@@ -74,13 +78,65 @@ impl PostgresStorage {
         Ok(by_transaction(pairs.collect::<Result<_>>()?))
     }
 
-    /// The database has another history than it had: its last transaction is one that we know to be
-    /// earlier than what was reported. (Without history, a pack may take the last transaction away.)
-    fn went_back(&self) -> Result<bool> {
-        if !self.settings.keep_history {
+    /// Whether the database has another history than it had: it lacks the last transaction that was
+    /// reported. Without history, a pack or a later change may have taken it away, too: then it counts
+    /// only behind a promotion of another server (a new timeline).
+    fn went_back(&self, found: &[Row]) -> Result<bool> {
+        let Some(row) = found.first() else {
             return Ok(false);
+        };
+        let timeline: Option<String> = value(row, 0)?;
+        let is_there: bool = value(row, 1)?;
+        let mut known = self.timeline();
+        let is_same = known.is_none() || timeline.is_none() || *known == timeline;
+        let went_back = !is_there && (self.settings.keep_history || !is_same);
+        if !went_back && timeline.is_some() {
+            *known = timeline;
         }
-        Ok(self.last_committed()?.as_u64() < self.reported())
+        Ok(went_back)
+    }
+
+    fn timeline(&self) -> MutexGuard<'_, Option<String>> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before the first commit over a connection: another server may have taken the place of the one
+    /// before.
+    pub(super) fn check_history(&self, writer: &mut Writer) -> Result<()> {
+        if writer.is_checked {
+            return Ok(());
+        }
+        let reported = self.reported().cast_signed();
+        let found = writer.session.query(self.sql.is_there, &[&reported]);
+        if self.went_back(&found.map_err(failed("looking for the last transaction"))?)? {
+            if let Some(wake) = self.wake.get() {
+                wake.wake();
+            }
+            return Err(Error::Unavailable(
+                "the database lacks transactions that it had: clients verify their caches"
+                    .to_owned(),
+            ));
+        }
+        writer.is_checked = true;
+        Ok(())
+    }
+
+    /// Begins again with what the database has; all clients must verify their caches.
+    fn begin_again(&self) -> Result<OutsideChange> {
+        let last = self.last_committed()?;
+        let next = last.later_than(self.published().max(Tid::new(self.reported())));
+        let tid = next.ok_or_else(|| Error::Database("there is no later tid".to_owned()))?;
+        self.connector.log(
+            Level::Warning,
+            &format!(
+                "the database lacks transaction {}, which it had: it begins again behind {last}",
+                Tid::new(self.reported())
+            ),
+        );
+        *self.timeline() = None;
+        self.states_of_others().clear();
+        self.reported.store(last.as_u64(), Ordering::Release);
+        Ok(OutsideChange::Unknown { tid })
     }
 }
 
@@ -110,18 +166,16 @@ impl Outside for PostgresStorage {
 
     fn poll(&self) -> Result<Vec<OutsideChange>> {
         self.refresh_sizes();
+        let reported = self.reported().cast_signed();
+        let doing = "looking for the last transaction";
+        if self.went_back(&self.query(doing, self.sql.is_there, &[&reported])?)? {
+            return Ok(vec![self.begin_again()?]);
+        }
         let changes = self.changes_since(self.reported())?;
         if changes.len() >= PAGE
             && let Some(wake) = self.wake.get()
         {
             wake.wake();
-        }
-        if changes.is_empty() && self.went_back()? {
-            let last = self.last_committed()?;
-            let next = last.later_than(self.published().max(Tid::new(self.reported())));
-            let tid = next.ok_or_else(|| Error::Database("there is no later tid".to_owned()))?;
-            self.reported_up_to(tid);
-            return Ok(vec![OutsideChange::Unknown { tid }]);
         }
         Ok(changes)
     }

@@ -294,6 +294,18 @@ impl Held {
             open && slot.generation() == self.generation
         })
     }
+
+    /// The same, as the database says: what was read before was read under the locks.
+    pub fn is_surely_held(&self) -> bool {
+        let slot = self.lockers.slots.get(self.slot);
+        slot.is_some_and(|slot| {
+            let mut session = slot.session();
+            slot.generation() == self.generation
+                && session
+                    .as_mut()
+                    .is_some_and(|session| session.query("SELECT", &[]).is_ok())
+        })
+    }
 }
 
 impl Drop for Held {

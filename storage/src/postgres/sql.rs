@@ -21,6 +21,8 @@ pub(super) struct Sql {
     pub serial: &'static str,
     /// The last tid.
     pub last_tid: &'static str,
+    /// (tid): the timeline of the database's log, and whether it has this transaction (or tid is 0).
+    pub is_there: &'static str,
     /// (since): the tids after it with their oids, up to 1,000 transactions, and the states that will be
     /// found nowhere once they are overwritten, if they are not large; a null oid for a transaction
     /// without objects.
@@ -182,6 +184,18 @@ macro_rules! finish_function {
     };
 }
 
+macro_rules! is_there {
+    ($log:literal) => {
+        concat!(
+            "SELECT CASE WHEN NOT pg_is_in_recovery()
+                THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END,
+             $1::bigint = 0 OR EXISTS (SELECT FROM ",
+            $log,
+            " WHERE tid = $1)"
+        )
+    };
+}
+
 pub(super) static PRESERVING: Sql = Sql {
     schema: [include_str!("common.sql"), include_str!("preserving.sql")],
     lock_function: lock_function!("current_object"),
@@ -212,6 +226,7 @@ pub(super) static PRESERVING: Sql = Sql {
     exists: "SELECT FROM object_state WHERE zoid = $1 LIMIT 1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM transaction",
+    is_there: is_there!("transaction"),
     changes: "SELECT t.tid, s.zoid, NULL::bytea
         FROM (SELECT tid FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
         LEFT JOIN object_state s USING (tid) ORDER BY t.tid",
@@ -264,6 +279,7 @@ pub(super) static FREE: Sql = Sql {
     exists: "SELECT FROM object_state WHERE zoid = $1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM object_state",
+    is_there: is_there!("object_state"),
     changes: "SELECT tid, zoid, CASE WHEN state_size <= 65536 THEN state END FROM object_state
         WHERE tid > $1 AND tid <=
             (SELECT max(tid) FROM

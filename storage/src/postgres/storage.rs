@@ -52,6 +52,8 @@ pub struct PostgresStorage {
     /// The last transaction that is published, and told in a report.
     published: AtomicU64,
     pub(super) reported: AtomicU64,
+    /// That of the database's log; another one behind a promotion of a standby.
+    pub(super) timeline: Mutex<Option<String>>,
     /// For those who wait for a publication.
     publication: (Mutex<()>, Condvar),
     pub(super) wake: OnceLock<Wake>,
@@ -102,6 +104,7 @@ impl PostgresStorage {
             oids: Oids::default(),
             published: AtomicU64::new(0),
             reported: AtomicU64::new(0),
+            timeline: Mutex::default(),
             publication: Default::default(),
             wake: OnceLock::new(),
             packing: Packing::default(),

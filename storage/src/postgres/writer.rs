@@ -14,6 +14,8 @@ pub(super) struct Writer {
     pub pid: i32,
     /// When that process was started.
     pub started: String,
+    /// What was known of the database is still true over this connection.
+    pub is_checked: bool,
 }
 
 impl Writer {
@@ -32,6 +34,7 @@ impl Writer {
             session,
             pid,
             started,
+            is_checked: false,
         })
     }
 }

@@ -1,0 +1,109 @@
+"""A standby of PostgreSQL takes over while servers are at work."""
+import threading
+
+import pytest
+from support.server import is_python, wait_until
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.POSException import ConflictError
+
+from postgres.cluster import Cluster
+from postgres.conftest import Database
+from postgres.test_relstorage import COUNTERS, add_counters, increment, open_db, total
+
+pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
+
+
+class Pair:
+    """A PostgreSQL and its standby, and a database of theirs."""
+
+    def __init__(self, keep_history):
+        self.primary = Cluster()
+        self.standby = self.primary.standby()
+        self.database = Database(self.primary, keep_history)
+        hosts = f"host=127.0.0.1,127.0.0.1 port={self.primary.port},{self.standby.port}"
+        self.database.dsn = (f'{hosts} target_session_attrs=read-write user=zodb '
+                             f'dbname={self.database.name}')
+
+    def fail_over(self):
+        self.primary.stop('immediate')
+        self.standby.run('pg_ctl', '-D', self.standby.data, '-w', 'promote')
+        self.database.cluster = self.standby
+
+    def remove(self):
+        self.standby.remove()
+
+
+@pytest.fixture(params=[True, False], ids=['history', 'free'])
+def pair(request):
+    made = Pair(request.param)
+    yield made
+    made.remove()
+
+
+def test_a_synchronous_standby_has_all_that_was_acknowledged(serve, pair):
+    pair.primary.set('synchronous_standby_names', '*')
+    dbs = [open_db(serve(storages=pair.database.section())) for _ in range(2)]
+    add_counters(dbs[0])
+    done, unknown, over = [], [], threading.Event()
+
+    def work(db, number):
+        while not over.is_set():
+            try:
+                increment(db, number)
+                done.append(number)
+            except ClientDisconnected:
+                unknown.append(number)
+            except ConflictError:
+                # Of the ping that begins a transaction.
+                pass
+            number += 1
+
+    threads = [threading.Thread(target=work, args=(db, n)) for n, db in enumerate(dbs * 2)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(done) > 20)
+        pair.fail_over()
+        before = len(done)
+        wait_until(lambda: len(done) > before + 20)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    totals = [total(db) for db in dbs]
+    assert totals[0] == totals[1]
+    assert len(done) <= totals[0] <= len(done) + len(unknown)
+    for db in dbs:
+        db.close()
+
+
+def test_what_an_asynchronous_standby_lacks_is_served_to_nobody(serve, pair):
+    server = serve(storages=pair.database.section())
+    db = open_db(server)
+    add_counters(db)
+    increment(db, 0)
+    [last] = pair.primary.sql('postgres', 'SELECT pg_current_wal_lsn()')
+    caught_up = f"SELECT pg_last_wal_replay_lsn() >= '{last}'"
+    wait_until(lambda: pair.standby.sql('postgres', caught_up) == ['t'])
+    pair.standby.set('primary_conninfo', '')
+    following = 'SELECT count(*) FROM pg_stat_replication'
+    wait_until(lambda: pair.primary.sql('postgres', following) == ['0'])
+    for number in range(COUNTERS):
+        increment(db, number)
+    assert total(db) == COUNTERS + 1
+    pair.fail_over()
+
+    def is_back():
+        try:
+            return total(db) == 1
+        except (ClientDisconnected, ConflictError):
+            return False
+
+    wait_until(is_back)
+    assert 'lacks transaction' in server.log()
+    for number in range(COUNTERS):
+        increment(db, number, failures=(ClientDisconnected,))
+    assert total(db) == COUNTERS + 1
+    db.close()
+    # Clients are not disconnected again and again.
+    assert server.log().count('begins again behind') == 1
