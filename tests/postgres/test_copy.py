@@ -160,7 +160,7 @@ def test_a_source_is_not_changed(database):
     assert database.sql("SELECT FROM pg_tables WHERE schemaname = 'public'") == []
 
 
-def test_who_else_commits_ends_the_copy(database):
+def test_what_is_not_empty_is_refused(database):
     """It is seen, and nothing of the copy comes behind it."""
     files.write('Data.fs', large)
     DB(database.open()).close()     # with a root
