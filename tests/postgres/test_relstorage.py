@@ -1,5 +1,6 @@
 """<relstorage>: servers on a PostgreSQL database, beside Python's RelStorage on the same one."""
 import threading
+import time
 
 import pytest
 import transaction
@@ -285,6 +286,24 @@ def test_the_database_away_and_back(serve, cluster, database):
 
     wait_until(works)
     assert total(db) >= 1
+    db.close()
+
+
+@pytest.mark.parametrize('database', [True], indirect=True)
+def test_what_is_packed_is_not_undone_although_nothing_goes(serve, database):
+    db = open_db(serve(storages=database.section()))
+    with db.transaction() as connection:
+        connection.root()['x'] = PersistentMapping()
+    time.sleep(0.1)
+    packed = time.time()
+    time.sleep(0.1)
+    with db.transaction() as connection:
+        connection.root()['x']['y'] = 1
+    rows = 'SELECT zoid, tid FROM object_state WHERE zoid <> 0 ORDER BY zoid, tid'
+    before = database.sql(rows)
+    db.storage.pack(packed, wait=True)
+    assert database.sql(rows) == before
+    assert len(db.storage.undoLog(0, 10)) == 1
     db.close()
 
 

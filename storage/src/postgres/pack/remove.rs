@@ -96,6 +96,8 @@ impl Removal<'_> {
         self.remove_superseded(superseded, watch)?;
         self.remove_garbage(garbage, watch)?;
         if self.keep_history && !self.only_count {
+            // Also if there was nothing to be removed.
+            self.mark_packed(watch)?;
             self.remove_empty(watch)?;
         }
         Ok(())
