@@ -40,7 +40,8 @@ class Scraper(Helper):
         before = self.restarts.value
         values = self.monitor.metrics()
         self.monitor.status()
-        if self.when == before == self.restarts.value:
+        # An odd number: a server is ended and another started, and either may have answered.
+        if self.when == before == self.restarts.value and before % 2 == 0:
             self.faults += [f'{key} was {self.last[key]}, and is {value}'
                             for key, value in values.items()
                             if key[0].endswith('_total') and value < self.last.get(key, 0)]
