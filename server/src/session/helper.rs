@@ -1,6 +1,7 @@
 //! Session: work that may take long, on a helper thread, so that the session goes on with its
 //! socket and its mailbox meanwhile.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,20 +25,28 @@ use crate::storages::ServedStorage;
 const MAX_JOBS: usize = 4;
 
 /// Tells a helper whether anybody still waits for its answer.
-pub(super) struct ClientWatch(Mailbox);
+pub(super) struct ClientWatch {
+    mailbox: Mailbox,
+    has_stopped: Cell<bool>,
+}
 
 impl ClientWatch {
     /// Watches the session of this mailbox.
     pub(super) fn over(mailbox: Mailbox) -> Self {
-        Self(mailbox)
+        Self {
+            mailbox,
+            has_stopped: Cell::new(false),
+        }
     }
 
-    /// Fails when the session has ended. A walk through the file asks this
+    /// Fails when the session is being closed. A walk through the file asks this
     /// at every step, so that clients that come, ask and go don't pile walks
-    /// up.
+    /// up. Whatever is made of a walk that this has stopped, nothing is answered:
+    /// a client that is still there, since it is the server that stops, asks again elsewhere.
     pub(super) fn check(&self) -> zeo_storage::Result<()> {
-        if self.0.is_closed() {
-            return Err(Error::Transaction("the client has gone".to_owned()));
+        if self.mailbox.is_closed() {
+            self.has_stopped.set(true);
+            return Err(Error::Cancelled);
         }
         Ok(())
     }
@@ -185,12 +194,56 @@ impl Session {
         let (storage, id) = (Arc::clone(storage), id.clone());
         let client = ClientWatch::over(self.mailbox.clone());
         self.spawn(
-            move || work(&storage, &client),
+            move || {
+                let result = work(&storage, &client);
+                (!client.has_stopped.get()).then_some(result)
+            },
             move |session, result| match result {
-                Ok(found) => reply(session, &id, found),
-                Err(error) => session.reply_error(&id, &exception_from(&error)),
+                Some(Ok(found)) => reply(session, &id, found),
+                Some(Err(error)) => session.reply_error(&id, &exception_from(&error)),
+                None => {}
             },
         )?;
         Ok(Answer::Later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Stage;
+    use super::*;
+    use crate::messages::mailbox::STOPPING;
+    use crate::net::connection::tests::registered;
+
+    /// The first may be taken for a fault of the request, or for "nobody knows": but it can be asked again.
+    #[test]
+    fn a_walk_that_was_cut_short_has_no_answer() {
+        for closes in [false, true] {
+            let (mut session, mut connection, _theirs, mailbox, inbox) = registered();
+            connection.turn(&mut session, &inbox).unwrap();
+            assert!(session.output.is_empty());
+            let Stage::Open(_, storage) = &session.stage else {
+                panic!("it has not registered");
+            };
+            let storage = Arc::clone(storage);
+            let walk = move |_: &ServedStorage, client: &ClientWatch| {
+                if closes {
+                    mailbox.close(STOPPING);
+                }
+                Ok(client.check().is_ok())
+            };
+            session
+                .answer_later(&storage, &Value::Int(7), walk)
+                .unwrap();
+            let Event::JobDone(job) = std::iter::repeat_with(|| inbox.next())
+                .flatten()
+                .next()
+                .unwrap()
+            else {
+                panic!("nothing else has been posted");
+            };
+            session.job_done(job);
+            assert_eq!(session.output.is_empty(), closes);
+        }
     }
 }

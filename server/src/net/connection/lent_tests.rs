@@ -1,13 +1,12 @@
 //! Sockets that are lent to who publishes, with another end that the test holds.
 
-use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use zeo_proto::marshal::{Encoding, Flag};
 use zeo_proto::{Oid, Tid};
 
-use super::tests::{FOR_EVER, LOOK, READ, connected_to, hello, messages, one_storage, subscribed};
+use super::tests::{FOR_EVER, LOOK, messages, registered};
 use super::*;
 use crate::messages::event::Event;
 use crate::messages::mailbox::Mailbox;
@@ -15,12 +14,7 @@ use crate::messages::notice::Notice;
 
 /// A session that sleeps behind its answer to `register`, and what else `connected_to` gives.
 fn asleep() -> (Session, Connection, UnixStream, Mailbox, Inbox) {
-    let (storages, requests) = one_storage();
-    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(storages);
-    theirs.write_all(&hello()).unwrap();
-    assert!(connection.wait(&inbox, READ).unwrap());
-    connection.turn(&mut session, &inbox).unwrap();
-    subscribed(&requests, &mailbox);
+    let (mut session, mut connection, theirs, mailbox, inbox) = registered();
     let sleeps = sleeps(&mut session, &mut connection, &inbox);
     assert!(sleeps && connection.waiter.wait(LOOK).is_ok());
     (session, connection, theirs, mailbox, inbox)

@@ -479,4 +479,4 @@ fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
 #[cfg(test)]
 mod lent_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -67,6 +67,17 @@ pub(super) fn connected_to(
     (session, connection, theirs, mailbox, inbox)
 }
 
+/// The same of a client that has registered.
+pub(crate) fn registered() -> (Session, Connection, UnixStream, Mailbox, Inbox) {
+    let (storages, requests) = one_storage();
+    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(storages);
+    theirs.write_all(&hello()).unwrap();
+    assert!(connection.wait(&inbox, READ).unwrap());
+    connection.turn(&mut session, &inbox).unwrap();
+    subscribed(&requests, &mailbox);
+    (session, connection, theirs, mailbox, inbox)
+}
+
 fn run(mut connection: Connection, mut session: Session, inbox: &Inbox) {
     connection.run(&mut session, inbox, None, &Refusals::default());
 }
@@ -258,12 +269,7 @@ fn who_reads_late_gets_all_at_a_stop_of_the_server() {
 
 #[test]
 fn what_was_posted_before_a_request_goes_out_before_its_answer() {
-    let (storages, requests) = one_storage();
-    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(storages);
-    theirs.write_all(&hello()).unwrap();
-    assert!(connection.wait(&inbox, READ).unwrap());
-    connection.turn(&mut session, &inbox).unwrap();
-    subscribed(&requests, &mailbox);
+    let (mut session, mut connection, mut theirs, mailbox, inbox) = registered();
     connection.turn(&mut session, &inbox).unwrap();
     // The session sees both at once.
     theirs.write_all(&call(2, "ping", vec![])).unwrap();
@@ -356,12 +362,7 @@ fn more_than_a_read_takes_is_read_without_another_wait() {
 
 #[test]
 fn who_rests_gives_its_buffers_back() {
-    let (storages, requests) = one_storage();
-    let (mut session, mut connection, mut theirs, mailbox, inbox) = connected_to(storages);
-    theirs.write_all(&hello()).unwrap();
-    assert!(connection.wait(&inbox, READ).unwrap());
-    connection.turn(&mut session, &inbox).unwrap();
-    subscribed(&requests, &mailbox);
+    let (mut session, mut connection, mut theirs, _mailbox, inbox) = registered();
     theirs
         .write_all(&call(2, "ping", vec![]).repeat(100))
         .unwrap();
