@@ -11,6 +11,7 @@ from relstorage.storage import RelStorage
 from support.server import is_python, wait_until
 from support.wire import Wire, WireError
 from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ServerException
 from ZODB import DB
 from ZODB.blob import Blob
 from ZODB.POSException import ConflictError, POSKeyError, Unsupported
@@ -131,6 +132,12 @@ def test_undo(serve, database, tmp_path):
     db.undo(db.undoInfo(0, 1)[0]['id'])
     transaction.commit()
     assert read(db) == {'blob': b'1'}
+    # Two at once, of the same blob.
+    write(db, blob=b'3')
+    write(db, blob=b'4')
+    db.undoMultiple([entry['id'] for entry in db.undoInfo(0, 2)])
+    transaction.commit()
+    assert read(db) == {'blob': b'1'}
     db.close()
     for db in open_python(database, tmp_path / 'python'), open_db(server, tmp_path / 'client2'):
         assert read(db) == {'blob': b'1'}
@@ -198,6 +205,15 @@ def test_missing(serve, database, losing, tmp_path):
     db = open_db(server, tmp_path / 'new_client')
     with db.transaction() as connection, pytest.raises(POSKeyError, match='No blob file'):
         connection.root()['blob'].open()
+    db.close()
+
+
+def test_clients_that_would_share_the_directory(serve, database, tmp_path):
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/server'))
+    storage = ClientStorage(server.address, blob_dir=f'{tmp_path}/server/rzeo', shared_blob_dir=True)
+    db = DB(storage)
+    with pytest.raises(ServerException, match='set shared_blob_dir to false'), db.transaction() as connection:
+        connection.root()['blob'] = Blob(b'1')
     db.close()
 
 

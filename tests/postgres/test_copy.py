@@ -10,9 +10,11 @@ from support import fstool
 from support.server import is_python, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZODB import DB
-from ZODB.blob import Blob, is_blob_record
+from ZODB.blob import is_blob_record
 from ZODB.FileStorage import FileStorage
 from ZODB.utils import p64, u64
+
+from postgres.test_blobs import write
 
 pytestmark = pytest.mark.skipif(is_python(), reason='the tool is one of ours')
 
@@ -190,14 +192,6 @@ def test_the_configuration_of_zodbconvert(database):
     assert transactions(database.open()) == expected(database, in_file('Data.fs'))
 
 
-def write_blobs(db, **blobs):
-    with db.transaction() as connection:
-        for name, data in blobs.items():
-            blob = connection.root().setdefault(name, Blob())
-            with blob.open('w') as f:
-                f.write(data)
-
-
 def read_blobs(storage):
     """All revisions: (oid, tid) and what is in the file."""
     found = {}
@@ -212,9 +206,9 @@ def read_blobs(storage):
 
 def test_blobs(database, tmp_path):
     db = DB(FileStorage('Data.fs', blob_dir='blobs'))
-    write_blobs(db, a=b'first', b=b'b' * 3_000_000)
-    write_blobs(db, a=b'second')
-    write_blobs(db, a=b'', c=b'third')
+    write(db, a=b'first', b=b'b' * 3_000_000)
+    write(db, a=b'second')
+    write(db, a=b'', c=b'third')
     db.close()
     wanted = read_blobs(FileStorage('Data.fs', blob_dir='blobs'))
     if not database.keep_history:

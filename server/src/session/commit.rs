@@ -266,7 +266,7 @@ impl Session {
         match std::mem::replace(&mut transaction.phase, finishing) {
             Phase::Voted(prepared) => {
                 self.status.enter(Seen::Finishing);
-                self.ask_here(
+                self.ask(
                     storage,
                     Request::Finish {
                         client: self.id,
@@ -323,10 +323,10 @@ impl Session {
         storage.stats.aborts.fetch_add(1, Relaxed);
         match self.drop_transaction("aborted") {
             Some(Phase::Waiting(call_id)) => {
-                self.ask_here(storage, Request::Release { client: self.id });
+                self.ask(storage, Request::Release { client: self.id });
                 self.reply_error(&call_id, &Exception::transaction("aborted"));
             }
-            Some(Phase::Voted(_)) => self.ask_here(storage, Request::Release { client: self.id }),
+            Some(Phase::Voted(_)) => self.ask(storage, Request::Release { client: self.id }),
             _ => {}
         }
         Ok(Answer::Value(Value::None))

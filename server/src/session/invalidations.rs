@@ -39,7 +39,7 @@ impl Session {
             return Ok(Answer::Hold);
         }
         self.asked.push_back((id.clone(), since));
-        self.ask(
+        self.send(
             storage,
             Request::Invalidations {
                 client: self.id,

@@ -462,22 +462,22 @@ impl Session {
                 }
                 None => info!(self.log, "disconnected: {reason}"),
             }
-            self.ask(&storage, Request::Unsubscribe { client: self.id });
+            self.send(&storage, Request::Unsubscribe { client: self.id });
         }
     }
 
     /// Sends a request to the storage's coordinator. It is gone only when
     /// the server stops, and then the session is being closed.
-    fn ask(&self, storage: &ServedStorage, request: Request) {
+    fn send(&self, storage: &ServedStorage, request: Request) {
         if storage.coordinator.send(request).is_err() {
             self.mailbox.close(STOPPING);
         }
     }
 
-    /// The same for a step of a commit, which is quicker if no other thread has to be woken for it.
-    /// (Not for others: the coordinator's work takes room on the stack, and an idle client is to
+    /// The same for a step of a commit, which is quicker if no other thread has to be woken for it
+    /// (`Requests::ask`). (Not for others: the coordinator's work takes room on the stack, and an idle client is to
     /// take little.)
-    fn ask_here(&self, storage: &ServedStorage, request: Request) {
+    fn ask(&self, storage: &ServedStorage, request: Request) {
         if storage.coordinator.ask(request).is_err() {
             self.mailbox.close(STOPPING);
         }

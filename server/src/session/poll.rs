@@ -41,7 +41,7 @@ impl Session {
         }
         self.polling.push_back((id.clone(), answer));
         let client = Some(self.id);
-        self.ask(storage, Request::Poll { client });
+        self.send(storage, Request::Poll { client });
     }
 
     /// The coordinator has announced what a poll has found.

@@ -64,7 +64,7 @@ impl Session {
         };
         self.stage = Stage::Registering(encoding, Arc::clone(&storage), id.clone());
         rules::before_subscribing(self, &*storage.storage);
-        self.ask(&storage, subscribe);
+        self.send(&storage, subscribe);
         Ok(Answer::Later)
     }
 

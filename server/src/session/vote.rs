@@ -106,7 +106,7 @@ impl Session {
         let claim = transaction.log.claim().clone();
         let at_work = transaction.at_work.clone();
         self.status.enter(Seen::Waiting);
-        self.ask_here(
+        self.ask(
             storage,
             Request::Lock {
                 client: self.id,
@@ -195,7 +195,7 @@ impl Session {
             }
             Ok(Vote::Conflicts(conflicts)) => {
                 transaction.phase = Phase::Open;
-                self.ask_here(&storage, Request::Release { client: self.id });
+                self.ask(&storage, Request::Release { client: self.id });
                 for conflict in &conflicts {
                     self.count_conflict(&storage, conflict, Ending::LeftToClient);
                 }
@@ -229,7 +229,7 @@ impl Session {
             let vote = transaction.vote;
             let storage = Arc::clone(storage);
             let client = self.id;
-            self.ask_here(&storage, Request::GiveUp { client, vote });
+            self.ask(&storage, Request::GiveUp { client, vote });
         }
     }
 
@@ -259,7 +259,7 @@ impl Session {
         };
         let storage = Arc::clone(storage);
         let aborted = self.drop_transaction("failed");
-        self.ask_here(&storage, Request::Release { client: self.id });
+        self.ask(&storage, Request::Release { client: self.id });
         if let Some(Phase::Preparing(call_id)) = aborted {
             self.answer_after_poll(&storage, &call_id, AfterPoll::Failed(exception));
         }

@@ -11,7 +11,7 @@ use super::commit::Work;
 use super::ids::{number, oid_of};
 use super::lockers::Held;
 use super::session::{Session, failed, is_lost, value};
-use super::sql::FINISH;
+use super::sql::{COMMIT_ROW_LOCK, FINISH};
 use super::storage::PostgresStorage;
 use super::writer::Writer;
 use crate::error::Conflict;
@@ -27,9 +27,6 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 /// (pid, start): ends that process, if it is still there; a row as long as it is.
 const END_BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1 AND backend_start::text = $2";
-
-/// Writes, in a transaction of its own, without changing anything.
-const WRITE_SOMETHING: &str = "SELECT FROM commit_row_lock FOR UPDATE";
 
 /// The parameters of the call: a transaction is one element of the first five, a record one of the
 /// others.
@@ -160,7 +157,7 @@ impl PostgresStorage {
         for commit in batch {
             commit.prepared.work_mut::<Work>()?.held = None;
         }
-        self.peers.todo.committed();
+        self.peers.after_commit.committed();
         Ok(())
     }
 
@@ -346,7 +343,7 @@ impl PostgresStorage {
             // It may not have reached a synchronous standby: what is written now waits for it.
             writer
                 .session
-                .query(WRITE_SOMETHING, &[])
+                .query(COMMIT_ROW_LOCK, &[])
                 .map_err(&looking)?;
             return Ok(Some(Outcome::Committed(tids)));
         }

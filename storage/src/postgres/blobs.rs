@@ -24,9 +24,10 @@ const KEPT_MAX: usize = 4;
 
 const CREATE: &str = "SELECT lo_from_bytea(0, $1)";
 const APPEND: &str = "SELECT lo_put($1, $2, $3)";
-/// (oids, tid, large objects).
-const LINK: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
-    SELECT r.zoid, $2, 0, r.chunk FROM unnest($1::bigint[], $3::oid[]) r(zoid, chunk)";
+/// (oids, tids, large objects): the blobs of these revisions.
+pub(super) const LINK: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
+    SELECT r.zoid, r.tid, 0, r.chunk
+    FROM unnest($1::bigint[], $2::bigint[], $3::oid[]) r(zoid, tid, chunk)";
 /// (oids, tid, serials): the large objects of earlier revisions once more.
 const LINK_AGAIN: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
     SELECT b.zoid, $2, b.chunk_num, b.chunk FROM unnest($1::bigint[], $3::bigint[]) r(zoid, tid)
@@ -41,7 +42,7 @@ const READ: &str = "SELECT lo_get(oid, $2, $3) FROM pg_largeobject_metadata WHER
 pub(super) struct Uploads {
     /// None once it is committed, or lost.
     pub writer: Option<Writer>,
-    files: Vec<(Oid, Arc<BlobFile>)>,
+    files: BTreeMap<Oid, Arc<BlobFile>>,
     links: Links,
 }
 
@@ -69,42 +70,37 @@ impl PostgresStorage {
         if self.blobs.is_none() {
             return Err(crate::storage::no_blobs());
         }
-        let mut uploads = self.begin_uploads()?;
-        for (oid, file) in files {
-            let Some(writer) = &mut uploads.writer else {
-                break;
-            };
-            let chunk = write(&mut writer.session, &file.path())?;
-            uploads.links.oids.push(number(oid)?);
-            uploads.links.chunks.push(chunk);
-            uploads.files.push((oid, file));
+        let (mut writer, mut links) = (self.uploader()?, Links::default());
+        for (&oid, file) in &files {
+            links.oids.push(number(oid)?);
+            links.chunks.push(write(&mut writer.session, &file.path())?);
         }
-        Ok(Some(uploads))
+        Ok(Some(Box::new(Uploads {
+            writer: Some(writer),
+            files,
+            links,
+        })))
     }
 
     /// Adds blobs that an undo brings back, of these objects and serials.
     pub(super) fn upload_again(
         &self,
         uploads: Option<Box<Uploads>>,
-        undone: Vec<(i64, i64)>,
+        undone: BTreeMap<i64, i64>,
     ) -> Result<Option<Box<Uploads>>> {
         if undone.is_empty() {
             return Ok(uploads);
         }
         let mut uploads = match uploads {
             Some(uploads) => uploads,
-            None => self.begin_uploads()?,
+            None => Box::new(Uploads {
+                writer: Some(self.uploader()?),
+                files: BTreeMap::new(),
+                links: Links::default(),
+            }),
         };
         (uploads.links.undone, uploads.links.serials) = undone.into_iter().unzip();
         Ok(Some(uploads))
-    }
-
-    fn begin_uploads(&self) -> Result<Box<Uploads>> {
-        Ok(Box::new(Uploads {
-            writer: Some(self.uploader()?),
-            files: Vec::new(),
-            links: Links::default(),
-        }))
     }
 
     /// A connection in a transaction.
@@ -229,7 +225,8 @@ impl Uploads {
             return session.batch("ROLLBACK");
         };
         if !links.oids.is_empty() {
-            session.query(LINK, &[&links.oids, &tid, &links.chunks])?;
+            let tids = vec![tid; links.oids.len()];
+            session.query(LINK, &[&links.oids, &tids, &links.chunks])?;
         }
         if !links.undone.is_empty() {
             session.query(LINK_AGAIN, &[&links.undone, &tid, &links.serials])?;

@@ -11,17 +11,13 @@ use zeo_proto::Tid;
 use super::bulk_rows::Piece;
 use super::ids::{number, tid_of};
 use super::session::{Session, failed, value};
+use super::sql::{COMMIT_LOCK, COMMIT_ROW_LOCK, TRY_PACK_LOCK};
 use super::storage::PostgresStorage;
 use crate::storage::{Bulk, Op, TransactionMeta};
 use crate::{Error, Result};
 
 /// How many bytes are written at once, about.
 const PIECE: usize = 8 << 20;
-
-/// Packs, undos and copies by anybody exclude each other.
-const PACK_LOCK: &str = "SELECT pg_try_advisory_lock(-2)";
-const COMMIT_LOCK: &str = "SELECT pg_advisory_xact_lock(-1)";
-const ROW_LOCK: &str = "SELECT FROM commit_row_lock FOR UPDATE";
 
 /// Collects transactions, and writes them.
 pub(super) struct Loader<'a> {
@@ -46,7 +42,7 @@ impl PostgresStorage {
         }
         let mut session = self.connector.connect("copy")?;
         let rows = session
-            .query(PACK_LOCK, &[])
+            .query(TRY_PACK_LOCK, &[])
             .map_err(failed("beginning a copy"))?;
         if !rows.first().map_or(Ok(false), |row| value(row, 0))? {
             let shown = self.connector.shown();
@@ -115,7 +111,7 @@ impl Loader<'_> {
     fn begin(&mut self) -> Result<()> {
         let beginning = failed("beginning to write");
         self.session.batch("BEGIN").map_err(&beginning)?;
-        for lock in [COMMIT_LOCK, ROW_LOCK] {
+        for lock in [COMMIT_LOCK, COMMIT_ROW_LOCK] {
             self.session.query(lock, &[]).map_err(&beginning)?;
         }
         let rows = self

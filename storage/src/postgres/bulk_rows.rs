@@ -34,10 +34,6 @@ const FOUND: &str = "SELECT zoid FROM object_state WHERE zoid = ANY ($1)";
 /// (oid, size, state)
 const REPLACE_STATE: &str = "UPDATE object_state SET state_size = $2, state = $3 WHERE zoid = $1";
 const DELETE: &str = "DELETE FROM object_state WHERE zoid = $1";
-/// (oids, tids, large objects)
-const LINK: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
-    SELECT r.zoid, r.tid, 0, r.chunk
-    FROM unnest($1::bigint[], $2::bigint[], $3::oid[]) r(zoid, tid, chunk)";
 /// (oid, tid, md5, size, state)
 const REPLACE: &str = "UPDATE object_state SET md5 = $3, state_size = $4, state = $5
     WHERE zoid = $1 AND tid = $2";
@@ -250,7 +246,7 @@ impl Piece {
         }
         if !oids.is_empty() {
             session
-                .query(LINK, &[&oids, &tids, &chunks])
+                .query(blobs::LINK, &[&oids, &tids, &chunks])
                 .map_err(failed("copying blobs"))?;
         }
         Ok(())

@@ -57,7 +57,7 @@ impl PostgresStorage {
             records: BTreeMap::new(),
             conflicts: Conflicts::new(on_conflict),
             undone: Vec::new(),
-            undone_blobs: Vec::new(),
+            undone_blobs: BTreeMap::new(),
         };
         for op in ops {
             voting.apply(op, on_conflict)?;
@@ -145,7 +145,7 @@ struct Voting<'a> {
     conflicts: Conflicts<'a>,
     undone: Vec<Oid>,
     /// Blobs that are brought back: objects and serials.
-    undone_blobs: Vec<(i64, i64)>,
+    undone_blobs: BTreeMap<i64, i64>,
 }
 
 impl Voting<'_> {
@@ -227,9 +227,12 @@ impl Voting<'_> {
         for undone in self.storage.undo(tid, on_conflict, &self.records)? {
             self.undone.push(undone.oid);
             let is_blob = undone.state.as_deref().is_some_and(is_blob);
-            if let Some(serial) = undone.state_of.filter(|_| is_blob) {
-                self.undone_blobs.push((number(undone.oid)?, serial));
-            }
+            let oid = number(undone.oid)?;
+            // Another undo may have brought another one back.
+            match undone.state_of.filter(|_| is_blob) {
+                Some(serial) => self.undone_blobs.insert(oid, serial),
+                None => self.undone_blobs.remove(&oid),
+            };
             self.conflicts.merged.extend(undone.merged);
             let record = Record {
                 base: undone.base,

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use zeo_proto::{Oid, Tid};
 
+use super::after_commit::AfterCommit;
 use super::connect::Connector;
 use super::session::{Session, failed, is_lost, value};
 use super::sql::{LOCK, Sql, UNLOCK};
-use super::todo::Todo;
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -39,7 +39,7 @@ pub(super) struct Lockers {
     connector: Arc<Connector>,
     sql: &'static Sql,
     slots: [Slot; LOCKERS],
-    todo: Arc<Todo>,
+    after_commit: Arc<AfterCommit>,
 }
 
 #[derive(Default)]
@@ -117,12 +117,16 @@ impl Slot {
 }
 
 impl Lockers {
-    pub fn new(connector: Arc<Connector>, sql: &'static Sql, todo: Arc<Todo>) -> Self {
+    pub fn new(
+        connector: Arc<Connector>,
+        sql: &'static Sql,
+        after_commit: Arc<AfterCommit>,
+    ) -> Self {
         Self {
             connector,
             sql,
             slots: Default::default(),
-            todo,
+            after_commit,
         }
     }
 
@@ -320,7 +324,7 @@ impl Drop for Held {
                 checked: std::mem::take(&mut self.checked),
             });
             drop(returned);
-            self.lockers.todo.unlock();
+            self.lockers.after_commit.unlock();
         }
     }
 }

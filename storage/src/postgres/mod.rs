@@ -43,6 +43,7 @@
 //! have only the newest one: if that is not published yet, a load waits until it is; older ones are
 //! answered from memory (`recent`, which gets what is committed by anybody) or not at all, and the client reads anew (`ReadConflictError`).
 
+mod after_commit;
 mod append;
 mod blob_cache;
 mod blobs;
@@ -68,7 +69,6 @@ mod session;
 mod settings;
 mod sql;
 mod storage;
-mod todo;
 mod undo;
 mod writer;
 

@@ -4,23 +4,23 @@
 //! found by the next poll. It is told after the commit, in a transaction of its own: within the
 //! commit's, PostgreSQL would hold a lock of the whole cluster for it until the sync.
 //!
-//! The thread that tells also unlocks objects that no vote has unlocked on its way.
+//! The thread that notifies also unlocks objects that no vote has unlocked on its way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::after_commit::AfterCommit;
 use super::connect::{Connector, Readers};
 use super::lockers::Lockers;
 use super::session::{Session, failed, value};
-use super::todo::Todo;
 use crate::log::Level;
 use crate::storage::Wake;
 use crate::{Error, Result};
 
 /// How long locks may wait for a vote that gives them back on its way.
 const UNLOCK_DELAY: Duration = Duration::from_millis(1);
-/// Between two commits that others are told of, at least.
-const TELL_INTERVAL: Duration = Duration::from_millis(5);
+/// Between two notifications, at least.
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(5);
 /// How often it is looked for other servers.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon the thread that listens notices that it is over.
@@ -37,7 +37,7 @@ const LISTENERS: &str = "SELECT count(*) FROM pg_stat_activity
 
 /// This server among those on the database.
 pub(super) struct Peers {
-    pub todo: Arc<Todo>,
+    pub after_commit: Arc<AfterCommit>,
     connector: Arc<Connector>,
     /// By what this server knows its own messages.
     name: String,
@@ -46,32 +46,32 @@ pub(super) struct Peers {
 impl Peers {
     pub fn new(connector: Arc<Connector>) -> Self {
         Self {
-            todo: Arc::default(),
+            after_commit: Arc::default(),
             connector,
             name: format!("{:016x}", fastrand::u64(..)),
         }
     }
 
-    /// Starts the thread that unlocks and tells.
+    /// Starts the thread that unlocks and notifies.
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(&self, lockers: Arc<Lockers>, readers: Arc<Readers>) -> Result<()> {
-        let mut telling = Telling {
+        let mut notifier = Notifier {
             readers,
             connector: Arc::clone(&self.connector),
             name: self.name.clone(),
             looked: None,
             has_others: false,
-            told: None,
+            notified: None,
         };
-        let todo = Arc::clone(&self.todo);
+        let after_commit = Arc::clone(&self.after_commit);
         start("committed", move || {
-            while let Some(tell) = todo.wait() {
+            while let Some(notify) = after_commit.wait() {
                 std::thread::sleep(UNLOCK_DELAY);
                 lockers.give_back_all();
-                if tell && !telling.tell() {
-                    todo.committed();
+                if notify && !notifier.notify() {
+                    after_commit.committed();
                 }
             }
         })
@@ -79,12 +79,13 @@ impl Peers {
 
     /// Starts the thread that listens. Without it, others' commits are found by polls.
     pub fn listen(&self, wake: Wake) {
-        let (todo, connector) = (Arc::clone(&self.todo), Arc::clone(&self.connector));
+        let (after_commit, connector) =
+            (Arc::clone(&self.after_commit), Arc::clone(&self.connector));
         let name = self.name.clone();
         let started = start("listen", move || {
             let mut failing = false;
-            while !todo.is_over() {
-                let Err(why) = listen(&connector, &todo, &name, &wake, &mut failing) else {
+            while !after_commit.is_over() {
+                let Err(why) = listen(&connector, &after_commit, &name, &wake, &mut failing) else {
                     return;
                 };
                 if !std::mem::replace(&mut failing, true) {
@@ -92,7 +93,7 @@ impl Peers {
                     connector.log(Level::Info, &text);
                 }
                 let until = Instant::now() + LISTEN_PAUSE;
-                while !todo.is_over() && Instant::now() < until {
+                while !after_commit.is_over() && Instant::now() < until {
                     std::thread::sleep(LISTEN_TIME);
                 }
             }
@@ -105,7 +106,7 @@ impl Peers {
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        self.todo.end();
+        self.after_commit.end();
     }
 }
 
@@ -119,7 +120,7 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 /// Listens until it is over, or the connection is lost.
 fn listen(
     connector: &Connector,
-    todo: &Todo,
+    after_commit: &AfterCommit,
     name: &str,
     wake: &Wake,
     failing: &mut bool,
@@ -129,7 +130,7 @@ fn listen(
     *failing = false;
     // What was committed before.
     wake.wake();
-    while !todo.is_over() {
+    while !after_commit.is_over() {
         let heard = session.notified(LISTEN_TIME).map_err(failed("listening"))?;
         if heard.is_some_and(|who| who != name) {
             wake.wake();
@@ -138,20 +139,20 @@ fn listen(
     Ok(())
 }
 
-/// How others are told.
-struct Telling {
+/// How other servers are notified.
+struct Notifier {
     readers: Arc<Readers>,
     connector: Arc<Connector>,
     name: String,
     /// When it was looked for other servers, and whether there are some.
     looked: Option<Instant>,
     has_others: bool,
-    told: Option<Instant>,
+    notified: Option<Instant>,
 }
 
-impl Telling {
-    /// Tells others that something is committed; false if they were told a moment ago.
-    fn tell(&mut self) -> bool {
+impl Notifier {
+    /// Notifies others of a commit; false if they were notified a moment ago.
+    fn notify(&mut self) -> bool {
         let earlier = |then: Option<Instant>, time| then.is_none_or(|then| then.elapsed() >= time);
         if earlier(self.looked, LOOK_INTERVAL) {
             self.looked = Some(Instant::now());
@@ -165,14 +166,16 @@ impl Telling {
         if !self.has_others {
             return true;
         }
-        if !earlier(self.told, TELL_INTERVAL) {
+        if !earlier(self.notified, NOTIFY_INTERVAL) {
             return false;
         }
-        self.told = Some(Instant::now());
+        self.notified = Some(Instant::now());
         // Nothing is lost if it fails: they poll.
-        let _ = self
-            .readers
-            .query(&self.connector, "telling servers", (NOTIFY, &[&self.name]));
+        let _ = self.readers.query(
+            &self.connector,
+            "notifying servers",
+            (NOTIFY, &[&self.name]),
+        );
         true
     }
 }

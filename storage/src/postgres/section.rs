@@ -15,14 +15,13 @@ use crate::zconfig::{ConfigError, Section};
 use crate::{Error, Result, Storage};
 
 /// Keys that mean something here.
-const USED: [&str; 12] = [
+const USED: [&str; 11] = [
     "name",
     "read-only",
     "blob-dir",
     "blob-cache-size",
     "shared-blob-dir",
     "keep-history",
-    "poll-interval",
     "pack-gc",
     "pack-prepack-only",
     "cache-local-mb",
@@ -34,7 +33,8 @@ const USED: [&str; 12] = [
 type Check = fn(&str) -> Option<String>;
 
 /// Keys that have no meaning here, and how their values are checked.
-const UNUSED: [(&str, Check); 23] = [
+const UNUSED: [(&str, Check); 24] = [
+    ("poll-interval", is_any),
     ("blob-cache-size-check", is_any),
     ("blob-cache-size-check-external", is_boolean),
     ("blob-chunk-size", is_size),
@@ -126,8 +126,6 @@ pub fn read_section(
             "shared-blob-dir true is not supported: this server keeps blobs in the database",
         ));
     }
-    let key = "poll-interval";
-    ignored.extend(reader.optional(key, text)?.map(|_| key));
     for (key, check) in UNUSED {
         let checked = |text: &str| check(text).map_or(Ok(()), Err);
         ignored.extend(reader.optional(key, checked)?.map(|()| key));

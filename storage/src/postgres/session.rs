@@ -36,14 +36,18 @@ impl Session {
         sql: &'static str,
         params: Params,
     ) -> std::result::Result<Vec<Row>, postgres::Error> {
-        let statement = match self.statements.get(sql) {
-            Some(statement) => statement,
-            None => {
-                let statement = self.client.prepare(sql)?;
-                self.statements.entry(sql).or_insert(statement)
-            }
-        };
-        self.client.query(statement, params)
+        let statement = self.statement(sql)?;
+        self.client.query(&statement, params)
+    }
+
+    /// The statement, prepared once.
+    fn statement(&mut self, sql: &'static str) -> std::result::Result<Statement, postgres::Error> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql)?;
+        self.statements.insert(sql, statement.clone());
+        Ok(statement)
     }
 
     /// Runs one statement, and gives its rows away as they arrive: they never stand in memory together.
@@ -57,14 +61,7 @@ impl Session {
         doing: &'static str,
         mut take: impl FnMut(&Row) -> Result<()>,
     ) -> Result<()> {
-        let statement = match self.statements.get(sql) {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.client.prepare(sql).map_err(failed(doing))?;
-                self.statements.insert(sql, statement.clone());
-                statement
-            }
-        };
+        let statement = self.statement(sql).map_err(failed(doing))?;
         let params = params.iter().copied();
         let mut rows = self
             .client

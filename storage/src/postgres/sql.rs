@@ -104,6 +104,14 @@ pub(super) const UNLOCK: &str = "SELECT
 pub(super) const FINISH: &str =
     "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
+/// One pack at a time over all processes, and no undo or copy beside it: a row with true if this
+/// connection has the lock now.
+pub(super) const TRY_PACK_LOCK: &str = "SELECT pg_try_advisory_lock(-2)";
+/// Nobody commits as long as the transaction has this lock.
+pub(super) const COMMIT_LOCK: &str = "SELECT pg_advisory_xact_lock(-1)";
+/// What older versions of RelStorage lock to commit. To lock it writes to the database.
+pub(super) const COMMIT_ROW_LOCK: &str = "SELECT FROM commit_row_lock FOR UPDATE";
+
 const RECORDS_OF_SOME: &str = "SELECT zoid, state, tid FROM object_state
     WHERE tid >= $1 AND tid <= $2 ORDER BY tid, zoid";
 

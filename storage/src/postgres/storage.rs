@@ -89,11 +89,11 @@ impl PostgresStorage {
         };
         let blobs = blob_dir.map(|path| open(path, settings.blob_cache_size));
         let peers = Peers::new(Arc::clone(&connector));
-        let todo = Arc::clone(&peers.todo);
+        let after_commit = Arc::clone(&peers.after_commit);
         let storage = Self {
             blobs: blobs.transpose()?,
             uploaders: Mutex::default(),
-            lockers: Arc::new(Lockers::new(Arc::clone(&connector), sql, todo)),
+            lockers: Arc::new(Lockers::new(Arc::clone(&connector), sql, after_commit)),
             peers,
             recent: Recent::new(settings.cache_size),
             settings,
@@ -345,7 +345,7 @@ impl Storage for PostgresStorage {
     }
 
     fn close(&self) -> Result<()> {
-        self.peers.todo.end();
+        self.peers.after_commit.end();
         self.packing.close();
         self.readers.close();
         self.lockers.close();

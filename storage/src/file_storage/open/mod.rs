@@ -239,7 +239,7 @@ impl FileStorage {
         (files, blobs): (Option<Files>, Option<Arc<BlobDirectory>>),
     ) -> Self {
         let &Scanned { end, last_tid, .. } = found;
-        let last_oid = index.max_oid().map_or(0, behind_those_that_clients_hold);
+        let last_oid = index.max_oid().map_or(0, last_oid_that_clients_may_hold);
         let space = Space::new(Arc::clone(&backend), end);
         let mut generation = Generation::new(backend, index, end, last_tid);
         generation.accepted = accepted;
@@ -392,12 +392,12 @@ fn make_durable(backend: &dyn Backend) -> Result<()> {
     backend.sync().map_err(failed("syncing", backend.path()))
 }
 
-/// The last oid not to give out, of a file whose last is `oid`. Clients ask for oids by the hundred
+/// The oid behind which new ones begin, for a file whose last is `oid`. Clients ask for oids by the hundred
 /// and keep them over a restart of the server: which ones is nowhere written. Two that store a new
 /// object under one oid get a conflict that nobody understands. So a distance is left, longer than
 /// what thousands of clients can hold, and at random, since nothing may be stored until the next
 /// start.
-fn behind_those_that_clients_hold(oid: Oid) -> u64 {
+fn last_oid_that_clients_may_hold(oid: Oid) -> u64 {
     let distance = fastrand::u64(1 << 20..1 << 30);
     let last = oid.as_u64();
     last.checked_add(distance).unwrap_or(last)

@@ -21,9 +21,10 @@ use zeo_proto::Tid;
 
 use self::reach::Reach;
 use self::remove::{Counts, Removal};
-use self::sql::{BEGIN, FREE, PACK_LOCK, PRESERVING};
+use self::sql::{BEGIN, FREE, PRESERVING};
 use super::ids::tid_of;
 use super::session::{Session, failed, value};
+use super::sql::TRY_PACK_LOCK;
 use super::storage::PostgresStorage;
 use crate::log::Level;
 use crate::packing::pack_stop;
@@ -111,7 +112,7 @@ impl PostgresStorage {
             counts: Counts::default(),
         };
         removal.run(watch)?;
-        if let Err(error) = removal.session.batch(sql.analyze) {
+        if let Err(error) = removal.session.batch(self.sql.analyze) {
             let why = failed("estimating the sizes of tables")(error);
             self.connector.log(Level::Warning, &why.to_string());
         }
@@ -140,7 +141,7 @@ impl PostgresStorage {
 fn lock(session: &mut Session) -> Result<()> {
     let until = Instant::now() + LOCK_TIMEOUT;
     loop {
-        let rows = session.query(PACK_LOCK, &[]);
+        let rows = session.query(TRY_PACK_LOCK, &[]);
         let rows = rows.map_err(failed("locking packs"))?;
         if rows.first().map_or(Ok(false), |row| value(row, 0))? {
             return Ok(());

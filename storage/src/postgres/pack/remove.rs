@@ -12,14 +12,14 @@ use zeo_proto::Tid;
 
 use super::reach::Reach;
 use super::sql::{
-    BEGIN_ALONE, COMMIT_LOCK, CUT_CHAINS, EMPTY, MARK_PACKED, PackSql, REMOVE_EMPTY,
-    REMOVE_SUPERSEDED, UNUSED,
+    BEGIN_ALONE, CUT_CHAINS, EMPTY, MARK_PACKED, PackSql, REMOVE_EMPTY, REMOVE_SUPERSEDED, UNUSED,
 };
 use crate::Result;
 use crate::packing::watch::Watch;
 use crate::postgres::ids::oid_of;
 use crate::postgres::recent::Recent;
 use crate::postgres::session::{Session, failed, value};
+use crate::postgres::sql::COMMIT_LOCK;
 
 /// How many revisions are removed at once, at most.
 const BATCH_MAX: usize = 500;

@@ -15,8 +15,6 @@ pub(super) struct PackSql {
     /// (oids, tids): removes revisions that are current and of objects that are garbage, with the
     /// commit lock held; how many, and one column for each statement.
     pub remove_garbage: &'static [&'static str],
-    /// Tables whose sizes PostgreSQL is to estimate anew.
-    pub analyze: &'static str,
 }
 
 /// What the connection of a pack begins with. If this process is stopped in the middle of a
@@ -24,12 +22,8 @@ pub(super) struct PackSql {
 /// may be there again after a power cut, so there is no need to wait for the disk.
 pub(super) const BEGIN: &str = "SET idle_in_transaction_session_timeout = '60s';
     SET synchronous_commit = off";
-/// RelStorage's lock of packs and undo; a row with true if it is free.
-pub(super) const PACK_LOCK: &str = "SELECT pg_try_advisory_lock(-2)";
 /// Begins a transaction that waits for nothing for long, so that nobody waits for it.
 pub(super) const BEGIN_ALONE: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
-/// Nobody commits as long as the transaction has this lock.
-pub(super) const COMMIT_LOCK: &str = "SELECT pg_advisory_xact_lock(-1)";
 /// (oids): those that nobody is about to change.
 pub(super) const UNUSED: &str =
     "SELECT x FROM unnest($1::bigint[]) x WHERE pg_try_advisory_xact_lock(x)";
@@ -89,7 +83,6 @@ pub(super) static PRESERVING: PackSql = PackSql {
             WHERE s.zoid = u.zoid AND s.tid = u.tid
                 AND NOT EXISTS (SELECT FROM current_object c WHERE c.zoid = s.zoid)",
     ],
-    analyze: "ANALYZE object_state; ANALYZE current_object; ANALYZE transaction",
 };
 
 pub(super) static FREE: PackSql = PackSql {
@@ -114,5 +107,4 @@ pub(super) static FREE: PackSql = PackSql {
             WHERE s.zoid = u.zoid AND s.tid = u.tid
                 AND s.tid < (SELECT max(tid) FROM object_state)",
     ],
-    analyze: "ANALYZE object_state",
 };

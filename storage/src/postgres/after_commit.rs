@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What is to be done after commits.
 #[derive(Default)]
-pub(super) struct Todo {
+pub(super) struct AfterCommit {
     state: Mutex<State>,
     changed: Condvar,
     over: AtomicBool,
@@ -15,11 +15,11 @@ pub(super) struct Todo {
 struct State {
     /// Locks are to be given back.
     unlock: bool,
-    /// Others are to be told.
-    tell: bool,
+    /// Other servers are to be notified.
+    notify: bool,
 }
 
-impl Todo {
+impl AfterCommit {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -32,7 +32,7 @@ impl Todo {
 
     /// Something is committed.
     pub fn committed(&self) {
-        self.state().tell = true;
+        self.state().notify = true;
         self.changed.notify_one();
     }
 
@@ -47,14 +47,14 @@ impl Todo {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Waits for something to do; whether others are to be told. `None`: it is over.
+    /// Waits for something to do; whether other servers are to be notified. `None`: it is over.
     pub fn wait(&self) -> Option<bool> {
         let mut state = self.state();
-        while !self.is_over() && !state.unlock && !state.tell {
+        while !self.is_over() && !state.unlock && !state.notify {
             let waited = self.changed.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        let todo = std::mem::take(&mut *state);
-        (!self.is_over()).then_some(todo.tell)
+        let wanted = std::mem::take(&mut *state);
+        (!self.is_over()).then_some(wanted.notify)
     }
 }
