@@ -18,6 +18,14 @@ const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL 
     SET bytea_output = hex; SET synchronous_commit = on;
     SET default_transaction_read_only = off";
 
+/// What connections begin with whose statements each look for a few rows: they go by the indexes,
+/// whatever PostgreSQL knows of the tables (a few large transactions, or that they were empty), and
+/// are planned once. (Not each PostgreSQL has all of these.)
+const BEGIN_SHORT: &str = "SELECT set_config(name, wanted.value, false) FROM (VALUES
+    ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'), ('enable_seqscan', 'off'),
+    ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('enable_bitmapscan', 'off')
+    ) wanted(name, value) JOIN pg_settings USING (name)";
+
 /// How many connections read at once.
 const READERS_MAX: usize = 16;
 
@@ -63,6 +71,16 @@ impl Connector {
         let client = config.connect(self.tls.clone()).map_err(&connecting)?;
         let mut session = Session::new(client);
         session.batch(BEGIN).map_err(connecting)?;
+        Ok(session)
+    }
+
+    /// The same, for short statements.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_for_short(&self, purpose: &str) -> Result<Session> {
+        let mut session = self.connect(purpose)?;
+        session.batch(BEGIN_SHORT).map_err(failed("connecting"))?;
         Ok(session)
     }
 }
@@ -138,6 +156,6 @@ fn ask(
             found => return found.map_err(failed(doing)),
         }
     }
-    let session = session.insert(connector.connect("load")?);
+    let session = session.insert(connector.connect_for_short("load")?);
     session.query(sql, params).map_err(failed(doing))
 }

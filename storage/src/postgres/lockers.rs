@@ -226,7 +226,7 @@ impl Lockers {
             // None yet, or lost.
             _ => {
                 slot.lost(&mut session);
-                let mut opened = self.connector.connect("lock")?;
+                let mut opened = self.connector.connect_for_short("lock")?;
                 opened
                     .batch(self.sql.lock_function)
                     .map_err(failed("making a function"))?;

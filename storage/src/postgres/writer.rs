@@ -20,7 +20,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn connect(connector: &Connector, sql: &Sql) -> Result<Self> {
-        let mut session = connector.connect("commit")?;
+        let mut session = connector.connect_for_short("commit")?;
         let preparing = failed("preparing to commit");
         session.batch(sql.finish_function).map_err(&preparing)?;
         let rows = session.query(BACKEND, &[]).map_err(preparing)?;
