@@ -264,6 +264,11 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         addresses.extend_from_slice(more);
+        for (_, served) in self.storages.iter() {
+            if let (Some(outside), Some(first)) = (served.storage.outside(), more.first()) {
+                outside.announce(first);
+            }
+        }
     }
 
     /// How clients are treated.

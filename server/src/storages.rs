@@ -7,6 +7,7 @@ use zeo_proto::Value;
 use zeo_storage::Storage;
 
 use crate::messages::requests::Requests;
+use crate::status::database::{self, database_users};
 use crate::status::json::{ascii, json};
 use crate::status::stats::Stats;
 
@@ -27,9 +28,17 @@ impl ServedStorage {
         outside.is_some_and(|outside| outside.is_remote())
     }
 
+    /// Its counters, and who uses its database.
+    fn counters(&self) -> Vec<(&'static str, Value<'static>)> {
+        let mut status = self.stats.status(self.storage.last_tid());
+        let users = database_users(&*self.storage);
+        status.extend(users.map(|users| ("database", database::value(&users))));
+        status
+    }
+
     /// The answer to `server_status`.
     pub fn status(&self) -> Value<'static> {
-        let mut status = self.stats.status(self.storage.last_tid());
+        let mut status = self.counters();
         if let Some(progress) = self.storage.packing() {
             status.push(("packing", Value::Str(progress.to_string().into())));
         }
@@ -75,8 +84,8 @@ impl Storages {
     /// as which `zeo-nagios` decodes it.
     pub fn status_json(&self) -> String {
         let storages = self.by_name.iter().map(|(name, handle)| {
-            let status = handle.stats.status(handle.storage.last_tid());
-            let fields = status
+            let fields = handle
+                .counters()
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), json(&value)));
             (name.clone(), serde_json::Value::Object(fields.collect()))

@@ -14,7 +14,9 @@ use crate::clients::Client;
 use crate::messages::report::{CoordinatorReport, Wait};
 use crate::messages::request::ClientId;
 use crate::status::client::{Phase, TransactionStatus};
+use crate::status::database::{self, database_users};
 use crate::status::histogram::{Buckets, Histogram};
+use crate::status::json::json;
 
 /// The meaning of the fields: grows when one of them gets another.
 const FORMAT: u64 = 1;
@@ -94,6 +96,7 @@ fn storage(of: &StorageSnapshot<'_>, snapshot: &Snapshot<'_>) -> Value {
         "mailbox_fullest": of.mailbox_fullest,
         "verifications": counts(stats.verifications.all()),
         "slow": counts(stats.slow.all()),
+        "database": database_users(&**storage).map(|users| json(&database::value(&users))),
         "pack": storage.packing().map(|progress| pack(&progress, snapshot.time)),
         "packs": counts(stats.packs.all()),
         "durations": stats.durations.all().into_iter()

@@ -9,6 +9,7 @@ pub(crate) fn json(value: &Value<'_>) -> serde_json::Value {
         Value::Float(number) => (*number).into(),
         Value::Str(text) => text.as_ref().into(),
         Value::Bool(flag) => (*flag).into(),
+        Value::List(values) => serde_json::Value::Array(values.iter().map(json).collect()),
         Value::Dict(fields) => {
             let fields = fields.iter().filter_map(|(name, value)| match name {
                 Value::Str(name) => Some((name.clone().into_owned(), json(value))),

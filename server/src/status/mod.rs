@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod conflict_counts;
+pub(crate) mod database;
 pub mod histogram;
 pub(crate) mod json;
 pub mod outage;

@@ -16,7 +16,7 @@ use super::session::{failed, value};
 use super::storage::PostgresStorage;
 use super::writer::Writer;
 use crate::log::Level;
-use crate::storage::{Invalidation, Outside, OutsideChange, Wake};
+use crate::storage::{DatabaseUsers, Invalidation, Outside, OutsideChange, Wake};
 use crate::{Error, Result};
 
 /// A row of a change by others: tid, oid, and the state if it is to be kept.
@@ -178,6 +178,14 @@ impl Outside for PostgresStorage {
             wake.wake();
         }
         Ok(changes)
+    }
+
+    fn announce(&self, address: &str) {
+        self.peers.servers.announce(address);
+    }
+
+    fn users(&self) -> Option<DatabaseUsers> {
+        self.peers.servers.users()
     }
 
     fn is_remote(&self) -> bool {

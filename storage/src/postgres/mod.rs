@@ -9,7 +9,7 @@
 //! | `lock` | votes, 4 | locks on objects, for as long as a transaction is between its vote and its end |
 //! | `commit` | the log writer | all transactions that wait, in one transaction of the database |
 //! | `commit` | votes with blobs, one for each | the blobs, and then the transaction that has them, in one transaction of the database |
-//! | `listen` | 1 | what other servers tell (`peers`) |
+//! | `listen ADDRESS TID` | 1 | what other servers tell (`peers`), and who is there (`servers`) |
 //! | `pack` | a pack | the pack lock of RelStorage (-2), reading and removing |
 //! | `copy` | `fstool copy` | many transactions at once, as they were elsewhere (`bulk`) |
 //!
@@ -65,6 +65,7 @@ mod recent;
 mod rows;
 mod schema;
 mod section;
+mod servers;
 mod session;
 mod settings;
 mod sql;

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use super::after_commit::AfterCommit;
 use super::connect::{Connector, Readers};
 use super::lockers::Lockers;
-use super::session::{Session, failed, value};
+use super::servers::{LOOK_INTERVAL, Servers};
+use super::session::{Session, failed};
 use crate::log::Level;
 use crate::storage::Wake;
 use crate::{Error, Result};
@@ -21,8 +22,6 @@ use crate::{Error, Result};
 const UNLOCK_DELAY: Duration = Duration::from_millis(1);
 /// Between two notifications, at least.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(5);
-/// How often it is looked for other servers.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon the thread that listens notices that it is over.
 const LISTEN_TIME: Duration = Duration::from_secs(1);
 /// Between two attempts to listen.
@@ -31,22 +30,21 @@ const LISTEN_PAUSE: Duration = Duration::from_secs(5);
 const LISTEN: &str = "LISTEN rzeo";
 /// (who): tells all that listen.
 const NOTIFY: &str = "SELECT pg_notify('rzeo', $1)";
-/// How many servers listen.
-const LISTENERS: &str = "SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'rzeo: listen'";
 
 /// This server among those on the database.
 pub(super) struct Peers {
     pub after_commit: Arc<AfterCommit>,
+    pub servers: Arc<Servers>,
     connector: Arc<Connector>,
     /// By what this server knows its own messages.
     name: String,
 }
 
 impl Peers {
-    pub fn new(connector: Arc<Connector>) -> Self {
+    pub fn new(connector: Arc<Connector>, servers: Servers) -> Self {
         Self {
             after_commit: Arc::default(),
+            servers: Arc::new(servers),
             connector,
             name: format!("{:016x}", fastrand::u64(..)),
         }
@@ -60,9 +58,8 @@ impl Peers {
         let mut notifier = Notifier {
             readers,
             connector: Arc::clone(&self.connector),
+            servers: Arc::clone(&self.servers),
             name: self.name.clone(),
-            looked: None,
-            has_others: false,
             notified: None,
         };
         let after_commit = Arc::clone(&self.after_commit);
@@ -81,13 +78,18 @@ impl Peers {
     pub fn listen(&self, wake: Wake) {
         let (after_commit, connector) =
             (Arc::clone(&self.after_commit), Arc::clone(&self.connector));
-        let name = self.name.clone();
+        let (servers, name) = (Arc::clone(&self.servers), self.name.clone());
         let started = start("listen", move || {
             let mut failing = false;
             while !after_commit.is_over() {
-                let Err(why) = listen(&connector, &after_commit, &name, &wake, &mut failing) else {
+                let mut told = || {
+                    failing = false;
+                    wake.wake();
+                };
+                let Err(why) = listen(&connector, &after_commit, &servers, &name, &mut told) else {
                     return;
                 };
+                servers.forget();
                 if !std::mem::replace(&mut failing, true) {
                     let text = format!("other servers' commits are found by polls: {why}");
                     connector.log(Level::Info, &text);
@@ -117,23 +119,27 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
         .map_err(|why| Error::Unavailable(format!("can't start a thread: {why}")))
 }
 
-/// Listens until it is over, or the connection is lost.
+/// Listens until it is over, or the connection is lost. `wake` is called when there may be something.
 fn listen(
     connector: &Connector,
     after_commit: &AfterCommit,
+    servers: &Servers,
     name: &str,
-    wake: &Wake,
-    failing: &mut bool,
+    wake: &mut dyn FnMut(),
 ) -> Result<()> {
     let mut session: Session = connector.connect("listen")?;
     session.batch(LISTEN).map_err(failed("listening"))?;
-    *failing = false;
     // What was committed before.
-    wake.wake();
+    wake();
+    let (mut told, mut looked) = (String::new(), None::<Instant>);
     while !after_commit.is_over() {
+        if looked.is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL) {
+            looked = Some(Instant::now());
+            servers.look(&mut session, &mut told)?;
+        }
         let heard = session.notified(LISTEN_TIME).map_err(failed("listening"))?;
         if heard.is_some_and(|who| who != name) {
-            wake.wake();
+            wake();
         }
     }
     Ok(())
@@ -143,33 +149,23 @@ fn listen(
 struct Notifier {
     readers: Arc<Readers>,
     connector: Arc<Connector>,
+    servers: Arc<Servers>,
     name: String,
-    /// When it was looked for other servers, and whether there are some.
-    looked: Option<Instant>,
-    has_others: bool,
     notified: Option<Instant>,
 }
 
 impl Notifier {
     /// Notifies others of a commit; false if they were notified a moment ago.
     fn notify(&mut self) -> bool {
-        let earlier = |then: Option<Instant>, time| then.is_none_or(|then| then.elapsed() >= time);
-        if earlier(self.looked, LOOK_INTERVAL) {
-            self.looked = Some(Instant::now());
-            let rows = self
-                .readers
-                .query(&self.connector, "looking for servers", (LISTENERS, &[]));
-            let count =
-                rows.and_then(|rows| rows.first().map_or(Ok(0), |row| value::<i64>(row, 0)));
-            self.has_others = count.is_ok_and(|count| count > 1);
-        }
-        if !self.has_others {
+        if !self.servers.has_others() {
             return true;
         }
-        if !earlier(self.notified, NOTIFY_INTERVAL) {
+        let now = Instant::now();
+        let is_soon = |then| now.duration_since(then) < NOTIFY_INTERVAL;
+        if self.notified.is_some_and(is_soon) {
             return false;
         }
-        self.notified = Some(Instant::now());
+        self.notified = Some(now);
         // Nothing is lost if it fails: they poll.
         let _ = self.readers.query(
             &self.connector,

@@ -21,6 +21,9 @@ pub(super) struct Sql {
     pub serial: &'static str,
     /// The last tid.
     pub last_tid: &'static str,
+    /// (tids): for the number of each, the first tid after it, and the database's clock in seconds since
+    /// 1970.
+    pub first_after: &'static str,
     /// (tid): the timeline of the database's log, and whether it has this transaction (or tid is 0).
     pub is_there: &'static str,
     /// (since): the tids after it with their oids, up to 1,000 transactions, and the states that will be
@@ -204,6 +207,17 @@ macro_rules! is_there {
     };
 }
 
+macro_rules! first_after {
+    ($log:literal) => {
+        concat!(
+            "SELECT t.number, (SELECT min(l.tid) FROM ",
+            $log,
+            " l WHERE l.tid > t.tid), extract(epoch FROM clock_timestamp())::float8
+            FROM unnest($1::bigint[]) WITH ORDINALITY t(tid, number)"
+        )
+    };
+}
+
 pub(super) static PRESERVING: Sql = Sql {
     schema: [include_str!("common.sql"), include_str!("preserving.sql")],
     lock_function: lock_function!("current_object"),
@@ -234,6 +248,7 @@ pub(super) static PRESERVING: Sql = Sql {
     exists: "SELECT FROM object_state WHERE zoid = $1 LIMIT 1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM transaction",
+    first_after: first_after!("transaction"),
     is_there: is_there!("transaction"),
     changes: "SELECT t.tid, s.zoid, NULL::bytea
         FROM (SELECT tid FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
@@ -287,6 +302,7 @@ pub(super) static FREE: Sql = Sql {
     exists: "SELECT FROM object_state WHERE zoid = $1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM object_state",
+    first_after: first_after!("object_state"),
     is_there: is_there!("object_state"),
     changes: "SELECT tid, zoid, CASE WHEN state_size <= 65536 THEN state END FROM object_state
         WHERE tid > $1 AND tid <=

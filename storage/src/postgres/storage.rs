@@ -18,6 +18,7 @@ use super::packing::Packing;
 use super::peers::Peers;
 use super::recent::Recent;
 use super::schema;
+use super::servers::Servers;
 use super::session::value;
 use super::settings::Settings;
 use super::sql::{NEW_OIDS, Sql};
@@ -50,7 +51,7 @@ pub struct PostgresStorage {
     pub(super) recent: Recent,
     pub(super) oids: Oids,
     /// The last transaction that is published, and told in a report.
-    published: AtomicU64,
+    published: Arc<AtomicU64>,
     pub(super) reported: AtomicU64,
     /// That of the database's log; another one behind a promotion of a standby.
     pub(super) timeline: Mutex<Option<String>>,
@@ -88,7 +89,9 @@ impl PostgresStorage {
             BlobCache::open
         };
         let blobs = blob_dir.map(|path| open(path, settings.blob_cache_size));
-        let peers = Peers::new(Arc::clone(&connector));
+        let published = Arc::<AtomicU64>::default();
+        let servers = Servers::new(sql, Arc::clone(&published), settings.poll_interval);
+        let peers = Peers::new(Arc::clone(&connector), servers);
         let after_commit = Arc::clone(&peers.after_commit);
         let storage = Self {
             blobs: blobs.transpose()?,
@@ -102,7 +105,7 @@ impl PostgresStorage {
             readers: Arc::new(Readers::new()),
             writer: Mutex::default(),
             oids: Oids::default(),
-            published: AtomicU64::new(0),
+            published,
             reported: AtomicU64::new(0),
             timeline: Mutex::default(),
             publication: Default::default(),

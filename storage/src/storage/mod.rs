@@ -60,6 +60,7 @@ pub mod outside;
 mod pack_progress;
 mod revision;
 mod transaction;
+mod users;
 
 use std::path::PathBuf;
 
@@ -80,6 +81,7 @@ pub use self::revision::{
 pub use self::transaction::{
     Appended, Commit, Merged, OnConflict, Op, Prepared, TransactionMeta, Vote,
 };
+pub use self::users::{DatabaseServer, DatabaseUsers};
 
 /// What a storage can do beyond what every storage does, for `get_info` and
 /// for the server, which does not ask for what is not there.

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use zeo_proto::{Oid, Tid};
 
+use super::users::DatabaseUsers;
 use crate::Result;
 
 /// A change that was made elsewhere.
@@ -144,6 +145,17 @@ pub trait Outside: Send + Sync {
     /// publications of the server's own transactions. Memory only, can't
     /// fail.
     fn publish_change(&self, change: &OutsideChange);
+
+    /// The server listens at this address, among others: for a storage that tells other servers who is
+    /// there.
+    fn announce(&self, address: &str) {
+        let _ = address;
+    }
+
+    /// Who uses the database, as it was known a moment ago; `None` if that is not known. Memory only.
+    fn users(&self) -> Option<DatabaseUsers> {
+        None
+    }
 }
 
 /// Asks for a poll, from any thread and at any time. Cheap; does nothing once

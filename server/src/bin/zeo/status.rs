@@ -122,5 +122,49 @@ fn write_storage(out: &mut impl Write, name: &str, of: &Value) -> io::Result<()>
     for (title, value) in lines {
         writeln!(out, "  {title:<17} {value}")?;
     }
+    write_database(out, &of["database"])
+}
+
+/// The servers on the storage's database, if it is in one that others use too.
+fn write_database(out: &mut impl Write, database: &Value) -> io::Result<()> {
+    let servers = database["servers"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    for (place, server) in servers.iter().enumerate() {
+        let title = if place == 0 { "database servers" } else { "" };
+        writeln!(out, "  {title:<17} {}", server_line(server))?;
+    }
+    let relstorage = show::number(&database["relstorage_connections"]);
+    if relstorage > 0.0 {
+        let count = show::count(relstorage as u64);
+        writeln!(out, "  {:<17} {count} connections", "RelStorage")?;
+    }
     Ok(())
+}
+
+/// `127.0.0.1:8101 (from 10.0.0.7): 12 s behind, at tid 03f0...`.
+fn server_line(server: &Value) -> String {
+    let address = match show::text(&server["address"]) {
+        none if none.is_empty() => "a server that does not listen yet".to_owned(),
+        address => address,
+    };
+    let host = match (&server["this"], &server["host"]) {
+        (Value::Bool(true), _) => " (this one)".to_owned(),
+        (_, Value::Null) => String::new(),
+        (_, host) => format!(" (from {})", show::text(host)),
+    };
+    let is_late = server["late"].as_bool().unwrap_or_default();
+    let (behind, silent) = (
+        show::number(&server["behind"]),
+        show::number(&server["silent"]),
+    );
+    let state = match is_late {
+        false => "up to date".to_owned(),
+        true if behind > 0.0 => format!("{} behind", show::duration(behind)),
+        true => format!("not heard of for {}", show::duration(silent)),
+    };
+    format!(
+        "{address}{host}: {state}, at tid {}",
+        show::text(&server["last_tid"])
+    )
 }

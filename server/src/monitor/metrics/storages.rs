@@ -9,6 +9,7 @@ use super::text::Kind::{Counter, Gauge, Histogram};
 use super::text::{Kind, Text};
 use crate::messages::report::CoordinatorReport;
 use crate::monitor::snapshot::{Snapshot, StorageSnapshot};
+use crate::status::database::database_users;
 use crate::status::stats::Stats;
 
 pub(super) fn write(text: &mut Text, snapshot: &Snapshot<'_>) {
@@ -17,6 +18,7 @@ pub(super) fn write(text: &mut Text, snapshot: &Snapshot<'_>) {
     all.conflicts();
     all.outcomes();
     all.files();
+    all.databases();
     all.locks();
     all.queues();
     all.invalidation_queue();
@@ -173,6 +175,25 @@ impl<'s, 'v> All<'_, 's, 'v> {
             let total = progress.total.filter(|total| *total > 0)?;
             Some(progress.done as f64 / total as f64)
         });
+    }
+
+    fn databases(&mut self) {
+        let storages = self.snapshot.storages.iter().filter_map(|storage| {
+            let users = database_users(&*storage.served.storage)?;
+            Some((storage.name, users.servers))
+        });
+        let storages: Vec<_> = storages.collect();
+        let help = "Servers on the database, this one included.";
+        let mut count = self.text.metric("database_servers", Gauge, help);
+        for (name, servers) in &storages {
+            count.value(&[("storage", name)], servers.len() as f64);
+        }
+        let help = "Servers on the database that are behind, or not heard of.";
+        let mut late = self.text.metric("database_servers_late", Gauge, help);
+        for (name, servers) in &storages {
+            let count = servers.iter().filter(|server| server.is_late).count();
+            late.value(&[("storage", name)], count as f64);
+        }
     }
 
     fn locks(&mut self) {

@@ -61,7 +61,7 @@ class Clients {
 
 const storageColumns = [
   { key: 'name', title: 'Storage', show: ({ storage }) => plain(storage.name), hint: ({ storage }) => plain(storage.file) },
-  { key: 'state', title: 'State', show: ({ storage }) => (storage.failure ? `accepts no commits: ${plain(storage.failure)}` : storage.read_only ? 'read-only' : storage.coordinator ? 'in order' : 'does not answer') },
+  { key: 'state', title: 'State', show: ({ storage }) => stateText(storage) + databaseText(storage.database), hint: ({ storage }) => (storage.database?.servers ?? []).map(serverText).join('\n') },
   { key: 'size', title: 'Size', number: true, show: ({ storage }) => bytes(storage.size) },
   { key: 'objects', title: 'Objects', number: true, show: ({ storage }) => count(storage.objects) },
   { key: 'clients', title: 'Clients', number: true, show: ({ storage }) => count(storage.clients) },
@@ -72,6 +72,23 @@ const storageColumns = [
   { key: 'writer', title: 'Disk busy', number: true, show: ({ storage }) => (isNumber(storage.log_writer_busy) ? duration(storage.log_writer_busy) : 'no'), hint: () => 'how long the log writer has been at work on one batch' },
   { key: 'mailbox', title: 'Fullest mailbox', number: true, show: ({ storage }) => `${digits(Math.round(100 * storage.mailbox_fullest))}\u00a0%`, hint: () => 'at 100 % its client is disconnected' },
 ];
+
+function stateText({ failure, read_only: readOnly, coordinator }) {
+  if (failure) return `accepts no commits: ${plain(failure)}`;
+  if (readOnly) return 'read-only';
+  return coordinator ? 'in order' : 'does not answer';
+}
+
+function databaseText(database) {
+  if (!database) return '';
+  const late = database.servers.filter((server) => server.late).length;
+  return `; ${plural(database.servers.length, 'server')} on the database` + (late > 0 ? `, ${count(late)} behind` : '');
+}
+
+function serverText(server) {
+  const state = !server.late ? 'up to date' : server.behind > 0 ? `${duration(server.behind)} behind` : `not heard of for ${duration(server.silent)}`;
+  return `${plain(server.address)}: ${state}`;
+}
 
 function queueText(queue) {
   if (!queue) return DASH;

@@ -1,0 +1,104 @@
+"""What a server tells of the others on its database."""
+import json
+import os
+import shutil
+import signal
+import tempfile
+import urllib.request
+
+import pytest
+from support.ports import free_port
+from support.programs import ours, run
+from support.server import is_python, wait_until
+from ZODB import DB
+
+from postgres.test_relstorage import add_counters, increment, open_db
+
+pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
+
+
+def text(address):
+    return '%s:%s' % address
+
+
+def status(server, *args):
+    done = run(ours('zeo'), 'status', *args, text(server.address))
+    assert done.code == 0, done
+    return done.out
+
+
+def servers(server):
+    """By their addresses."""
+    found = json.loads(status(server, '--json'))['storages']['1']['database']
+    return {one['address']: one for one in found['servers']}
+
+
+@pytest.mark.parametrize('database', [True, False], ids=['history', 'free'], indirect=True)
+def test_a_server_that_is_behind(serve, database):
+    monitor = free_port()
+    one = serve(args=('--monitor', str(monitor)), storages=database.section())
+    other = serve(storages=database.section())
+    names = [text(server.address) for server in (one, other)]
+    for server in one, other:
+        wait_until(lambda: sorted(servers(server)) == sorted(names))
+        assert [name for name, told in servers(server).items() if told['this']] == [text(server.address)]
+    db = open_db(one)
+    add_counters(db)
+    last = db.storage.lastTransaction().hex()
+    wait_until(lambda: {told['last_tid'] for told in servers(other).values()} == {last})
+    wait_until(lambda: not any(told['late'] or told['behind'] for told in servers(one).values()))
+    wait_until(lambda: {told['last_tid'] for told in servers(one).values()} == {last})
+    assert status(one).count('up to date, at tid ' + last) == 2
+
+    # It stands still: also for those who hear of it. Nobody waits for it.
+    os.kill(other.process.pid, signal.SIGSTOP)
+    try:
+        if database.keep_history:
+            wait_until(lambda: servers(one)[names[1]]['late'])
+            assert f'{names[1]}: not heard of for ' in status(one)
+        for number in range(5):
+            increment(db, number)
+        newest = db.storage.lastTransaction().hex()
+        wait_until(lambda: servers(one)[names[0]]['last_tid'] == newest)
+        wait_until(lambda: servers(one)[names[1]]['late'] and servers(one)[names[1]]['behind'] > 0.5)
+        told = servers(one)
+        assert told[names[1]]['last_tid'] == last
+        assert not told[names[0]]['behind'] and not told[names[0]]['late']
+        shown = status(one)
+        assert f'{names[1]}: ' in shown and f' behind, at tid {last}' in shown, shown
+        url = f'http://127.0.0.1:{monitor}/'
+        with urllib.request.urlopen(url + 'metrics') as answer:
+            metrics = answer.read().decode()
+        assert 'zeo_server_database_servers{storage="1"} 2\n' in metrics
+        assert 'zeo_server_database_servers_late{storage="1"} 1\n' in metrics
+        with urllib.request.urlopen(url + 'status.json') as answer:
+            found = json.load(answer)['storages'][0]['database']
+        assert [server['late'] for server in found['servers']] == [False, True]
+    finally:
+        os.kill(other.process.pid, signal.SIGCONT)
+    wait_until(lambda: not servers(one)[names[1]]['late'] and servers(one)[names[1]]['last_tid'] == newest)
+
+    python = DB(database.open())
+    wait_until(lambda: 'RelStorage ' in status(one))
+    python.close()
+    os.kill(other.process.pid, signal.SIGKILL)
+    wait_until(lambda: list(servers(one)) == names[:1])
+    db.close()
+
+
+@pytest.mark.parametrize('database', [True], ids=['history'], indirect=True)
+def test_addresses_and_connections_that_break(serve, database):
+    """What a server is called in the database, on a Unix socket with a long path."""
+    path = tempfile.mkdtemp('x' * 30)
+    serve(storages=database.section(), address=f'{path}/zeo.sock')
+    names = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'rzeo: listen%' " \
+            'AND datname = current_database()'
+    told = lambda: [name for name in database.sql(names) if name.count(' ') > 2]
+    wait_until(lambda: len(told()) == 1 and 'xx/zeo.sock ' in told()[0])
+    assert len(told()[0]) <= 63
+    pid = database.sql("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'rzeo: listen%' "
+                       'AND datname = current_database()')[0]
+    database.sql(f'SELECT pg_terminate_backend({pid})')
+    wait_until(lambda: told() == [])
+    wait_until(lambda: len(told()) == 1)
+    shutil.rmtree(path)
