@@ -9,6 +9,7 @@ use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::storage::{OpenData, Revision};
 
 use super::slow::LoadBegun;
+use super::transaction::{Phase, Transaction};
 use super::values::history_entry;
 use super::{Answer, Outcome, Session, is_nobody};
 use crate::errors::exception_from;
@@ -26,6 +27,19 @@ const MAX_TRIES: u8 = 3;
 const APART_BYTES: usize = if cfg!(test) { 32 } else { 64 * 1024 };
 
 type Found = zeo_storage::Result<Option<Revision<OpenData>>>;
+
+/// How many loads are left to helpers after one that the session has waited for, while the client asked
+/// for something else.
+const HELPED_LOADS: u32 = 100;
+
+/// Who waits for what another machine is asked: a helper, or the session itself, which takes less.
+#[derive(Default)]
+pub(super) struct Waits {
+    /// How many loads are left to helpers before the session waits again.
+    helped: u32,
+    /// The session has waited for the answer that it has written last.
+    waited: bool,
+}
 
 /// A load that is on its way.
 struct Load {
@@ -59,6 +73,11 @@ impl Session {
         self.status.loads.add(1);
         let begun = self.load_begins();
         if ask {
+            if let Some(found) = self.load_here(storage, oid, before) {
+                let outcome = self.answer_load(id, Ok(Some(found)));
+                self.load_ends(storage, begun, oid);
+                return outcome;
+            }
             let (storage, id) = (Arc::clone(storage), id.clone());
             let load = Load {
                 id,
@@ -74,6 +93,43 @@ impl Session {
         let outcome = self.answer_load(id, found);
         self.load_ends(storage, begun, oid);
         outcome
+    }
+
+    /// Asks another machine in this thread, if the client waits for nothing else. Events are left in the
+    /// mailbox meanwhile, so that the answer comes before the invalidation of what it tells, as if it
+    /// had been at hand.
+    fn load_here(
+        &mut self,
+        storage: &ServedStorage,
+        oid: Oid,
+        before: Tid,
+    ) -> Option<Revision<OpenData>> {
+        if self.waits.helped > 0 {
+            self.waits.helped -= 1;
+            return None;
+        }
+        let is_open = |transaction: &Transaction| matches!(transaction.phase, Phase::Open);
+        let is_idle = self.jobs.is_empty()
+            && self.asked.is_empty()
+            && self.polling.is_empty()
+            && !self.has_chunks()
+            && self.transaction.as_ref().is_none_or(is_open)
+            && !rules::helps_itself();
+        if !is_idle {
+            return None;
+        }
+        self.waits.waited = true;
+        storage.storage.open_before_soon(oid, before)
+    }
+
+    /// Whether the session has waited for another machine since this was asked before.
+    pub(crate) fn has_waited(&mut self) -> bool {
+        std::mem::take(&mut self.waits.waited)
+    }
+
+    /// The client has asked for something while the session waited: it has several threads.
+    pub(crate) fn was_wanted(&mut self) {
+        self.waits.helped = HELPED_LOADS;
     }
 
     fn answer_load(&mut self, id: &Value<'static>, found: Found) -> Outcome {

@@ -43,6 +43,7 @@ use zeo_proto::msgpack::readable;
 use zeo_proto::{Tid, Value};
 
 use self::after_poll::AfterPoll;
+use self::load::Waits;
 use self::open_iterators::Iterators;
 use self::output::Output;
 use self::transaction::{Phase, Transaction};
@@ -158,6 +159,8 @@ pub struct Session {
     /// What is left to do when helper threads are done, by the numbers of their jobs.
     jobs: HashMap<u64, Job>,
     next_job: u64,
+    /// Who waits for another machine.
+    waits: Waits,
     /// The ids of `getInvalidations` calls that are on their way, with the
     /// tids that they asked for.
     asked: VecDeque<(Value<'static>, Tid)>,
@@ -201,6 +204,7 @@ impl Session {
             downloads: Downloads::default(),
             jobs: HashMap::new(),
             next_job: 0,
+            waits: Waits::default(),
             asked: VecDeque::new(),
             polling: VecDeque::new(),
             votes: 0,

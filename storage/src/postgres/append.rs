@@ -111,6 +111,7 @@ impl PostgresStorage {
                 parameters.add(place, work)?;
             }
         }
+        let begun = self.news.begin();
         let called = match &mut uploads {
             Some(uploads) => self.call_with(uploads, &parameters),
             None => self.call(&mut writer, &parameters),
@@ -147,6 +148,7 @@ impl PostgresStorage {
         }
         appended.refused.sort_by_key(|&(place, _)| place);
         appended.outside = self.new_changes(report.others);
+        self.news.report(begun);
         drop(writer);
         self.unlock_all(batch)?;
         Ok(appended)

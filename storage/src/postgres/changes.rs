@@ -5,7 +5,7 @@
 //! reported is all that is new.
 
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postgres::Row;
@@ -59,10 +59,18 @@ impl PostgresStorage {
     pub(super) fn changes_since(&self, since: u64) -> Result<Vec<OutsideChange>> {
         let since = since.cast_signed();
         let rows = self.query("looking for changes", self.sql.changes, &[&since])?;
-        let rows = rows
-            .iter()
-            .map(|row| Ok((value(row, 0)?, value(row, 1)?, value(row, 2)?)));
-        Ok(self.new_changes(rows.collect::<Result<_>>()?))
+        self.taken(&rows, 0)
+    }
+
+    /// The changes that stand in rows, from this column on.
+    fn taken(&self, rows: &[Row], column: usize) -> Result<Vec<OutsideChange>> {
+        let mut changes = Vec::new();
+        for row in rows {
+            if let Some(tid) = value(row, column)? {
+                changes.push((tid, value(row, column + 1)?, value(row, column + 2)?));
+            }
+        }
+        Ok(self.new_changes(changes))
     }
 
     /// The last transactions with their oids, oldest first.
@@ -156,6 +164,11 @@ fn by_transaction(rows: Vec<(i64, Option<i64>)>) -> Vec<Invalidation> {
 
 impl Outside for PostgresStorage {
     fn watch(&self, wake: Wake) {
+        let news = Arc::clone(&self.news);
+        let wake = Wake::new(move || {
+            news.hear();
+            wake.wake();
+        });
         self.peers.listen(wake.clone());
         let _ = self.wake.set(wake);
     }
@@ -166,17 +179,19 @@ impl Outside for PostgresStorage {
 
     fn poll(&self) -> Result<Vec<OutsideChange>> {
         self.refresh_sizes();
+        let begun = self.news.begin();
         let reported = self.reported().cast_signed();
-        let doing = "looking for the last transaction";
-        if self.went_back(&self.query(doing, self.sql.is_there, &[&reported])?)? {
+        let rows = self.query("looking for changes", self.sql.poll, &[&reported])?;
+        if self.went_back(&rows)? {
             return Ok(vec![self.begin_again()?]);
         }
-        let changes = self.changes_since(self.reported())?;
+        let changes = self.taken(&rows, 2)?;
         if changes.len() >= PAGE
             && let Some(wake) = self.wake.get()
         {
             wake.wake();
         }
+        self.news.report(begun);
         Ok(changes)
     }
 
@@ -186,6 +201,15 @@ impl Outside for PostgresStorage {
 
     fn users(&self) -> Option<DatabaseUsers> {
         self.peers.servers.users()
+    }
+
+    /// What a commit of ours has reported meanwhile is not asked for again: with several servers that
+    /// commit all the time, that would be for each of their notifications.
+    fn poll_told(&self) -> Result<Vec<OutsideChange>> {
+        if self.news.are_known(self.poll_interval() / 4) {
+            return Ok(Vec::new());
+        }
+        self.poll()
     }
 
     fn is_remote(&self) -> bool {

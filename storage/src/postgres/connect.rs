@@ -95,6 +95,8 @@ pub(super) struct Readers {
 struct Idle {
     sessions: Vec<Session>,
     used: usize,
+    /// How many wait for one.
+    waiting: usize,
 }
 
 impl Readers {
@@ -121,22 +123,43 @@ impl Readers {
     ) -> Result<Vec<Row>> {
         let mut idle = self.idle();
         while idle.used >= READERS_MAX {
+            idle.waiting += 1;
             idle = self
                 .returned
                 .wait(idle)
                 .unwrap_or_else(PoisonError::into_inner);
+            idle.waiting -= 1;
         }
         idle.used += 1;
         let mut session = idle.sessions.pop();
         drop(idle);
         let found = ask(connector, doing, &mut session, (sql, params));
+        self.give_back(session);
+        found
+    }
+
+    /// Runs a statement over one that is open, if nobody has it; `None` if there is none, or it fails.
+    pub fn query_soon(&self, (sql, params): (&'static str, Params)) -> Option<Vec<Row>> {
+        let mut idle = self.idle();
+        let mut session = idle.sessions.pop()?;
+        idle.used += 1;
+        drop(idle);
+        let found = session.query(sql, params).ok();
+        self.give_back(Some(session));
+        found
+    }
+
+    fn give_back(&self, session: Option<Session>) {
         let mut idle = self.idle();
         idle.used -= 1;
         idle.sessions
             .extend(session.filter(|session| !session.is_closed()));
+        // Each time it would be a system call.
+        let is_wanted = idle.waiting > 0;
         drop(idle);
-        self.returned.notify_one();
-        found
+        if is_wanted {
+            self.returned.notify_one();
+        }
     }
 
     pub fn close(&self) {

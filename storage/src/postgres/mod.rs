@@ -56,6 +56,7 @@ mod dsn;
 mod ids;
 mod iterate;
 mod lockers;
+mod news;
 mod oids;
 mod pack;
 mod packing;

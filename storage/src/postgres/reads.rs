@@ -41,11 +41,7 @@ impl PostgresStorage {
         let until = Instant::now() + PUBLICATION_MAX;
         loop {
             let published = self.published();
-            let limit = Tid::ZERO
-                .later_than(published)
-                .unwrap_or(Tid::MAX)
-                .min(before);
-            let params = (number(oid)?, tid_of(limit.min(MAX))?, tid_of(published)?);
+            let params = load_params(oid, before, published)?;
             let sql = self.sql.revision;
             let rows = self.query("loading an object", sql, &[&params.0, &params.1, &params.2])?;
             let Some(row) = rows.first() else {
@@ -63,6 +59,24 @@ impl PostgresStorage {
             }
             self.wait_for_publication(serial, until);
         }
+    }
+
+    /// The same, by one question over a connection that is open; `None` if more is needed.
+    pub(super) fn revision_soon(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
+        let published = self.published();
+        let params = load_params(oid, before, published)?;
+        let params: Params = &[&params.0, &params.1, &params.2];
+        let rows = self.readers.query_soon((self.sql.revision, params));
+        let Some(row) = rows.as_ref().and_then(|rows| rows.first()) else {
+            return Ok(None);
+        };
+        let serial = Tid::new(value::<i64>(row, 1)?.cast_unsigned());
+        if serial > published || serial >= before {
+            return Ok(None);
+        }
+        let found = revision(row, oid, serial)?;
+        self.recent.put(oid, &found, published);
+        Ok(Some(found))
     }
 
     fn no_revision(&self, oid: Oid, is_current: bool) -> Result<Option<Revision>> {
@@ -176,6 +190,13 @@ impl PostgresStorage {
             next: next.map(oid_of),
         })
     }
+}
+
+/// What is asked for a revision when `published` is the last transaction.
+fn load_params(oid: Oid, before: Tid, published: Tid) -> Result<(i64, i64, i64)> {
+    let behind = Tid::ZERO.later_than(published).unwrap_or(Tid::MAX);
+    let limit = behind.min(before).min(MAX);
+    Ok((number(oid)?, tid_of(limit)?, tid_of(published)?))
 }
 
 /// The greatest tid that stands in a column.

@@ -30,6 +30,8 @@ pub(super) struct Sql {
     /// found nowhere once they are overwritten, if they are not large; a null oid for a transaction
     /// without objects.
     pub changes: &'static str,
+    /// (tid): as `is_there`, and behind it as `changes`, with nulls if there are none.
+    pub poll: &'static str,
     /// (count, last): the last transactions with their oids, in order.
     pub last_changes: &'static str,
     /// (since, last): the objects changed after the one and not after the other.
@@ -218,6 +220,33 @@ macro_rules! first_after {
     };
 }
 
+macro_rules! changes {
+    ("transaction") => {
+        "SELECT t.tid, s.zoid, NULL::bytea
+                FROM (SELECT tid FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
+                LEFT JOIN object_state s USING (tid) ORDER BY t.tid"
+    };
+    ("object_state") => {
+        "SELECT tid, zoid, CASE WHEN state_size <= 65536 THEN state END FROM object_state
+                WHERE tid > $1 AND tid <=
+                    (SELECT max(tid) FROM
+                        (SELECT DISTINCT tid FROM object_state WHERE tid > $1 ORDER BY tid LIMIT 1000) t)
+                ORDER BY tid"
+    };
+}
+
+macro_rules! poll {
+    ($log:tt) => {
+        concat!(
+            "SELECT w.*, c.* FROM (",
+            is_there!($log),
+            ") w LEFT JOIN (",
+            changes!($log),
+            ") c ON true ORDER BY 3"
+        )
+    };
+}
+
 pub(super) static PRESERVING: Sql = Sql {
     schema: [include_str!("common.sql"), include_str!("preserving.sql")],
     lock_function: lock_function!("current_object"),
@@ -250,9 +279,8 @@ pub(super) static PRESERVING: Sql = Sql {
     last_tid: "SELECT coalesce(max(tid), 0) FROM transaction",
     first_after: first_after!("transaction"),
     is_there: is_there!("transaction"),
-    changes: "SELECT t.tid, s.zoid, NULL::bytea
-        FROM (SELECT tid FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
-        LEFT JOIN object_state s USING (tid) ORDER BY t.tid",
+    changes: changes!("transaction"),
+    poll: poll!("transaction"),
     last_changes: "SELECT t.tid, s.zoid
         FROM (SELECT tid FROM transaction WHERE tid > 0 AND tid <= $2 ORDER BY tid DESC LIMIT $1) t
         LEFT JOIN object_state s USING (tid) ORDER BY t.tid",
@@ -304,11 +332,8 @@ pub(super) static FREE: Sql = Sql {
     last_tid: "SELECT coalesce(max(tid), 0) FROM object_state",
     first_after: first_after!("object_state"),
     is_there: is_there!("object_state"),
-    changes: "SELECT tid, zoid, CASE WHEN state_size <= 65536 THEN state END FROM object_state
-        WHERE tid > $1 AND tid <=
-            (SELECT max(tid) FROM
-                (SELECT DISTINCT tid FROM object_state WHERE tid > $1 ORDER BY tid LIMIT 1000) t)
-        ORDER BY tid",
+    changes: changes!("object_state"),
+    poll: poll!("object_state"),
     last_changes: "SELECT s.tid, s.zoid FROM
             (SELECT DISTINCT tid FROM object_state WHERE tid <= $2 ORDER BY tid DESC LIMIT $1) t
         JOIN object_state s USING (tid) ORDER BY s.tid",

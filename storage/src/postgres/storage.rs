@@ -13,6 +13,7 @@ use super::connect::{Connector, Readers};
 use super::ids::tid_of;
 use super::iterate::{self, Source};
 use super::lockers::Lockers;
+use super::news::News;
 use super::oids::{BLOCKS, Oids};
 use super::packing::Packing;
 use super::peers::Peers;
@@ -27,7 +28,7 @@ use crate::blob::BlobDirectory;
 use crate::log::Log;
 use crate::storage::{
     Appended, Bulk, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation,
-    OnConflict, Op, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta,
+    OnConflict, Op, OpenData, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta,
     UndoEntry, Vote, Wake,
 };
 use crate::{Error, Result};
@@ -58,6 +59,7 @@ pub struct PostgresStorage {
     /// For those who wait for a publication.
     publication: (Mutex<()>, Condvar),
     pub(super) wake: OnceLock<Wake>,
+    pub(super) news: Arc<News>,
     pub(super) packing: Packing,
     /// States that others have committed and that are not published yet.
     pub(super) states_of_others: Mutex<HashMap<(Tid, Oid), Vec<u8>>>,
@@ -110,6 +112,7 @@ impl PostgresStorage {
             timeline: Mutex::default(),
             publication: Default::default(),
             wake: OnceLock::new(),
+            news: Arc::default(),
             packing: Packing::default(),
             states_of_others: Mutex::default(),
             sizes: Mutex::default(),
@@ -229,6 +232,10 @@ impl Storage for PostgresStorage {
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
         self.revision(oid, before)
+    }
+
+    fn open_before_soon(&self, oid: Oid, before: Tid) -> Option<Revision<OpenData>> {
+        self.revision_soon(oid, before).ok()?.map(Revision::from)
     }
 
     fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {

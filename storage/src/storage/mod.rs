@@ -158,6 +158,13 @@ pub trait Storage: Send + Sync {
     fn open_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision<OpenData>>> {
         Ok(self.load_before(oid, before)?.map(Revision::from))
     }
+    /// As [`Self::open_before`], where that is one question to another machine over a connection that
+    /// is open. `None` if there is more to be waited for, or nothing is found: then
+    /// [`Self::open_before`] is to be asked.
+    fn open_before_soon(&self, oid: Oid, before: Tid) -> Option<Revision<OpenData>> {
+        let _ = (oid, before);
+        None
+    }
     /// As [`Self::load_serial`], in the same way.
     ///
     /// # Errors

@@ -379,6 +379,9 @@ impl Connection {
                     if flow != Flow::Hold {
                         self.input.consume(length);
                     }
+                    if session.has_waited() && self.has_more() {
+                        session.was_wanted();
+                    }
                     flow
                 }
                 Err(FrameError::Tls) => {
@@ -396,6 +399,16 @@ impl Connection {
                 Flow::Close => State::Closing,
             };
         }
+    }
+
+    /// Whether the client has sent more than was answered.
+    fn has_more(&mut self) -> bool {
+        if self.input.buffer.buffered() == 0
+            && let Ok(ready) = self.waiter.wait(Some(Duration::ZERO))
+        {
+            self.note(ready);
+        }
+        self.input.buffer.buffered() > 0 || self.stream.is_readable()
     }
 
     /// Empties the mailbox as far as there is room in the output; false when
