@@ -28,8 +28,8 @@ use crate::blob::BlobDirectory;
 use crate::log::Log;
 use crate::storage::{
     Appended, Bulk, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation,
-    OnConflict, Op, OpenData, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta,
-    UndoEntry, Vote, Wake,
+    OnConflict, Op, OpenData, Outside, PackProgress, Revision, Storage, TransactionIter,
+    TransactionMeta, UndoEntry, Vote, Wake,
 };
 use crate::{Error, Result};
 
