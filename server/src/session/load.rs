@@ -28,19 +28,6 @@ const APART_BYTES: usize = if cfg!(test) { 32 } else { 64 * 1024 };
 
 type Found = zeo_storage::Result<Option<Revision<OpenData>>>;
 
-/// How many loads are left to helpers after one that the session has waited for, while the client asked
-/// for something else.
-const HELPED_LOADS: u32 = 100;
-
-/// Who waits for what another machine is asked: a helper, or the session itself, which takes less.
-#[derive(Default)]
-pub(super) struct Waits {
-    /// How many loads are left to helpers before the session waits again.
-    helped: u32,
-    /// The session has waited for the answer that it has written last.
-    waited: bool,
-}
-
 /// A load that is on its way.
 struct Load {
     id: Value<'static>,
@@ -104,8 +91,7 @@ impl Session {
         oid: Oid,
         before: Tid,
     ) -> Option<Revision<OpenData>> {
-        if self.waits.helped > 0 {
-            self.waits.helped -= 1;
+        if self.waits.is_left_to_helper() {
             return None;
         }
         let is_open = |transaction: &Transaction| matches!(transaction.phase, Phase::Open);
@@ -118,18 +104,18 @@ impl Session {
         if !is_idle {
             return None;
         }
-        self.waits.waited = true;
+        self.waits.wait();
         storage.storage.open_before_soon(oid, before)
     }
 
     /// Whether the session has waited for another machine since this was asked before.
     pub(crate) fn has_waited(&mut self) -> bool {
-        std::mem::take(&mut self.waits.waited)
+        self.waits.has_waited()
     }
 
     /// The client has asked for something while the session waited: it has several threads.
     pub(crate) fn was_wanted(&mut self) {
-        self.waits.helped = HELPED_LOADS;
+        self.waits.leave_to_helpers();
     }
 
     fn answer_load(&mut self, id: &Value<'static>, found: Found) -> Outcome {

@@ -27,6 +27,7 @@ mod undo_info;
 mod undo_log;
 mod values;
 mod vote;
+mod waits;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -43,11 +44,11 @@ use zeo_proto::msgpack::readable;
 use zeo_proto::{Tid, Value};
 
 use self::after_poll::AfterPoll;
-use self::load::Waits;
 use self::open_iterators::Iterators;
 use self::output::Output;
 use self::transaction::{Phase, Transaction};
 use self::transfers::{Downloads, Upload};
+use self::waits::Waits;
 use crate::errors::exception_from_call;
 use crate::messages::event::Event;
 use crate::messages::mailbox::{Mailbox, STOPPING};
