@@ -468,19 +468,27 @@ fn a_list_beside_an_unfinished_pack_removes_nothing() {
     assert_eq!(place.content(again).as_deref(), Some("one"));
 }
 
+/// The second time as where a power cut has kept both names of the packed file.
 #[test]
 fn a_list_that_a_kill_left_removes_only_what_is_gone() {
-    let place = Place::with(|options| options.pack_keep_old = false);
-    let one = place.commit(0x10, place.store(Tid::ZERO, "one"));
-    let mut list = place.blobs().list_removed().unwrap();
-    list.add(OID, one).unwrap();
-    let gone = place.blobs().path_of(OID, Tid::new(0x11));
-    fs::write(&gone, "").unwrap();
-    list.add(OID, Tid::new(0x11)).unwrap();
-    list.finish().unwrap();
-    list.keep();
-    let place = reopened(place.closed(), false);
-    assert!(place.storage.load_blob(OID, one).is_ok());
-    assert!(!gone.exists());
-    assert!(!place.blobs().path().join(".removed").exists());
+    for is_named_twice in [false, true] {
+        let place = Place::with(|options| options.pack_keep_old = false);
+        let one = place.commit(0x10, place.store(Tid::ZERO, "one"));
+        let mut list = place.blobs().list_removed().unwrap();
+        list.add(OID, one).unwrap();
+        let gone = place.blobs().path_of(OID, Tid::new(0x11));
+        fs::write(&gone, "").unwrap();
+        list.add(OID, Tid::new(0x11)).unwrap();
+        list.finish().unwrap();
+        list.keep();
+        let directory = place.closed();
+        if is_named_twice {
+            let names = ["Data.fs", "Data.fs.pack"].map(|name| directory.path().join(name));
+            fs::hard_link(&names[0], &names[1]).unwrap();
+        }
+        let place = reopened(directory, false);
+        assert!(place.storage.load_blob(OID, one).is_ok());
+        assert!(!gone.exists());
+        assert!(!place.blobs().path().join(".removed").exists());
+    }
 }

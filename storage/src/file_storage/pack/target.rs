@@ -16,7 +16,7 @@ use crate::file_storage::files::{Files, indexes, old_of};
 use crate::file_storage::index;
 use crate::file_storage::read::generation::Generation;
 use crate::log::{Level, Log};
-use crate::{Error, Result};
+use crate::{Error, FileId, Result};
 
 /// The place of the packed file. Unless it takes that of the storage, it is
 /// removed when this is dropped.
@@ -66,9 +66,11 @@ pub(super) fn clear_old(
     Ok(())
 }
 
-/// True when the last pack was killed before its file took the place.
+/// True when the last pack was killed before its file took the place. (Where a rename is two changes of a
+/// directory, a power cut may leave that file with both names.)
 pub(super) fn is_unfinished(files: &Files) -> bool {
-    is_there(&beside(&files.data, ".pack"))
+    let packed = FileId::of(&beside(&files.data, ".pack"));
+    packed.is_some() && packed != FileId::of(&files.data)
 }
 
 impl<'a> Target<'a> {
