@@ -16,8 +16,17 @@ NOBODY = 65534
 class Cluster:
     """A running PostgreSQL, with a socket in a directory of its own and a port on 127.0.0.1."""
 
-    def __init__(self):
+    def __init__(self, *settings):
+        """`settings` are more lines of postgresql.conf."""
         self.directory = tempfile.mkdtemp(prefix='rzeo-postgres-')
+        self.data = f'{self.directory}/data'
+        try:
+            self._begin(settings)
+        except BaseException:
+            self.remove()
+            raise
+
+    def _begin(self, settings):
         os.chmod(self.directory, 0o755)
         self.user = {'user': NOBODY, 'group': NOBODY} if os.getuid() == 0 else {}
         packages = pathlib.Path(importlib.util.find_spec('pgserver').origin).parents[1]
@@ -29,11 +38,11 @@ class Cluster:
             os.chown(self.directory, NOBODY, NOBODY)
         self.programs = f'{packages}/pgserver/pginstall'
         self.port = free_port()
-        self.data = f'{self.directory}/data'
         self.run('initdb', '-D', self.data, '-U', 'zodb', '-A', 'trust', '-E', 'UTF8')
         with open(f'{self.data}/postgresql.conf', 'a') as f:
             f.write(f"unix_socket_directories = '{self.directory}'\nport = {self.port}\n"
                     "listen_addresses = '127.0.0.1'\nmax_connections = 200\n")
+            f.writelines(f'{line}\n' for line in settings)
         self.start()
 
     def run(self, program, *args):
@@ -55,7 +64,8 @@ class Cluster:
         self.run('pg_ctl', '-D', self.data, '-w', '-t', '120', '-m', mode, 'stop')
 
     def remove(self):
-        self.stop('immediate')
+        if os.path.exists(f'{self.data}/postmaster.pid'):
+            self.stop('immediate')
         shutil.rmtree(self.directory)
 
     def standby(self):

@@ -1,6 +1,7 @@
 """Runs ZEO's own test suite against the server under test (`$RUNZEO`).
 
-usage: run.py [--venv DIR]... [--encoding Z|M]... [--postgres] [-j N] [--later] [PATTERN]...
+usage: run.py [--venv DIR]... [--encoding Z|M]... [--postgres [--history-free]] [-j N] [--later]
+              [PATTERN]...
 
 Each --venv is a virtual environment with a version of ZEO (default: those in
 $RZEO_VENV6 and $RZEO_VENV5, else .venv/z6 and .venv/z5). Each of them runs
@@ -21,13 +22,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TESTS)
 
 from support.server import REPOSITORY, binary  # noqa: E402
-from upstream.skips import LATER, NOT_APPLICABLE, ON_POSTGRES  # noqa: E402
+from upstream import databases  # noqa: E402
+from upstream.skips import HISTORY_FREE, LATER, NOT_APPLICABLE, ON_POSTGRES  # noqa: E402
 
 WORKER = os.path.join(TESTS, 'upstream', 'worker.py')
 TESTS_PER_JOB = 50
@@ -45,6 +48,8 @@ Result = collections.namedtuple('Result', 'job outcomes seconds output')
 def main():
     start = time.monotonic()
     options = parse_arguments()
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, leave)
     if not os.access(binary(), os.X_OK):
         sys.exit(f'no server to test: {binary()} (set RUNZEO)')
     jobs, skipped, unmatched = plan(options)
@@ -56,10 +61,9 @@ def main():
           f'{options.jobs} at a time, against {binary()}', flush=True)
     counts = collections.Counter(skipped=sum(skipped.values()))
     slowest = []
-    with database(options.postgres), concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for future in concurrent.futures.as_completed(
-                [pool.submit(run_job, job, options.timeout) for job in jobs]):
-            result = future.result()
+    with (databases.cluster(not options.history_free) if options.postgres
+          else contextlib.nullcontext()):
+        for result in run_jobs(jobs, options):
             counts.update(result.outcomes.values())
             slowest += [(s, label, result.job) for label, s in result.seconds.items()]
             show(result, options.verbose)
@@ -79,6 +83,7 @@ def parse_arguments():
     parser.add_argument('--later', action='store_true')
     parser.add_argument('--postgres', action='store_true',
                         help='with <relstorage> in place of <filestorage>; needs the package pgserver')
+    parser.add_argument('--history-free', action='store_true', help='with keep-history false')
     parser.add_argument('--timeout', type=int, default=1200, help='seconds for one process')
     parser.add_argument('--durations', type=int, default=5)
     parser.add_argument('-v', '--verbose', action='store_true')
@@ -91,19 +96,56 @@ def parse_arguments():
     return options
 
 
-@contextlib.contextmanager
-def database(is_needed):
-    """A PostgreSQL for all tests, if it is needed."""
-    if not is_needed:
-        yield
-        return
-    from postgres.cluster import Cluster
-    cluster = Cluster()
-    try:
-        os.environ['RZEO_UPSTREAM_DSN'] = cluster.dsn('').removesuffix(" dbname=''")
-        yield
-    finally:
-        cluster.remove()
+def leave(number, _frame):
+    """A signal has come: ends this process as an exception would, so that nothing is left behind."""
+    for other in signal.SIGTERM, signal.SIGINT:
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def run_jobs(jobs, options):
+    """Yields the results as they come; leaves no process behind, however it ends."""
+    workers = Workers()
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        futures = [pool.submit(run_job, job, workers, options.timeout) for job in jobs]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            workers.end()
+
+
+class Workers:
+    """The worker processes that run, each the leader of the group in which its servers are."""
+
+    def __init__(self):
+        self.lock, self.running, self.ended = threading.Lock(), set(), False
+
+    def start(self, *args, **options):
+        with self.lock:
+            if self.ended:
+                raise concurrent.futures.CancelledError
+            process = subprocess.Popen(*args, start_new_session=True, **options)
+            self.running.add(process)
+        return process
+
+    def kill(self, process):
+        """Ends the process, unless it has been waited for, and all that it has started."""
+        with self.lock, contextlib.suppress(ProcessLookupError):
+            if process in self.running:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def gone(self, process):
+        with self.lock:
+            self.running.discard(process)
+
+    def end(self):
+        with self.lock:
+            self.ended = True
+            processes = list(self.running)
+        for process in processes:
+            self.kill(process)
 
 
 def plan(options):
@@ -111,7 +153,7 @@ def plan(options):
     jobs, skipped, unmatched = [], collections.Counter(), None
     for venv in options.venv:
         tests = list_tests(venv)
-        reasons, idle = apply_skips([label for _module, label in tests], options.postgres)
+        reasons, idle = apply_skips([label for _module, label in tests], options)
         # What only one version of ZEO has needs to be found in that one only.
         unmatched = idle if unmatched is None else unmatched & idle
         for encoding in options.encoding:
@@ -145,10 +187,12 @@ def list_tests(venv):
     return [tuple(line.split('\t')) for line in output.splitlines()]
 
 
-def apply_skips(labels, on_postgres):
+def apply_skips(labels, options):
     """A dict from label to (reason, comes later?), and the patterns that matched nothing."""
     reasons, idle = {}, set()
-    for entries, later in (NOT_APPLICABLE + ON_POSTGRES * on_postgres, False), (LATER, True):
+    lasting = (NOT_APPLICABLE + ON_POSTGRES * options.postgres
+               + HISTORY_FREE * (options.postgres and options.history_free))
+    for entries, later in (lasting, False), (LATER, True):
         for pattern, reason in entries:
             matching = fnmatch.filter(labels, pattern)
             if not matching:
@@ -158,22 +202,23 @@ def apply_skips(labels, on_postgres):
     return reasons, idle
 
 
-def run_job(job, timeout):
+def run_job(job, workers, timeout):
     """Runs one worker process in a directory of its own."""
     with tempfile.TemporaryDirectory(prefix='upstream-', dir=PLACE) as directory:
         progress = os.path.join(directory, 'progress')
         env = {**os.environ, 'ZEO_MSGPACK': '1' if job.encoding == 'M' else '',
                'TMPDIR': directory, 'PYTHONWARNINGS': 'ignore'}
-        process = subprocess.Popen(
+        process = workers.start(
             [*PREFIX, python(job.venv), WORKER, job.module, progress], cwd=directory, env=env, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             output, _ = process.communicate('\n'.join(job.labels), timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            workers.kill(process)
             output, _ = process.communicate()
             output += f'\nbroken off after {timeout} s\n'
+        finally:
+            workers.gone(process)
         return read_progress(job, progress, output)
 
 

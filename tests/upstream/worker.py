@@ -16,12 +16,13 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from upstream import catalog, forker, patience  # noqa: E402
+from upstream import catalog, databases, forker, patience  # noqa: E402
 
 
 def main(args):
     patience.install()
     forker.install()
+    databases.install()
     patience.hurry_refusals()
     if args == ['--list']:
         for module in catalog.MODULES:

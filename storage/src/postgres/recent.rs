@@ -115,17 +115,23 @@ impl Recent {
     pub fn forget(&self, oid: Oid, serial: Tid) {
         let halves = &mut *self.halves();
         for half in [&mut halves.young, &mut halves.old] {
-            let Some(revisions) = half.revisions.get_mut(&oid) else {
-                continue;
-            };
-            revisions.retain(|entry| {
-                let stays = entry.serial != serial;
-                if !stays {
-                    let size = ENTRY_SIZE + entry.state.len();
-                    half.size = half.size.saturating_sub(size);
-                }
-                stays
-            });
+            if let Some(revisions) = half.revisions.get_mut(&oid) {
+                let gone = drop_where(revisions, |entry| entry.serial == serial);
+                half.size = half.size.saturating_sub(gone);
+            }
+        }
+    }
+
+    /// A pack to `stop` keeps no revision that another one had superseded by then. A database without
+    /// history has had them nowhere but here.
+    pub fn pack(&self, stop: Tid) {
+        let halves = &mut *self.halves();
+        for half in [&mut halves.young, &mut halves.old] {
+            for revisions in half.revisions.values_mut() {
+                let is_old = |entry: &Entry| entry.next.is_some_and(|next| next <= stop);
+                half.size = half.size.saturating_sub(drop_where(revisions, is_old));
+            }
+            half.revisions.retain(|_, revisions| !revisions.is_empty());
         }
     }
 
@@ -189,6 +195,12 @@ impl Halves {
     }
 }
 
+/// Drops some revisions of an object; how much room they took, in bytes.
+fn drop_where(revisions: &mut Vec<Entry>, is_gone: impl Fn(&Entry) -> bool) -> usize {
+    let gone = revisions.extract_if(.., |entry| is_gone(entry));
+    gone.map(|entry| ENTRY_SIZE + entry.state.len()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +247,21 @@ mod tests {
         recent.forget(one, Tid::new(7));
         assert_eq!(found(&recent, 1, 9), None);
         assert_eq!(found(&recent, 1, 10), Some((9, None, b"nine".to_vec())));
+    }
+
+    #[test]
+    fn a_pack_keeps_what_was_current_at_its_time() {
+        let (recent, one) = (Recent::new(10_000), Oid::new(1));
+        for (serial, next) in [(5, Some(7)), (7, Some(9)), (9, None)] {
+            recent.put(one, &revision(serial, next, "state"), Tid::new(9));
+        }
+        recent.put(Oid::new(2), &revision(4, Some(6), "state"), Tid::new(9));
+        recent.pack(Tid::new(7));
+        assert_eq!(found(&recent, 1, 7), None);
+        assert_eq!(found(&recent, 2, 6), None);
+        assert_eq!(found(&recent, 1, 9), Some((7, Some(9), b"state".to_vec())));
+        assert_eq!(found(&recent, 1, 10), Some((9, None, b"state".to_vec())));
+        assert_eq!(recent.halves().young.size, 2 * (ENTRY_SIZE + 5));
     }
 
     #[test]

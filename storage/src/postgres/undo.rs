@@ -41,7 +41,9 @@ impl PostgresStorage {
                 "a database without history has no undo".to_owned(),
             ));
         }
-        let number = tid_of(tid)?;
+        let Ok(number) = tid_of(tid) else {
+            return Err(refused("Invalid transaction id", None));
+        };
         if self
             .query("looking for a transaction", CAN_BE_UNDONE, &[&number])?
             .is_empty()

@@ -100,6 +100,9 @@ impl Removal<'_> {
             self.mark_packed(watch)?;
             self.remove_empty(watch)?;
         }
+        if !self.keep_history && !self.only_count {
+            self.recent.pack(Tid::new(self.stop.cast_unsigned()));
+        }
         Ok(())
     }
 
