@@ -89,7 +89,16 @@ pub(crate) fn work(
 ) -> Vec<Request> {
     let (mut clients, mut commits, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     let (mut poll, mut beats) = (None, Vec::new());
-    for task in std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv())) {
+    let mut tasks = vec![first];
+    let waiting = || std::iter::from_fn(|| queue.try_recv());
+    tasks.extend(waiting());
+    if tasks.iter().any(|task| matches!(task, Task::Append(_)))
+        && let Some(outside) = storage.outside()
+    {
+        outside.await_turn();
+        tasks.extend(waiting());
+    }
+    for task in tasks {
         match task {
             Task::Append(queued) => {
                 clients.push(queued.client);

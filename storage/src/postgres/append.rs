@@ -1,5 +1,6 @@
 //! Step 2 of a commit: all that wait, in one transaction of the database, with one sync.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use postgres::Row;
@@ -149,6 +150,9 @@ impl PostgresStorage {
         appended.refused.sort_by_key(|&(place, _)| place);
         appended.outside = self.new_changes(report.others);
         self.news.report(begun);
+        if report.waited {
+            self.contended.store(true, Ordering::Relaxed);
+        }
         drop(writer);
         self.unlock_all(batch)?;
         Ok(appended)
@@ -411,6 +415,8 @@ struct Report {
     tids: Vec<(i64, Tid)>,
     refused: Vec<(i64, Error)>,
     others: Vec<Changed>,
+    /// It had to wait for others who were committing.
+    waited: bool,
 }
 
 impl Report {
@@ -423,6 +429,7 @@ impl Report {
         let given = b.unwrap_or(0);
         match kind {
             "t" => self.tids.push((a, Tid::new(given.cast_unsigned()))),
+            "w" => self.waited = true,
             "o" => self.others.push((a, b, value(row, 4)?)),
             "r" => {
                 let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);

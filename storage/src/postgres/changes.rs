@@ -212,6 +212,10 @@ impl Outside for PostgresStorage {
         self.poll()
     }
 
+    fn await_turn(&self) {
+        self.wait_for_turn();
+    }
+
     fn is_remote(&self) -> bool {
         true
     }

@@ -71,6 +71,7 @@ mod session;
 mod settings;
 mod sql;
 mod storage;
+mod turns;
 mod undo;
 mod writer;
 

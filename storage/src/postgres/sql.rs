@@ -114,6 +114,9 @@ pub(super) const FINISH: &str =
 pub(super) const TRY_PACK_LOCK: &str = "SELECT pg_try_advisory_lock(-2)";
 /// Nobody commits as long as the transaction has this lock.
 pub(super) const COMMIT_LOCK: &str = "SELECT pg_advisory_xact_lock(-1)";
+/// Waits until nobody commits; a row with true if somebody was.
+pub(super) const TURN: &str = "SELECT CASE WHEN pg_try_advisory_xact_lock(-1) THEN false
+    ELSE pg_advisory_xact_lock(-1) IS NOT NULL END";
 /// What older versions of RelStorage lock to commit. To lock it writes to the database.
 pub(super) const COMMIT_ROW_LOCK: &str = "SELECT FROM commit_row_lock FOR UPDATE";
 
@@ -128,7 +131,7 @@ pub(super) const USED_OIDS: &str =
 
 /// One transaction for all that are in the batch. `wanted` has the tid that a transaction insists on,
 /// or 0; `base` the serial that a record was made from, 0 for a new object, -1 if that does not
-/// matter. Rows: `t`, number, tid of a transaction that is committed; `r`, number, oid, current serial
+/// matter. Rows: `w`, somebody else was committing; `t`, number, tid of a transaction that is committed; `r`, number, oid, current serial
 /// of one that is refused, since somebody else was faster; `l`, number, last tid: refused, since the
 /// tid that it wants is not later than the last; `o`, tid, oid (or null): changes by others after
 /// `since`, with states as in [`Sql::changes`].
@@ -149,7 +152,12 @@ macro_rules! finish_function {
                  i integer;
                  utc timestamp;
              BEGIN
-                 PERFORM pg_advisory_xact_lock(-1);
+                 IF NOT pg_try_advisory_xact_lock(-1) THEN
+                     PERFORM pg_advisory_xact_lock(-1);
+                     kind := 'w';
+                     a := 0;
+                     RETURN NEXT;
+                 END IF;
                  IF EXISTS (SELECT FROM unnest(wanted) x WHERE x > 0) THEN
                      PERFORM FROM commit_row_lock FOR UPDATE;
                  END IF;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,8 @@ pub struct PostgresStorage {
     pub(super) timeline: Mutex<Option<String>>,
     /// For those who wait for a publication.
     publication: (Mutex<()>, Condvar),
+    /// Others were committing when something of ours was to be committed last.
+    pub(super) contended: AtomicBool,
     pub(super) wake: OnceLock<Wake>,
     pub(super) news: Arc<News>,
     pub(super) packing: Packing,
@@ -111,6 +113,7 @@ impl PostgresStorage {
             reported: AtomicU64::new(0),
             timeline: Mutex::default(),
             publication: Default::default(),
+            contended: AtomicBool::new(false),
             wake: OnceLock::new(),
             news: Arc::default(),
             packing: Packing::default(),

@@ -103,6 +103,11 @@ pub trait Outside: Send + Sync {
     /// later. Clients that wanted to be up to date get the error.
     fn poll(&self) -> Result<Vec<OutsideChange>>;
 
+    /// Called by the log writer before it takes what is to be appended together: may wait for others who
+    /// are committing, since what comes meanwhile can go with it. Fails at nothing: what is wrong is found
+    /// by the append.
+    fn await_turn(&self) {}
+
     /// As [`Self::poll`], but nobody waits to be up to date: a storage that is told of changes, and
     /// has to ask somebody to be sure that it knows all, reports those that it has been told of. Called
     /// when the storage has asked for a poll, and when [`Self::poll_interval`] is over.
