@@ -29,8 +29,8 @@ def test_no_table_is_read_through(serve, database):
     storage.close()
     server.stop()
     database.sql('ANALYZE')
-    server, other = (serve(storages=database.section('cache-local-mb 0')) for _ in range(2))
     before = seq_scans(database)
+    server, other = (serve(storages=database.section('cache-local-mb 0')) for _ in range(2))
     storage = ClientStorage(server.address)
     listener = ClientStorage(other.address)
     for oid in oids[-20:]:
@@ -39,7 +39,6 @@ def test_no_table_is_read_through(serve, database):
     wait_until(lambda: listener.lastTransaction() == tid)
     storage.close()
     listener.close()
-    # What they have counted is known when they have gone.
     server.stop()
     other.stop()
     after = seq_scans(database)
@@ -47,6 +46,9 @@ def test_no_table_is_read_through(serve, database):
 
 
 def seq_scans(database):
+    """How often each table was read through: connections have counted it when they have gone."""
+    wait_until(lambda: database.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                                    "AND application_name LIKE 'rzeo%'") == ['0'])
     rows = database.sql("SELECT relname, seq_scan FROM pg_stat_user_tables "
                         "WHERE relname IN ('transaction', 'object_state', 'current_object')")
     return {name: int(count) for name, count in (row.split('|') for row in rows)}
