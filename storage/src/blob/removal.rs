@@ -155,8 +155,9 @@ impl BlobDirectory {
         revisions: &dyn Revisions,
     ) -> io::Result<()> {
         let directory = self.directory_of(oid);
-        // Asked first: files of later transactions may be on their way.
-        let last = revisions.last();
+        // Asked first: files of later transactions may be on their way. When the storage has been opened
+        // again, the last transaction may be older than what the pack has removed.
+        let last = serial.into_iter().fold(revisions.last(), Tid::max);
         if !revisions.has_object(oid) {
             // With whatever crashes have left there.
             each_blob(&directory, &mut |path| {

@@ -278,3 +278,26 @@ fn packs_killed_and_failing_at_every_step() {
         }
     }
 }
+
+/// After a pack that has removed the last transactions, the storage that is opened again is older than its list.
+#[test]
+fn a_list_may_have_what_is_later_than_the_last_transaction() {
+    let place = Place::with(|options| options.pack_keep_old = false);
+    place.commit(0x08, [place.root(Tid::ZERO, false)]);
+    let one = place.commit(0x10, place.store(Tid::ZERO, "one"));
+    let two = place.commit(0x20, place.store(one, "two"));
+    place.storage.pack(1e9, None).unwrap();
+    assert!(place.storage.get_tid(OID).is_err(), "nobody refers to it");
+    let mut list = place.blobs().list_removed().unwrap();
+    let directory = place.blobs().directory_of(OID);
+    fs::create_dir_all(&directory).unwrap();
+    for serial in [one, two] {
+        fs::write(place.blobs().path_of(OID, serial), "").unwrap();
+        list.add(OID, serial).unwrap();
+    }
+    list.finish().unwrap();
+    list.keep();
+    let place = reopened(place.closed(), false);
+    assert!(place.storage.last_tid() < two);
+    assert!(!directory.exists());
+}
