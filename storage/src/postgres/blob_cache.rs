@@ -21,6 +21,9 @@ const OURS: &str = "rzeo";
 /// A file that was asked for so lately is not removed to make room.
 const IN_USE: Duration = Duration::from_secs(60);
 
+/// How many files are asked for at a time.
+const ASKED_MAX: usize = 1000;
+
 /// How much room a temporary one may take, in bytes, if nothing is said.
 const TEMPORARY_SIZE: u64 = 1 << 30;
 
@@ -175,6 +178,32 @@ impl BlobCache {
         }
     }
 
+    /// Removes the files of which `gone` says so; it is asked for many at a time.
+    ///
+    /// # Errors
+    /// Those of `gone`.
+    pub fn remove(&self, gone: impl Fn(&[(Oid, Tid)]) -> Result<Vec<(Oid, Tid)>>) -> Result<()> {
+        let remove = |revisions: &mut Vec<(Oid, Tid)>| -> Result<()> {
+            for (oid, serial) in gone(revisions)? {
+                // What can't be removed is of no harm.
+                let _ = fs::remove_file(self.directory.path_of(oid, serial));
+            }
+            revisions.clear();
+            Ok(())
+        };
+        let mut revisions = Vec::new();
+        self.directory.walk(&mut |found| {
+            if let FoundFile::Blob(_, oid, serial) = found {
+                revisions.push((oid, serial));
+            }
+            if revisions.len() < ASKED_MAX {
+                return Ok(());
+            }
+            remove(&mut revisions)
+        })?;
+        remove(&mut revisions)
+    }
+
     fn fetched(&self) -> MutexGuard<'_, HashSet<(Oid, Tid)>> {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,6 +272,29 @@ mod tests {
 
         let why = BlobCache::open(dir.path(), None).err().unwrap().to_string();
         assert!(why.contains("has this blob-dir open"), "{why}");
+    }
+
+    #[test]
+    fn files_that_are_gone_elsewhere_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = BlobCache::open(dir.path(), None).unwrap();
+        let count = u64::try_from(ASKED_MAX).unwrap() + 2;
+        for number in 1..=count {
+            cache
+                .file((Oid::new(number), Tid::new(7)), bytes(1))
+                .unwrap();
+        }
+        let odd = |asked: &[(Oid, Tid)]| {
+            assert!(asked.len() <= ASKED_MAX);
+            let ids = asked.iter().copied();
+            Ok(ids.filter(|(oid, _)| oid.as_u64() % 2 == 1).collect())
+        };
+        cache.remove(odd).unwrap();
+        assert_eq!(
+            there(&cache),
+            (1..=count / 2).map(|half| half * 2).collect::<Vec<_>>()
+        );
+        assert!(cache.remove(|_| Err(crate::Error::Cancelled)).is_err());
     }
 
     #[test]

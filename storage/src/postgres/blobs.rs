@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use zeo_proto::{Oid, Tid};
 
-use super::ids::{number, tid_of};
+use super::ids::{number, oid_of, tid_of};
 use super::session::{Session, failed, value};
 use super::storage::PostgresStorage;
 use super::writer::Writer;
@@ -36,6 +36,10 @@ const LINK_AGAIN: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
 const FIND: &str = "SELECT chunk FROM blob_chunk WHERE zoid = $1 AND tid = $2 ORDER BY chunk_num";
 /// (large object, offset, length): a row if it is there.
 const READ: &str = "SELECT lo_get(oid, $2, $3) FROM pg_largeobject_metadata WHERE oid = $1";
+/// (oids, serials, tid): the blobs that are not there, if no later transaction than that has replaced them.
+const GONE: &str = "SELECT r.zoid, r.tid FROM unnest($1::bigint[], $2::bigint[]) r(zoid, tid)
+    WHERE NOT EXISTS (SELECT FROM blob_chunk b
+        WHERE b.zoid = r.zoid AND (b.tid = r.tid OR b.tid > $3))";
 
 /// A connection with a transaction of its own, in which uploads are: what is not committed is
 /// nowhere, and `vacuumlo` can't take it for an orphan.
@@ -161,6 +165,34 @@ impl PostgresStorage {
                 self.read_large_object(chunk, file, (&missing, &keeping))?;
             }
             Ok(())
+        })
+    }
+
+    /// Removes the files of blobs that are not in the database any more, after a pack up to `stop`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Database`.
+    pub(super) fn remove_packed_files(&self, stop: i64) -> Result<()> {
+        let Some(cache) = &self.blobs else {
+            return Ok(());
+        };
+        // Without history, a blob that was replaced since is only here, for clients with old snapshots.
+        let replaced = if self.settings.keep_history {
+            i64::MAX
+        } else {
+            stop
+        };
+        cache.remove(|revisions| {
+            let rows = revisions
+                .iter()
+                .filter_map(|&(oid, serial)| Some((number(oid).ok()?, tid_of(serial).ok()?)));
+            let (oids, serials): (Vec<_>, Vec<_>) = rows.unzip();
+            let gone = self.query("looking for blobs", GONE, &[&oids, &serials, &replaced])?;
+            let ids = gone.iter().map(|row| {
+                let serial = value::<i64>(row, 1)?.cast_unsigned();
+                Ok((oid_of(value(row, 0)?), Tid::new(serial)))
+            });
+            ids.collect()
         })
     }
 
