@@ -11,12 +11,18 @@ use crate::log::{Level, Log};
 use crate::{Error, Result};
 
 /// What each connection begins with: limits that a database may set for its users don't count for a
-/// server, and functions and tables are found where RelStorage has them.
+/// server, and functions and tables are found where RelStorage has them. Not all versions have all limits.
+/// A commit is on the disk when it is told; that it is on a standby as well is for the database to
+/// say, so only `off` is changed.
 const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
-    SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-    SET search_path = public; SET client_min_messages = error;
-    SET bytea_output = hex; SET synchronous_commit = on;
-    SET default_transaction_read_only = off";
+    SET default_transaction_read_only = off;
+    SET statement_timeout = 0; SET search_path = public; SET client_min_messages = error;
+    SET bytea_output = hex;
+    SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings
+        WHERE setting <> '0' AND name IN ('lock_timeout', 'idle_in_transaction_session_timeout',
+            'idle_session_timeout', 'transaction_timeout');
+    SELECT set_config('synchronous_commit', 'on', false)
+        WHERE current_setting('synchronous_commit') = 'off'";
 
 /// What connections begin with whose statements each look for a few rows: they go by the indexes,
 /// whatever PostgreSQL knows of the tables (a few large transactions, or that they were empty), and

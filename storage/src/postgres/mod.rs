@@ -63,6 +63,7 @@ mod packing;
 mod peers;
 mod reads;
 mod recent;
+mod requirements;
 mod rows;
 mod schema;
 mod section;

@@ -1,7 +1,10 @@
 //! The tables: made where there are none, looked at where there are.
 
+use postgres::error::SqlState;
+
 use super::connect::Connector;
-use super::session::{Session, failed, value};
+use super::requirements::{check_rights, check_server};
+use super::session::{Session, failed, told, value};
 use super::settings::Settings;
 use super::sql::{FREE, PRESERVING, Sql};
 use crate::log::Level;
@@ -14,12 +17,9 @@ const CREATION_UNLOCK: &str = "SELECT pg_advisory_unlock(-1001)";
 /// (names): the tables of these names that there are.
 const TABLES: &str = "SELECT tablename::text FROM pg_tables
     WHERE schemaname = 'public' AND tablename = ANY ($1)";
-/// Whether this role may write to the tables.
-const MAY_WRITE: &str =
-    "SELECT has_table_privilege('object_state', 'INSERT, UPDATE'), current_user::text";
 /// The columns that some versions of RelStorage lack.
-const COLUMNS: &str = "SELECT count(*) FROM information_schema.columns
-    WHERE table_schema = 'public' AND table_name = 'object_state' AND column_name = 'state_size'";
+const COLUMNS: &str = "SELECT count(*) FROM pg_catalog.pg_attribute
+    WHERE attrelid = 'public.object_state'::regclass AND attname = 'state_size' AND NOT attisdropped";
 
 /// Tables that databases of both kinds have; `transaction` is only in one.
 const NAMES: [&str; 4] = [
@@ -32,7 +32,8 @@ const NAMES: [&str; 4] = [
 /// Makes the tables if there are none and the settings allow it, and returns the statements for them.
 ///
 /// # Errors
-/// `Unsupported`: the database is of another kind than the settings say, or not one of RelStorage.
+/// `Unsupported`: PostgreSQL or the role does not fit; the database is of another kind than the settings
+/// say, or not one of RelStorage.
 /// `Unavailable` and `Database`.
 pub(super) fn ensure(
     session: &mut Session,
@@ -44,11 +45,12 @@ pub(super) fn ensure(
     } else {
         &FREE
     };
+    check_server(session, connector, settings)?;
     let preparing = failed("preparing the tables");
     session.query(CREATION_LOCK, &[]).map_err(&preparing)?;
     let done = check_or_create(session, connector, settings, sql);
-    session.query(CREATION_UNLOCK, &[]).map_err(preparing)?;
-    done.map(|()| sql)
+    let unlocked = session.query(CREATION_UNLOCK, &[]).map_err(preparing);
+    done.and(unlocked).map(|_| sql)
 }
 
 fn check_or_create(
@@ -84,23 +86,13 @@ fn check_or_create(
             "{shown} is a database {there} history: set keep-history {wanted}, or name another database"
         )));
     }
-    let rows = session.query(COLUMNS, &[]).map_err(&looking)?;
+    let rows = session.query(COLUMNS, &[]).map_err(looking)?;
     if rows.first().map_or(Ok(0), |row| value::<i64>(row, 0))? == 0 {
         return Err(Error::Unsupported(format!(
             "{shown} is of an older RelStorage: open it once with RelStorage 4"
         )));
     }
-    let rows = session.query(MAY_WRITE, &[]).map_err(looking)?;
-    let may_write = rows.first().map_or(Ok(false), |row| value(row, 0))?;
-    if !may_write && !settings.read_only {
-        let role = rows
-            .first()
-            .map_or(Ok(String::new()), |row| value(row, 1))?;
-        return Err(Error::Unsupported(format!(
-            "role {role} may not write to the tables of {shown}: use the role that has made them, or read-only true"
-        )));
-    }
-    Ok(())
+    check_rights(session, connector, settings)
 }
 
 fn create(
@@ -116,9 +108,16 @@ fn create(
         )));
     }
     let [common, own] = sql.schema;
-    session
-        .batch(&format!("BEGIN; {common}; {own}; COMMIT"))
-        .map_err(failed("making the tables"))?;
+    // In one transaction, which ends also if it fails.
+    let made = session.batch(&format!("{common}; {own}"));
+    made.map_err(|error| match error.code() {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Error::Unsupported(format!(
+            "the role may not make tables in {shown}: let it own the database \
+             (ALTER DATABASE ... OWNER TO the role), or GRANT CREATE ON SCHEMA public ({})",
+            told(&error)
+        )),
+        _ => failed("making the tables")(error),
+    })?;
     let kind = if settings.keep_history {
         "with"
     } else {

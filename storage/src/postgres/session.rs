@@ -148,7 +148,10 @@ pub(super) fn told(error: &postgres::Error) -> String {
 /// The error of something that failed at the database; `doing` says what, as "loading an object".
 pub(super) fn failed(doing: &'static str) -> impl Fn(postgres::Error) -> Error {
     move |error| {
-        let text = format!("PostgreSQL, {doing}: {}", told(&error));
+        let mut text = format!("PostgreSQL, {doing}: {}", told(&error));
+        if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) {
+            text += "; raise max_connections, or the role's CONNECTION LIMIT";
+        }
         let retryable = [
             SqlState::T_R_DEADLOCK_DETECTED,
             SqlState::T_R_SERIALIZATION_FAILURE,
