@@ -234,6 +234,21 @@ def test_a_ping_tells_of_what_other_servers_committed_before(serve, database):
     other.close()
 
 
+def test_a_client_that_registers_knows_what_others_have_committed(serve, database):
+    """It need not ask for it first, and finds no revision that is gone."""
+    servers = [serve(storages=database.section()) for _ in range(2)]
+    python = DB(database.open())
+    for number in range(5):
+        with python.transaction() as connection:
+            connection.root()['n'] = number
+        for server in servers:
+            db = DB(ClientStorage(server.address))
+            with db.transaction() as connection:
+                assert connection.root()['n'] == number
+            db.close()
+    python.close()
+
+
 def test_connections_that_break_lose_no_commit(serve, database):
     """PostgreSQL ends all of the server's connections again and again."""
     db = open_db(serve(storages=database.section()))
@@ -267,13 +282,18 @@ def test_connections_that_break_lose_no_commit(serve, database):
 
 
 def test_the_database_away_and_back(serve, cluster, database):
-    db = open_db(serve(storages=database.section()))
+    server = serve(storages=database.section())
+    db = open_db(server)
     add_counters(db)
     cluster.stop()
     try:
         with pytest.raises(ReadConflictError):
             with db.transaction() as connection:
                 connection.root()['counters'][0]['n'] += 1
+        # Many come at once, as behind a failover: they are served from memory, too.
+        newcomers = [ClientStorage(server.address) for _ in range(10)]
+        for storage in newcomers:
+            assert storage.loadBefore(z64, b'\x7f' * 8)[0]
     finally:
         cluster.start()
 
@@ -286,6 +306,9 @@ def test_the_database_away_and_back(serve, cluster, database):
 
     wait_until(works)
     assert total(db) >= 1
+    for storage in newcomers:
+        wait_until(lambda: storage.lastTransaction() == db.storage.lastTransaction())
+        storage.close()
     db.close()
 
 

@@ -1,4 +1,4 @@
-//! The eight rules of order on one connection (`THREADS.md`), each where a test can break it on
+//! The nine rules of order on one connection (`THREADS.md`), each where a test can break it on
 //! purpose and see that somebody notices. Outside of tests, every function here does what its
 //! rule says and nothing else.
 
@@ -121,6 +121,17 @@ pub(crate) fn left_comes_first<S>(
     take_all(session);
 }
 
+/// Inbox order: requests take effect one after the other as they stand in the inbox, whoever takes
+/// them out.
+pub(crate) fn in_inbox_order<T>(requests: impl Iterator<Item = T>, take: impl FnMut(T)) {
+    #[cfg(test)]
+    if is_broken(Rule::InboxOrder) {
+        let all: Vec<T> = requests.collect();
+        return all.into_iter().rev().for_each(take);
+    }
+    requests.for_each(take);
+}
+
 /// How much of so many bytes a socket takes now: in tests, maybe less than all.
 #[cfg(test)]
 pub(crate) fn room(count: usize) -> usize {
@@ -148,6 +159,7 @@ mod sabotage {
         LendWhenDone,
         WaitForToken,
         LeftComesFirst,
+        InboxOrder,
     }
 
     thread_local! {

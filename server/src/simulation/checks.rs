@@ -17,9 +17,16 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    pub(super) fn registered(&mut self, last: Tid) {
+    /// A reply to `register` that was sent when `committed` was the last transaction of all.
+    pub(super) fn registered(&mut self, last: Tid, committed: Option<Tid>) -> Result<(), String> {
+        if let Some(committed) = committed.filter(|&committed| last < committed) {
+            return Err(format!(
+                "a client that registers behind {committed} begins with {last}"
+            ));
+        }
         self.registered = Some(last);
         self.last = last;
+        Ok(())
     }
 
     /// The tid that `register` answered.

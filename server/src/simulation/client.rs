@@ -45,7 +45,8 @@ pub(super) struct Client {
 
 enum Doing {
     Nothing,
-    Registering,
+    /// With the last transaction of all when it was asked.
+    Registering(Option<Tid>),
     Loading(Oid),
     /// With the last transaction of all when it was asked.
     Pinging(Tid),
@@ -174,10 +175,10 @@ impl Client {
 
     fn answered(&mut self, reply: Reply<'_>, history: &mut History) -> Result<(), String> {
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Registering => {
+            Doing::Registering(committed) => {
                 let last: Option<Tid> = result("register", reply)?;
-                self.checks.registered(last.ok_or("register failed")?);
-                Ok(())
+                self.checks
+                    .registered(last.ok_or("register failed")?, committed)
             }
             Doing::Pinging(committed) => match result::<()>("ping", reply)? {
                 Some(()) => self.checks.pong(committed),
@@ -251,7 +252,7 @@ impl Client {
         }
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
             Doing::Voted(work) => self.after_vote(work, random, plan, history),
-            _ if self.checks.since().is_none() => self.register(),
+            _ if self.checks.since().is_none() => self.register(plan, history),
             _ if self.asleep => {}
             _ if random.one_in(60) => self.disconnect(history),
             // Who is closed for its time is told no more, and answered once more.
@@ -266,7 +267,8 @@ impl Client {
         }
     }
 
-    fn register(&mut self) {
+    /// The client begins with all that is committed; who has waited too long for that, with less.
+    fn register(&mut self, plan: &Plan, history: &History) {
         let hello = zeo_proto::handshake::greeting(self.encoding);
         let mut frame = Vec::new();
         zeo_proto::framing::write_frame(&mut frame, hello);
@@ -275,19 +277,24 @@ impl Client {
             storage: "1".into(),
             read_only: false,
         });
-        self.doing = Doing::Registering;
+        let waits = !plan.lies && !plan.stalls;
+        self.doing = Doing::Registering(waits.then(|| self.committed(history)));
     }
 
     /// What others have committed in the database must be known when the answer is there; and what
     /// a committer was told of.
     fn ping(&mut self, history: &History) {
+        self.call(&Call::Ping);
+        self.doing = Doing::Pinging(self.committed(history));
+    }
+
+    /// The last transaction of all.
+    fn committed(&self, history: &History) -> Tid {
         let told = || history.finished.keys().next_back().copied();
-        let committed = match &self.database {
+        match &self.database {
             Some(database) => database.last(),
             None => told().unwrap_or_default(),
-        };
-        self.call(&Call::Ping);
-        self.doing = Doing::Pinging(committed);
+        }
     }
 
     fn begin(&mut self, random: &mut Random) {

@@ -223,6 +223,12 @@ fn a_session_that_answers_before_what_was_sent_in_part_is_noticed() {
 }
 
 #[test]
+fn requests_that_are_taken_out_of_order_are_noticed() {
+    assert_noticed(Rule::InboxOrder, &Plan::default());
+    assert_noticed(Rule::InboxOrder, &others());
+}
+
+#[test]
 fn dropping_from_a_full_mailbox_is_noticed() {
     assert_noticed(
         Rule::FullMailboxCloses,

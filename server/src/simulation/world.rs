@@ -104,6 +104,7 @@ pub(super) fn interrupt() {
 /// Lets others go on between a request and the look at the coordinator.
 pub(super) fn interrupt_asking() {
     if let Some(world) = WORLD.with(|world| world.borrow().clone())
+        && !world.resting.get()
         && !world.asking.replace(true)
     {
         // Not in the middle of another one: there would be no end of it.
@@ -304,6 +305,7 @@ impl World {
                 return false;
             }
             coordinator.expire();
+            coordinator.enter_when_due();
             if !self.resting.get() {
                 coordinator.poll_when_due();
             }

@@ -1,9 +1,9 @@
 //! Step 2 of a commit: all that wait, in one transaction of the database, with one sync.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use postgres::Row;
+use postgres::error::SqlState;
 use zeo_proto::{Oid, Tid};
 
 use super::blobs::Uploads;
@@ -12,38 +12,31 @@ use super::commit::Work;
 use super::ids::{number, oid_of};
 use super::lockers::Held;
 use super::session::{Session, failed, is_lost, value};
-use super::sql::{COMMIT_ROW_LOCK, FINISH};
+use super::sql::FINISH;
 use super::storage::PostgresStorage;
 use super::writer::Writer;
 use crate::error::Conflict;
-use crate::log::Level;
 use crate::storage::{Appended, Commit};
 use crate::{Error, Result};
 
-/// How long to look for the outcome of a commit whose connection was lost.
-const SETTLE_MAX: Duration = Duration::from_secs(30);
-/// The pause between two attempts to look.
-const SETTLE_PAUSE: Duration = Duration::from_millis(200);
+/// How often a batch is tried that fails since others are in its way.
+const ATTEMPTS: usize = 3;
 
-/// (pid, start): ends that process, if it is still there; a row as long as it is.
-const END_BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE pid = $1 AND backend_start::text = $2";
-
-/// The parameters of the call: a transaction is one element of the first five, a record one of the
-/// others.
+/// The parameters of the call: a transaction is one element of the first five, a record (or an object
+/// that is only to stay as it is) one of the others.
 #[derive(Default)]
-struct Batch<'a> {
+pub(super) struct Batch<'a> {
     wanted: Vec<i64>,
     packed: Vec<bool>,
     users: Vec<&'a [u8]>,
     descriptions: Vec<&'a [u8]>,
     extensions: Vec<&'a [u8]>,
-    numbers: Vec<i32>,
-    objects: Vec<i64>,
+    pub(super) numbers: Vec<i32>,
+    pub(super) objects: Vec<i64>,
     bases: Vec<i64>,
-    states: Vec<Option<&'a [u8]>>,
+    pub(super) states: Vec<Option<&'a [u8]>>,
     /// The places in the log writer's batch.
-    places: Vec<usize>,
+    pub(super) places: Vec<usize>,
 }
 
 impl<'a> Batch<'a> {
@@ -63,7 +56,22 @@ impl<'a> Batch<'a> {
             self.bases.push(record.base);
             self.states.push(record.state.as_deref());
         }
+        for (&oid, &serial) in &work.checked {
+            self.numbers.push(-number_of_transaction);
+            self.objects.push(number(oid)?);
+            self.bases.push(super::ids::tid_of(serial)?);
+            self.states.push(None);
+        }
         Ok(())
+    }
+
+    /// The serial that this transaction has read of an object that is to stay as it is.
+    fn read(&self, transaction: i64, oid: i64) -> Tid {
+        let objects = self.numbers.iter().zip(&self.objects).zip(&self.bases);
+        let mut read = objects
+            .filter(|((number, object), _)| i64::from(**number) == -transaction && **object == oid);
+        let base = read.next().map_or(0, |(_, &base)| base);
+        Tid::new(base.cast_unsigned())
     }
 }
 
@@ -125,10 +133,10 @@ impl PostgresStorage {
                 return settled.map_err(|why| Error::Unsettled(why.to_string()));
             }
         };
-        let places = parameters.places;
+        let places = &parameters.places;
         let mut report = Report::default();
         for row in &rows {
-            report.take(row)?;
+            report.take(row, &parameters)?;
         }
         if let Some(uploads) = uploads {
             self.uploaded(*uploads, report.tids.first().map(|&(_, tid)| tid));
@@ -159,7 +167,7 @@ impl PostgresStorage {
     }
 
     /// Gives back the locks of transactions that are committed and visible, or refused.
-    fn unlock_all(&self, batch: &mut [Commit]) -> Result<()> {
+    pub(super) fn unlock_all(&self, batch: &mut [Commit]) -> Result<()> {
         for commit in batch {
             commit.prepared.work_mut::<Work>()?.held = None;
         }
@@ -184,12 +192,19 @@ impl PostgresStorage {
         if let Err(why) = self.check_history(writer) {
             return Called::Done(Err(why));
         }
-        match self.ask(&mut writer.session, batch) {
+        let mut done = self.ask(&mut writer.session, batch);
+        for _ in 1..ATTEMPTS {
+            if !done.as_ref().is_err_and(is_in_the_way) {
+                break;
+            }
+            done = self.ask(&mut writer.session, batch);
+        }
+        match done {
             Err(error) if is_lost(&error) => match slot.take() {
                 Some(old) => Called::Lost(failed("committing")(error), (old.pid, old.started)),
                 None => Called::Done(Err(failed("committing")(error))),
             },
-            done => Called::Done(done.map_err(failed("committing"))),
+            done => Called::Done(done.map_err(not_committed)),
         }
     }
 
@@ -217,7 +232,7 @@ impl PostgresStorage {
                 Called::Lost(failed("committing")(error), (writer.pid, writer.started))
             }
             // Without its connection nothing of it remains.
-            Err(error) => Called::Done(Err(failed("committing")(error))),
+            Err(error) => Called::Done(Err(not_committed(error))),
         }
     }
 
@@ -243,163 +258,6 @@ impl PostgresStorage {
             ],
         )
     }
-
-    /// The places and tids of a batch that is committed although its connection was lost.
-    ///
-    /// # Errors
-    /// `Unsettled`: that is not known. Otherwise, nothing of it is committed.
-    fn tids_after_loss(
-        &self,
-        slot: &mut Option<Writer>,
-        why: Error,
-        old: &(i32, String),
-        commits: &[Commit],
-        batch: &Batch,
-    ) -> Result<Vec<(usize, Tid)>> {
-        let outcome = self.settle(slot, old, batch);
-        let all_held = || {
-            let mut works = commits
-                .iter()
-                .map(|commit| commit.prepared.work::<Work>().ok());
-            works.all(|work| {
-                work.and_then(|work| work.held.as_ref())
-                    .is_some_and(Held::is_surely_held)
-            })
-        };
-        match outcome {
-            // With history, what was written does not go away.
-            Outcome::Nothing if self.settings.keep_history || all_held() => Err(why),
-            // Without the locks, another process may have written the same.
-            Outcome::Committed(tids) if all_held() => {
-                Ok(batch.places.iter().copied().zip(tids).collect())
-            }
-            _ => Err(Error::Unsettled(why.to_string())),
-        }
-    }
-
-    /// What has become of a batch whose connection was lost.
-    ///
-    /// The process that was at work on it is ended first. As long as the objects are still locked,
-    /// by connections of their own, nobody can have overwritten what it has written.
-    fn settle(
-        &self,
-        slot: &mut Option<Writer>,
-        (pid, started): &(i32, String),
-        batch: &Batch,
-    ) -> Outcome {
-        let until = Instant::now() + SETTLE_MAX;
-        loop {
-            match self.look(slot, (*pid, started), batch) {
-                Ok(Some(outcome)) => return outcome,
-                Ok(None) => {}
-                Err(why) => self.connector.log(
-                    Level::Warning,
-                    &format!("the outcome of a commit is looked for: {why}"),
-                ),
-            }
-            if Instant::now() > until {
-                return Outcome::Unknown;
-            }
-            std::thread::sleep(SETTLE_PAUSE);
-        }
-    }
-
-    /// `None` as long as that process is there.
-    fn look(
-        &self,
-        slot: &mut Option<Writer>,
-        (pid, started): (i32, &str),
-        batch: &Batch,
-    ) -> Result<Option<Outcome>> {
-        let writer = match slot {
-            Some(writer) if !writer.session.is_closed() => writer,
-            _ => slot.insert(Writer::connect(&self.connector, self.sql)?),
-        };
-        let looking = failed("looking for the outcome of a commit");
-        let found = writer
-            .session
-            .query(END_BACKEND, &[&pid, &started])
-            .map_err(&looking)?;
-        if !found.is_empty() {
-            return Ok(None);
-        }
-        let since = self.reported().cast_signed();
-        let mut tids = Vec::new();
-        let mut leaves_nothing = false;
-        for (index, _) in batch.places.iter().enumerate() {
-            let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
-            let records = batch.numbers.iter().zip(&batch.objects).zip(&batch.states);
-            let mut records = records.filter(|((of, _), _)| **of == number);
-            // Without history, a deleted object leaves nothing to look for.
-            let found = records.find(|(_, state)| state.is_some() || self.settings.keep_history);
-            let Some(((_, object), state)) = found else {
-                leaves_nothing = true;
-                tids.push(Tid::ZERO);
-                continue;
-            };
-            let rows = writer
-                .session
-                .query(self.sql.written, &[object, &since, state]);
-            match rows.map_err(&looking)?.first() {
-                Some(row) => tids.push(Tid::new(value::<i64>(row, 0)?.cast_unsigned())),
-                None => tids.push(Tid::ZERO),
-            }
-        }
-        if tids.iter().any(|&tid| tid != Tid::ZERO) {
-            // It may not have reached a synchronous standby: what is written now waits for it.
-            writer
-                .session
-                .query(COMMIT_ROW_LOCK, &[])
-                .map_err(&looking)?;
-            return Ok(Some(Outcome::Committed(tids)));
-        }
-        Ok(Some(if leaves_nothing {
-            Outcome::Unknown
-        } else {
-            Outcome::Nothing
-        }))
-    }
-
-    /// The batch is committed after all. What has no tid was refused, or has left nothing to see.
-    fn settled(
-        &self,
-        batch: &mut [Commit],
-        tids: Vec<(usize, Tid)>,
-        mut appended: Appended,
-    ) -> Result<Appended> {
-        let before = self.reported();
-        let mut own = Vec::new();
-        for (place, tid) in tids {
-            match batch.get_mut(place) {
-                Some(commit) if tid != Tid::ZERO => {
-                    commit.tid = tid;
-                    own.push(tid);
-                }
-                _ => appended.refused.push((
-                    place,
-                    Error::Unsettled("the connection to PostgreSQL was lost".to_owned()),
-                )),
-            }
-        }
-        appended.refused.sort_by_key(|&(place, _)| place);
-        let last = own.iter().max().map_or(before, |tid| tid.as_u64());
-        while self.reported() < last {
-            let changes = self.changes_since(self.reported())?.into_iter();
-            appended
-                .outside
-                .extend(changes.filter(|change| !own.contains(&change.tid())));
-        }
-        self.unlock_all(batch)?;
-        Ok(appended)
-    }
-}
-
-/// What has become of a batch whose connection was lost.
-enum Outcome {
-    Nothing,
-    /// The tids; zero for a transaction that was refused, or has left nothing to see.
-    Committed(Vec<Tid>),
-    Unknown,
 }
 
 /// What a call has come to.
@@ -420,7 +278,7 @@ struct Report {
 }
 
 impl Report {
-    fn take(&mut self, row: &Row) -> Result<()> {
+    fn take(&mut self, row: &Row, batch: &Batch) -> Result<()> {
         let (kind, a, b) = (
             value::<&str>(row, 0)?,
             value::<i64>(row, 1)?,
@@ -434,6 +292,15 @@ impl Report {
             "r" => {
                 let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
                 self.refused.push((a, overtaken(oid_of(given), committed)));
+            }
+            "c" => {
+                let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
+                let changed = Error::ReadConflict {
+                    oid: oid_of(given),
+                    committed: Tid::new(committed.cast_unsigned()),
+                    read: batch.read(a, given),
+                };
+                self.refused.push((a, changed));
             }
             _ => self.refused.push((a, too_early(given))),
         }
@@ -455,6 +322,25 @@ fn too_early(last: i64) -> Error {
     Error::Value(format!(
         "the transaction can't be added: it is not later than the last one, {last}"
     ))
+}
+
+/// A pack or an undo by RelStorage, which lock no objects, has removed at this moment what a record
+/// was based on, or waits for us as we wait for it: another attempt sees what has become of that.
+fn is_in_the_way(error: &postgres::Error) -> bool {
+    let others = [
+        SqlState::FOREIGN_KEY_VIOLATION,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ];
+    error.code().is_some_and(|code| others.contains(code))
+}
+
+/// A batch has failed, and nothing of it is there.
+fn not_committed(error: postgres::Error) -> Error {
+    let in_the_way = is_in_the_way(&error);
+    match failed("committing")(error) {
+        Error::Database(text) if in_the_way => Error::Unavailable(text),
+        why => why,
+    }
 }
 
 /// The tid that a row of the call gives to a transaction.

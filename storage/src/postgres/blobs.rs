@@ -33,7 +33,8 @@ const LINK_AGAIN: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
     SELECT b.zoid, $2, b.chunk_num, b.chunk FROM unnest($1::bigint[], $3::bigint[]) r(zoid, tid)
     JOIN blob_chunk b USING (zoid, tid)";
 /// (oid, serial): old versions of RelStorage have made several for a blob.
-const FIND: &str = "SELECT chunk FROM blob_chunk WHERE zoid = $1 AND tid = $2 ORDER BY chunk_num";
+const FIND: &str =
+    "SELECT chunk, chunk_num FROM blob_chunk WHERE zoid = $1 AND tid = $2 ORDER BY chunk_num";
 /// (large object, offset, length): a row if it is there.
 const READ: &str = "SELECT lo_get(oid, $2, $3) FROM pg_largeobject_metadata WHERE oid = $1";
 /// (oids, serials, tid): the blobs that are not there, if no later transaction than that has replaced them.
@@ -160,8 +161,14 @@ impl PostgresStorage {
             if found.is_empty() {
                 return Err(missing());
             }
-            for row in &found {
+            for (row, expected) in found.iter().zip(0_i64..) {
                 let chunk: u32 = value(row, 0)?;
+                if value::<i64>(row, 1)? != expected {
+                    return Err(Error::Database(format!(
+                        "PostgreSQL: table blob_chunk lacks chunk {expected} of the blob of object \
+                         {oid}, transaction {serial}"
+                    )));
+                }
                 self.read_large_object(chunk, file, (&missing, &keeping))?;
             }
             Ok(())

@@ -22,6 +22,8 @@ pub(super) struct Work {
     /// None once they are given back.
     pub held: Option<Held>,
     pub records: BTreeMap<Oid, Record>,
+    /// Objects that are to stay as they are, with their serials.
+    pub checked: BTreeMap<Oid, Tid>,
     pub has_blobs: bool,
     /// The blobs, in a transaction that is open; taken by the first attempt to commit it.
     pub uploads: Option<Box<Uploads>>,
@@ -55,6 +57,7 @@ impl PostgresStorage {
             storage: self,
             serials,
             records: BTreeMap::new(),
+            checked: BTreeMap::new(),
             conflicts: Conflicts::new(on_conflict),
             undone: Vec::new(),
             undone_blobs: BTreeMap::new(),
@@ -67,10 +70,15 @@ impl PostgresStorage {
         }
         let uploads = self.upload_again(uploads, voting.undone_blobs)?;
         let oids = voting.records.keys().copied().collect();
+        // What is written is looked at anyway.
+        voting
+            .checked
+            .retain(|oid, _| !voting.records.contains_key(oid));
         let work = Work {
             meta: meta.clone(),
             held: Some(held),
             records: voting.records,
+            checked: voting.checked,
             has_blobs: uploads.is_some(),
             uploads,
         };
@@ -142,6 +150,7 @@ struct Voting<'a> {
     /// The current serials of all that exist.
     serials: HashMap<Oid, Tid>,
     records: BTreeMap<Oid, Record>,
+    checked: BTreeMap<Oid, Tid>,
     conflicts: Conflicts<'a>,
     undone: Vec<Oid>,
     /// Blobs that are brought back: objects and serials.
@@ -194,9 +203,10 @@ impl Voting<'_> {
         Ok(())
     }
 
-    fn check(&self, oid: Oid, read: Tid) -> Result<()> {
+    fn check(&mut self, oid: Oid, read: Tid) -> Result<()> {
         let committed = *self.serials.get(&oid).ok_or(Error::NoObject(oid))?;
         if committed == read {
+            self.checked.insert(oid, read);
             return Ok(());
         }
         Err(Error::ReadConflict {

@@ -92,7 +92,7 @@ fn groups(source: &Source, sizes: &[(i64, i64)]) -> Vec<Option<Arc<Group>>> {
     let mut ranges: Vec<(i64, i64, i64, usize)> = Vec::new();
     for &(tid, size) in sizes {
         match ranges.last_mut() {
-            Some((_, last, bytes, count)) if *bytes + size <= GROUP_BYTES => {
+            Some((_, last, bytes, count)) if bytes.saturating_add(size) <= GROUP_BYTES => {
                 (*last, *bytes, *count) = (tid, *bytes + size, *count + 1);
             }
             _ => ranges.push((tid, tid, size, 1)),

@@ -70,6 +70,7 @@ mod section;
 mod servers;
 mod session;
 mod settings;
+mod settle;
 mod sql;
 mod storage;
 mod turns;

@@ -128,6 +128,9 @@ pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_seri
 /// Oids of others: the sequence goes on behind them.
 pub(super) const USED_OIDS: &str =
     "SELECT CASE WHEN $1 > nextval('zoid_seq') THEN setval('zoid_seq', $1) END";
+/// The greatest oid, and the last value that the sequence has given (or 0).
+pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state),
+    CASE WHEN is_called THEN last_value ELSE 0 END FROM zoid_seq";
 
 /// One transaction for all that are in the batch. `wanted` has the tid that a transaction insists on,
 /// or 0; `base` the serial that a record was made from, 0 for a new object, -1 if that does not
@@ -135,6 +138,10 @@ pub(super) const USED_OIDS: &str =
 /// of one that is refused, since somebody else was faster; `l`, number, last tid: refused, since the
 /// tid that it wants is not later than the last; `o`, tid, oid (or null): changes by others after
 /// `since`, with states as in [`Sql::changes`].
+///
+/// A number that is negative stands for an object that the transaction has read and does not write:
+/// `base` is the serial that it is to have still. If it has another one, the row is `c` instead of `r`.
+/// So nothing that was voted on can have changed, even if its locks are lost and nobody has noticed.
 macro_rules! finish_function {
     ($log:literal, $others:literal, $current:literal, $write:literal) => {
         concat!(
@@ -170,10 +177,10 @@ macro_rules! finish_function {
                      LEFT JOIN ", $current, " x ON x.zoid = r.object
                      WHERE r.base >= 0 AND coalesce(x.tid, 0) <> r.base
                  LOOP
-                     IF i <> ALL (refused) THEN
-                         refused := refused || i;
-                         kind := 'r';
-                         a := i;
+                     IF abs(i) <> ALL (refused) THEN
+                         refused := refused || abs(i);
+                         kind := CASE WHEN i < 0 THEN 'c' ELSE 'r' END;
+                         a := abs(i);
                          RETURN NEXT;
                      END IF;
                  END LOOP;
@@ -190,6 +197,9 @@ macro_rules! finish_function {
                          tids := tids || NULL::bigint;
                          kind := 'l'; a := i; b := last; c := NULL;
                          RETURN NEXT;
+                     ELSIF last = 9223372036854775807 THEN
+                         RAISE 'there is no tid later than % of table %', last, '", $log, "'
+                             USING ERRCODE = '22003';
                      ELSE
                          last := CASE WHEN wanted[i] > 0 THEN wanted[i]
                                       ELSE greatest(now, last + 1) END;
@@ -300,7 +310,8 @@ pub(super) static PRESERVING: Sql = Sql {
              WHERE o.zoid = c.zoid AND o.tid <= $2 ORDER BY o.tid DESC LIMIT 1) s ON true
         ORDER BY c.zoid",
     transactions: "SELECT tid, packed, username, description, extension,
-            (SELECT sum(state_size + 100)::bigint FROM object_state s WHERE s.tid = t.tid)
+            (SELECT sum(coalesce(octet_length(state), 0) + 100)::bigint
+             FROM object_state s WHERE s.tid = t.tid)
         FROM transaction t WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
     records_of_some: RECORDS_OF_SOME,
     records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2
@@ -349,7 +360,7 @@ pub(super) static FREE: Sql = Sql {
     next_objects: "SELECT zoid, tid, state FROM object_state
         WHERE zoid >= $1 AND $2::bigint IS NOT NULL ORDER BY zoid LIMIT 2",
     transactions: "SELECT tid, true, ''::bytea, ''::bytea, ''::bytea,
-            sum(state_size + 100)::bigint
+            sum(coalesce(octet_length(state), 0) + 100)::bigint
         FROM object_state WHERE tid > $1 AND tid <= $2 GROUP BY tid ORDER BY tid LIMIT 1000",
     records_of_some: RECORDS_OF_SOME,
     records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2

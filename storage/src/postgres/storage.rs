@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use zeo_proto::{Oid, Tid};
 
@@ -14,7 +14,7 @@ use super::ids::tid_of;
 use super::iterate::{self, Source};
 use super::lockers::Lockers;
 use super::news::News;
-use super::oids::{BLOCKS, Oids};
+use super::oids::{BLOCK, BLOCKS, Oids};
 use super::packing::Packing;
 use super::peers::Peers;
 use super::recent::Recent;
@@ -22,10 +22,10 @@ use super::schema;
 use super::servers::Servers;
 use super::session::value;
 use super::settings::Settings;
-use super::sql::{NEW_OIDS, Sql};
+use super::sql::{LAST_OIDS, NEW_OIDS, Sql};
 use super::writer::Writer;
 use crate::blob::BlobDirectory;
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::storage::{
     Appended, Bulk, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation,
     OnConflict, Op, OpenData, Outside, PackProgress, Revision, Storage, TransactionIter,
@@ -35,6 +35,9 @@ use crate::{Error, Result};
 
 /// How often the sizes are asked for, at most.
 const SIZES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A last transaction that is further in the future than this is worth a line in the log.
+const FUTURE_SECONDS: f64 = 60.0;
 
 /// A storage in a PostgreSQL database; see the module.
 pub struct PostgresStorage {
@@ -126,6 +129,7 @@ impl PostgresStorage {
         storage.reported_up_to(last);
         storage.publish_up_to(last);
         storage.refresh_sizes();
+        storage.look_at_rows(last)?;
         Ok(storage)
     }
 
@@ -171,6 +175,42 @@ impl PostgresStorage {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a restored database may have: a last transaction in the future, after which tids are no
+    /// times for long; oids that the sequence would give a second time.
+    fn look_at_rows(&self, last: Tid) -> Result<()> {
+        let ahead = last.unix_time() - Tid::from_time(SystemTime::now()).unix_time();
+        if ahead > FUTURE_SECONDS {
+            self.connector.log(
+                Level::Warning,
+                &format!(
+                    "the last transaction, {last}, is {ahead:.0} seconds in the future: check the clocks"
+                ),
+            );
+        }
+        if self.settings.read_only || self.settings.snapshot {
+            return Ok(());
+        }
+        let rows = self.query("looking for oids", LAST_OIDS, &[])?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let greatest = value::<Option<i64>>(row, 0)?.unwrap_or(0);
+        let given = value::<i64>(row, 1)?.saturating_mul(BLOCK);
+        if greatest > given {
+            self.connector.log(
+                Level::Warning,
+                &format!(
+                    "object {} in table object_state is past the sequence zoid_seq, which has given \
+                     oids up to {}: the sequence is raised",
+                    Oid::new(greatest.cast_unsigned()),
+                    Oid::new(given.cast_unsigned())
+                ),
+            );
+            self.use_oids(greatest)?;
+        }
+        Ok(())
+    }
+
     /// Asks for the sizes.
     pub(super) fn measure_sizes(&self) {
         self.sizes().asked = None;
@@ -193,6 +233,17 @@ impl PostgresStorage {
             (sizes.objects, sizes.bytes) = (objects.cast_unsigned(), bytes.cast_unsigned());
         }
     }
+}
+
+/// A value of the sequence, if it stands for oids.
+fn block(value: i64) -> Result<i64> {
+    if !(1..=i64::MAX / BLOCK).contains(&value) {
+        return Err(Error::Database(format!(
+            "PostgreSQL: the sequence zoid_seq is at {value}, which stands for no oids (from 1 to \
+             2^63-1, {BLOCK} for each value)"
+        )));
+    }
+    Ok(value)
 }
 
 impl Storage for PostgresStorage {
@@ -299,7 +350,7 @@ impl Storage for PostgresStorage {
         }
         let blocks = || {
             let rows = self.query("taking oids", NEW_OIDS, &[&BLOCKS])?;
-            rows.iter().map(|row| value(row, 0)).collect()
+            rows.iter().map(|row| block(value(row, 0)?)).collect()
         };
         let next = self.oids.next(blocks)?;
         next.ok_or_else(|| Error::Database("PostgreSQL gives no oids".to_owned()))

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use zeo_proto::{Oid, Tid};
 
+use super::polls::Newcomer;
 use super::{Client, Coordinator, State};
 use crate::messages::event::Event;
 use crate::messages::mailbox::{Mailbox, STOPPING};
@@ -16,11 +18,36 @@ use crate::messages::request::{AtWork, ClientId};
 /// transactions. Without a limit, clients that connect, finish and leave while the
 /// disk is stuck would fill the memory.
 pub(super) const MAX_ORPHANS: usize = 256;
+/// How long a client that registers waits for what others have committed.
+const ENTER_MAX: Duration = Duration::from_secs(5);
 
 impl Coordinator {
+    /// Enters a client; where others commit too, when it is known what they have committed so far
+    /// (rule 6), since it may have heard of that from another server.
+    pub(super) fn subscribe(&mut self, client: ClientId, mailbox: Mailbox) {
+        if self.parts.storage.outside().is_none() {
+            return self.enter(client, mailbox);
+        }
+        let newcomer = Newcomer {
+            client,
+            mailbox,
+            until: self.parts.clock.instant() + ENTER_MAX,
+        };
+        self.polls.add(newcomer);
+        self.poll(None);
+    }
+
+    /// Enters those who have waited long enough for a poll: the storage can't be reached, or is slow.
+    /// They begin with what the server knows, as all who are there.
+    pub(crate) fn enter_when_due(&mut self) {
+        for newcomer in self.polls.take_due(self.parts.clock.instant()) {
+            self.enter(newcomer.client, newcomer.mailbox);
+        }
+    }
+
     /// Enters the client first and reads the last tid then, so that it
     /// misses nothing in between.
-    pub(super) fn subscribe(&mut self, client: ClientId, mailbox: Mailbox) {
+    pub(super) fn enter(&mut self, client: ClientId, mailbox: Mailbox) {
         if self.stopping.is_some() {
             mailbox.close(STOPPING);
             return;
@@ -46,6 +73,7 @@ impl Coordinator {
     }
 
     pub(super) fn forget(&mut self, client: ClientId) {
+        self.polls.forget(client);
         if self.clients.remove(&client).is_some() {
             self.parts.stats.connections.fetch_sub(1, Relaxed);
         }

@@ -44,8 +44,7 @@ impl Coordinator {
             return;
         }
         if let Some(clients) = self.polls.wanted.take() {
-            let asked = !clients.is_empty();
-            self.polls.under_way = Some(clients);
+            let asked = self.polls.begin(clients);
             self.polls.due = None;
             if self.log_writer.send(Task::Poll { asked }).is_err() {
                 crit!(self.parts.log, "the log writer has ended");
@@ -75,6 +74,10 @@ impl Coordinator {
         };
         for client in self.polls.under_way.take().unwrap_or_default() {
             self.post(client, Event::Polled(result.clone()));
+        }
+        // If it has failed, they can still read what is in memory.
+        for newcomer in std::mem::take(&mut self.polls.entering) {
+            self.enter(newcomer.client, newcomer.mailbox);
         }
         self.wait_for_next_poll();
         self.send_poll();

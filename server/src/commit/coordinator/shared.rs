@@ -11,6 +11,7 @@ use super::Coordinator;
 use crate::messages::channel::{Queue, Receiver, TryRecvError};
 use crate::messages::request::Request;
 use crate::messages::requests::TakesRequests;
+use crate::messages::rules;
 
 /// How many requests are taken before sessions are woken: whoever is told
 /// something by several of them is woken once.
@@ -126,6 +127,7 @@ impl Seat {
         };
         self.coordinator.send_notices(BATCH_SENDS);
         self.coordinator.expire();
+        self.coordinator.enter_when_due();
         self.coordinator.poll_when_due();
         if taken || self.coordinator.has_unsent() || self.coordinator.is_done() {
             return Next::Again;
@@ -154,12 +156,11 @@ impl Seat {
 
     /// Takes a request and some of those behind it.
     fn take(&mut self, first: Request) {
-        self.coordinator.take(first);
-        let others = std::iter::from_fn(|| self.requests.try_recv().ok());
-        for request in others.take(BATCH_REQUESTS) {
-            self.coordinator.take(request);
-        }
-        self.coordinator.settle();
+        let (coordinator, requests) = (&mut self.coordinator, &self.requests);
+        let others = std::iter::from_fn(|| requests.try_recv().ok());
+        let all = std::iter::once(first).chain(others.take(BATCH_REQUESTS));
+        rules::in_inbox_order(all, |request| coordinator.take(request));
+        coordinator.settle();
     }
 }
 

@@ -44,6 +44,9 @@ impl Coordinator {
 
     /// Closes all clients, behind all that was posted to them.
     pub(crate) fn close_all(&mut self) {
+        for newcomer in self.polls.take_newcomers() {
+            newcomer.mailbox.close(STOPPING);
+        }
         let voted = self.clients_in(is_voting).len();
         if voted > 0 {
             warn!(
