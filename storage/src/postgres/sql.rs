@@ -128,9 +128,10 @@ pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_seri
 /// Oids of others: the sequence goes on behind them.
 pub(super) const USED_OIDS: &str =
     "SELECT CASE WHEN $1 > nextval('zoid_seq') THEN setval('zoid_seq', $1) END";
-/// The greatest oid, and the last value that the sequence has given (or 0).
+/// The greatest oid, and the last value that the sequence has given (or 0). (The sequence itself could
+/// be read only with a right that nobody needs otherwise.)
 pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state),
-    CASE WHEN is_called THEN last_value ELSE 0 END FROM zoid_seq";
+    coalesce(pg_sequence_last_value('zoid_seq'::regclass), 0)";
 
 /// One transaction for all that are in the batch. `wanted` has the tid that a transaction insists on,
 /// or 0; `base` the serial that a record was made from, 0 for a new object, -1 if that does not
