@@ -248,16 +248,22 @@ impl Lockers {
     /// there was nothing. The next vote does so on its way, if it is soon enough.
     pub fn give_back_all(&self) -> bool {
         let mut any = false;
-        for slot in &self.slots {
-            if slot.returned().is_empty() {
-                continue;
-            }
-            let mut session = slot.session();
-            let returned = std::mem::take(&mut *slot.returned());
+        for slot in self.slots.iter().filter(|slot| !slot.returned().is_empty()) {
             any = true;
-            slot.give_back(&mut session, &returned, &self.connector);
+            self.give_back(slot);
         }
         any
+    }
+
+    /// The same, and waits for what others are just unlocking.
+    pub fn wait_for_unlocks(&self) {
+        self.slots.iter().for_each(|slot| self.give_back(slot));
+    }
+
+    fn give_back(&self, slot: &Slot) {
+        let mut session = slot.session();
+        let returned = std::mem::take(&mut *slot.returned());
+        slot.give_back(&mut session, &returned, &self.connector);
     }
 
     pub fn close(&self) {

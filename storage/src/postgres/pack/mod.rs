@@ -74,7 +74,7 @@ impl PostgresStorage {
     fn pack_once(&self, stop: Tid, gc: bool, watch: &mut Watch<'_>) -> Result<Option<Counts>> {
         watch.check()?;
         // Locks of transactions that have ended.
-        self.lockers.give_back_all();
+        self.lockers.wait_for_unlocks();
         // What clients of this server see as current stays.
         self.wait_for_publication(self.last_committed()?, Instant::now() + PUBLICATION_MAX);
         let limit = tid_of(stop.min(self.published()))?;
