@@ -15,17 +15,21 @@ _names = {}
 
 
 @contextlib.contextmanager
-def cluster(keep_history):
+def cluster():
     """A PostgreSQL for the workers that are started meanwhile."""
     from postgres.cluster import Cluster
     # What these tests judge is not what a power cut leaves.
     running = Cluster('fsync = off')
-    os.environ[_KEEP_HISTORY] = str(keep_history).lower()
     os.environ[_DSN] = running.dsn('').removesuffix(" dbname=''")
     try:
         yield
     finally:
         running.remove()
+
+
+def environment(kind):
+    """What tells a worker to use databases with `history`, or without (`free`)."""
+    return {_KEEP_HISTORY: str(kind == 'history').lower()}
 
 
 def in_use():

@@ -1,20 +1,24 @@
 """Runs ZEO's own test suite against the server under test (`$RUNZEO`).
 
-usage: run.py [--venv DIR]... [--encoding Z|M]... [--postgres [--history-free]] [-j N] [--later]
+usage: run.py [--venv DIR]... [--encoding Z|M]... [--postgres history|free]... [-j N] [--later]
               [PATTERN]...
 
 Each --venv is a virtual environment with a version of ZEO (default: those in
 $RZEO_VENV6 and $RZEO_VENV5, else .venv/z6 and .venv/z5). Each of them runs
 with each encoding: Z is pickle, M is msgpack. A PATTERN (fnmatch, on labels
 such as `FileStorageTests/testStore`) selects tests; --later also runs those
-that wait for a feature. --postgres makes each storage file a database with history: run it
-with a Python that has pgserver and psycopg2 (.venv/z6), for `FileStorageTests/*`. Ends with a line `N passed, N failed, N skipped`.
+that wait for a feature. --postgres makes each storage file a database, with history or without
+(free): run it with a Python that has pgserver and psycopg2 (.venv/z6), for `FileStorageTests/*` and,
+with blobs, `BlobAdaptedFileStorageTests/*`. Ends with a line `N passed, N failed, N skipped`. SIGTERM
+and Ctrl-C end all that it has started.
 """
 import argparse
 import collections
 import concurrent.futures
 import contextlib
 import fnmatch
+import functools
+import itertools
 import json
 import os
 import shutil
@@ -41,7 +45,7 @@ PLACE = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
 PREFIX = (['setpriv', '--bounding-set', '-dac_override']
           if os.geteuid() == 0 and shutil.which('setpriv') else [])
 
-Job = collections.namedtuple('Job', 'venv encoding module labels')
+Job = collections.namedtuple('Job', 'venv encoding database module labels')
 Result = collections.namedtuple('Result', 'job outcomes seconds output')
 
 
@@ -61,8 +65,7 @@ def main():
           f'{options.jobs} at a time, against {binary()}', flush=True)
     counts = collections.Counter(skipped=sum(skipped.values()))
     slowest = []
-    with (databases.cluster(not options.history_free) if options.postgres
-          else contextlib.nullcontext()):
+    with databases.cluster() if options.postgres else contextlib.nullcontext():
         for result in run_jobs(jobs, options):
             counts.update(result.outcomes.values())
             slowest += [(s, label, result.job) for label, s in result.seconds.items()]
@@ -81,9 +84,8 @@ def parse_arguments():
     parser.add_argument('--encoding', action='append', choices=['Z', 'M'])
     parser.add_argument('-j', '--jobs', type=int, default=4 * (os.cpu_count() or 1))
     parser.add_argument('--later', action='store_true')
-    parser.add_argument('--postgres', action='store_true',
+    parser.add_argument('--postgres', action='append', choices=['history', 'free'],
                         help='with <relstorage> in place of <filestorage>; needs the package pgserver')
-    parser.add_argument('--history-free', action='store_true', help='with keep-history false')
     parser.add_argument('--timeout', type=int, default=1200, help='seconds for one process')
     parser.add_argument('--durations', type=int, default=5)
     parser.add_argument('-v', '--verbose', action='store_true')
@@ -150,12 +152,12 @@ class Workers:
 
 def plan(options):
     """The jobs to run, the number of skipped tests by reason, skip entries without a test."""
-    jobs, skipped, unmatched = [], collections.Counter(), None
-    for venv in options.venv:
+    jobs, skipped, unmatched = [], collections.Counter(), {}
+    for venv, database in itertools.product(options.venv, options.postgres or [None]):
         tests = list_tests(venv)
-        reasons, idle = apply_skips([label for _module, label in tests], options)
+        reasons, idle = apply_skips([label for _module, label in tests], database)
         # What only one version of ZEO has needs to be found in that one only.
-        unmatched = idle if unmatched is None else unmatched & idle
+        unmatched[database] = unmatched.get(database, idle) & idle
         for encoding in options.encoding:
             chosen = collections.defaultdict(list)
             for module, label in tests:
@@ -168,18 +170,23 @@ def plan(options):
                 else:
                     chosen[module, label.split('/')[0]].append(label)
             for (module, _group), labels in chosen.items():
-                # The longest ones are jobs of their own.
-                races = [label for label in labels if '_race_external_invalidate_vs_disc' in label]
-                labels = [label for label in labels if label not in races]
-                parts = -(-len(labels) // TESTS_PER_JOB)
-                # Neighbours tend to be slow together: deal them out like cards.
-                shares = [[race] for race in races] + [labels[i::parts] for i in range(parts)]
-                jobs += [Job(venv, encoding, module, share) for share in shares]
+                jobs += [Job(venv, encoding, database, module, share) for share in shares(labels)]
     # The longest jobs begin first, so that none is left alone at the end.
     jobs.sort(key=lambda job: len(job.labels) > 1)
-    return jobs, skipped, sorted(unmatched or ())
+    return jobs, skipped, sorted(set().union(*unmatched.values()))
 
 
+def shares(labels):
+    """The tests of a group, as those of several processes."""
+    # The longest ones are jobs of their own.
+    races = [label for label in labels if '_race_external_invalidate_vs_disc' in label]
+    labels = [label for label in labels if label not in races]
+    parts = -(-len(labels) // TESTS_PER_JOB)
+    # Neighbours tend to be slow together: deal them out like cards.
+    return [[race] for race in races] + [labels[i::parts] for i in range(parts)]
+
+
+@functools.cache
 def list_tests(venv):
     """All (module, label) that a venv's ZEO has."""
     output = subprocess.run(
@@ -187,11 +194,11 @@ def list_tests(venv):
     return [tuple(line.split('\t')) for line in output.splitlines()]
 
 
-def apply_skips(labels, options):
+def apply_skips(labels, database):
     """A dict from label to (reason, comes later?), and the patterns that matched nothing."""
     reasons, idle = {}, set()
-    lasting = (NOT_APPLICABLE + ON_POSTGRES * options.postgres
-               + HISTORY_FREE * (options.postgres and options.history_free))
+    lasting = (NOT_APPLICABLE + ON_POSTGRES * (database is not None)
+               + HISTORY_FREE * (database == 'free'))
     for entries, later in (lasting, False), (LATER, True):
         for pattern, reason in entries:
             matching = fnmatch.filter(labels, pattern)
@@ -207,7 +214,7 @@ def run_job(job, workers, timeout):
     with tempfile.TemporaryDirectory(prefix='upstream-', dir=PLACE) as directory:
         progress = os.path.join(directory, 'progress')
         env = {**os.environ, 'ZEO_MSGPACK': '1' if job.encoding == 'M' else '',
-               'TMPDIR': directory, 'PYTHONWARNINGS': 'ignore'}
+               'TMPDIR': directory, 'PYTHONWARNINGS': 'ignore', **databases.environment(job.database)}
         process = workers.start(
             [*PREFIX, python(job.venv), WORKER, job.module, progress], cwd=directory, env=env, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -251,7 +258,8 @@ def show(result, verbose):
 
 
 def name(job):
-    return f'{os.path.basename(job.venv)}-{job.encoding}'
+    database = f'-{job.database}' if job.database else ''
+    return f'{os.path.basename(job.venv)}-{job.encoding}{database}'
 
 
 def python(venv):

@@ -169,12 +169,20 @@ pub enum Disconnected {
 
 /// An attempt to connect that has failed.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{address}: {why}")]
+#[error("{}{why}", named(.address, .why))]
 pub struct Attempt {
     /// The server.
     pub address: Address,
     /// Why it is not used.
     pub why: Refusal,
+}
+
+/// The server in front of the reason, where that does not name it.
+fn named(address: &Address, why: &Refusal) -> String {
+    match why {
+        Refusal::Connection(_) => String::new(),
+        _ => format!("{address}: "),
+    }
 }
 
 /// Why a server is not used.
@@ -358,4 +366,27 @@ fn listed(attempts: &[Attempt]) -> String {
         .map(|attempt| format!("; {attempt}"))
         .collect();
     list.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection_error::DialError;
+
+    #[test]
+    fn an_attempt_names_its_server_once() {
+        let address = Address::Tcp {
+            host: "there".to_owned(),
+            port: 1,
+        };
+        let dial = ConnectionError::Dial {
+            address: address.clone(),
+            why: DialError::NoAddress,
+        };
+        for why in [Refusal::Connection(Arc::new(dial)), Refusal::ReadOnly] {
+            let address = address.clone();
+            let told = Attempt { address, why }.to_string();
+            assert_eq!(told.matches("there:1").count(), 1, "{told}");
+        }
+    }
 }

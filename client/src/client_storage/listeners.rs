@@ -56,7 +56,7 @@ pub trait Listener: Send + Sync {
     fn everything_changed(&self, tid: Tid);
 
     /// There is a connection to this server, for reading only or also for changes. What was missed
-    /// meanwhile has been told.
+    /// meanwhile has been told. Calls of the storage wait until all listeners know of it.
     fn connected(&self, address: &Address, read_only: bool) {
         let _ = (address, read_only);
     }
