@@ -45,7 +45,7 @@ impl Uploads {
         remove_left(cache);
         let own = Own::make_in(cache)?;
         Ok(Some(Self {
-            directory: BlobDirectory::open(&own.path)?,
+            directory: BlobDirectory::open(&own.path)?.private(),
             own: Mutex::new(Some(own)),
         }))
     }

@@ -94,14 +94,6 @@ impl Session {
     ) -> Outcome {
         self.current(id)?;
         let blobs = blobs_of(storage)?;
-        if storage.is_remote() {
-            let why = Error::Unsupported(
-                "this server keeps blobs elsewhere, and has no directory to share: set shared_blob_dir to \
-                 false at the client"
-                    .to_owned(),
-            );
-            return self.keep_for_vote(call_id, id, exception_from(&why));
-        }
         if !BlobDirectory::is_shared_name(name) {
             crit!(self.log, "bad name in storeBlobShared: {name:?}");
             return Err(Exception::value_error(name));

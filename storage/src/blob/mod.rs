@@ -49,6 +49,8 @@ pub struct BlobDirectory {
     path: PathBuf,
     layout: Layout,
     disk: Arc<dyn FileSystem>,
+    /// Clients can't share it: committed blobs are kept elsewhere.
+    is_private: bool,
     /// Held by whoever gives a file its name, or removes a directory that has
     /// become empty.
     names: Mutex<()>,
@@ -90,6 +92,15 @@ impl BlobDirectory {
         Self::find(path)
     }
 
+    /// The same, of a storage that keeps its committed blobs elsewhere.
+    #[must_use]
+    pub fn private(self) -> Self {
+        Self {
+            is_private: true,
+            ..self
+        }
+    }
+
     fn find(path: &Path) -> Result<Self> {
         let opening = failed("opening the blob directory", path);
         let path = std::path::absolute(path).and_then(|path| resolve(&path));
@@ -99,6 +110,7 @@ impl BlobDirectory {
             path,
             layout,
             disk: Arc::new(Disk),
+            is_private: false,
             names: Mutex::default(),
             staged: AtomicU64::default(),
             unsettled: Arc::default(),
@@ -239,8 +251,16 @@ impl BlobDirectory {
     /// # Errors
     ///
     /// `Value` for a name that could lead elsewhere, or to something that is
-    /// no file of its own, and `Io`, as when there is no such file.
+    /// no file of its own, and `Io`, as when there is no such file. `Unsupported`: clients can't share
+    /// this directory.
     pub fn shared_file(&self, oid: Oid, name: &str) -> Result<BlobFile> {
+        if self.is_private {
+            return Err(Error::Unsupported(
+                "this server keeps blobs elsewhere, and has no directory to share: set shared_blob_dir to \
+                 false at the client"
+                    .to_owned(),
+            ));
+        }
         let is_file = |path: &Path| fs::symlink_metadata(path).map(|found| found.is_file());
         let path = self.directory_of(oid).join(name);
         let taking = failed("taking the blob", &path);

@@ -53,7 +53,7 @@ impl BlobCache {
         fs::create_dir_all(&path).map_err(failed("making the blob directory", &path))?;
         let lock = LockFile::acquire(&path.join(".lock"), "this blob-dir open")?;
         let cache = Self {
-            directory: Arc::new(BlobDirectory::open(&path)?),
+            directory: Arc::new(BlobDirectory::open(&path)?.private()),
             limit,
             added: AtomicU64::new(0),
             sweeping: Mutex::default(),
