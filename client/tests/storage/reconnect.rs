@@ -83,7 +83,7 @@ fn nobody_answers() {
         .unwrap_err();
     let text = error.to_string();
     let expected =
-        format!("open: timed out waiting 0.5 s for a connection; {address}: can't connect");
+        format!("open: timed out waiting 0.5 s for a connection; can't connect to {address}: ");
     assert!(text.starts_with(&expected), "{text}");
     assert!(error.is_retryable());
     assert!(error.behind().is_none());
