@@ -11,6 +11,7 @@ every millisecond, five times as often as usual, is enough here; tests/race keep
 ($RZEO_SWITCH_SECONDS says otherwise.)
 """
 import functools
+import logging
 import os
 import sys
 import threading
@@ -49,6 +50,16 @@ def install():
     _lengthen_polls()
     lengthen_closing()
     _switch_less()
+    logging.setLogRecordFactory(_Record)
+
+
+class _Record(logging.LogRecord):
+    """Has a message at once: client-config.test reads it, and others have it when somebody has formatted it."""
+
+    def __getattr__(self, name):
+        if name == 'message':
+            return self.getMessage()
+        raise AttributeError(name)
 
 
 def _switch_less():
