@@ -215,7 +215,8 @@ mod tests {
     use crate::messages::mailbox::STOPPING;
     use crate::net::connection::tests::registered;
 
-    /// The first may be taken for a fault of the request, or for "nobody knows": but it can be asked again.
+    /// An error would look like a fault of the request, and None like "nobody knows"; but the client can
+    /// ask again.
     #[test]
     fn a_walk_that_was_cut_short_has_no_answer() {
         for closes in [false, true] {

@@ -11,7 +11,7 @@ use super::storage::PostgresStorage;
 
 impl PostgresStorage {
     /// Waits until nobody else commits, if somebody did the last time. The lock is given back at once, since
-    /// it must never be held while the database waits for us: perhaps another one is faster then.
+    /// it must never be held while the database waits for us: perhaps another server is faster then.
     pub(super) fn wait_for_turn(&self) {
         if !self.contended.swap(false, Ordering::Relaxed) {
             return;
