@@ -1,6 +1,7 @@
 """A PostgreSQL of the test's own, from the package pgserver."""
 import copy
 import importlib.util
+import itertools
 import os
 import pathlib
 import shutil
@@ -20,6 +21,8 @@ class Cluster:
         """`settings` are more lines of postgresql.conf."""
         self.directory = tempfile.mkdtemp(prefix='rzeo-postgres-')
         self.data = f'{self.directory}/data'
+        # For names of databases.
+        self.numbers = itertools.count(1)
         try:
             self._begin(settings)
         except BaseException:

@@ -1,11 +1,7 @@
 """One PostgreSQL for all tests of a process, a database for each test."""
-import itertools
-
 import pytest
 
 from postgres.cluster import Cluster
-
-NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope='session')
@@ -20,7 +16,7 @@ class Database:
 
     def __init__(self, cluster, keep_history):
         self.cluster, self.keep_history = cluster, keep_history
-        self.name = f'zodb{next(NUMBERS)}'
+        self.name = f'zodb{next(cluster.numbers)}'
         self.dsn = cluster.dsn(self.name)
         cluster.create(self.name)
 

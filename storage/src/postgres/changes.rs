@@ -11,8 +11,9 @@ use std::time::Duration;
 use postgres::Row;
 use zeo_proto::{Oid, Tid};
 
-use super::ids::{oid_of, tid_of};
+use super::ids::{number, oid_of, tid_of};
 use super::session::{failed, value};
+use super::sql::{BEFORE, HAS_OLDER};
 use super::storage::PostgresStorage;
 use super::writer::Writer;
 use crate::log::Level;
@@ -87,8 +88,8 @@ impl PostgresStorage {
     }
 
     /// Whether the database has another history than it had: it lacks the last transaction that was
-    /// reported. Without history, a pack or a later change may have taken it away, too: then it counts
-    /// only behind a promotion of another server (a new timeline).
+    /// reported, and not because of a pack. Without history, a pack or a later change may have taken it
+    /// away, too: then it counts only behind a promotion of another server (a new timeline).
     fn went_back(&self, found: &[Row]) -> Result<bool> {
         let Some(row) = found.first() else {
             return Ok(false);
@@ -97,11 +98,35 @@ impl PostgresStorage {
         let is_there: bool = value(row, 1)?;
         let mut known = self.timeline();
         let is_same = known.is_none() || timeline.is_none() || *known == timeline;
-        let went_back = !is_there && (self.settings.keep_history || !is_same);
+        let is_lost = !is_there && (self.settings.keep_history || !is_same);
+        let went_back = is_lost && !(is_same && self.is_packed_away()?);
         if !went_back && timeline.is_some() {
             *known = timeline;
         }
         Ok(went_back)
+    }
+
+    /// Whether the last transaction that was reported is gone with a pack, as those by RelStorage
+    /// remove also the last one of all. What it and those behind the one that is now before it have
+    /// changed was garbage then, or was changed again: nothing is left of what these objects were before.
+    fn is_packed_away(&self) -> Result<bool> {
+        let reported = self.reported().cast_signed();
+        let doing = "looking for a pack";
+        let rows = self.query(doing, BEFORE, &[&reported])?;
+        let Some(row) = rows.first() else {
+            return Ok(false);
+        };
+        let (before, is_packed): (i64, bool) = (value(row, 0)?, value(row, 1)?);
+        let changed = self.recent.changed_after(Tid::new(before.cast_unsigned()));
+        let Some(changed) = changed.filter(|_| is_packed) else {
+            return Ok(false);
+        };
+        let oids = changed
+            .into_iter()
+            .map(number)
+            .collect::<Result<Vec<_>>>()?;
+        let left = self.query(doing, HAS_OLDER, &[&oids, &before])?;
+        Ok(left.is_empty())
     }
 
     fn timeline(&self) -> MutexGuard<'_, Option<String>> {

@@ -135,6 +135,18 @@ impl Recent {
         }
     }
 
+    /// The last transaction is `tid`: what was changed up to it is not remembered.
+    pub fn begin(&self, tid: Tid) {
+        self.halves().forgotten = tid;
+    }
+
+    /// What was changed after `tid`; `None` if that is not remembered.
+    pub fn changed_after(&self, tid: Tid) -> Option<Vec<Oid>> {
+        let halves = self.halves();
+        let later = halves.order.iter().rev().take_while(|&&(at, _)| at > tid);
+        (tid >= halves.forgotten).then(|| later.map(|&(_, oid)| oid).collect())
+    }
+
     /// Anything may have changed.
     pub fn clear(&self, tid: Tid) {
         let mut halves = self.halves();
@@ -289,5 +301,19 @@ mod tests {
         assert_eq!(found(&recent, 1, 9), None);
         recent.put(one, &revision(1, None, "new"), Tid::new(2));
         assert!(found(&recent, 1, 9).is_some());
+    }
+
+    #[test]
+    fn what_was_changed_is_remembered_from_the_beginning_on() {
+        let recent = Recent::new(10_000);
+        recent.begin(Tid::new(5));
+        for tid in 6..9 {
+            recent.changed(Tid::new(tid), [(Oid::new(tid * 10), None)].into_iter());
+        }
+        assert_eq!(recent.changed_after(Tid::new(4)), None);
+        let after = |tid| recent.changed_after(Tid::new(tid)).map(|oids| oids.len());
+        assert_eq!([5, 6, 8].map(after), [Some(3), Some(2), Some(0)]);
+        recent.clear(Tid::new(20));
+        assert_eq!([8, 20].map(after), [None, Some(0)]);
     }
 }

@@ -143,6 +143,8 @@ pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state),
 /// A number that is negative stands for an object that the transaction has read and does not write:
 /// `base` is the serial that it is to have still. If it has another one, the row is `c` instead of `r`.
 /// So nothing that was voted on can have changed, even if its locks are lost and nobody has noticed.
+///
+/// A pack by RelStorage may have removed the last transaction: tids go on behind `since` all the same.
 macro_rules! finish_function {
     ($log:literal, $others:literal, $current:literal, $write:literal) => {
         concat!(
@@ -169,7 +171,7 @@ macro_rules! finish_function {
                  IF EXISTS (SELECT FROM unnest(wanted) x WHERE x > 0) THEN
                      PERFORM FROM commit_row_lock FOR UPDATE;
                  END IF;
-                 SELECT coalesce(max(tid), 0) INTO last FROM ", $log, ";
+                 SELECT greatest(max(tid), since) INTO last FROM ", $log, ";
                  RETURN QUERY ", $others, ";
 
                  FOR i, b, c IN
@@ -373,6 +375,12 @@ pub(super) static FREE: Sql = Sql {
         AND state IS NOT DISTINCT FROM $3",
 };
 
+/// (tid): the last transaction before it, and whether it is packed. Only with history.
+pub(super) const BEFORE: &str = "SELECT tid, packed FROM transaction
+    WHERE tid > 0 AND tid < $1 ORDER BY tid DESC LIMIT 1";
+/// (oids, tid): a row if any of the objects has a revision up to this tid.
+pub(super) const HAS_OLDER: &str =
+    "SELECT FROM object_state WHERE zoid = ANY ($1::bigint[]) AND tid <= $2 LIMIT 1";
 /// (oid, count): the newest revisions with what their transactions say. Only with history.
 pub(super) const HISTORY: &str =
     "SELECT s.tid, s.state_size, t.username, t.description, t.extension

@@ -126,6 +126,7 @@ impl PostgresStorage {
         let (lockers, readers) = (Arc::clone(&storage.lockers), Arc::clone(&storage.readers));
         storage.peers.start(lockers, readers)?;
         let last = storage.last_committed()?;
+        storage.recent.begin(last);
         storage.reported_up_to(last);
         storage.publish_up_to(last);
         storage.refresh_sizes();
