@@ -1,10 +1,12 @@
 """Every test here attacks a server of its own, and ends with the same questions to it.
 
-With `RZEO_HOSTILE_TLS` in the environment, all of it over TLS.
+With `RZEO_HOSTILE_TLS` in the environment, all of it over TLS. With `RZEO_HOSTILE_POSTGRES`, `history` or
+`free`, PostgreSQL databases take the place of files.
 """
 import os
 
 import pytest
+from postgres.conftest import Database, cluster  # noqa: F401
 from support.certificates import Certificates, client_context, ssl_section
 from support.wire import Wire
 
@@ -22,6 +24,10 @@ def target(serve, encoding, request, tmp_path, monkeypatch):
         own, client = made.self_signed('server'), made.self_signed('client')
         options['ssl'] = ssl_section(own, client)
         monkeypatch.setattr(Wire, 'context', client_context(client, own))
+    kind, storages = os.environ.get('RZEO_HOSTILE_POSTGRES'), options.get('storages') or ''
+    if kind and 'mappingstorage' not in storages:
+        database = Database(request.getfixturevalue('cluster'), kind == 'history')
+        options['storages'] = database.section(*(['blob-dir blobs'] if 'blob-dir' in storages else []))
     arguments = request.node.get_closest_marker('arguments')
     target = Target(serve(encoding=encoding, args=arguments.args if arguments else (), **options))
     yield target

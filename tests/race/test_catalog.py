@@ -18,11 +18,10 @@ import ZODB
 from BTrees.IOBTree import IOBTree
 from BTrees.Length import Length
 from BTrees.OOBTree import OOBTree, OOTreeSet
-from support.configuration import filestorage, zeo
+from support.configuration import zeo
 from support.ports import free_port
 from support.server import Server
 from transaction.interfaces import TransientError
-from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError
 
 PROCESSES, THREADS = 2, 3
@@ -92,8 +91,9 @@ def attempt(db, manager, rng, key, told):
 
 
 @pytest.mark.timeout(900)
-def test_folder_and_indexes_agree(tmp_path, encoding):
-    config = zeo(f'127.0.0.1:{free_port()}', msgpack=encoding == 'M' or None) + filestorage()
+def test_folder_and_indexes_agree(tmp_path, encoding, objects, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = zeo(f'127.0.0.1:{free_port()}', msgpack=encoding == 'M' or None) + objects.section
     server = Server(config, tmp_path)
     db = ZEO.DB(server.address)
     with db.transaction() as connection:
@@ -118,11 +118,11 @@ def test_folder_and_indexes_agree(tmp_path, encoding):
         process.join()
     server.stop()
     assert len(changed) == PROCESSES * THREADS * COUNT, 'a thread has failed'
-    check(tmp_path / 'Data.fs', set(changed))
+    check(objects.open(), set(changed))
 
 
-def check(path, changed):
-    db = ZODB.DB(FileStorage(str(path), read_only=True))
+def check(storage, changed):
+    db = ZODB.DB(storage)
     with db.transaction() as connection:
         root = connection.root()
         for tree in [root['folder'], root['back'], root['colours'], *root['colours'].values()]:

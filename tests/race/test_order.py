@@ -17,8 +17,8 @@ SECONDS = str(5 * int(os.environ.get('RZEO_RACE_ROUNDS') or 1))
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize('clients', [8, 32])
-def test_order(clients, transport, serve, encoding):
-    server = serve(encoding=encoding, ssl=transport.section)
+def test_order(clients, transport, serve, encoding, objects):
+    server = serve(storages=objects.section, encoding=encoding, ssl=transport.section)
     host, port = server.address
     done = subprocess.run(
         [LOAD, '--address', f'{host}:{port}', '--clients', str(clients), '--seconds', SECONDS,

@@ -11,8 +11,8 @@ import os
 import pytest
 import transaction
 import ZEO
+import ZODB
 from transaction.interfaces import TransientError
-from ZODB.FileStorage import FileStorage
 from ZODB.tests.MinPO import MinPO
 
 PROCESSES = 4
@@ -45,8 +45,8 @@ def increment(address, transport, count, results):
 
 
 @pytest.mark.timeout(600)
-def test_counters(transport, serve, encoding):
-    server = serve(encoding=encoding, ssl=transport.section)
+def test_counters(transport, serve, encoding, objects):
+    server = serve(storages=objects.section, encoding=encoding, ssl=transport.section)
     db = ZEO.DB(server.address, **transport.options())
     with db.transaction() as connection:
         connection.root()['a'] = MinPO(0)
@@ -62,8 +62,7 @@ def test_counters(transport, serve, encoding):
     for process in processes:
         process.join()
     server.stop()
-    import ZODB
-    db = ZODB.DB(FileStorage('Data.fs', read_only=True))
+    db = ZODB.DB(objects.open())
     with db.transaction() as connection:
         root = connection.root()
         assert root['a'].value == root['b'].value == PROCESSES * INCREMENTS

@@ -8,14 +8,14 @@ import os
 import unittest
 
 import pytest
-from support.configuration import filestorage, mappingstorage
+from support.configuration import mappingstorage
 from support.server import PATIENCE
 from ZEO.ClientStorage import ClientStorage
 from upstream import patience
 from ZODB.tests.racetest import RaceTests, T2ObjectsInc, T2ObjectsInc2Phase, WaitGroup
 
 ROUNDS = int(os.environ.get('RZEO_RACE_ROUNDS') or 0)
-STORAGES = {'file': filestorage()}
+STORAGES = {'objects': None}
 if ROUNDS:
     STORAGES['mapping'] = mappingstorage()
 
@@ -49,8 +49,8 @@ class Race(RaceTests, unittest.TestCase):
 @pytest.mark.parametrize('round_', range(max(ROUNDS, 1)))
 @pytest.mark.parametrize('storage', STORAGES)
 @pytest.mark.parametrize('check', CHECKS)
-def test_race(check, storage, round_, transport, serve, encoding):
-    server = serve(storages=STORAGES[storage], encoding=encoding, ssl=transport.section)
+def test_race(check, storage, round_, transport, serve, encoding, objects):
+    server = serve(storages=STORAGES[storage] or objects.section, encoding=encoding, ssl=transport.section)
     case = Race(server.address, transport)
     getattr(case, f'_check_race_{check}')(CHECKS[check]())
     case._storage.close()

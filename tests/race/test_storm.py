@@ -7,7 +7,7 @@ import os
 import subprocess
 
 import pytest
-from support.configuration import filestorage, zeo
+from support.configuration import zeo
 from support.ports import free_port
 from support.server import Server
 from ZEO.ClientStorage import ClientStorage
@@ -44,11 +44,11 @@ class Storm:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize('queue', [100, 2])
-def test_nothing_is_stale(queue, tmp_path, encoding):
+def test_nothing_is_stale(queue, tmp_path, encoding, objects):
     """With a short invalidation queue, caches are dropped at some restarts, and verified at others."""
     port = free_port()
     config = zeo(f'127.0.0.1:{port}', invalidation_queue_size=queue,
-                 msgpack=encoding == 'M' or None) + filestorage()
+                 msgpack=encoding == 'M' or None) + objects.section
     server = Server(config, tmp_path)
     caches = [str(tmp_path / f'{name}.zec') for name in 'ab']
     storms = [Storm(f'127.0.0.1:{port}', cache) for cache in caches]
