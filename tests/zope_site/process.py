@@ -4,6 +4,7 @@ Prints the port on which it answers HTTP requests. With `install` it makes the s
 answer's header `X-Failures` tells how often the request was tried in vain, and what for; the header
 `X-Given-Up` that it was not tried again.
 """
+import logging
 import random
 import sys
 import threading
@@ -13,6 +14,7 @@ import transaction
 import waitress
 import Zope2
 from zope.component import provideHandler
+from ZEO.Exceptions import ClientDisconnected
 from Zope2.Startup.run import make_wsgi_app
 from ZPublisher.interfaces import IPubBeforeCommit, IPubFailure, IPubSuccess
 
@@ -51,6 +53,16 @@ class Request(threading.local):
         self.given_up = not event.retry
 
 
+class LostConnections(logging.Handler):
+    """An index of a catalog logs that an object could not be loaded, and goes on with half of its
+    change (findings/catalog_keeps_what_a_lost_connection_hid.sh). Here it does not."""
+
+    def emit(self, record):
+        error = sys.exc_info()[1]
+        if isinstance(error, ClientDisconnected):
+            raise error
+
+
 def watched(application):
     """The application, whose answers tell what has happened."""
     current = Request()
@@ -81,6 +93,9 @@ def main(configuration, command):
         return
     # Where the catalog puts its entries is up to chance, and with it who meets whom in a bucket.
     random.seed(int(command))
+    for name in 'Zope', 'BooleanIndex', 'DateIndex':
+        logging.getLogger(name).setLevel(logging.DEBUG)
+        logging.getLogger(name).addHandler(LostConnections())
     server = waitress.create_server(watched(application), host='127.0.0.1', port=0,
                                     threads=THREADS, clear_untrusted_proxy_headers=True)
     print(server.effective_port, flush=True)
