@@ -7,10 +7,12 @@ import pytest
 import transaction
 from persistent.mapping import PersistentMapping
 from support.server import is_python, wait_until
+from support.wire import Wire
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB import DB
 from ZODB.POSException import ConflictError, POSKeyError, StorageError
+from ZODB.utils import z64
 
 from postgres.proxy import Proxy
 from postgres.test_relstorage import add_counters, increment, open_db, total
@@ -182,3 +184,27 @@ def test_no_connection_is_left_in_a_transaction(serve, database):
     assert total(dbs[0]) == total(dbs[1]) == 240
     for db in dbs:
         db.close()
+
+
+def test_a_connection_hangs(serve, database):
+    """Who waits for it hears what else its client asks, and asks over another one."""
+    server = serve(storages=database.section('cache-local-mb 0'))
+    db = open_db(server)
+    add_pair(db)
+    db.close()
+    with Wire(server.address) as wire:
+        load = 'loadBefore', z64, b'\x7f' * 8
+        # The first one is asked by a helper.
+        found = wire.call(*load)
+        assert wire.call(*load) == found
+        hanging = database.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'rzeo: load' "
+                               "AND datname = current_database()")
+        for pid in hanging:
+            os.kill(int(pid), signal.SIGSTOP)
+        try:
+            loading = wire.request(*load)
+            assert wire.call('get_info')
+            assert wire.answer(loading) == found
+        finally:
+            for pid in hanging:
+                os.kill(int(pid), signal.SIGCONT)

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use postgres::Row;
-use postgres::error::SqlState;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use zeo_proto::{Oid, Tid};
 
 use super::blobs::Uploads;
@@ -240,7 +240,7 @@ impl PostgresStorage {
         &self,
         session: &mut Session,
         batch: &Batch,
-    ) -> std::result::Result<Vec<Row>, postgres::Error> {
+    ) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
         let since = self.reported().cast_signed();
         session.query(
             FINISH,
@@ -326,7 +326,7 @@ fn too_early(last: i64) -> Error {
 
 /// A pack or an undo by RelStorage, which lock no objects, has removed at this moment what a record
 /// was based on, or waits for us as we wait for it: another attempt sees what has become of that.
-fn is_in_the_way(error: &postgres::Error) -> bool {
+fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
     let others = [
         SqlState::FOREIGN_KEY_VIOLATION,
         SqlState::T_R_DEADLOCK_DETECTED,
@@ -335,7 +335,7 @@ fn is_in_the_way(error: &postgres::Error) -> bool {
 }
 
 /// A batch has failed, and nothing of it is there.
-fn not_committed(error: postgres::Error) -> Error {
+fn not_committed(error: tokio_postgres::Error) -> Error {
     let in_the_way = is_in_the_way(&error);
     match failed("committing")(error) {
         Error::Database(text) if in_the_way => Error::Unavailable(text),

@@ -258,7 +258,7 @@ impl Uploads {
         &self,
         session: &mut Session,
         tid: Option<i64>,
-    ) -> std::result::Result<(), postgres::Error> {
+    ) -> std::result::Result<(), tokio_postgres::Error> {
         let links = &self.links;
         let Some(tid) = tid else {
             return session.batch("ROLLBACK");

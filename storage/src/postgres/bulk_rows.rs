@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
-use postgres::binary_copy::BinaryCopyInWriter;
-use postgres::types::{ToSql, Type};
+use tokio_postgres::types::{ToSql, Type};
 
 use super::blobs;
 use super::session::{Session, failed, value};
@@ -38,7 +37,7 @@ const DELETE: &str = "DELETE FROM object_state WHERE zoid = $1";
 const REPLACE: &str = "UPDATE object_state SET md5 = $3, state_size = $4, state = $5
     WHERE zoid = $1 AND tid = $2";
 
-type Done = std::result::Result<(), postgres::Error>;
+type Done = std::result::Result<(), tokio_postgres::Error>;
 
 /// Rows that are written together.
 #[derive(Default)]
@@ -140,7 +139,7 @@ impl Piece {
     fn write_transactions(&self, session: &mut Session) -> Done {
         const BYTES: Type = Type::BYTEA;
         let types = [Type::INT8, Type::BOOL, BYTES, BYTES, BYTES];
-        let mut rows = BinaryCopyInWriter::new(session.copy_in(TRANSACTIONS)?, &types);
+        let mut rows = session.copy_in(TRANSACTIONS, &types)?;
         for Transaction {
             tid,
             is_packed,
@@ -149,7 +148,7 @@ impl Piece {
         {
             rows.write(&[tid, is_packed, user, description, extension])?;
         }
-        rows.finish().map(drop)
+        rows.finish()
     }
 
     /// With history: all revisions, each with the serial of the one before.
@@ -174,7 +173,7 @@ impl Piece {
                 Type::INT8,
                 Type::BYTEA,
             ];
-            let mut rows = BinaryCopyInWriter::new(session.copy_in(REVISIONS)?, &types);
+            let mut rows = session.copy_in(REVISIONS, &types)?;
             for record in last_of_each {
                 let Record { oid, tid, state } = record;
                 let before = serials.insert(*oid, *tid).unwrap_or(0);
@@ -213,7 +212,7 @@ impl Piece {
             .partition(|record| again.contains(&record.oid));
         let copy = |session: &mut Session| {
             let types = [Type::INT8, Type::INT8, Type::INT8, Type::BYTEA];
-            let mut rows = BinaryCopyInWriter::new(session.copy_in(STATES)?, &types);
+            let mut rows = session.copy_in(STATES, &types)?;
             for record in new.iter().filter(|record| record.state.is_some()) {
                 rows.write(&[&record.oid, &record.tid, &record.size(), &record.state])?;
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postgres::Row;
+use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
 use super::ids::{number, oid_of, tid_of};

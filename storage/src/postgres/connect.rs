@@ -1,10 +1,11 @@
 //! Connections: how they are made, and those that are kept for reads.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use postgres::{Config, Row};
-use postgres_openssl::MakeTlsConnector;
+use tokio_postgres::{Config, Row};
 
+use super::client::{Client, ConnectError, Tls};
 use super::session::{Params, Session, failed, is_lost};
 use super::settings::Settings;
 use crate::log::{Level, Log};
@@ -24,9 +25,9 @@ const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL 
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off'";
 
-/// What connections begin with whose statements each look for a few rows: they go by the indexes,
-/// whatever PostgreSQL knows of the tables (a few large transactions, or that they were empty), and
-/// are planned once. (Not each PostgreSQL has all of these.)
+/// What connections begin with whose statements each look for a few rows: they go by the index that
+/// has the fewest entries to look at, whatever PostgreSQL knows of the tables (a few large
+/// transactions, or that they were empty), and are planned once. (Not each PostgreSQL has all of these.)
 const BEGIN_SHORT: &str = "SELECT set_config(name, wanted.value, false) FROM (VALUES
     ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'), ('enable_seqscan', 'off'),
     ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('enable_bitmapscan', 'off')
@@ -35,10 +36,13 @@ const BEGIN_SHORT: &str = "SELECT set_config(name, wanted.value, false) FROM (VA
 /// How many connections read at once.
 const READERS_MAX: usize = 16;
 
+/// How long an answer may take that is wanted soon.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Makes connections.
 pub(super) struct Connector {
     config: Config,
-    tls: MakeTlsConnector,
+    tls: Tls,
     shown: String,
     log: Log,
 }
@@ -72,9 +76,15 @@ impl Connector {
     /// `Unavailable`: no server answers. `Database`: it refuses us.
     pub fn connect(&self, purpose: &str) -> Result<Session> {
         let mut config = self.config.clone();
-        config.application_name(&format!("rzeo: {purpose}"));
+        config.application_name(format!("rzeo: {purpose}"));
         let connecting = failed("connecting");
-        let client = config.connect(self.tls.clone()).map_err(&connecting)?;
+        let client = Client::connect(&config, &self.tls).map_err(|why| match why {
+            ConnectError::Refused(why) => connecting(why),
+            ConnectError::Io(why) => Error::Unavailable(format!(
+                "PostgreSQL, connecting: error connecting to server: {why}"
+            )),
+            ConnectError::Config(why) => Error::Value(format!("PostgreSQL, connecting: {why}")),
+        })?;
         let mut session = Session::new(client);
         session.batch(BEGIN).map_err(connecting)?;
         Ok(session)
@@ -144,15 +154,16 @@ impl Readers {
         found
     }
 
-    /// Runs a statement over one that is open, if nobody has it; `None` if there is none, or it fails.
+    /// Runs a statement over one that is open, if nobody has it; `None` if there is none, it fails, or
+    /// there is no answer for a second: who asks must not be deaf for long.
     pub fn query_soon(&self, (sql, params): (&'static str, Params)) -> Option<Vec<Row>> {
         let mut idle = self.idle();
-        let mut session = idle.sessions.pop()?;
+        let mut session = idle.sessions.pop_if(|session| session.has_prepared(sql))?;
         idle.used += 1;
         drop(idle);
-        let found = session.query(sql, params).ok();
-        self.give_back(Some(session));
-        found
+        let found = session.query_within(SOON, sql, params);
+        self.give_back(found.is_some().then_some(session));
+        found?.ok()
     }
 
     fn give_back(&self, session: Option<Session>) {

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
-use postgres::Config;
-use postgres::config::{SslMode, TargetSessionAttrs};
-use postgres_openssl::MakeTlsConnector;
+use tokio_postgres::Config;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+
+use super::client::Tls;
 
 /// libpq's variables, and the keywords that they stand for.
 const VARIABLES: [(&str, &str); 14] = [
@@ -99,7 +100,7 @@ impl Dsn {
             .unwrap_or_else(|| "postgres".to_owned())
     }
 
-    /// What the crate `postgres` connects by.
+    /// What the crate `tokio-postgres` connects by.
     ///
     /// # Errors
     /// What is wrong with a value, for people.
@@ -186,7 +187,7 @@ impl Dsn {
     ///
     /// # Errors
     /// A file can't be read, or holds something else.
-    pub fn tls(&self) -> Result<MakeTlsConnector, String> {
+    pub(super) fn tls(&self) -> Result<Tls, String> {
         let mut builder =
             SslConnector::builder(SslMethod::tls_client()).map_err(|e| e.to_string())?;
         let mode = self.get("sslmode").unwrap_or("prefer");
@@ -211,13 +212,10 @@ impl Dsn {
                 .set_private_key_file(key, SslFiletype::PEM)
                 .map_err(|e| format!("sslkey {key}: {e}"))?;
         }
-        let mut connector = MakeTlsConnector::new(builder.build());
-        let verifies_host = mode == "verify-full";
-        connector.set_callback(move |connection, _| {
-            connection.set_verify_hostname(verifies_host);
-            Ok(())
-        });
-        Ok(connector)
+        Ok(Tls {
+            connector: builder.build(),
+            verifies_name: mode == "verify-full",
+        })
     }
 
     /// The password in the file that libpq looks into.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use postgres::Row;
+use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
 use super::connect::{Connector, Readers};

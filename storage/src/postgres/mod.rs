@@ -13,6 +13,9 @@
 //! | `pack` | a pack | the pack lock of RelStorage (-2), reading and removing |
 //! | `copy` | `fstool copy` | many transactions at once, as they were elsewhere (`bulk`) |
 //!
+//! Who asks waits for the connection himself (`session`, `client`, `socket`): there is no runtime of
+//! tokio.
+//!
 //! # A commit
 //!
 //! 1. The *vote* (`commit`) locks the objects against other processes (`lockers`), reads their
@@ -50,6 +53,7 @@ mod blobs;
 mod bulk;
 mod bulk_rows;
 mod changes;
+mod client;
 mod commit;
 mod connect;
 mod dsn;
@@ -71,6 +75,7 @@ mod servers;
 mod session;
 mod settings;
 mod settle;
+mod socket;
 mod sql;
 mod storage;
 mod turns;

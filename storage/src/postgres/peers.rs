@@ -127,7 +127,7 @@ fn listen(
     name: &str,
     wake: &mut dyn FnMut(),
 ) -> Result<()> {
-    let mut session: Session = connector.connect("listen")?;
+    let mut session: Session = connector.connect_for_short("listen")?;
     session.batch(LISTEN).map_err(failed("listening"))?;
     // What was committed before.
     wake();
@@ -137,7 +137,7 @@ fn listen(
             looked = Some(Instant::now());
             servers.look(&mut session, &mut told)?;
         }
-        let heard = session.notified(LISTEN_TIME).map_err(failed("listening"))?;
+        let heard = session.notified(LISTEN_TIME)?;
         if heard.is_some_and(|who| who != name) {
             wake();
         }

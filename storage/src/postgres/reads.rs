@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use postgres::Row;
+use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
 use super::ids::{number, oid_of, tid_of};

@@ -1,6 +1,6 @@
 //! What several statements return.
 
-use postgres::Row;
+use tokio_postgres::Row;
 use zeo_proto::Oid;
 
 use super::ids::oid_of;

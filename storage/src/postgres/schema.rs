@@ -1,6 +1,6 @@
 //! The tables: made where there are none, looked at where there are.
 
-use postgres::error::SqlState;
+use tokio_postgres::error::SqlState;
 
 use super::connect::Connector;
 use super::requirements::{check_rights, check_server};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use postgres::Row;
+use tokio_postgres::Row;
 use zeo_proto::Tid;
 
 use super::session::{Session, failed, value};

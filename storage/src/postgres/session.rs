@@ -1,13 +1,14 @@
 //! One connection to the database.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use postgres::error::SqlState;
-use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::ToSql;
-use postgres::{Client, CopyInWriter, Row, Statement};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Row, Statement};
 
+pub(super) use super::client::Params;
+use super::client::{Client, CopyIn};
 use crate::{Error, Result};
 
 /// A connection that keeps the statements that it has prepared.
@@ -18,9 +19,6 @@ pub(super) struct Session {
 
 /// How long an answer may take that shows that a connection is there.
 const IS_VALID_TIME: Duration = Duration::from_secs(10);
-
-/// The parameters of a statement.
-pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 impl Session {
     pub fn new(client: Client) -> Self {
@@ -35,13 +33,34 @@ impl Session {
         &mut self,
         sql: &'static str,
         params: Params,
-    ) -> std::result::Result<Vec<Row>, postgres::Error> {
+    ) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
         let statement = self.statement(sql)?;
         self.client.query(&statement, params)
     }
 
+    /// The same, if the statement is prepared; `None` if it is not, or takes longer than `time`: then the
+    /// connection is of no use.
+    pub fn query_within(
+        &mut self,
+        time: Duration,
+        sql: &'static str,
+        params: Params,
+    ) -> Option<std::result::Result<Vec<Row>, tokio_postgres::Error>> {
+        let statement = self.statements.get(sql)?;
+        let until = Instant::now() + time;
+        self.client.query_until(until, statement, params)
+    }
+
+    /// Whether the statement is prepared.
+    pub fn has_prepared(&self, sql: &'static str) -> bool {
+        self.statements.contains_key(sql)
+    }
+
     /// The statement, prepared once.
-    fn statement(&mut self, sql: &'static str) -> std::result::Result<Statement, postgres::Error> {
+    fn statement(
+        &mut self,
+        sql: &'static str,
+    ) -> std::result::Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }
@@ -62,10 +81,9 @@ impl Session {
         mut take: impl FnMut(&Row) -> Result<()>,
     ) -> Result<()> {
         let statement = self.statement(sql).map_err(failed(doing))?;
-        let params = params.iter().copied();
         let mut rows = self
             .client
-            .query_raw(&statement, params)
+            .rows(&statement, params)
             .map_err(failed(doing))?;
         while let Some(row) = rows.next().map_err(failed(doing))? {
             take(&row)?;
@@ -74,29 +92,40 @@ impl Session {
     }
 
     /// Runs several statements without parameters.
-    pub fn batch(&mut self, sql: &str) -> std::result::Result<(), postgres::Error> {
-        self.client.batch_execute(sql)
+    pub fn batch(&mut self, sql: &str) -> std::result::Result<(), tokio_postgres::Error> {
+        self.client.batch(sql)
     }
 
     /// Waits for a notification, at most so long; what it says.
-    pub fn notified(
-        &mut self,
-        time: Duration,
-    ) -> std::result::Result<Option<String>, postgres::Error> {
-        let heard = self.client.notifications().timeout_iter(time).next()?;
-        if heard.is_none() {
-            // Nothing has come, or the connection is closed.
-            self.client.is_valid(IS_VALID_TIME)?;
+    ///
+    /// # Errors
+    /// As [`failed`]; `Unavailable` also if PostgreSQL does not answer any more.
+    pub fn notified(&mut self, time: Duration) -> Result<Option<String>> {
+        let listening = failed("listening");
+        let heard = self.client.notified(Instant::now() + time);
+        let heard = heard.map_err(&listening)?;
+        // Nothing has come, or the connection is lost.
+        if heard.is_none()
+            && !self
+                .client
+                .is_valid(Instant::now() + IS_VALID_TIME)
+                .map_err(listening)?
+        {
+            return Err(Error::Unavailable(format!(
+                "PostgreSQL, listening: no answer in {} seconds",
+                IS_VALID_TIME.as_secs()
+            )));
         }
-        Ok(heard.map(|heard| heard.payload().to_owned()))
+        Ok(heard)
     }
 
-    /// Begins a `COPY ... FROM STDIN`.
+    /// Begins a `COPY ... FROM STDIN (FORMAT binary)` of columns of these types.
     pub fn copy_in(
         &mut self,
         sql: &'static str,
-    ) -> std::result::Result<CopyInWriter<'_>, postgres::Error> {
-        self.client.copy_in(sql)
+        types: &[Type],
+    ) -> std::result::Result<CopyIn<'_>, tokio_postgres::Error> {
+        self.client.copy_in(sql, types)
     }
 
     /// True when the connection is gone.
@@ -107,7 +136,7 @@ impl Session {
 
 /// Whether the connection is gone, or the server is about to go: what failed may succeed over another
 /// connection.
-pub(super) fn is_lost(error: &postgres::Error) -> bool {
+pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         return error.is_closed() || has_io_cause(error);
     };
@@ -120,7 +149,7 @@ pub(super) fn is_lost(error: &postgres::Error) -> bool {
     stops.contains(code)
 }
 
-fn has_io_cause(error: &postgres::Error) -> bool {
+fn has_io_cause(error: &tokio_postgres::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(found) = cause {
         if found.is::<std::io::Error>() {
@@ -132,7 +161,7 @@ fn has_io_cause(error: &postgres::Error) -> bool {
 }
 
 /// What PostgreSQL says, in one line, with its hint.
-pub(super) fn told(error: &postgres::Error) -> String {
+pub(super) fn told(error: &tokio_postgres::Error) -> String {
     let Some(error) = error.as_db_error() else {
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
         return format!("{error}{}", cause.unwrap_or_default());
@@ -146,7 +175,7 @@ pub(super) fn told(error: &postgres::Error) -> String {
 }
 
 /// The error of something that failed at the database; `doing` says what, as "loading an object".
-pub(super) fn failed(doing: &'static str) -> impl Fn(postgres::Error) -> Error {
+pub(super) fn failed(doing: &'static str) -> impl Fn(tokio_postgres::Error) -> Error {
     move |error| {
         let mut text = format!("PostgreSQL, {doing}: {}", told(&error));
         if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) {
@@ -169,7 +198,10 @@ pub(super) fn failed(doing: &'static str) -> impl Fn(postgres::Error) -> Error {
 }
 
 /// A value of a row; the table has another shape than it should if there is none.
-pub(super) fn value<'a, T: postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
+pub(super) fn value<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    column: usize,
+) -> Result<T> {
     row.try_get(column).map_err(|error| {
         let name = row
             .columns()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postgres::Row;
+use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
 use super::commit::Record;

@@ -7,7 +7,7 @@
 //! While references are followed, others commit. What they have written is read afterwards, too, so
 //! that every state which is current at the end was read: with it, whatever can be reached is marked.
 
-use postgres::Row;
+use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
 use super::sql::{IS_THERE, LATER, PackSql};

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use postgres::error::SqlState;
+use tokio_postgres::error::SqlState;
 use zeo_proto::Tid;
 
 use super::reach::Reach;

@@ -1,0 +1,260 @@
+//! The socket of a connection: it is read and written by the thread that asks, which also waits for it.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
+    connect, recv, send, shutdown, socket_with, sockopt,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+/// How much is read at once.
+const READ_MAX: usize = 64 * 1024;
+
+/// Before the system is asked again for what it has refused.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A socket, and what is known of it since it was waited for last. Clones are the same socket.
+#[derive(Clone, Debug)]
+pub(super) struct Socket(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    descriptor: OwnedFd,
+    /// A read may find something.
+    may_read: AtomicBool,
+    /// A write has found no room.
+    is_full: AtomicBool,
+}
+
+impl Socket {
+    fn new(descriptor: OwnedFd) -> Self {
+        Self(Arc::new(State {
+            descriptor,
+            may_read: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
+        }))
+    }
+
+    /// Connects by TCP, until then; the connection counts as lost when the other side has been silent
+    /// as long as `config` says.
+    pub fn tcp(address: SocketAddr, config: &Config, until: Option<Instant>) -> io::Result<Self> {
+        let stream = match until.map(rest) {
+            Some(rest) => TcpStream::connect_timeout(&address, rest?)?,
+            None => TcpStream::connect(address)?,
+        };
+        sockopt::set_tcp_nodelay(&stream, true)?;
+        #[cfg(target_os = "linux")]
+        if let Some(silence) = config.get_tcp_user_timeout() {
+            let milliseconds = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+            sockopt::set_tcp_user_timeout(&stream, milliseconds)?;
+        }
+        if config.get_keepalives() {
+            sockopt::set_socket_keepalive(&stream, true)?;
+            sockopt::set_tcp_keepidle(&stream, config.get_keepalives_idle())?;
+        }
+        Ok(Self::new(stream.into()))
+    }
+
+    /// Connects to PostgreSQL's socket of this port in a directory.
+    pub fn unix(directory: &Path, port: u16) -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let descriptor = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let path = directory.join(format!(".s.PGSQL.{port}"));
+        connect(&descriptor, &SocketAddrUnix::new(path)?)?;
+        Ok(Self::new(descriptor))
+    }
+
+    /// Waits until there is something to read, or room again for what could not be written; false if that
+    /// takes longer than until then.
+    pub fn wait(&self, until: Option<Instant>) -> bool {
+        let mut wanted = PollFlags::IN;
+        if self.0.is_full.load(Ordering::Relaxed) {
+            wanted |= PollFlags::OUT;
+        }
+        loop {
+            let limit = match until.map(rest) {
+                Some(Ok(rest)) => Timespec::try_from(rest).ok(),
+                Some(Err(_)) => return false,
+                None => None,
+            };
+            let mut descriptors = [PollFd::new(&self.0.descriptor, wanted)];
+            match poll(&mut descriptors, limit.as_ref()) {
+                Ok(0) | Err(Errno::INTR) => {}
+                // What there is besides room (an error, the end) is found by a read.
+                Ok(_) => {
+                    let [found] = descriptors.map(|descriptor| descriptor.revents());
+                    self.0.is_full.store(false, Ordering::Relaxed);
+                    if found != PollFlags::OUT {
+                        self.0.may_read.store(true, Ordering::Relaxed);
+                    }
+                    return true;
+                }
+                // The system lacks memory.
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+}
+
+/// The time until then; an error if there is none.
+fn rest(until: Instant) -> io::Result<Duration> {
+    let rest = until.saturating_duration_since(Instant::now());
+    (!rest.is_zero())
+        .then_some(rest)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "connection timed out"))
+}
+
+/// What a call has done, if it has not found that it would have to wait: then `waits` is told.
+fn done<T>(
+    mut call: impl FnMut() -> Result<T, Errno>,
+    waits: impl FnOnce(),
+) -> Poll<io::Result<T>> {
+    loop {
+        match call() {
+            Ok(done) => return Poll::Ready(Ok(done)),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => {
+                waits();
+                return Poll::Pending;
+            }
+            Err(why) => return Poll::Ready(Err(why.into())),
+        }
+    }
+}
+
+/// Nothing is called back: who polls waits for the socket itself.
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let State {
+            descriptor,
+            may_read,
+            ..
+        } = &*self.0;
+        if !may_read.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let room = into.remaining().min(READ_MAX);
+        let buffer = into.initialize_unfilled_to(room);
+        let is_empty = || may_read.store(false, Ordering::Relaxed);
+        let read = || recv(descriptor, &mut *buffer, RecvFlags::DONTWAIT);
+        done(read, is_empty).map_ok(|(count, _)| {
+            if count < room {
+                is_empty();
+            }
+            into.advance(count);
+        })
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        done(
+            || send(&self.0.descriptor, bytes, flags),
+            || self.0.is_full.store(true, Ordering::Relaxed),
+        )
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(&self.0.descriptor, Shutdown::Write).map_err(io::Error::from))
+    }
+}
+
+/// Where a server may be: its name in its certificate, and what to connect to.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub name: &'a str,
+    host: Host,
+    port: u16,
+}
+
+/// The places that a configuration names, in its order.
+pub(super) fn places(config: &Config) -> Result<Vec<Place<'_>>, String> {
+    let (hosts, addresses, ports) = (
+        config.get_hosts(),
+        config.get_hostaddrs(),
+        config.get_ports(),
+    );
+    let count = hosts.len().max(addresses.len());
+    if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
+        return Err(format!(
+            "there are {} hosts and {} of hostaddr",
+            hosts.len(),
+            addresses.len()
+        ));
+    }
+    if ports.len() > 1 && ports.len() != count {
+        return Err(format!("there are {count} hosts and {} ports", ports.len()));
+    }
+    let place = |at: usize| {
+        let host = hosts.get(at);
+        let address = addresses
+            .get(at)
+            .map(|address| Host::Tcp(address.to_string()));
+        Some(Place {
+            name: match host {
+                Some(Host::Tcp(name)) => name,
+                _ => "",
+            },
+            host: address.or_else(|| host.cloned())?,
+            port: ports.get(at).or(ports.first()).copied().unwrap_or(5432),
+        })
+    };
+    Ok((0..count).filter_map(place).collect())
+}
+
+impl Place<'_> {
+    /// Sockets to each of its addresses, one after the other, until `then` succeeds.
+    pub fn connect<T, E: From<io::Error>>(
+        &self,
+        config: &Config,
+        mut then: impl FnMut(Socket, Option<Instant>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let until = || {
+            let limit = config.get_connect_timeout();
+            limit.map(|&limit| Instant::now() + limit)
+        };
+        let name = match &self.host {
+            Host::Tcp(name) => name,
+            Host::Unix(directory) => return then(Socket::unix(directory, self.port)?, until()),
+        };
+        let mut failed = io::Error::other("could not resolve any addresses").into();
+        for address in (name.as_str(), self.port).to_socket_addrs()? {
+            let until = until();
+            let socket = Socket::tcp(address, config, until);
+            match socket
+                .map_err(E::from)
+                .and_then(|socket| then(socket, until))
+            {
+                Err(why) => failed = why,
+                done => return done,
+            }
+        }
+        Err(failed)
+    }
+}
