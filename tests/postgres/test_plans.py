@@ -1,4 +1,7 @@
 """How PostgreSQL looks for what commits and loads ask for."""
+import os
+import re
+
 import pytest
 from support.server import is_python, wait_until
 from ZEO.ClientStorage import ClientStorage
@@ -8,6 +11,7 @@ from ZODB.utils import p64, z64
 pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
 
 OBJECTS = 3000
+COMMITS = 20
 
 
 def commit(storage, serials, data):
@@ -20,7 +24,7 @@ def commit(storage, serials, data):
     return storage.tpc_finish(txn)
 
 
-def test_no_table_is_read_through(serve, database):
+def test_no_table_or_index_is_read_through(serve, database):
     """After a large transaction, PostgreSQL believes that each has thousands of objects."""
     server = serve(storages=database.section('cache-local-mb 0'))
     storage = ClientStorage(server.address)
@@ -28,8 +32,8 @@ def test_no_table_is_read_through(serve, database):
     tid = commit(storage, dict.fromkeys(oids, z64), b'x' * 1000)
     storage.close()
     server.stop()
-    database.sql('ANALYZE')
-    before = seq_scans(database)
+    database.sql('VACUUM ANALYZE')
+    before, read = seq_scans(database), entries_read(database)
     server, other = (serve(storages=database.section('cache-local-mb 0')) for _ in range(2))
     storage = ClientStorage(server.address)
     listener = ClientStorage(other.address)
@@ -43,6 +47,28 @@ def test_no_table_is_read_through(serve, database):
     other.stop()
     after = seq_scans(database)
     assert {name: after[name] - before[name] for name in after} == dict.fromkeys(after, 0)
+    # Both servers look for the last transactions when they start.
+    assert entries_read(database) - read < 10 * OBJECTS
+
+
+def test_a_commit_asks_twice(serve, database):
+    """Once for its locks and serials, and once to be written; what it has locked waits for the next one."""
+    database.sql(f"ALTER DATABASE {database.name} SET log_statement = 'all'")
+    server = serve(storages=database.section())
+    storage = ClientStorage(server.address)
+    tid = commit(storage, {p64(1): z64}, b'x')
+    with open(f'{database.cluster.directory}/log') as log:
+        log.seek(0, os.SEEK_END)
+        for _ in range(COMMITS):
+            tid = commit(storage, {p64(1): tid}, b'y')
+        asked = re.findall(r'\[(\d+)\] LOG:  (?:execute \S+|statement): (.*)', log.read())
+    ours = database.sql("SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+                        "AND application_name IN ('rzeo: commit', 'rzeo: lock')")
+    storage.close()
+    calls = [re.sub(r'.*pg_temp\.(\w+)\(.*', r'\1', statement) for pid, statement in asked if pid in ours]
+    assert [calls.count(name) for name in ('rzeo_lock', 'rzeo_finish')] == [COMMITS, COMMITS]
+    # What no vote has unlocked in time, a thread does.
+    assert set(calls) - {'rzeo_lock', 'rzeo_finish'} <= {'SELECT'}
 
 
 def seq_scans(database):
@@ -52,3 +78,8 @@ def seq_scans(database):
     rows = database.sql("SELECT relname, seq_scan FROM pg_stat_user_tables "
                         "WHERE relname IN ('transaction', 'object_state', 'current_object')")
     return {name: int(count) for name, count in (row.split('|') for row in rows)}
+
+
+def entries_read(database):
+    """How many entries of indexes were looked at."""
+    return int(*database.sql('SELECT sum(idx_tup_read) FROM pg_stat_user_indexes'))

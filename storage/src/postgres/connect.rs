@@ -30,7 +30,8 @@ const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL 
 /// transactions, or that they were empty), and are planned once. (Not each PostgreSQL has all of these.)
 const BEGIN_SHORT: &str = "SELECT set_config(name, wanted.value, false) FROM (VALUES
     ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'), ('enable_seqscan', 'off'),
-    ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('enable_bitmapscan', 'off')
+    ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('enable_bitmapscan', 'off'),
+    ('seq_page_cost', '0'), ('random_page_cost', '0')
     ) wanted(name, value) JOIN pg_settings USING (name)";
 
 /// How many connections read at once.

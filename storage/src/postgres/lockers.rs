@@ -56,11 +56,29 @@ struct Slot {
 struct Returned {
     written: Vec<i64>,
     checked: Vec<i64>,
+    /// Those that were written and are being given back.
+    unlocking: Vec<i64>,
 }
 
 impl Returned {
     fn is_empty(&self) -> bool {
         self.written.is_empty() && self.checked.is_empty()
+    }
+
+    /// What is to be given back now.
+    fn take(&mut self) -> Self {
+        self.unlocking.extend(&self.written);
+        Self {
+            written: std::mem::take(&mut self.written),
+            checked: std::mem::take(&mut self.checked),
+            unlocking: Vec::new(),
+        }
+    }
+
+    /// Whether a vote on objects does best to wait for this connection.
+    fn concerns(&self, written: &[i64]) -> bool {
+        let mut ours = self.written.iter().chain(&self.unlocking);
+        ours.any(|oid| written.binary_search(oid).is_ok())
     }
 
     fn add(&mut self, mut other: Self) {
@@ -107,7 +125,9 @@ impl Slot {
         let Some(open) = session.as_mut().filter(|_| !all.is_empty()) else {
             return;
         };
-        if let Err(error) = open.query(UNLOCK, &[&all.written, &all.checked]) {
+        let unlocked = open.query(UNLOCK, &[&all.written, &all.checked]);
+        self.returned().unlocking.clear();
+        if let Err(error) = unlocked {
             // Without the connection, there are no locks.
             let why = failed("unlocking objects")(error);
             connector.log(Level::Warning, &format!("{why}; the connection is closed"));
@@ -130,12 +150,11 @@ impl Lockers {
         }
     }
 
-    /// The one that has an object's lock to give back; else one that nobody uses now, if there is one.
+    /// The one that has an object's lock to give back, or does so; else one that nobody uses now, if there is one.
     /// `written` is sorted.
     fn slot_for(&self, written: &[i64]) -> Option<(usize, &Slot, MutexGuard<'_, Option<Session>>)> {
-        let is_wanted = |oid: &i64| written.binary_search(oid).is_ok();
         for (number, slot) in self.slots.iter().enumerate() {
-            let has_it = slot.returned().written.iter().any(is_wanted);
+            let has_it = slot.returned().concerns(written);
             if has_it {
                 return Some((number, slot, slot.session()));
             }
@@ -212,12 +231,13 @@ impl Lockers {
             ));
         };
         // On the way, what is to be given back; again at another time, if this fails.
-        let returned = std::mem::take(&mut *slot.returned());
+        let returned = slot.returned().take();
         let (unlocked, unlocked_shared) = (&returned.written, &returned.checked);
-        let rows = match session
+        let found = session
             .as_mut()
-            .map(|session| session.query(LOCK, &[&written, &checked, unlocked, unlocked_shared]))
-        {
+            .map(|session| session.query(LOCK, &[&written, &checked, unlocked, unlocked_shared]));
+        slot.returned().unlocking.clear();
+        let rows = match found {
             Some(Err(error)) if !is_lost(&error) => {
                 slot.returned().add(returned);
                 return Err(lock_failed(error));
@@ -262,7 +282,7 @@ impl Lockers {
 
     fn give_back(&self, slot: &Slot) {
         let mut session = slot.session();
-        let returned = std::mem::take(&mut *slot.returned());
+        let returned = slot.returned().take();
         slot.give_back(&mut session, &returned, &self.connector);
     }
 
@@ -282,7 +302,7 @@ fn pack_runs() -> Error {
     }
 }
 
-fn lock_failed(error: postgres::Error) -> Error {
+fn lock_failed(error: tokio_postgres::Error) -> Error {
     match failed("locking objects")(error) {
         Error::Database(text) if text.contains("53200") => Error::Database(format!(
             "{text}: the transaction changes more objects than PostgreSQL can lock"
@@ -328,6 +348,7 @@ impl Drop for Held {
             returned.add(Returned {
                 written: std::mem::take(&mut self.written),
                 checked: std::mem::take(&mut self.checked),
+                unlocking: Vec::new(),
             });
             drop(returned);
             self.lockers.after_commit.unlock();

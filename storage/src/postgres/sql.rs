@@ -2,6 +2,10 @@
 //!
 //! Tables are those of RelStorage 4.3. Functions of ours live in `pg_temp`, so that nothing of them
 //! is seen by others. A tid and an oid are `bigint`, so those of 2^63 and more can't be stored.
+//!
+//! `s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid` says one thing twice: so PostgreSQL expects few rows also
+//! if it believes that each transaction has a large part of all objects. Else, the index of oids and tids
+//! may seem to be as good as that of tids, and is read as a whole.
 
 /// The statements of one kind of database.
 #[derive(Debug)]
@@ -245,7 +249,7 @@ macro_rules! changes {
     ("transaction") => {
         "SELECT t.tid, s.zoid, NULL::bytea
                 FROM (SELECT tid FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
-                LEFT JOIN object_state s USING (tid) ORDER BY t.tid"
+                LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY t.tid"
     };
     ("object_state") => {
         "SELECT tid, zoid, CASE WHEN state_size <= 65536 THEN state END FROM object_state
@@ -274,7 +278,8 @@ pub(super) static PRESERVING: Sql = Sql {
     finish_function: finish_function!(
         "transaction",
         "SELECT 'o', t.tid, s.zoid, NULL::bigint, NULL::bytea FROM transaction t
-             LEFT JOIN object_state s USING (tid) WHERE t.tid > since ORDER BY t.tid",
+             LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid
+             WHERE t.tid > since ORDER BY t.tid",
         "current_object",
         "INSERT INTO transaction (tid, packed, username, description, extension)
              SELECT t.tid, t.packed, t.username, t.description, t.extension
@@ -304,7 +309,7 @@ pub(super) static PRESERVING: Sql = Sql {
     poll: poll!("transaction"),
     last_changes: "SELECT t.tid, s.zoid
         FROM (SELECT tid FROM transaction WHERE tid > 0 AND tid <= $2 ORDER BY tid DESC LIMIT $1) t
-        LEFT JOIN object_state s USING (tid) ORDER BY t.tid",
+        LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY t.tid",
     changed_since: "SELECT DISTINCT zoid FROM object_state WHERE tid > $1 AND tid <= $2",
     next_objects: "SELECT c.zoid, s.tid, s.state FROM
             (SELECT zoid FROM current_object WHERE zoid >= $1 ORDER BY zoid LIMIT 2) c
