@@ -7,6 +7,9 @@ default. RelStorage's processes call its storage without a ZODB connection and w
 server is driven by zeo-load. They take turns, and what is shown are medians over the rounds. A commit
 is of one object of 150 bytes, a load of one of 1000 bytes that no cache has.
 
+The floor of loads is pgbench behind a relay, which only passes everything on: a server, too, stands between
+its clients and PostgreSQL.
+
 A lone client's commit is held to the machine's sync of a page of a file, three of PostgreSQL's round
 trips, and a millisecond. Round trips are counted between server and PostgreSQL, syncs by PostgreSQL.
 """
@@ -134,7 +137,8 @@ class DatabaseBench:
             return [('python', lambda: self.processes('loads', int(clients))),
                     ('rzeo', lambda: self.loads(int(clients))),
                     ('raw', lambda: self.processes('raw', int(clients))),
-                    ('pgbench', lambda: self.pgbench(int(clients), self.raw_load()))]
+                    ('pgbench', lambda: self.pgbench(int(clients), self.raw_load())),
+                    ('floor', lambda: self.relayed(int(clients)))]
         if work == 'lone':
             return [('sync', self.sync), ('trip', lambda: self.pgbench(1, 'SELECT 1;')), ('rzeo', self.lone)]
         return [('python', self.delay_of_python), ('rzeo', self.delay_of_server)]
@@ -181,7 +185,12 @@ class DatabaseBench:
         return (f'\\set oid random({FIRST}, {FIRST + OBJECTS - 1})\n'
                 f'SELECT state, tid FROM {name} WHERE zoid = :oid;')
 
-    def pgbench(self, clients, script):
+    def relayed(self, clients):
+        """PostgreSQL's own client, with a process in between that only passes everything on."""
+        with self.load.relaying(f'{self.cluster.directory}/.s.PGSQL.{self.cluster.port}') as port:
+            return self.pgbench(clients, self.raw_load(), '-h', '127.0.0.1', '-p', port)
+
+    def pgbench(self, clients, script, *connect):
         """PostgreSQL's own client, with prepared statements."""
         path = os.path.join(self.directory, 'script')
         with open(path, 'w') as f:
@@ -189,7 +198,7 @@ class DatabaseBench:
         os.chmod(self.directory, 0o755)
         printed = self.cluster.run('pgbench', *self.cluster.connect(
             '-n', '-M', 'prepared', '-c', clients, '-j', clients, '-T', max(1, round(self.options.seconds)),
-            '-f', path, self.kind))
+            '-f', path, *connect, self.kind))
         rate, = re.findall(r'tps = ([\d.]+)', printed)
         return {'per_second': float(rate), 'p50_us': clients / float(rate) * 1e6}
 
@@ -274,7 +283,8 @@ class DatabaseBench:
         for clients in 1, 8:
             ours = self.median(f'loads {clients}', 'rzeo')
             for who, name, reach in (('python', 'RelStorage', 1.2), ('raw', 'prepared SELECTs, psycopg2', 0.8),
-                                     ('pgbench', 'prepared SELECTs, pgbench', None)):
+                                     ('pgbench', 'prepared SELECTs, pgbench', None),
+                                     ('floor', 'the same behind a relay', 0.8)):
                 yield line(f'loads a second, {clients} client(s); {name}', '/s',
                            self.median(f'loads {clients}', who), ours, reach)
         sync, trip, ours = (self.median('lone', who, 'p50_us') for who in ('sync', 'trip', 'rzeo'))

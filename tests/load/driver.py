@@ -199,6 +199,16 @@ class Load:
         return self._meanwhile('echo', '--clients', str(clients))
 
     @contextlib.contextmanager
+    def relaying(self, path):
+        """The port of a process that passes connections on to a Unix socket, meanwhile."""
+        command = [self.program, 'relay', '--path', path]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield int(process.stdout.readline().rpartition(':')[2])
+            finally:
+                process.terminate()
+
+    @contextlib.contextmanager
     def _meanwhile(self, *args):
         command = [self.program, *args, '--seconds', '3600']
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

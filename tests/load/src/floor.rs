@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -150,6 +151,29 @@ fn serve(mut stream: TcpStream, sizes: Sizes) -> io::Result<()> {
         replies.resize(rest / sizes.request.max(1) * sizes.reply, 2);
         rest %= sizes.request.max(1);
         stream.write_all(&replies)?;
+    }
+}
+
+/// Passes connections on to a Unix socket, by a blocking thread for each direction, until standard
+/// input ends.
+pub fn relay(path: PathBuf) -> Result<()> {
+    serve_all(move |client| {
+        client.set_nodelay(true)?;
+        let database = UnixStream::connect(&path)?;
+        let (from, to) = (client.try_clone()?, database.try_clone()?);
+        thread::spawn(move || pass_on(from, to));
+        pass_on(database, client)
+    })
+}
+
+fn pass_on(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut received = vec![0; 1 << 16];
+    loop {
+        let count = from.read(&mut received)?;
+        let Some(part) = received.get(..count).filter(|part| !part.is_empty()) else {
+            return Ok(());
+        };
+        to.write_all(part)?;
     }
 }
 

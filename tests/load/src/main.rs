@@ -225,6 +225,13 @@ enum Work {
         #[command(flatten)]
         sizes: SizeArgs,
     },
+    /// What stands between a client and a database, at least: prints its address, and passes connections
+    /// on to a Unix socket; ends with standard input.
+    Relay {
+        /// The path of the socket.
+        #[arg(long)]
+        path: PathBuf,
+    },
     /// The floor of commits: append and fdatasync.
     Sync {
         #[command(flatten)]
@@ -377,6 +384,7 @@ fn work(options: &Options) -> Result<Value> {
             floor::echo(run, clients, outstanding, sizes.try_into()?)
         }
         Work::EchoServer { sizes } => floor::echo_server(sizes.try_into()?).map(|()| Value::Null),
+        Work::Relay { ref path } => floor::relay(path.clone()).map(|()| Value::Null),
         Work::Sync {
             ref path,
             shape,
