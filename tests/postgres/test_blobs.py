@@ -14,7 +14,7 @@ from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ServerException
 from ZODB import DB
 from ZODB.blob import Blob
-from ZODB.POSException import ConflictError, POSKeyError, Unsupported
+from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError, Unsupported
 from ZODB.utils import p64
 
 pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
@@ -190,6 +190,33 @@ def test_many_at_once(serve, database, tmp_path):
                     assert f.read() == b'14' * 10000
         db.close()
     assert orphans(database) == '0|0'
+
+
+def test_a_blob_that_others_replace(serve, database, tmp_path):
+    """Without history, its old content is gone at once: who needs it is to try again."""
+    dbs = [open_db(serve(storages=database.section(f'blob-dir {tmp_path}/server{n}')), tmp_path / f'client{n}')
+           for n in range(2)]
+    dbs.append(open_python(database, tmp_path / 'python'))
+    write(dbs[0], blob=b'first')
+    for number, other in enumerate(dbs[1:]):
+        # Its content is in nobody's cache.
+        reader = open_db(serve(storages=database.section(f'blob-dir {tmp_path}/reading{number}')),
+                         tmp_path / f'reader{number}')
+        with reader.transaction() as connection:
+            blob = connection.root()['blob']
+            blob._p_activate()
+            before = read(other)['blob']
+            write(other, blob=b'%d' % number)
+            if database.keep_history:
+                with blob.open() as f:
+                    assert f.read() == before
+            else:
+                with pytest.raises(ReadConflictError):
+                    blob.open()
+        assert read(reader) == {'blob': b'%d' % number}
+        reader.close()
+    for db in dbs:
+        db.close()
 
 
 @pytest.mark.parametrize('losing', ['SELECT lo_unlink(oid) FROM pg_largeobject_metadata', 'DELETE FROM blob_chunk'])

@@ -2,8 +2,10 @@
 import contextlib
 import os
 import random
+import re
 import threading
 import time
+import traceback
 
 import psycopg2.errors
 import pytest
@@ -236,10 +238,17 @@ class Writers:
                 self.done[number] += 1
             except (TransientError, UndoError):
                 pass
+            except POSKeyError as why:
+                # A pack to now takes the old content from who still reads in an old snapshot.
+                if not (db.supportsUndo() and 'No blob file' in str(why)):
+                    self.fail(number, why)
             except BaseException as why:
-                self.failed.append((number, why))
-                self.over.set()
-                raise
+                self.fail(number, why)
+
+    def fail(self, number, why):
+        traceback.print_exception(why)
+        self.failed.append((number, why))
+        self.over.set()
 
     def move(self, db, number, chance):
         manager = transaction.TransactionManager()
@@ -302,8 +311,8 @@ class Writers:
         try:
             manager.commit()
         except StorageError as why:
-            # Also RelStorage's.
-            assert 'pack' in str(why), why
+            # A pack runs, also RelStorage's, or has packed it.
+            assert re.search('pack|non-undoable', str(why)), why
             return
         manager.begin()
         assert connection.root()['undone'][mine]['n'] == before

@@ -35,6 +35,9 @@ const LINK_AGAIN: &str = "INSERT INTO blob_chunk (zoid, tid, chunk_num, chunk)
 /// (oid, serial): old versions of RelStorage have made several for a blob.
 const FIND: &str =
     "SELECT chunk, chunk_num FROM blob_chunk WHERE zoid = $1 AND tid = $2 ORDER BY chunk_num";
+/// (oid, tid): the tid of the object, if it is later. Only without history.
+const NEWER: &str =
+    "SELECT tid FROM object_state WHERE zoid = $1 AND tid > $2 AND state IS NOT NULL";
 /// (large object, offset, length): a row if it is there.
 const READ: &str = "SELECT lo_get(oid, $2, $3) FROM pg_largeobject_metadata WHERE oid = $1";
 /// (oids, serials, tid): the blobs that are not there, if no later transaction than that has replaced them.
@@ -146,8 +149,34 @@ impl PostgresStorage {
     /// The file of a blob, fetched if need be.
     ///
     /// # Errors
-    /// `NoBlob`, `Unsupported`, `Io`, `Unavailable`, `Database`.
+    /// `NoBlob`, `Unsupported`, `Io`, `Unavailable`, `Database`. `ReadConflict`: another process has
+    /// replaced it.
     pub(super) fn blob_file(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
+        match self.found_blob(oid, serial) {
+            Err(missing @ Error::NoBlob { .. }) => {
+                Err(self.replaced(oid, serial)?.unwrap_or(missing))
+            }
+            found => found,
+        }
+    }
+
+    /// Without history, a blob is gone as soon as another process replaces it; clients with older
+    /// snapshots are to try again. Not if it was replaced before a pack.
+    fn replaced(&self, oid: Oid, serial: Tid) -> Result<Option<Error>> {
+        if self.settings.keep_history {
+            return Ok(None);
+        }
+        let after = tid_of(serial)?.max(self.packing.packed());
+        let rows = self.query("looking for a blob", NEWER, &[&number(oid)?, &after])?;
+        let newer = rows.first().map(|row| value::<i64>(row, 0)).transpose()?;
+        Ok(newer.map(|tid| Error::ReadConflict {
+            oid,
+            committed: Tid::new(tid.cast_unsigned()),
+            read: serial,
+        }))
+    }
+
+    fn found_blob(&self, oid: Oid, serial: Tid) -> Result<PathBuf> {
         let cache = self.blobs.as_ref().ok_or_else(crate::storage::no_blobs)?;
         let missing = || Error::NoBlob {
             oid,

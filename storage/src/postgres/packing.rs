@@ -1,7 +1,7 @@
 //! Whether a pack runs, and what ends it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::packing::state::PackState;
 use crate::storage::PackProgress;
@@ -12,9 +12,19 @@ use crate::{Error, Result};
 pub(super) struct Packing {
     pub state: Arc<PackState>,
     closed: AtomicBool,
+    packed: AtomicI64,
 }
 
 impl Packing {
+    /// The last transaction up to which this server has packed, or 0.
+    pub fn packed(&self) -> i64 {
+        self.packed.load(Ordering::Acquire)
+    }
+
+    pub fn packed_up_to(&self, tid: i64) {
+        self.packed.fetch_max(tid, Ordering::AcqRel);
+    }
+
     pub fn progress(&self) -> Option<PackProgress> {
         self.state.progress()
     }

@@ -116,11 +116,12 @@ impl PostgresStorage {
             let why = failed("estimating the sizes of tables")(error);
             self.connector.log(Level::Warning, &why.to_string());
         }
-        if !self.settings.pack_prepack_only
-            && let Err(why) = self.remove_packed_files(stop)
-        {
-            let what = format!("files of packed blobs stay in the blob-dir: {why}");
-            self.connector.log(Level::Warning, &what);
+        if !self.settings.pack_prepack_only {
+            self.packing.packed_up_to(stop);
+            if let Err(why) = self.remove_packed_files(stop) {
+                let what = format!("files of packed blobs stay in the blob-dir: {why}");
+                self.connector.log(Level::Warning, &what);
+            }
         }
         Ok(Some(removal.counts))
     }
