@@ -42,6 +42,8 @@ class Storm:
         assert 'commits' in said and 'wrong' not in said
 
 
+@pytest.mark.skipif(os.environ.get('RZEO_RACE_POSTGRES') == 'free',
+                    reason='without history, a server that is started again has no old revisions')
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize('queue', [100, 2])
 def test_nothing_is_stale(queue, tmp_path, encoding, objects):
