@@ -38,6 +38,9 @@ use crate::storages::{ServedStorage, Storages};
 /// those who have voted, a stop takes less than the 10 seconds after which supervisord kills.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a stop waits for a database after the time for those who have voted.
+const GIVE_UP_TIME: Duration = Duration::from_secs(1);
+
 /// A storage's index is saved when the file has grown by this many bytes, which take about a second
 /// to scan.
 const INDEX_SAVE_BYTES: u64 = 256 << 20;
@@ -175,10 +178,12 @@ impl Server {
     /// and closes the storages. Begin with the addresses, so that no more clients come.
     pub fn stop(&self) {
         self.stopping.store(true, Relaxed);
-        self.stop_at(Instant::now() + self.settings.stop_timeout);
+        let until = Instant::now() + self.settings.stop_timeout;
+        self.stop_at(until);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
+            self.await_end(&thread, until);
             let _ = thread.join();
         }
         // Votes may have needed it until now.
@@ -194,6 +199,25 @@ impl Server {
                     "storage '{name}' could not be closed cleanly: {why}"
                 );
             }
+        }
+    }
+
+    /// Waits for a thread that may wait for another machine, but not for long after `until`.
+    fn await_end(&self, thread: &JoinHandle<()>, until: Instant) {
+        let mut remote = self.storages.iter().map(|(_, served)| &served.storage);
+        if !remote.any(|storage| storage.outside().is_some()) {
+            return;
+        }
+        while !thread.is_finished() {
+            if Instant::now() > until + GIVE_UP_TIME || self.hurried.load(Relaxed) {
+                for (_, served) in self.storages.iter() {
+                    if let Some(outside) = served.storage.outside() {
+                        outside.give_up();
+                    }
+                }
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

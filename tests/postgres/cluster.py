@@ -17,19 +17,19 @@ NOBODY = 65534
 class Cluster:
     """A running PostgreSQL, with a socket in a directory of its own and a port on 127.0.0.1."""
 
-    def __init__(self, *settings):
-        """`settings` are more lines of postgresql.conf."""
+    def __init__(self, *settings, initdb=()):
+        """`settings` are more lines of postgresql.conf, `initdb` more options of that program."""
         self.directory = tempfile.mkdtemp(prefix='rzeo-postgres-')
         self.data = f'{self.directory}/data'
         # For names of databases.
         self.numbers = itertools.count(1)
         try:
-            self._begin(settings)
+            self._begin(settings, initdb)
         except BaseException:
             self.remove()
             raise
 
-    def _begin(self, settings):
+    def _begin(self, settings, initdb):
         os.chmod(self.directory, 0o755)
         self.user = {'user': NOBODY, 'group': NOBODY} if os.getuid() == 0 else {}
         packages = pathlib.Path(importlib.util.find_spec('pgserver').origin).parents[1]
@@ -41,7 +41,7 @@ class Cluster:
             os.chown(self.directory, NOBODY, NOBODY)
         self.programs = f'{packages}/pgserver/pginstall'
         self.port = free_port()
-        self.run('initdb', '-D', self.data, '-U', 'zodb', '-A', 'trust', '-E', 'UTF8')
+        self.run('initdb', '-D', self.data, '-U', 'zodb', '-A', 'trust', '-E', 'UTF8', *initdb)
         with open(f'{self.data}/postgresql.conf', 'a') as f:
             f.write(f"unix_socket_directories = '{self.directory}'\nport = {self.port}\n"
                     "listen_addresses = '127.0.0.1'\nmax_connections = 200\n")

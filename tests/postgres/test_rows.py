@@ -13,9 +13,6 @@ from ZODB.blob import Blob
 from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError, StorageError
 from ZODB.utils import p64, u64
 
-from postgres.cluster import Cluster
-from postgres.conftest import Database
-
 pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
 
 FAR = b'\x7f' + b'\xff' * 7
@@ -48,9 +45,9 @@ def add_two(db):
     return [(oid, *db.storage.loadBefore(oid, FAR)[:2]) for oid in oids]
 
 
-def vote(storage, checked, stored):
+def vote(storage, checked, stored, txn=None):
     """A transaction that has voted."""
-    txn = transaction.Transaction()
+    txn = txn or transaction.Transaction()
     storage.tpc_begin(txn)
     for oid, _, serial in checked:
         storage.checkCurrentSerialInTransaction(oid, serial, txn)
@@ -279,22 +276,64 @@ def test_rows_without_their_transaction(serve, database):
     db.close()
 
 
-def test_more_objects_than_postgresql_can_lock(serve):
+@pytest.mark.parametrize('database', [False], ids=['free'], indirect=True)
+def test_more_objects_than_postgresql_can_lock(serve, database):
     """What is refused says which setting to raise, and is no conflict: nobody tries it again."""
-    cluster = Cluster('max_locks_per_transaction = 10', 'max_connections = 30')
-    try:
-        database = Database(cluster, False)
-        server = serve(storages=database.section())
-        db = open_db(server)
-        count = 20_000
+    db = open_db(serve(storages=database.section()))
+    write(db, n=0)
+    count = 5_000
+    with contextlib.closing(psycopg2.connect(database.dsn)) as other, other.cursor() as cursor:
+        # All locks that there are, but not those of so many objects. Their keys are of another kind.
+        cursor.execute('BEGIN')
+        for number in range(1000):
+            cursor.execute('SAVEPOINT more')
+            try:
+                cursor.execute(f'SELECT pg_advisory_xact_lock({number}, x) FROM generate_series(1, 1000) x')
+            except psycopg2.errors.OutOfMemory:
+                cursor.execute('ROLLBACK TO more')
+                break
         # New objects are locked as well.
         with pytest.raises(StorageError, match='max_locks_per_transaction') as raised:
             write(db, many=[PersistentMapping(n=n) for n in range(count)])
         assert not isinstance(raised.value, ConflictError)
         write(db, n=1)
-        assert read(db, 'n') == 1
-        locks = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"
-        wait_until(lambda: not database.sql(locks))
-        db.close()
-    finally:
-        cluster.remove()
+    assert read(db, 'n') == 1
+    write(db, many=[PersistentMapping(n=n) for n in range(count)])
+    locks = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"
+    wait_until(lambda: not database.sql(locks))
+    db.close()
+
+
+@pytest.mark.parametrize('database', [True], ids=['history'], indirect=True)
+def test_current_object_is_of_another_time(serve, database):
+    """As behind a restore of some tables: who changes such an object is told what is wrong, not of a conflict."""
+    server = serve(storages=database.section())
+    db = open_db(server)
+    add_two(db)
+    with db.transaction() as connection:
+        connection.root()['read']['n'] = 1
+        connection.root()['written']['n'] = 1
+        oids = [connection.root()[name]._p_oid for name in ('read', 'written')]
+    db.close()
+    server.stop()
+    behind, ahead = map(u64, oids)
+    database.sql(f"""
+        UPDATE current_object SET tid = (SELECT min(tid) FROM object_state WHERE zoid = {behind}) WHERE zoid = {behind};
+        ALTER TABLE current_object DROP CONSTRAINT current_object_zoid_tid_fkey;
+        DELETE FROM object_state WHERE zoid = {ahead} AND tid = (SELECT max(tid) FROM transaction)""")
+    db = open_db(serve(storages=database.section()))
+    for name, oid in ('read', behind), ('written', ahead):
+        words = f'table current_object says that transaction .* has written object 0x{oid:02x} last, but its last'
+        with pytest.raises(StorageError, match=words) as raised, db.transaction() as connection:
+            connection.root()[name]['n'] = 2
+        assert not isinstance(raised.value, ConflictError)
+    write(db, other=1)
+    # What docs/postgres.md has an operator do.
+    database.sql("""UPDATE current_object c SET tid = s.tid
+        FROM (SELECT zoid, max(tid) AS tid FROM object_state GROUP BY zoid) s
+        WHERE s.zoid = c.zoid AND s.tid <> c.tid""")
+    for name in 'read', 'written':
+        with db.transaction() as connection:
+            connection.root()[name]['n'] = 2
+        assert read(db, name) == 2
+    db.close()

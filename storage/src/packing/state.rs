@@ -89,6 +89,15 @@ impl PackState {
         self.state().cancelled
     }
 
+    /// Waits until no pack runs, at most so long.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn wait_for_end_within(&self, time: Duration) {
+        let state = self.state();
+        let running = |state: &mut State| state.running.is_some();
+        let waited = self.changed.wait_timeout_while(state, time, running);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Waits until no pack runs.
     pub(crate) fn wait_for_end(&self) {
         let state = self.state();

@@ -1,6 +1,7 @@
 //! Step 2 of a commit: all that wait, in one transaction of the database, with one sync.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -8,16 +9,23 @@ use zeo_proto::{Oid, Tid};
 
 use super::blobs::Uploads;
 use super::changes::Changed;
-use super::commit::Work;
+use super::commit::{RECORD_ROOM, SIZE_MAX, Work};
 use super::ids::{number, oid_of};
 use super::lockers::Held;
-use super::session::{Session, failed, is_lost, value};
+use super::session::{failed, is_lost, value};
 use super::sql::FINISH;
 use super::storage::PostgresStorage;
 use super::writer::Writer;
 use crate::error::Conflict;
 use crate::storage::{Appended, Commit};
 use crate::{Error, Result};
+
+/// The process that has the lock of all commits (-1), what it is, and where it is connected from.
+const HOLDER: &str =
+    "SELECT a.pid, a.application_name::text, coalesce(host(a.client_addr), 'this machine')
+    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 4294967295::oid
+        AND l.objid = 4294967295::oid AND l.objsubid = 1 AND a.datname = current_database()";
 
 /// How often a batch is tried that fails since others are in its way.
 const ATTEMPTS: usize = 3;
@@ -80,8 +88,11 @@ impl PostgresStorage {
     /// its own; what stands between such is written together.
     pub(super) fn finish(&self, batch: &mut [Commit]) -> Result<Appended> {
         let mut all = Appended::default();
-        let mut place = 0;
-        for run in batch.chunk_by_mut(|a, b| !has_blobs(a) && !has_blobs(b)) {
+        let (mut place, mut rest) = (0, batch);
+        while !rest.is_empty() {
+            let count = run_length(rest);
+            let (run, behind) = rest.split_at_mut(count);
+            rest = behind;
             match self.finish_run(run) {
                 Ok(done) => {
                     let refused = done.refused.into_iter();
@@ -192,18 +203,21 @@ impl PostgresStorage {
         if let Err(why) = self.check_history(writer) {
             return Called::Done(Err(why));
         }
-        let mut done = self.ask(&mut writer.session, batch);
+        let mut done = self.ask(writer, batch);
         for _ in 1..ATTEMPTS {
             if !done.as_ref().is_err_and(is_in_the_way) {
                 break;
             }
-            done = self.ask(&mut writer.session, batch);
+            done = self.ask(writer, batch);
         }
         match done {
             Err(error) if is_lost(&error) => match slot.take() {
                 Some(old) => Called::Lost(failed("committing")(error), (old.pid, old.started)),
                 None => Called::Done(Err(failed("committing")(error))),
             },
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                Called::Done(Err(kept_waiting(writer, error)))
+            }
             done => Called::Done(done.map_err(not_committed)),
         }
     }
@@ -219,7 +233,7 @@ impl PostgresStorage {
         if let Err(why) = self.check_history(&mut writer) {
             return Called::Done(Err(why));
         }
-        let done = self.ask(&mut writer.session, batch).and_then(|rows| {
+        let done = self.ask(&mut writer, batch).and_then(|rows| {
             let tid = rows.iter().find_map(tid_given);
             uploads.end(&mut writer.session, tid).map(|()| rows)
         });
@@ -238,11 +252,16 @@ impl PostgresStorage {
 
     fn ask(
         &self,
-        session: &mut Session,
+        writer: &mut Writer,
         batch: &Batch,
     ) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
         let since = self.reported().cast_signed();
-        session.query(
+        let states = batch.states.iter().flatten();
+        let size: usize = states.map(|state| state.len()).sum();
+        // A disk that takes a megabyte a second is slow.
+        let time = writer.answer_time + Duration::from_secs((size >> 20) as u64);
+        writer.session.set_limit(time);
+        let done = writer.session.query(
             FINISH,
             &[
                 &since,
@@ -256,7 +275,9 @@ impl PostgresStorage {
                 &batch.bases,
                 &batch.states,
             ],
-        )
+        );
+        writer.session.set_limit(writer.answer_time);
+        done
     }
 }
 
@@ -334,6 +355,23 @@ fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| others.contains(code))
 }
 
+/// Somebody else has kept a lock for so long that the batch has failed; who it is, if it is that of all
+/// commits.
+fn kept_waiting(writer: &mut Writer, error: tokio_postgres::Error) -> Error {
+    let why = failed("committing")(error);
+    let holder = writer.session.query(HOLDER, &[]).ok();
+    let holder = holder.as_deref().and_then(<[Row]>::first).and_then(|row| {
+        let (pid, name) = (value::<i32>(row, 0).ok()?, value::<String>(row, 1).ok()?);
+        Some((pid, name, value::<String>(row, 2).ok()?))
+    });
+    match holder {
+        Some((pid, name, host)) => Error::Unavailable(format!(
+            "process {pid} of the database ({name}, from {host}) has kept the lock of all commits: {why}"
+        )),
+        None => why,
+    }
+}
+
 /// A batch has failed, and nothing of it is there.
 fn not_committed(error: tokio_postgres::Error) -> Error {
     let in_the_way = is_in_the_way(&error);
@@ -353,6 +391,34 @@ fn tid_given(row: &Row) -> Option<i64> {
 fn has_blobs(commit: &Commit) -> bool {
     let work = commit.prepared.work::<Work>();
     work.is_ok_and(|work| work.has_blobs)
+}
+
+/// How many of them are written together: one that has blobs alone, others as far as PostgreSQL takes
+/// them in one call.
+fn run_length(batch: &[Commit]) -> usize {
+    let (mut count, mut total) = (0, 0_usize);
+    for commit in batch {
+        let is_alone = has_blobs(commit);
+        total = total.saturating_add(size(commit));
+        if count > 0 && (is_alone || total > SIZE_MAX) {
+            break;
+        }
+        count += 1;
+        if is_alone {
+            break;
+        }
+    }
+    count.max(1).min(batch.len())
+}
+
+/// How many bytes it takes in the call.
+fn size(commit: &Commit) -> usize {
+    let Ok(work) = commit.prepared.work::<Work>() else {
+        return 0;
+    };
+    let states = work.records.values();
+    let sizes = states.map(|record| record.state.as_ref().map_or(0, Vec::len) + RECORD_ROOM);
+    sizes.sum::<usize>() + work.checked.len() * RECORD_ROOM
 }
 
 /// The same error, for another transaction.

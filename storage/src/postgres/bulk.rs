@@ -19,6 +19,9 @@ use crate::{Error, Result};
 /// How many bytes are written at once, about.
 const PIECE: usize = 8 << 20;
 
+/// How many times as long as elsewhere an answer may take.
+const PATIENCE: u32 = 20;
+
 /// Collects transactions, and writes them.
 pub(super) struct Loader<'a> {
     storage: &'a PostgresStorage,
@@ -40,7 +43,8 @@ impl PostgresStorage {
         if self.settings.read_only {
             return Err(Error::ReadOnly);
         }
-        let mut session = self.connector.connect("copy")?;
+        let mut session = self.connector.connect_for_short("copy")?;
+        session.set_limit(self.connector.answer_time * PATIENCE);
         let rows = session
             .query(TRY_PACK_LOCK, &[])
             .map_err(failed("beginning a copy"))?;

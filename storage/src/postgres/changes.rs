@@ -23,6 +23,9 @@ use crate::{Error, Result};
 /// A row of a change by others: tid, oid, and the state if it is to be kept.
 pub(super) type Changed = (i64, Option<i64>, Option<Vec<u8>>);
 
+/// Of how many changes a client is told that was away: with more, it drops its cache.
+const CHANGED_MAX: i64 = 1_000_000;
+
 /// How many transactions one poll reports.
 const PAGE: usize = 1000;
 
@@ -224,6 +227,10 @@ impl Outside for PostgresStorage {
         self.peers.servers.announce(address);
     }
 
+    fn give_up(&self) {
+        self.connector.end();
+    }
+
     fn users(&self) -> Option<DatabaseUsers> {
         self.peers.servers.users()
     }
@@ -251,14 +258,20 @@ impl Outside for PostgresStorage {
 
     fn changed_since(&self, since: Tid) -> Result<Option<(Tid, Vec<Oid>)>> {
         let last = self.published();
-        let params = (tid_of(since)?, tid_of(last)?);
+        let params = (tid_of(since)?, tid_of(last)?, CHANGED_MAX + 1);
         let rows = self.query(
             "looking for changes",
             self.sql.changed_since,
-            &[&params.0, &params.1],
+            &[&params.0, &params.1, &params.2],
         )?;
-        let oids = rows.iter().map(|row| Ok(oid_of(value(row, 0)?)));
-        Ok(Some((last, oids.collect::<Result<_>>()?)))
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        if value::<i64>(row, 1)? > CHANGED_MAX {
+            return Ok(None);
+        }
+        let oids = value::<Option<Vec<i64>>>(row, 0)?.unwrap_or_default();
+        Ok(Some((last, oids.into_iter().map(oid_of).collect())))
     }
 
     fn publish_change(&self, change: &OutsideChange) {

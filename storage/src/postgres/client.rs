@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use openssl::ssl::SslConnector;
@@ -23,10 +23,13 @@ use tokio_postgres::{
     AsyncMessage, Config, Connection, Error, Row, RowStream, SimpleQueryMessage, Statement,
 };
 
-use super::socket::{Socket, places};
+use super::socket::{Socket, Sockets, places};
 
 /// The parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// How long nothing may come or go while an answer is waited for, if the configuration does not say it.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// How a server proves who it is.
 #[derive(Clone)]
@@ -73,10 +76,13 @@ impl Client {
     ///
     /// # Errors
     /// That of the last one that was tried.
-    pub fn connect(config: &Config, tls: &Tls) -> Result<Self, ConnectError> {
+    pub fn connect(config: &Config, tls: &Tls, sockets: &Sockets) -> Result<Self, ConnectError> {
         let mut failed = ConnectError::Config("neither host nor hostaddr is given".to_owned());
         for place in places(config).map_err(ConnectError::Config)? {
-            let connect = |socket, until| Self::begin(config, tls.to(place.name)?, socket, until);
+            let connect = |socket, until| {
+                sockets.add(&socket)?;
+                Self::begin(config, tls.to(place.name)?, socket, until)
+            };
             match place.connect(config, connect) {
                 Err(why) => failed = why,
                 done => return done,
@@ -109,6 +115,7 @@ impl Client {
             news,
             waker,
             notifications: VecDeque::new(),
+            limit: config.get_tcp_user_timeout().copied().unwrap_or(LIMIT),
         };
         let mut client = Self { asks, line };
         if config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite {
@@ -124,6 +131,12 @@ impl Client {
             }
         }
         Ok(client)
+    }
+
+    /// From now on, the connection counts as lost when nothing has come or gone for so long while an
+    /// answer is waited for.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.line.limit = limit;
     }
 
     pub fn prepare(&mut self, sql: &str) -> Result<Statement, Error> {
@@ -229,6 +242,7 @@ struct Line {
     news: Arc<News>,
     waker: Waker,
     notifications: VecDeque<String>,
+    limit: Duration,
 }
 
 impl Line {
@@ -271,8 +285,18 @@ impl Line {
             if let Poll::Ready(answer) = question.as_mut().poll(&mut cx) {
                 return Some(answer);
             }
-            if !self.news.take() && !self.socket.wait(until) {
-                return None;
+            if self.news.take() {
+                continue;
+            }
+            let limit = until.unwrap_or_else(|| Instant::now() + self.limit);
+            if !self.socket.wait(Some(limit)) {
+                if until.is_some() {
+                    return None;
+                }
+                let seconds = self.limit.as_secs_f64();
+                self.socket.end(format!(
+                    "the database has not answered for {seconds} seconds"
+                ));
             }
         }
     }

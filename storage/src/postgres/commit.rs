@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use zeo_proto::{Oid, Tid};
 
 use super::blobs::Uploads;
-use super::ids::{number, oid_of, tid_of};
+use super::ids::{number, tid_of};
 use super::lockers::{Held, PACK_LOCK};
 use super::session::value;
-use super::sql::USED_OIDS;
+use super::sql::{LAST_OF, USED_OIDS};
 use super::storage::PostgresStorage;
 use crate::blob::is_blob;
 use crate::conflict::vote::Conflicts;
@@ -36,6 +36,11 @@ pub(super) struct Record {
     /// None: the object is gone.
     pub state: Option<Vec<u8>>,
 }
+
+/// How many bytes of states a transaction can have, about: PostgreSQL takes a message of less than 1 GB.
+pub(super) const SIZE_MAX: usize = 960 << 20;
+/// What a record takes there besides its state.
+pub(super) const RECORD_ROOM: usize = 64;
 
 /// The serial that does not matter.
 const ANY: i64 = -1;
@@ -69,6 +74,7 @@ impl PostgresStorage {
             return Ok(Vote::Conflicts(conflicts));
         }
         let uploads = self.upload_again(uploads, voting.undone_blobs)?;
+        check_size(&voting.records)?;
         let oids = voting.records.keys().copied().collect();
         // What is written is looked at anyway.
         voting
@@ -144,6 +150,24 @@ impl PostgresStorage {
     }
 }
 
+/// Whether PostgreSQL takes all of it in one call.
+///
+/// # Errors
+/// `Value`: it does not.
+fn check_size(records: &BTreeMap<Oid, Record>) -> Result<()> {
+    let states = records.values().filter_map(|record| record.state.as_ref());
+    let size: usize = states.map(|state| state.len() + RECORD_ROOM).sum();
+    if size <= SIZE_MAX {
+        return Ok(());
+    }
+    Err(Error::Value(format!(
+        "the transaction has {} MB in {} objects; in PostgreSQL, a transaction can have {} MB (without blobs):          commit in smaller ones",
+        size >> 20,
+        records.len(),
+        SIZE_MAX >> 20
+    )))
+}
+
 /// A transaction that is being checked.
 struct Voting<'a> {
     storage: &'a PostgresStorage,
@@ -191,6 +215,9 @@ impl Voting<'_> {
             )));
         }
         let committed = self.serials.get(&oid).copied();
+        if let Some(committed) = committed.filter(|&committed| committed != read) {
+            self.storage.check_last(oid, committed)?;
+        }
         let load = |serial| self.storage.state(oid, serial);
         let settled = self.conflicts.settle((oid, read, data), committed, load)?;
         if let Some(data) = settled {
@@ -209,6 +236,7 @@ impl Voting<'_> {
             self.checked.insert(oid, read);
             return Ok(());
         }
+        self.storage.check_last(oid, committed)?;
         Err(Error::ReadConflict {
             oid,
             committed,
@@ -219,6 +247,7 @@ impl Voting<'_> {
     fn delete(&mut self, oid: Oid, read: Tid) -> Result<()> {
         let committed = *self.serials.get(&oid).ok_or(Error::NoObject(oid))?;
         if committed != read {
+            self.storage.check_last(oid, committed)?;
             return Err(Error::Conflict(Box::new(Conflict::untried(
                 oid,
                 (committed, read),
@@ -255,14 +284,41 @@ impl Voting<'_> {
 }
 
 impl PostgresStorage {
+    /// Before a conflict is told: the revision that the tables call current must be the last one. Behind a
+    /// restore of some of the tables it may be another one; then a client that reads the object again gets
+    /// the same conflict for ever.
+    fn check_last(&self, oid: Oid, committed: Tid) -> Result<()> {
+        if !self.settings.keep_history {
+            return Ok(());
+        }
+        let rows = self.query("looking for a revision", LAST_OF, &[&number(oid)?])?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let current = value::<i64>(row, 0)?;
+        let last = value::<Option<i64>>(row, 1)?;
+        // Changed since it was locked: an undo by RelStorage takes no locks.
+        if last == Some(current) || current != tid_of(committed)? {
+            return Ok(());
+        }
+        let current = Tid::new(current.cast_unsigned());
+        let last = last.map(|last| Tid::new(last.cast_unsigned()));
+        let has = last.map_or_else(
+            || "object_state has no revision of it".to_owned(),
+            |last| format!("its last revision in table object_state is of {last}"),
+        );
+        Err(Error::Database(format!(
+            "table current_object says that transaction {current} has written object {oid} last, but {has}:              only a part of the tables was restored; restore all, or see \"Rows that don't fit\" in \
+             docs/postgres.md"
+        )))
+    }
+
     /// The objects of all transactions that are to be undone.
     fn undone_objects(&self, ops: &[Op]) -> Result<Vec<Oid>> {
         let mut oids = Vec::new();
         for op in ops {
             if let Op::Undo { tid } = op {
-                for row in self.rows_to_undo(*tid)? {
-                    oids.push(oid_of(value(&row, 0)?));
-                }
+                oids.extend(self.objects_to_undo(*tid)?);
             }
         }
         Ok(oids)

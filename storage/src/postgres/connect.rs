@@ -1,18 +1,25 @@
 //! Connections: how they are made, and those that are kept for reads.
 
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio_postgres::{Config, Row};
+use tokio_postgres::Row;
 
+use super::causes::{Way, refusal};
+use super::certificates;
 use super::client::{Client, ConnectError, Tls};
-use super::session::{Params, Session, failed, is_lost};
+use super::session::{self, Params, Session, failed, is_lost, is_worth_trying_again};
 use super::settings::Settings;
+use super::socket::Sockets;
+use super::targets::{Target, answer_time, passfile_warning, targets};
 use crate::log::{Level, Log};
 use crate::{Error, Result};
 
 /// What each connection begins with: limits that a database may set for its users don't count for a
 /// server, and functions and tables are found where RelStorage has them. Not all versions have all limits.
+/// If this machine is gone, PostgreSQL is to notice that within a minute: until then it keeps our locks.
 /// A commit is on the disk when it is told; that it is on a standby as well is for the database to
 /// say, so only `off` is changed.
 const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
@@ -23,7 +30,8 @@ const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL 
         WHERE setting <> '0' AND name IN ('lock_timeout', 'idle_in_transaction_session_timeout',
             'idle_session_timeout', 'transaction_timeout');
     SELECT set_config('synchronous_commit', 'on', false)
-        WHERE current_setting('synchronous_commit') = 'off'";
+        WHERE current_setting('synchronous_commit') = 'off';
+    SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 4";
 
 /// What connections begin with whose statements each look for a few rows: they go by the index that
 /// has the fewest entries to look at, whatever PostgreSQL knows of the tables (a few large
@@ -40,22 +48,50 @@ const READERS_MAX: usize = 16;
 /// How long an answer may take that is wanted soon.
 const SOON: Duration = Duration::from_secs(1);
 
+/// After an attempt that was not answered in time, further ones fail at once for so long: many may wait
+/// behind each other for a connection.
+const DEAF_TIME: Duration = Duration::from_secs(5);
+
 /// Makes connections.
 pub(super) struct Connector {
-    config: Config,
+    targets: Vec<Target>,
+    /// The one that was connected to last: where several are named, the others may be away.
+    last: AtomicUsize,
     tls: Tls,
+    way: Way,
+    /// How long an answer may take, if nothing else is said: then the connection is lost.
+    pub answer_time: Duration,
+    sockets: Sockets,
+    deaf: Mutex<Option<(Instant, String)>>,
     shown: String,
     log: Log,
 }
 
 impl Connector {
     pub fn new(settings: &Settings, log: Log) -> Result<Self> {
-        Ok(Self {
-            config: settings.dsn.config().map_err(Error::Value)?,
-            tls: settings.dsn.tls().map_err(Error::Value)?,
-            shown: settings.dsn.shown(),
+        let dsn = &settings.dsn;
+        let made = Self {
+            targets: targets(dsn).map_err(Error::Value)?,
+            last: AtomicUsize::new(0),
+            tls: Tls {
+                connector: certificates::connector(dsn).map_err(Error::Value)?,
+                verifies_name: dsn.sslmode() == "verify-full",
+            },
+            way: Way {
+                sslmode: dsn.sslmode().to_owned(),
+                shows_certificate: certificates::shown(dsn).is_some(),
+                no_passfile: passfile_warning(dsn),
+            },
+            answer_time: answer_time(dsn).map_err(Error::Value)?,
+            sockets: Sockets::default(),
+            deaf: Mutex::default(),
+            shown: dsn.shown(),
             log,
-        })
+        };
+        if let Some(why) = &made.way.no_passfile {
+            made.log(Level::Warning, why);
+        }
+        Ok(made)
     }
 
     /// Where the database is, for people.
@@ -71,23 +107,76 @@ impl Connector {
         (self.log)(level, &format!("PostgreSQL ({}): {text}", self.shown));
     }
 
+    /// Ends all connections, whoever waits for an answer over them, and makes no more.
+    pub fn end(&self) {
+        self.sockets.end();
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.sockets.is_over()
+    }
+
+    fn deaf(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.deaf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A connection for `purpose`, which PostgreSQL shows as its application name.
     ///
     /// # Errors
     /// `Unavailable`: no server answers. `Database`: it refuses us.
     pub fn connect(&self, purpose: &str) -> Result<Session> {
-        let mut config = self.config.clone();
+        if let Some((until, why)) = &*self.deaf()
+            && Instant::now() < *until
+        {
+            return Err(Error::Unavailable(why.clone()));
+        }
+        let first = self.last.load(Ordering::Relaxed);
+        let (mut told, mut again, mut in_time) = (Vec::new(), false, true);
+        for at in (first..self.targets.len()).chain(0..first) {
+            let Some(target) = self.targets.get(at) else {
+                continue;
+            };
+            let why = match self.connect_to(target, purpose) {
+                Ok(session) => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Err(why) => why,
+            };
+            in_time &= !matches!(&why, ConnectError::Io(why) if why.kind() == ErrorKind::TimedOut);
+            again |= match &why {
+                ConnectError::Refused(why) => is_worth_trying_again(why),
+                ConnectError::Io(_) => true,
+                ConnectError::Config(_) => false,
+            };
+            let why = refusal(&why, &session::told, &self.way);
+            told.push(format!("{}: {why}", target.shown));
+        }
+        let text = format!("PostgreSQL, connecting: {}", told.join("; "));
+        if !in_time {
+            *self.deaf() = Some((Instant::now() + DEAF_TIME, text.clone()));
+        }
+        Err(if again {
+            Error::Unavailable(text)
+        } else {
+            Error::Database(text)
+        })
+    }
+
+    fn connect_to(
+        &self,
+        target: &Target,
+        purpose: &str,
+    ) -> std::result::Result<Session, ConnectError> {
+        let mut config = target.config.clone();
         config.application_name(format!("rzeo: {purpose}"));
-        let connecting = failed("connecting");
-        let client = Client::connect(&config, &self.tls).map_err(|why| match why {
-            ConnectError::Refused(why) => connecting(why),
-            ConnectError::Io(why) => Error::Unavailable(format!(
-                "PostgreSQL, connecting: error connecting to server: {why}"
-            )),
-            ConnectError::Config(why) => Error::Value(format!("PostgreSQL, connecting: {why}")),
-        })?;
+        let client = Client::connect(&config, &self.tls, &self.sockets)?;
         let mut session = Session::new(client);
-        session.batch(BEGIN).map_err(connecting)?;
+        if let Some(&limit) = config.get_connect_timeout() {
+            session.set_limit(limit);
+        }
+        session.batch(BEGIN).map_err(ConnectError::Refused)?;
+        session.set_limit(self.answer_time);
         Ok(session)
     }
 
@@ -139,12 +228,16 @@ impl Readers {
         (sql, params): (&'static str, Params),
     ) -> Result<Vec<Row>> {
         let mut idle = self.idle();
+        let until = Instant::now() + connector.answer_time;
         while idle.used >= READERS_MAX {
+            let Some(rest) = until.checked_duration_since(Instant::now()) else {
+                let text =
+                    format!("PostgreSQL, {doing}: all {READERS_MAX} connections wait for answers");
+                return Err(Error::Unavailable(text));
+            };
             idle.waiting += 1;
-            idle = self
-                .returned
-                .wait(idle)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.returned.wait_timeout(idle, rest);
+            idle = waited.unwrap_or_else(PoisonError::into_inner).0;
             idle.waiting -= 1;
         }
         idle.used += 1;

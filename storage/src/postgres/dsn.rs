@@ -3,36 +3,8 @@
 //! The source is PostgreSQL's manual, "Database Connection Control Functions" of libpq.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
-use tokio_postgres::Config;
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
-
-use super::client::Tls;
-
-/// libpq's variables, and the keywords that they stand for.
-const VARIABLES: [(&str, &str); 14] = [
-    ("PGHOST", "host"),
-    ("PGHOSTADDR", "hostaddr"),
-    ("PGPORT", "port"),
-    ("PGDATABASE", "dbname"),
-    ("PGUSER", "user"),
-    ("PGPASSWORD", "password"),
-    ("PGPASSFILE", "passfile"),
-    ("PGOPTIONS", "options"),
-    ("PGSSLMODE", "sslmode"),
-    ("PGSSLROOTCERT", "sslrootcert"),
-    ("PGSSLCERT", "sslcert"),
-    ("PGSSLKEY", "sslkey"),
-    ("PGCONNECT_TIMEOUT", "connect_timeout"),
-    ("PGTARGETSESSIONATTRS", "target_session_attrs"),
-];
-
-/// Where a server listens if nothing tells: Debian's directory, and PostgreSQL's own.
-const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+use super::keywords::{self, VARIABLES};
 
 /// What the keywords say. Values are as given.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -56,28 +28,31 @@ impl Dsn {
             .find_map(|s| text.strip_prefix(s));
         let pairs = match is_uri {
             Some(rest) => uri(rest)?,
-            None => keywords(text)?,
+            None => keywords::parse(text)?,
         };
-        if pairs.contains_key("service") {
-            return Err(
-                "service files are not read: put what the service says into the dsn".into(),
-            );
-        }
+        keywords::check(&pairs)?;
         Ok(Self(pairs))
     }
 
     /// The same, with libpq's variables for what is not in it.
-    #[must_use]
-    pub fn with_environment(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// # Errors
+    /// One of them asks for what there is not.
+    pub fn with_environment(
+        mut self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
         for (name, keyword) in VARIABLES {
             if let Some(found) = variable(name).filter(|found| !found.is_empty()) {
                 self.0.entry(keyword.to_owned()).or_insert(found);
             }
         }
-        self
+        keywords::check(&self.0)?;
+        Ok(self)
     }
 
-    fn get(&self, keyword: &str) -> Option<&str> {
+    /// What a keyword is set to; an empty value counts as none.
+    pub(super) fn get(&self, keyword: &str) -> Option<&str> {
         self.0
             .get(keyword)
             .map(String::as_str)
@@ -93,227 +68,39 @@ impl Dsn {
         format!("database {database} of {user} on {hosts}")
     }
 
-    fn user(&self) -> String {
+    pub(super) fn user(&self) -> String {
         let given = self.get("user").map(str::to_owned);
         given
             .or_else(|| std::env::var("USER").ok())
             .unwrap_or_else(|| "postgres".to_owned())
     }
 
-    /// What the crate `tokio-postgres` connects by.
-    ///
-    /// # Errors
-    /// What is wrong with a value, for people.
-    pub fn config(&self) -> Result<Config, String> {
-        let mut config = Config::new();
-        let user = self.user();
-        config
-            .user(&user)
-            .dbname(self.get("dbname").unwrap_or(&user));
-        let default = SOCKET_DIRECTORIES
-            .iter()
-            .find(|path| Path::new(path).is_dir());
-        let host = self.get("host").or(match self.get("hostaddr") {
-            None => default.copied(),
-            Some(_) => None,
-        });
-        for host in host.into_iter().flat_map(|hosts| hosts.split(',')) {
-            config.host(host);
-        }
-        for address in self
-            .get("hostaddr")
-            .into_iter()
-            .flat_map(|all| all.split(','))
-        {
-            let parsed = address.parse();
-            config.hostaddr(parsed.map_err(|_| format!("hostaddr: {address:?} is no address"))?);
-        }
-        for port in self
-            .get("port")
-            .into_iter()
-            .flat_map(|ports| ports.split(','))
-        {
-            config.port(
-                port.parse()
-                    .map_err(|_| format!("port: {port:?} is no port"))?,
-            );
-        }
-        if let Some(password) = self
-            .get("password")
-            .map(str::to_owned)
-            .or_else(|| self.password_in_file(&user))
-        {
-            config.password(password);
-        }
-        if let Some(options) = self.get("options") {
-            config.options(options);
-        }
-        let seconds = self
-            .number("connect_timeout")?
-            .filter(|&seconds| seconds > 0);
-        config.connect_timeout(Duration::from_secs(seconds.unwrap_or(10)));
-        config.keepalives_idle(Duration::from_secs(
-            self.number("keepalives_idle")?.unwrap_or(60),
-        ));
-        config.tcp_user_timeout(Duration::from_millis(
-            self.number("tcp_user_timeout")?.unwrap_or(60_000),
-        ));
-        config.ssl_mode(match self.get("sslmode").unwrap_or("prefer") {
-            "disable" => SslMode::Disable,
-            "allow" | "prefer" => SslMode::Prefer,
-            "require" | "verify-ca" | "verify-full" => SslMode::Require,
-            other => return Err(format!("sslmode: {other:?} is none of disable, allow, prefer, require, verify-ca, verify-full")),
-        });
-        config.target_session_attrs(match self.get("target_session_attrs").unwrap_or("any") {
-            "any" => TargetSessionAttrs::Any,
-            "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
-            other => return Err(format!("target_session_attrs: {other:?} is neither any nor read-write: this server writes")),
-        });
-        Ok(config)
-    }
-
-    fn number(&self, keyword: &str) -> Result<Option<u64>, String> {
-        let value = self.get(keyword).map(str::trim);
-        value
-            .map(|value| {
-                value
-                    .parse()
-                    .map_err(|_| format!("{keyword}: {value:?} is no number"))
-            })
-            .transpose()
-    }
-
-    /// How the server's certificate is checked, and what we show.
-    ///
-    /// # Errors
-    /// A file can't be read, or holds something else.
-    pub(super) fn tls(&self) -> Result<Tls, String> {
-        let mut builder =
-            SslConnector::builder(SslMethod::tls_client()).map_err(|e| e.to_string())?;
-        let mode = self.get("sslmode").unwrap_or("prefer");
-        let root = self.get("sslrootcert");
-        if let Some(path) = root.filter(|&path| path != "system") {
-            builder
-                .set_ca_file(path)
-                .map_err(|e| format!("sslrootcert {path}: {e}"))?;
-        }
-        // As libpq: with a root certificate, `require` is `verify-ca`.
-        let verifies =
-            matches!(mode, "verify-ca" | "verify-full") || (mode == "require" && root.is_some());
-        if !verifies {
-            builder.set_verify(SslVerifyMode::NONE);
-        }
-        if let Some(path) = self.get("sslcert") {
-            builder
-                .set_certificate_chain_file(path)
-                .map_err(|e| format!("sslcert {path}: {e}"))?;
-            let key = self.get("sslkey").unwrap_or(path);
-            builder
-                .set_private_key_file(key, SslFiletype::PEM)
-                .map_err(|e| format!("sslkey {key}: {e}"))?;
-        }
-        Ok(Tls {
-            connector: builder.build(),
-            verifies_name: mode == "verify-full",
-        })
-    }
-
-    /// The password in the file that libpq looks into.
-    fn password_in_file(&self, user: &str) -> Option<String> {
-        let path = match self.get("passfile") {
-            Some(path) => PathBuf::from(path),
-            None => Path::new(&std::env::var_os("HOME")?).join(".pgpass"),
+    pub(super) fn sslmode(&self) -> &str {
+        let default = match self.get("sslrootcert") {
+            Some("system") => "verify-full",
+            _ => "prefer",
         };
-        let text = fs::read_to_string(path).ok()?;
-        let host = self
-            .get("host")
-            .filter(|host| !host.starts_with('/'))
-            .unwrap_or("localhost");
-        let wanted = [
-            host,
-            self.get("port").unwrap_or("5432"),
-            self.get("dbname").unwrap_or(user),
-            user,
-        ];
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .find_map(|line| {
-                let mut fields = pass_fields(line).into_iter();
-                let fits = wanted.iter().all(|&wanted| {
-                    fields
-                        .next()
-                        .is_some_and(|field| field == "*" || field == wanted)
-                });
-                fits.then(|| fields.next()).flatten()
-            })
+        self.get("sslmode").unwrap_or(default)
     }
-}
-
-/// The fields of a line of a password file.
-fn pass_fields(line: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut characters = line.chars();
-    while let Some(c) = characters.next() {
-        match (c, fields.last_mut()) {
-            (':', _) => fields.push(String::new()),
-            ('\\', Some(field)) => field.extend(characters.next()),
-            (c, Some(field)) => field.push(c),
-            (_, None) => {}
-        }
-    }
-    fields
-}
-
-/// `keyword = value` and `keyword = 'value with spaces'`, with backslashes before quotes and backslashes.
-fn keywords(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut pairs = BTreeMap::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let (keyword, value) = rest
-            .split_once('=')
-            .ok_or_else(|| format!("missing \"=\" behind {rest:?}"))?;
-        let keyword = keyword.trim_end();
-        if keyword.is_empty() || keyword.contains(char::is_whitespace) {
-            return Err(format!("{keyword:?} is no keyword"));
-        }
-        let (value, behind) = keyword_value(value.trim_start())
-            .ok_or_else(|| format!("the value of {keyword} has no end: a quote is missing"))?;
-        pairs.insert(keyword.to_owned(), value);
-        rest = behind.trim_start();
-    }
-    Ok(pairs)
-}
-
-/// The value at the start of the text, and what is behind it.
-fn keyword_value(text: &str) -> Option<(String, &str)> {
-    let (quoted, text) = match text.strip_prefix('\'') {
-        Some(inside) => (true, inside),
-        None => (false, text),
-    };
-    let mut value = String::new();
-    let mut characters = text.char_indices();
-    while let Some((at, c)) = characters.next() {
-        match c {
-            '\\' => value.extend(characters.next().map(|(_, c)| c)),
-            '\'' if quoted => return text.get(at + 1..).map(|rest| (value, rest)),
-            c if !quoted && c.is_whitespace() => return text.get(at..).map(|rest| (value, rest)),
-            c => value.push(c),
-        }
-    }
-    (!quoted).then_some((value, ""))
 }
 
 /// What is behind `postgresql://`.
 fn uri(text: &str) -> Result<BTreeMap<String, String>, String> {
+    // Without the text in errors: it may be a part of a password.
     let decoded = |part: &str| {
         percent_encoding::percent_decode_str(part)
             .decode_utf8()
             .map(std::borrow::Cow::into_owned)
-            .map_err(|_| format!("{part:?} is no UTF-8"))
+            .map_err(|_| "the URI is not UTF-8 when its %XX are decoded".to_owned())
     };
     let mut pairs = BTreeMap::new();
     let (text, query) = text.split_once('?').unwrap_or((text, ""));
     let (authority, database) = text.split_once('/').unwrap_or((text, ""));
+    if database.contains('@') {
+        return Err(
+            "a \"/\" in the user or password of the URI is to be written as %2F".to_owned(),
+        );
+    }
     let (login, hosts) = match authority.rsplit_once('@') {
         Some((login, hosts)) => (login, hosts),
         None => ("", authority),
@@ -349,8 +136,14 @@ fn uri(text: &str) -> Result<BTreeMap<String, String>, String> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (keyword, value) = pair
             .split_once('=')
-            .ok_or_else(|| format!("missing \"=\" in {pair:?}"))?;
-        pairs.insert(decoded(keyword)?, decoded(value)?);
+            .ok_or("a parameter of the URI, behind \"?\", has no \"=\"")?;
+        match (decoded(keyword)?, decoded(value)?) {
+            // As libpq: that of JDBC.
+            (keyword, value) if (&*keyword, &*value) == ("ssl", "true") => {
+                pairs.insert("sslmode".to_owned(), "require".to_owned())
+            }
+            (keyword, value) => pairs.insert(keyword, value),
+        };
     }
     Ok(pairs)
 }
@@ -381,15 +174,6 @@ mod tests {
         );
         assert_eq!(shown(""), []);
         assert_eq!(shown("host="), pairs(&[("host", "")]));
-        for (bad, why) in [
-            ("dbname", "missing \"=\""),
-            ("dbname='x", "quote is missing"),
-            ("a b=c", "no keyword"),
-            ("service=x", "service files"),
-        ] {
-            let error = Dsn::parse(bad).unwrap_err();
-            assert!(error.contains(why), "{error}");
-        }
     }
 
     #[test]
@@ -418,7 +202,10 @@ mod tests {
                 .contains(&name)
                 .then(|| format!("by {name}"))
         };
-        let dsn = Dsn::parse("user=zodb").unwrap().with_environment(of);
+        let dsn = Dsn::parse("user=zodb")
+            .unwrap()
+            .with_environment(of)
+            .unwrap();
         assert_eq!(
             (dsn.get("user"), dsn.get("host")),
             (Some("zodb"), Some("by PGHOST"))
@@ -426,32 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_named() {
+    fn what_is_wrong_with_a_uri_is_told_without_a_part_of_it() {
         for (text, why) in [
-            ("port=x", "port"),
-            ("sslmode=maybe", "sslmode"),
-            ("connect_timeout=soon", "connect_timeout"),
-            ("hostaddr=here", "hostaddr"),
-            ("target_session_attrs=read-only", "target_session_attrs"),
+            ("postgresql://u:se-cr%ffet@h/d", "is not UTF-8"),
+            ("postgresql://u:se-cr/et@h/d", "as %2F"),
+            ("postgresql://h/d?se-cret", "has no \"=\""),
+            ("postgresql://h/d?sslmodus=require", "unknown keyword"),
         ] {
-            let error = Dsn::parse(text).unwrap().config().unwrap_err();
-            assert!(error.starts_with(why), "{error}");
+            let told = Dsn::parse(text).unwrap_err();
+            assert!(told.contains(why) && !told.contains("se-cr"), "{told}");
         }
-    }
-
-    #[test]
-    fn the_password_file_is_read_as_libpq_does() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(
-            file.path(),
-            "# host:port:database:user:password\nother:*:*:*:no\n*:*:my\\:db:zodb:se\\:cret\n",
-        )
-        .unwrap();
-        let text = format!("dbname=my:db user=zodb passfile={}", file.path().display());
-        assert_eq!(
-            Dsn::parse(&text).unwrap().password_in_file("zodb").unwrap(),
-            "se:cret"
-        );
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord}
 /// How many bytes of records are asked for at once, about.
 const GROUP_BYTES: i64 = 4 << 20;
 
+/// How many times as long as elsewhere an answer may take when one state is read.
+const PATIENCE: u32 = 20;
+
 /// What a walk asks.
 #[derive(Clone)]
 pub(super) struct Source {
@@ -39,7 +42,8 @@ impl Source {
 
 /// A connection for [`Source::snapshot`].
 pub(super) fn snapshot(connector: &Connector) -> Result<Session> {
-    let mut session = connector.connect("read all")?;
+    let mut session = connector.connect_for_short("read all")?;
+    session.set_limit(connector.answer_time * PATIENCE);
     session
         .batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .map_err(failed("beginning to read"))?;
@@ -143,19 +147,53 @@ impl Group {
 
 /// The records of a large transaction, in the order of oids.
 fn records(source: Source, tid: Tid) -> RecordIter {
-    let mut after = -1_i64;
+    let mut left: Option<VecDeque<(i64, i32)>> = None;
     let page = move || {
-        let (sql, number) = (source.sql.records, tid_of(tid)?);
-        let found = source.query("loading a transaction", sql, &[&number, &after])?;
+        let number = tid_of(tid)?;
+        let left = match &mut left {
+            Some(left) => left,
+            None => left.insert(record_sizes(&source, number)?),
+        };
         let mut records = VecDeque::new();
-        for row in &found {
-            let (oid, state) = object(row)?;
-            after = oid.as_u64().cast_signed();
-            records.push_back(record(oid, tid, state));
+        // Without history, those of a page may have been changed since.
+        while records.is_empty() && !left.is_empty() {
+            let page = next_page(left);
+            let sql = source.sql.records;
+            let found = source.query("loading a transaction", sql, &[&number, &page])?;
+            for row in &found {
+                let (oid, state) = object(row)?;
+                records.push_back(record(oid, tid, state));
+            }
         }
         Ok(records)
     };
     Box::new(paged(page))
+}
+
+/// The objects of a transaction, and the sizes of their states.
+fn record_sizes(source: &Source, tid: i64) -> Result<VecDeque<(i64, i32)>> {
+    let sql = source.sql.record_sizes;
+    let found = source.query("loading a transaction", sql, &[&tid])?;
+    let Some(row) = found.first() else {
+        return Ok(VecDeque::new());
+    };
+    let oids = value::<Option<Vec<i64>>>(row, 0)?.unwrap_or_default();
+    let sizes = value::<Option<Vec<i32>>>(row, 1)?.unwrap_or_default();
+    Ok(oids.into_iter().zip(sizes).collect())
+}
+
+/// Takes the next objects whose states are to be in memory together.
+fn next_page(left: &mut VecDeque<(i64, i32)>) -> Vec<i64> {
+    let (mut page, mut bytes) = (Vec::new(), 0_i64);
+    while let Some(&(oid, size)) = left.front() {
+        bytes += i64::from(size) + 100;
+        if bytes > GROUP_BYTES && !page.is_empty() {
+            break;
+        }
+        page.push(oid);
+        left.pop_front();
+    }
+    page
 }
 
 fn record(oid: Oid, tid: Tid, state: Option<Vec<u8>>) -> DataRecord {

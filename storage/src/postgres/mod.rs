@@ -36,6 +36,11 @@
 //! append, so that everything is published in the order of tids. Servers tell each other that there is
 //! something to look for (`peers`).
 //!
+//! # A database that hangs
+//!
+//! Whatever waits for an answer has a limit (`client`, `Session::set_limit`), after which the connection is lost; and
+//! `Connector::end` ends all that is waited for, when the server stops.
+//!
 //! # A pack
 //!
 //! Over a connection of its own, `pack`, beside commits by anybody: see the module of that name.
@@ -52,6 +57,8 @@ mod blob_cache;
 mod blobs;
 mod bulk;
 mod bulk_rows;
+mod causes;
+mod certificates;
 mod changes;
 mod client;
 mod commit;
@@ -59,11 +66,13 @@ mod connect;
 mod dsn;
 mod ids;
 mod iterate;
+mod keywords;
 mod lockers;
 mod news;
 mod oids;
 mod pack;
 mod packing;
+mod passfile;
 mod peers;
 mod reads;
 mod recent;
@@ -78,6 +87,7 @@ mod settle;
 mod socket;
 mod sql;
 mod storage;
+mod targets;
 mod turns;
 mod undo;
 mod writer;

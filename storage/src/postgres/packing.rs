@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::packing::state::PackState;
 use crate::storage::PackProgress;
@@ -33,9 +34,14 @@ impl Packing {
         self.state.cancel()
     }
 
-    /// Ends the pack that runs, and waits until it has ended.
-    pub fn close(&self) {
+    /// Has the pack that runs end, and waits for that, at most so long.
+    pub fn ask_to_end(&self, time: Duration) {
         self.closed.store(true, Ordering::Release);
+        self.state.wait_for_end_within(time);
+    }
+
+    /// Waits until it has ended.
+    pub fn close(&self) {
         self.state.wait_for_end();
     }
 

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use super::certificates;
 use super::dsn::Dsn;
 use super::settings::Settings;
 use super::storage::PostgresStorage;
+use super::targets::targets;
 use crate::config::{Opener, Openers, Other, StorageKind};
 use crate::log::{Level, Log};
 use crate::zconfig::datatypes::{boolean, byte_size, float, integer};
@@ -165,14 +167,15 @@ fn adapter(section: &Section, reader: &Reader) -> std::result::Result<Dsn, Confi
     reader::no_sections(inner)?;
     // The name of a Python package.
     reader.optional("driver", |text| Ok(text.to_owned()))?;
-    let dsn = reader.optional("dsn", |text| {
-        let dsn = Dsn::parse(text)?.with_environment(|name| std::env::var(name).ok());
-        dsn.config()?;
-        dsn.tls()?;
+    let read = |text: &str| {
+        let dsn = Dsn::parse(text)?.with_environment(|name| std::env::var(name).ok())?;
+        targets(&dsn)?;
+        certificates::connector(&dsn)?;
         Ok(dsn)
-    })?;
-    let environment = |name: &str| std::env::var(name).ok();
-    Ok(dsn.unwrap_or_else(|| Dsn::default().with_environment(environment)))
+    };
+    let given = reader.optional("dsn", read)?;
+    // libpq's variables may say all.
+    given.map_or_else(|| read("").map_err(|why| reader.conflict(&why)), Ok)
 }
 
 impl Opener for RelStorage {

@@ -7,6 +7,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Statement};
 
+use super::causes::cause;
 pub(super) use super::client::Params;
 use super::client::{Client, CopyIn};
 use crate::{Error, Result};
@@ -26,6 +27,12 @@ impl Session {
             client,
             statements: HashMap::new(),
         }
+    }
+
+    /// From now on, the connection counts as lost when nothing has come or gone for so long while an
+    /// answer is waited for.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.client.set_limit(limit);
     }
 
     /// Runs one statement, in a transaction of its own.
@@ -163,8 +170,7 @@ fn has_io_cause(error: &tokio_postgres::Error) -> bool {
 /// What PostgreSQL says, in one line, with its hint.
 pub(super) fn told(error: &tokio_postgres::Error) -> String {
     let Some(error) = error.as_db_error() else {
-        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-        return format!("{error}{}", cause.unwrap_or_default());
+        return cause(error);
     };
     let mut text = format!("{} ({})", error.message(), error.code().code());
     for more in [error.detail(), error.hint()].into_iter().flatten() {
@@ -181,20 +187,24 @@ pub(super) fn failed(doing: &'static str) -> impl Fn(tokio_postgres::Error) -> E
         if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) {
             text += "; raise max_connections, or the role's CONNECTION LIMIT";
         }
-        let retryable = [
-            SqlState::T_R_DEADLOCK_DETECTED,
-            SqlState::T_R_SERIALIZATION_FAILURE,
-            SqlState::TOO_MANY_CONNECTIONS,
-            SqlState::LOCK_NOT_AVAILABLE,
-            SqlState::READ_ONLY_SQL_TRANSACTION,
-        ];
-        let again = error.code().is_some_and(|code| retryable.contains(code));
-        if again || is_lost(&error) {
+        if is_worth_trying_again(&error) {
             Error::Unavailable(text)
         } else {
             Error::Database(text)
         }
     }
+}
+
+/// Whether the same may succeed a moment later, perhaps over another connection.
+pub(super) fn is_worth_trying_again(error: &tokio_postgres::Error) -> bool {
+    let retryable = [
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    error.code().is_some_and(|code| retryable.contains(code)) || is_lost(error)
 }
 
 /// A value of a row; the table has another shape than it should if there is none.

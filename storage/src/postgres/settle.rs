@@ -15,8 +15,6 @@ use crate::log::Level;
 use crate::storage::{Appended, Commit};
 use crate::{Error, Result};
 
-/// How long to look for the outcome of a commit whose connection was lost.
-const SETTLE_MAX: Duration = Duration::from_secs(30);
 /// The pause between two attempts to look.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -76,7 +74,7 @@ impl PostgresStorage {
         (pid, started): &(i32, String),
         batch: &Batch,
     ) -> Outcome {
-        let until = Instant::now() + SETTLE_MAX;
+        let until = Instant::now() + self.connector.answer_time;
         loop {
             match self.look(slot, (*pid, started), batch) {
                 Ok(Some(outcome)) => return outcome,
@@ -86,7 +84,7 @@ impl PostgresStorage {
                     &format!("the outcome of a commit is looked for: {why}"),
                 ),
             }
-            if Instant::now() > until {
+            if Instant::now() > until || self.connector.is_over() {
                 return Outcome::Unknown;
             }
             std::thread::sleep(SETTLE_PAUSE);
@@ -104,6 +102,7 @@ impl PostgresStorage {
             Some(writer) if !writer.session.is_closed() => writer,
             _ => slot.insert(Writer::connect(&self.connector, self.sql)?),
         };
+        writer.session.set_limit(self.connector.answer_time);
         let looking = failed("looking for the outcome of a commit");
         let found = writer
             .session

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,61 @@ struct State {
     may_read: AtomicBool,
     /// A write has found no room.
     is_full: AtomicBool,
+    /// Why it is of no use any more.
+    ended: OnceLock<String>,
+}
+
+impl State {
+    /// What waits for it, or uses it from now on, fails for this reason.
+    fn end(&self, why: String) {
+        let _ = self.ended.set(why);
+        self.may_read.store(true, Ordering::Relaxed);
+        // It may be closed on the other side.
+        let _ = shutdown(&self.descriptor, Shutdown::Both);
+    }
+}
+
+/// All sockets that are open, so that nobody waits for them any more when that is to end.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    over: AtomicBool,
+    open: Mutex<Vec<Weak<State>>>,
+}
+
+/// What fails when it is over.
+const OVER: &str = "the storage is being closed";
+
+impl Sockets {
+    fn open(&self) -> MutexGuard<'_, Vec<Weak<State>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all of them, and those that will be opened.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        let open = std::mem::take(&mut *self.open());
+        for state in open.iter().filter_map(Weak::upgrade) {
+            state.end(OVER.to_owned());
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Adds one that was opened just now.
+    ///
+    /// # Errors
+    /// It is over.
+    pub fn add(&self, socket: &Socket) -> io::Result<()> {
+        let mut open = self.open();
+        if self.is_over() {
+            return Err(io::Error::other(OVER));
+        }
+        open.retain(|state| state.strong_count() > 0);
+        open.push(Arc::downgrade(&socket.0));
+        Ok(())
+    }
 }
 
 impl Socket {
@@ -45,7 +100,13 @@ impl Socket {
             descriptor,
             may_read: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
+            ended: OnceLock::new(),
         }))
+    }
+
+    /// What waits for it, or uses it from now on, fails for this reason.
+    pub fn end(&self, why: String) {
+        self.0.end(why);
     }
 
     /// Connects by TCP, until then; the connection counts as lost when the other side has been silent
@@ -64,6 +125,12 @@ impl Socket {
         if config.get_keepalives() {
             sockopt::set_socket_keepalive(&stream, true)?;
             sockopt::set_tcp_keepidle(&stream, config.get_keepalives_idle())?;
+            if let Some(interval) = config.get_keepalives_interval() {
+                sockopt::set_tcp_keepintvl(&stream, interval)?;
+            }
+            if let Some(count) = config.get_keepalives_retries() {
+                sockopt::set_tcp_keepcnt(&stream, count)?;
+            }
         }
         Ok(Self::new(stream.into()))
     }
@@ -145,8 +212,12 @@ impl AsyncRead for Socket {
         let State {
             descriptor,
             may_read,
+            ended,
             ..
         } = &*self.0;
+        if let Some(why) = ended.get() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why.as_str())));
+        }
         if !may_read.load(Ordering::Relaxed) {
             return Poll::Pending;
         }

@@ -31,14 +31,15 @@ pub(super) struct Sql {
     /// (tid): the timeline of the database's log, and whether it has this transaction (or tid is 0).
     pub is_there: &'static str,
     /// (since): the tids after it with their oids, up to 1,000 transactions, and the states that will be
-    /// found nowhere once they are overwritten, if they are not large; a null oid for a transaction
+    /// found nowhere once they are overwritten, if they are not large, and not more than 64 MB; a null oid for a transaction
     /// without objects.
     pub changes: &'static str,
     /// (tid): as `is_there`, and behind it as `changes`, with nulls if there are none.
     pub poll: &'static str,
     /// (count, last): the last transactions with their oids, in order.
     pub last_changes: &'static str,
-    /// (since, last): the objects changed after the one and not after the other.
+    /// (since, last, count): the objects changed after the one and not after the other, as an array, of
+    /// so many rows at most; how many rows there were.
     pub changed_since: &'static str,
     /// (oid, last): the first object from this oid on: oid, tid and state; then the next oid.
     pub next_objects: &'static str,
@@ -47,7 +48,9 @@ pub(super) struct Sql {
     pub transactions: &'static str,
     /// (first, last): the objects of these transactions: oid, state, tid.
     pub records_of_some: &'static str,
-    /// (tid, after): up to 100 objects of a transaction behind that oid, with their states.
+    /// (tid): the oids of a transaction in their order, and how many bytes each state has.
+    pub record_sizes: &'static str,
+    /// (tid, oids): some objects of a transaction, in the order of oids, with their states.
     pub records: &'static str,
     /// Has PostgreSQL look how large the tables are.
     pub analyze: &'static str,
@@ -124,8 +127,20 @@ pub(super) const TURN: &str = "SELECT CASE WHEN pg_try_advisory_xact_lock(-1) TH
 /// What older versions of RelStorage lock to commit. To lock it writes to the database.
 pub(super) const COMMIT_ROW_LOCK: &str = "SELECT FROM commit_row_lock FOR UPDATE";
 
+const CHANGED_SINCE: &str = "SELECT array_agg(DISTINCT zoid), count(*) FROM
+    (SELECT zoid FROM object_state WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT $3) t";
+
 const RECORDS_OF_SOME: &str = "SELECT zoid, state, tid FROM object_state
     WHERE tid >= $1 AND tid <= $2 ORDER BY tid, zoid";
+
+const RECORD_SIZES: &str = "SELECT array_agg(zoid ORDER BY zoid),
+        array_agg(coalesce(octet_length(state), 0) ORDER BY zoid)
+    FROM object_state WHERE tid = $1";
+/// The oids come first: to look for those of a transaction behind an oid would be to look at all of
+/// them, or of the database, each time.
+const RECORDS: &str = "SELECT s.zoid, s.state FROM unnest($2::bigint[]) u(zoid), LATERAL
+        (SELECT o.zoid, o.state FROM object_state o WHERE o.zoid = u.zoid AND o.tid = $1 LIMIT 1) s
+    ORDER BY s.zoid";
 
 /// The next oids, in blocks of 16.
 pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_series(1, $1::integer)";
@@ -252,7 +267,9 @@ macro_rules! changes {
                 LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY t.tid"
     };
     ("object_state") => {
-        "SELECT tid, zoid, CASE WHEN state_size <= 65536 THEN state END FROM object_state
+        "SELECT tid, zoid, CASE WHEN state_size <= 65536 AND
+                    sum(state_size) OVER (ORDER BY tid, zoid ROWS UNBOUNDED PRECEDING) <= 67108864
+                    THEN state END FROM object_state
                 WHERE tid > $1 AND tid <=
                     (SELECT max(tid) FROM
                         (SELECT DISTINCT tid FROM object_state WHERE tid > $1 ORDER BY tid LIMIT 1000) t)
@@ -310,7 +327,7 @@ pub(super) static PRESERVING: Sql = Sql {
     last_changes: "SELECT t.tid, s.zoid
         FROM (SELECT tid FROM transaction WHERE tid > 0 AND tid <= $2 ORDER BY tid DESC LIMIT $1) t
         LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY t.tid",
-    changed_since: "SELECT DISTINCT zoid FROM object_state WHERE tid > $1 AND tid <= $2",
+    changed_since: CHANGED_SINCE,
     next_objects: "SELECT c.zoid, s.tid, s.state FROM
             (SELECT zoid FROM current_object WHERE zoid >= $1 ORDER BY zoid LIMIT 2) c
         LEFT JOIN LATERAL
@@ -322,8 +339,8 @@ pub(super) static PRESERVING: Sql = Sql {
              FROM object_state s WHERE s.tid = t.tid)
         FROM transaction t WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
     records_of_some: RECORDS_OF_SOME,
-    records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2
-        ORDER BY zoid LIMIT 100",
+    record_sizes: RECORD_SIZES,
+    records: RECORDS,
     analyze: "ANALYZE transaction, object_state, current_object",
     sizes: "SELECT greatest(reltuples, 0)::bigint, pg_database_size(current_database())
         FROM pg_class WHERE oid = 'current_object'::regclass",
@@ -338,8 +355,9 @@ pub(super) static FREE: Sql = Sql {
     lock_function: lock_function!("object_state"),
     finish_function: finish_function!(
         "object_state",
-        "SELECT 'o', s.tid, s.zoid, NULL::bigint,
-             CASE WHEN s.state_size <= 65536 THEN s.state END FROM object_state s
+        "SELECT 'o', s.tid, s.zoid, NULL::bigint, CASE WHEN s.state_size <= 65536 AND
+             sum(s.state_size) OVER (ORDER BY s.tid, s.zoid ROWS UNBOUNDED PRECEDING) <= 67108864
+             THEN s.state END FROM object_state s
              WHERE s.tid > since ORDER BY s.tid",
         "object_state",
         "INSERT INTO object_state (zoid, tid, state_size, state)
@@ -364,15 +382,15 @@ pub(super) static FREE: Sql = Sql {
     last_changes: "SELECT s.tid, s.zoid FROM
             (SELECT DISTINCT tid FROM object_state WHERE tid <= $2 ORDER BY tid DESC LIMIT $1) t
         JOIN object_state s USING (tid) ORDER BY s.tid",
-    changed_since: "SELECT zoid FROM object_state WHERE tid > $1 AND tid <= $2",
+    changed_since: CHANGED_SINCE,
     next_objects: "SELECT zoid, tid, state FROM object_state
         WHERE zoid >= $1 AND $2::bigint IS NOT NULL ORDER BY zoid LIMIT 2",
     transactions: "SELECT tid, true, ''::bytea, ''::bytea, ''::bytea,
             sum(coalesce(octet_length(state), 0) + 100)::bigint
         FROM object_state WHERE tid > $1 AND tid <= $2 GROUP BY tid ORDER BY tid LIMIT 1000",
     records_of_some: RECORDS_OF_SOME,
-    records: "SELECT zoid, state FROM object_state WHERE tid = $1 AND zoid > $2
-        ORDER BY zoid LIMIT 100",
+    record_sizes: RECORD_SIZES,
+    records: RECORDS,
     analyze: "ANALYZE object_state",
     sizes: "SELECT greatest(reltuples, 0)::bigint, pg_database_size(current_database())
         FROM pg_class WHERE oid = 'object_state'::regclass",
@@ -402,6 +420,12 @@ pub(super) const UNDONE: &str = "SELECT s.zoid, s.state, p.state, c.tid, n.state
     LEFT JOIN current_object c ON c.zoid = s.zoid
     LEFT JOIN object_state n ON n.zoid = c.zoid AND n.tid = c.tid
     WHERE s.tid = $1 ORDER BY s.zoid";
+/// (tid): the objects that a transaction wrote. Only with history.
+pub(super) const UNDONE_OBJECTS: &str = "SELECT zoid FROM object_state WHERE tid = $1";
+/// (oid): the serial that counts as current, and that of the last revision. Only with history.
+pub(super) const LAST_OF: &str = "SELECT c.tid,
+        (SELECT max(s.tid) FROM object_state s WHERE s.zoid = c.zoid)
+    FROM current_object c WHERE c.zoid = $1";
 /// (tid): a row if the transaction can be undone. Only with history.
 pub(super) const CAN_BE_UNDONE: &str =
     "SELECT FROM transaction WHERE tid = $1 AND tid > 0 AND NOT packed";

@@ -33,6 +33,12 @@ use crate::storage::{
 };
 use crate::{Error, Result};
 
+/// How many times as long as elsewhere an answer may take at the start, when tables are made.
+const START_PATIENCE: u32 = 20;
+
+/// How long a pack may take to end by itself.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
 /// How often the sizes are asked for, at most.
 const SIZES_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -88,6 +94,7 @@ impl PostgresStorage {
     pub fn open(settings: Settings, log: Log) -> Result<Self> {
         let connector = Arc::new(Connector::new(&settings, log)?);
         let mut session = connector.connect("start")?;
+        session.set_limit(connector.answer_time * START_PATIENCE);
         let sql = schema::ensure(&mut session, &connector, &settings)?;
         let blob_dir = settings.blob_dir.as_deref();
         let open = if settings.snapshot {
@@ -411,11 +418,14 @@ impl Storage for PostgresStorage {
 
     fn close(&self) -> Result<()> {
         self.peers.after_commit.end();
-        self.packing.close();
+        self.packing.ask_to_end(CLOSE_TIME);
         self.readers.close();
+        self.uploaders().clear();
+        // Whoever still waits for an answer is not waited for.
+        self.connector.end();
+        self.packing.close();
         self.lockers.close();
         *self.writer() = None;
-        self.uploaders().clear();
         Ok(())
     }
 }

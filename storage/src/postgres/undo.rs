@@ -8,7 +8,7 @@ use zeo_proto::{Oid, Tid};
 use super::commit::Record;
 use super::ids::{oid_of, tid_of};
 use super::session::value;
-use super::sql::{CAN_BE_UNDONE, UNDONE};
+use super::sql::{CAN_BE_UNDONE, UNDONE, UNDONE_OBJECTS};
 use super::storage::PostgresStorage;
 use crate::error::Conflict;
 use crate::storage::{Merged, OnConflict};
@@ -35,7 +35,14 @@ const ADDED_AND_CHANGED: &str =
 type Failure = (Oid, &'static str, Option<Conflict>);
 
 impl PostgresStorage {
-    pub(super) fn rows_to_undo(&self, tid: Tid) -> Result<Vec<Row>> {
+    /// The objects that the undo of a transaction changes.
+    pub(super) fn objects_to_undo(&self, tid: Tid) -> Result<Vec<Oid>> {
+        let number = self.undoable_number(tid)?;
+        let rows = self.query("loading a transaction", UNDONE_OBJECTS, &[&number])?;
+        rows.iter().map(|row| Ok(oid_of(value(row, 0)?))).collect()
+    }
+
+    fn undoable_number(&self, tid: Tid) -> Result<i64> {
         if !self.settings.keep_history {
             return Err(Error::Unsupported(
                 "a database without history has no undo".to_owned(),
@@ -50,7 +57,7 @@ impl PostgresStorage {
         {
             return Err(refused("non-undoable transaction", None));
         }
-        self.query("loading a transaction", UNDONE, &[&number])
+        Ok(number)
     }
 
     /// The revisions that undo a transaction, with the locks of its objects held. `so_far` are those
@@ -66,7 +73,8 @@ impl PostgresStorage {
     ) -> Result<Vec<Undone>> {
         let mut undone = Vec::new();
         let mut failures: Vec<Failure> = Vec::new();
-        for row in self.rows_to_undo(tid)? {
+        let number = self.undoable_number(tid)?;
+        for row in self.query("loading a transaction", UNDONE, &[&number])? {
             match undo_one(&row, tid, on_conflict, so_far)? {
                 Ok(revision) => undone.push(revision),
                 Err(failure) => failures.push(failure),

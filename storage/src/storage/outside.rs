@@ -157,6 +157,10 @@ pub trait Outside: Send + Sync {
         let _ = address;
     }
 
+    /// The server stops and waits for nobody any more: calls that wait for another machine fail soon,
+    /// and so do all that come. What is not known to be committed is [`Error::Unsettled`](crate::Error).
+    fn give_up(&self) {}
+
     /// Who uses the database, as it was known a moment ago; `None` if that is not known. Memory only.
     fn users(&self) -> Option<DatabaseUsers> {
         None

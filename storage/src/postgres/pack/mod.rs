@@ -34,6 +34,10 @@ use crate::{Error, Result};
 /// How long a pack waits until what others have committed is published here.
 const PUBLICATION_MAX: Duration = Duration::from_secs(5);
 
+/// How many times as long as others an answer may take: a page of rows, or the removal of some, on a disk that
+/// has much to do.
+const PATIENCE: u32 = 4;
+
 /// How long it waits for the pack lock, which an undo has for a moment, and how often it tries.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -83,8 +87,9 @@ impl PostgresStorage {
         } else {
             &FREE
         };
-        let mut session = self.connector.connect("pack")?;
+        let mut session = self.connector.connect_for_short("pack")?;
         let beginning = failed("beginning a pack");
+        session.set_limit(self.connector.answer_time * PATIENCE);
         session.batch(BEGIN).map_err(&beginning)?;
         lock(&mut session)?;
         let rows = session.query(sql.stop, &[&limit]).map_err(beginning)?;

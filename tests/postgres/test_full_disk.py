@@ -1,0 +1,97 @@
+"""PostgreSQL on a disk without room: for its tables, and for its log, where it ends all its processes."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from support.server import is_python, wait_until
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.POSException import ConflictError, StorageError
+
+from postgres.cluster import Cluster
+from postgres.conftest import Database
+from postgres.test_rows import open_db, read, write
+
+pytestmark = [pytest.mark.skipif(is_python(), reason='the storage is one of ours'),
+              pytest.mark.skipif(sys.platform != 'linux', reason='needs /proc and LD_PRELOAD')]
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A cluster, and the directory of the signs that its disk is full."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix='rzeo-disk-'))
+    # PostgreSQL may run as somebody else.
+    directory.chmod(0o755)
+    library, source = f'{directory}/full_disk.so', os.path.join(os.path.dirname(__file__), 'full_disk.c')
+    subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-o', library, source, '-ldl'], check=True)
+    with monkeypatch.context() as patch:
+        patch.setenv('LD_PRELOAD', library)
+        patch.setenv('FULL_DISK', str(directory))
+        # With segments of the log of 1 MB, its end is soon there.
+        cluster = Cluster('max_wal_size = 4MB', 'min_wal_size = 2MB', initdb=('--wal-segsize=1',))
+    yield cluster, directory
+    cluster.remove()
+    shutil.rmtree(directory)
+
+
+def try_to_write(db, number):
+    """Whether it is committed; None if nobody knows."""
+    try:
+        write(db, **{'n': number, f'k{number % 3}': os.urandom(300_000)})
+    except ClientDisconnected:
+        return None
+    except (ConflictError, StorageError):
+        return False
+    return True
+
+
+def test_a_full_disk(serve, disk, monkeypatch):
+    cluster, directory = disk
+    database = Database(cluster, True)
+    server = serve(storages=database.section('cache-local-mb 0'))
+    db = open_db(server)
+    write(db, n=0)
+
+    (directory / 'full').touch()
+    with pytest.raises(StorageError, match='No space left on device .53100.; .*free disk space') as raised:
+        for number in range(100):
+            write(db, n=number, kept=os.urandom(300_000))
+    assert not isinstance(raised.value, ConflictError)
+    db.cacheMinimize()
+    assert read(db, 'n') == max(number - 1, 0)
+    (directory / 'full').unlink()
+    write(db, n=-1)
+    assert read(db, 'n') == -1
+
+    # Without room for its log, PostgreSQL ends all connections, and perhaps itself.
+    (directory / 'full_log').touch()
+    committed, possible = -1, set()
+    for number in range(30):
+        done = try_to_write(db, number)
+        if done:
+            committed, possible = number, set()
+        elif done is None:
+            possible.add(number)
+    log = f'{cluster.directory}/log'
+    with open(log) as f:
+        assert 'PANIC:  could not write' in f.read()
+    (directory / 'full_log').unlink()
+    if subprocess.run([f'{cluster.programs}/bin/pg_ctl', '-D', cluster.data, 'status'], stdout=subprocess.DEVNULL,
+                      **cluster.user).returncode:
+        cluster.start()
+    wait_until(lambda: is_read(db))
+    assert read(db, 'n') in {committed, *possible}
+    wait_until(lambda: try_to_write(db, 1000))
+    assert read(db, 'n') == 1000
+    db.close()
+
+
+def is_read(db):
+    try:
+        read(db, 'n')
+    except (ConflictError, ClientDisconnected):
+        return False
+    return True

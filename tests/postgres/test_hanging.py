@@ -1,0 +1,145 @@
+"""A database that hangs: nobody waits for ever, and when it goes on, so does everything."""
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+
+import psycopg2
+import pytest
+import transaction
+from persistent.mapping import PersistentMapping
+from support.server import binary, is_python, wait_until
+from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
+from ZODB import DB
+from ZODB.POSException import ConflictError
+from ZODB.utils import p64
+
+from postgres.test_rows import FAR, add_two, open_db, read, vote, write
+
+pytestmark = [pytest.mark.skipif(is_python(), reason='the storage is one of ours'),
+              pytest.mark.parametrize('database', [True], ids=['history'], indirect=True)]
+
+
+def impatient(database):
+    """An answer may take two seconds."""
+    section = database.section('cache-local-mb 0', 'commit-lock-timeout 1')
+    return section.replace(database.dsn, f'{database.dsn} connect_timeout=2 tcp_user_timeout=2000')
+
+
+def processes(database, purpose):
+    """Those of PostgreSQL that work for our connections."""
+    return [int(pid) for pid in database.sql('SELECT pid FROM pg_stat_activity WHERE datname = current_database() '
+                                             f"AND application_name LIKE 'rzeo: {purpose}'")]
+
+
+@contextlib.contextmanager
+def stopped(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def all_of(cluster, database):
+    with open(f'{cluster.data}/postmaster.pid') as f:
+        return [int(f.readline()), *processes(database, '%')]
+
+
+def test_all_of_it_hangs(serve, database, cluster):
+    server = serve(storages=impatient(database))
+    db = open_db(server)
+    (oid, state, serial), _ = add_two(db)
+    fresh = ClientStorage(server.address)
+    with stopped(all_of(cluster, database)):
+        with pytest.raises(ConflictError):
+            fresh.loadBefore(oid, FAR)
+        txn = transaction.Transaction()
+        with pytest.raises(ConflictError):
+            vote(db.storage, [], [(oid, state, serial)], txn)
+        db.storage.tpc_abort(txn)
+        zeo = os.path.join(os.path.dirname(binary()), 'zeo')
+        shown = subprocess.run([zeo, 'status', '127.0.0.1:%d' % server.address[1]], capture_output=True, text=True)
+        assert shown.returncode == 0 and 'last transaction' in shown.stdout, shown
+        # It begins with what the server knows.
+        other = ClientStorage(server.address, wait_timeout=60)
+        assert other.lastTransaction() == db.storage.lastTransaction()
+        other.close()
+    wait_until(lambda: is_done(lambda: write(db, n=1)))
+    assert read(db, 'n') == 1
+    with stopped(all_of(cluster, database)):
+        with pytest.raises(ConflictError):
+            fresh.loadBefore(p64(0), FAR)
+        fresh.close()
+        db.close()
+        server.stop()
+
+
+def is_done(call):
+    try:
+        call()
+    except (ClientDisconnected, ConflictError):
+        return False
+    return True
+
+
+def test_a_commit_hangs(serve, database):
+    """Nobody is told that it is committed, or that it is not."""
+    db = open_db(serve(storages=impatient(database)))
+    write(db, n=0)
+    with stopped(processes(database, 'commit')):
+        with pytest.raises(ClientDisconnected):
+            write(db, n=1)
+    wait_until(lambda: is_done(lambda: write(db, more=1)))
+    assert read(db, 'n') in (0, 1) and read(db, 'more') == 1
+    db.close()
+
+
+def test_the_lock_of_all_commits_is_kept(serve, database):
+    db = open_db(serve(storages=impatient(database)))
+    write(db, n=0)
+    with contextlib.closing(psycopg2.connect(database.dsn, application_name='RS: Store')) as other:
+        other.cursor().execute('SELECT pg_advisory_xact_lock(-1)')
+        pid = other.info.backend_pid
+        with pytest.raises(ConflictError, match=f'process {pid} of the database .RS: Store, .* has kept the lock of all'):
+            write(db, n=1)
+        assert read(db, 'n') == 0
+    write(db, n=1)
+    assert read(db, 'n') == 1
+    db.close()
+
+
+def test_a_server_stops_while_a_pack_and_a_vote_hang(serve, database):
+    server = serve(storages=impatient(database).replace('tcp_user_timeout=2000', 'tcp_user_timeout=60000'))
+    db = open_db(server)
+    add_two(db)
+    write(db, garbage=PersistentMapping(n=1))
+    write(db, garbage=None)
+    (oid, state, serial), _ = add_two(db)
+    failures = []
+
+    def run(call):
+        try:
+            call()
+        except Exception as failure:
+            failures.append(failure)
+
+    with contextlib.closing(psycopg2.connect(database.dsn)) as other, contextlib.closing(open_db(server)) as packer:
+        # What is garbage is removed under it.
+        other.cursor().execute('SELECT pg_advisory_xact_lock(-1)')
+        threads = [threading.Thread(target=run, args=(lambda: packer.storage.pack(wait=True),))]
+        threads[0].start()
+        waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'rzeo: pack' AND wait_event_type = 'Lock'"
+        wait_until(lambda: database.sql(waits))
+        with stopped(processes(database, 'pack') + processes(database, 'lock')):
+            threads.append(threading.Thread(target=run, args=(lambda: vote(db.storage, [], [(oid, state, serial)]),)))
+            threads[1].start()
+            server.stop()
+            for thread in threads:
+                thread.join()
+    assert len(failures) == 2
+    db.close()
