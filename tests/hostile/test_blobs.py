@@ -17,7 +17,7 @@ pytestmark = pytest.mark.options(storages=BLOBS)
 MB = 1 << 20
 OID = p64(100)
 DATA = pickle.dumps(Blob, 3) + pickle.dumps(None, 3)
-DIRECTORY = os.path.join('blobs', BushyLayout().oid_to_path(OID))
+DIRECTORY = os.path.join('blobs', 'rzeo' if os.environ.get('RZEO_HOSTILE_POSTGRES') else '', BushyLayout().oid_to_path(OID))
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def nothing_is_left(target):
 
 def strangers():
     return [os.path.join(path, name) for path, _directories, files in os.walk('blobs')
-            for name in files if name != '.layout' and not name.endswith('.blob')]
+            for name in files if name not in ('.layout', '.lock') and not name.endswith('.blob')]
 
 
 def committed():
