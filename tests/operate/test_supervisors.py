@@ -1,5 +1,7 @@
 """The server under a supervisor, as etc/ has it."""
+import fnmatch
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -30,7 +32,7 @@ class Supervisor:
         # A socket's path has to be short.
         self.run = tempfile.TemporaryDirectory()
         for theirs, ours in (('/usr/local/bin/runzeo', binary()), ('/etc/zeo/', ''),
-                             ('/var/lib/zeo', os.getcwd()), ('/var/log/zeo/', ''),
+                             ('/var/lib/zeo', os.getcwd()), ('/var/log/zeo/', ''), ('/var/log/', ''),
                              ('/run/', f'{self.run.name}/'), ('user=zeo\n', ''),
                              ('minfds=65536', 'minfds=256')):
             assert theirs in text, theirs
@@ -112,3 +114,13 @@ def test_a_wrong_configuration_is_not_tried_for_ever(supervise):
     supervisor.wait_for('FATAL')
     with open('zeo.out') as f:
         assert '"colour" is not a known key of <zeo>; expected address, ' in f.read()
+
+
+def test_logrotate_leaves_alone_what_supervisord_writes():
+    """supervisord goes on writing to a file that was renamed."""
+    with open(os.path.join(REPOSITORY, 'etc', 'logrotate.conf')) as f:
+        rotated = re.findall(r'^(/\S+) \{', f.read(), re.MULTILINE)
+    with open(os.path.join(REPOSITORY, 'etc', 'supervisord.conf')) as f:
+        written = re.findall(r'logfile=(\S+)', f.read())
+    assert rotated and len(written) == 2
+    assert not [path for path in written for pattern in rotated if fnmatch.fnmatch(path, pattern)]
