@@ -3,6 +3,7 @@ import gzip
 import os
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -103,6 +104,10 @@ def test_logrotate(serve):
             wait_until(lambda: len(files()) > number)
     assert 'x.log.5.gz' in files()
     load.check(''.join(read(f'logs/{name}') for name in files()))
+    # The server has stopped, and taken its pid file with it.
+    os.remove('zeo.pid')
+    subprocess.run(['logrotate', '--force', '--state', os.path.abspath('state'), 'logrotate.conf'],
+                   check=True)
 
 
 @pytest.mark.parametrize('lines', [[], ['max-size 1gb', 'old-files 3']])
@@ -120,6 +125,22 @@ def test_copied_and_truncated(serve, lines):
             load.server.process.send_signal(signal.SIGCONT)
     load.check(kept + read('logs/x.log'))
     assert files() == ['x.log']
+
+
+def test_a_file_that_is_full_for_a_while(serve):
+    """A line of which only a part fits stands whole on standard error; what comes next begins anew."""
+    with Load(serve(extra=rotating())) as load:
+        pid, (soft, hard) = load.server.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
+        for _ in range(10):
+            size = os.path.getsize('logs/x.log') + 20_001
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+            wait_until(lambda size=size: os.path.getsize('logs/x.log') >= size)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+            wait_until(lambda size=size: os.path.getsize('logs/x.log') > size + 1000)
+    text = read('logs/x.log')
+    assert not [line for line in text.splitlines() if '---' in line.lstrip('-')]
+    load.server._log = None
+    assert 'log lines go to standard error' in load.server.log()
 
 
 @pytest.mark.parametrize('lines', [[], ['when S', 'old-files 10'], ['max-size 1mb', 'old-files 3']])

@@ -25,6 +25,8 @@ pub struct LogFile {
     due: Option<Timestamp>,
     /// Whether standard error has been told that the file fails.
     failing: bool,
+    /// The file ends in a part of a line, behind which it was full.
+    cut: bool,
 }
 
 impl LogFile {
@@ -39,6 +41,7 @@ impl LogFile {
             length: 0,
             due: None,
             failing: false,
+            cut: false,
         };
         logfile.plan_rotation();
         if let LogTarget::File { delay: false, .. } = logfile.target {
@@ -104,16 +107,26 @@ impl LogFile {
                 self.open_file()?;
             }
         }
+        if self.cut {
+            self.append(b"\n")?;
+            self.cut = false;
+        }
+        self.append(line)
+    }
+
+    /// Writes to the end of the file. What it takes of a line before it is full stays there: the line
+    /// is written whole elsewhere, and the next one must not be appended to it.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), EventLogError> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        file.write_all(line)
-            .map_err(|source| EventLogError::Write {
-                path: self.path().to_owned(),
-                source,
-            })?;
-        self.length = self.length.saturating_add(line.len() as u64);
-        Ok(())
+        let (done, written) = write_most(file, bytes);
+        self.length = self.length.saturating_add(done as u64);
+        self.cut |= written.is_err() && done > 0;
+        written.map_err(|source| EventLogError::Write {
+            path: self.path().to_owned(),
+            source,
+        })
     }
 
     fn open_file(&mut self) -> Result<(), EventLogError> {
@@ -127,6 +140,7 @@ impl LogFile {
             source,
         })?;
         (self.length, self.file) = (length, Some(file));
+        self.cut &= length > 0;
         Ok(())
     }
 
@@ -208,6 +222,20 @@ impl LogFile {
             _ => Path::new(""),
         }
     }
+}
+
+/// As `write_all`, but tells how much was written if that fails.
+fn write_most(to: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        match to.write(rest) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => done += count,
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return (done, Err(why)),
+        }
+    }
+    (done, Ok(()))
 }
 
 /// Writes to standard error, if it can be written.
