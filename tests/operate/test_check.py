@@ -1,4 +1,5 @@
 """What runzeo tells of itself and its configuration: --check, -X, --print-config, manuals."""
+import ctypes
 import os
 import subprocess
 import sys
@@ -93,6 +94,26 @@ def test_files_that_can_t_be_opened(prepare, code, words, conf):
     conf()
     prepare()
     assert words in check(code)
+
+
+@ours_only
+@pytest.mark.parametrize('name', ['Data.fs.lock', 'blobs/.layout', 'blobs/tmp'])
+def test_what_another_user_has_made(name, conf):
+    """As somebody who started the server as root once, or Python's."""
+    conf(filestorage(blob_dir='blobs'))
+    FileStorage('Data.fs', blob_dir='blobs').close()
+    check(0)
+    os.chmod(name, 0)
+    done = subprocess.run([support.binary(), '-C', 'zeo.conf', '--check'], stderr=subprocess.PIPE,
+                          preexec_fn=obey_permissions, text=True, check=False)
+    os.chmod(name, 0o700)
+    assert done.returncode == 1 and name in done.stderr and 'Permission denied' in done.stderr
+
+
+def obey_permissions():
+    """Takes root's right to ignore those of files (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH) away."""
+    for capability in 1, 2:
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
 
 
 def damage(path):

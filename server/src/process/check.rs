@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, access};
 use slog::{Discard, Logger, o};
+use zeo_storage::blob::{MARK, TEMPORARY};
 use zeo_storage::config::{FileStorageConfig, StorageConfig, StorageKind, open};
 use zeo_storage::file_storage::is_in_use;
 use zeo_storage::log::Log;
@@ -112,13 +113,26 @@ fn storage(config: &StorageConfig) -> Result<Vec<String>> {
         data_file(file, &mut found)?;
     }
     for directory in config.kind.blob_dirs() {
-        if directory.is_dir() {
-            may_write(directory)?
-        } else {
-            writable(directory)?
-        }
+        blob_directory(directory)?;
     }
     Ok(found)
+}
+
+/// Looks at a directory of blobs. What root has made there is a trap for the server's own user.
+fn blob_directory(directory: &Path) -> Result<()> {
+    if !directory.is_dir() {
+        return writable(directory);
+    }
+    may_write(directory)?;
+    let (mark, temporary) = (directory.join(MARK), directory.join(TEMPORARY));
+    if mark.exists() {
+        let allowed = access(&mark, Access::READ_OK);
+        allowed.map_err(|why| failed("reading", &mark)(why.into()))?;
+    }
+    if temporary.exists() {
+        may_write(&temporary)?;
+    }
+    Ok(())
 }
 
 /// Looks at a `Data.fs`, as far as it is there and nobody uses it.
@@ -129,6 +143,11 @@ fn data_file(file: &FileStorageConfig, found: &mut Vec<String>) -> Result<()> {
         writable(path)?;
         // The lock, and the index.
         may_write(directory(path))?;
+        for lock in locks(path).map_err(failed("following", path))? {
+            if lock.exists() {
+                may_write(&lock)?;
+            }
+        }
     }
     if !path.exists() && !file.read_only {
         found.push(format!("{shown} does not exist, and will be created"));
@@ -145,6 +164,16 @@ fn data_file(file: &FileStorageConfig, found: &mut Vec<String>) -> Result<()> {
         read(file, found)?;
     }
     Ok(())
+}
+
+/// The lock files of a `Data.fs`: beside its name, and where a link leads.
+fn locks(path: &Path) -> io::Result<[PathBuf; 2]> {
+    let target = resolve(&std::path::absolute(path)?)?;
+    Ok([path, &*target].map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        name.into()
+    }))
 }
 
 fn read(file: FileStorageConfig, found: &mut Vec<String>) -> Result<()> {

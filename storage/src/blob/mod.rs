@@ -41,8 +41,8 @@ use crate::disk::{Disk, FileSystem};
 use crate::record::class_name;
 use crate::{Error, Result};
 
-/// Where files are that are not committed yet.
-const TEMPORARY: &str = "tmp";
+/// The directory, in that of the blobs, where files are that are not committed yet.
+pub const TEMPORARY: &str = "tmp";
 
 /// A directory of blob files.
 pub struct BlobDirectory {
