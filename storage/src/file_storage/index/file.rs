@@ -26,7 +26,7 @@ use zeo_proto::Oid;
 use super::Index;
 use super::pickle::{Item, Pickles, write_int, write_none, write_pair};
 use crate::disk::backend::{Backend, open_file};
-use crate::disk::paths::{beside, failed, resolve};
+use crate::disk::paths::{beside, failed, resolve, unfinished};
 use crate::disk::sync_directory;
 use crate::file_storage::files::index_of;
 use crate::file_storage::format::{DATA_HEADER_LEN, END_MAX, FIRST};
@@ -270,13 +270,14 @@ fn save_at(
     state: State,
 ) -> Result<()> {
     let failed = failed("saving the index", name);
-    let temporary = beside(name, ".index_tmp");
+    // A part of one would take the room on a full disk that commits need.
+    let temporary = unfinished(&beside(name, ".index_tmp"))?;
     let file = File::create(&temporary).map_err(&failed)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     write(&mut out, position, entries, state, &failed)?;
     let finish = || {
         out.into_inner()?.sync_all()?;
-        std::fs::rename(&temporary, name)?;
+        temporary.persist(name).map_err(|why| why.error)?;
         sync_directory(name)
     };
     finish().map_err(failed)
@@ -377,6 +378,27 @@ mod tests {
         oids.dedup();
         let position = |oid| (Oid::new(oid), FIRST + random() % (END_MAX - FIRST));
         oids.into_iter().map(position).collect()
+    }
+
+    /// On a full disk, it would take the room that commits need.
+    #[test]
+    fn nothing_is_left_of_what_can_not_be_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Data.fs");
+        save(&path, FIRST, std::iter::empty(), State::default()).unwrap();
+        let before = std::fs::read(beside(&path, ".index")).unwrap();
+        let too_large = [(Oid::new(1), FIRST), (Oid::new(2), END_MAX)];
+        let saved = save(
+            &path,
+            END_MAX,
+            too_large.map(Ok).into_iter(),
+            State::default(),
+        );
+        assert!(saved.is_err());
+        let left = std::fs::read_dir(dir.path()).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["Data.fs.index"]);
+        assert_eq!(std::fs::read(beside(&path, ".index")).unwrap(), before);
     }
 
     #[test]
