@@ -9,7 +9,7 @@ use std::error::Error;
 use std::io::{Write, stdout};
 
 use zeo_client::ClientStorage;
-use zeo_storage::record::class_name;
+use zeo_client::record::class_name;
 
 #[derive(Default)]
 struct Count {
@@ -23,17 +23,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .read_only(true)
         .open()?;
     let mut classes: HashMap<String, Count> = HashMap::new();
-    let mut from = None;
-    loop {
-        let record = storage.record_iternext(from)?;
+    for record in storage.current_records()? {
+        let record = record?;
         let class = class_name(&record.data).unwrap_or_else(|| "(unknown)".to_owned());
         let count = classes.entry(class).or_default();
         count.objects += 1;
         count.bytes += record.data.len() as u64;
-        match record.next {
-            Some(next) => from = Some(next),
-            None => break,
-        }
     }
     let mut classes: Vec<_> = classes.into_iter().collect();
     classes.sort_by(|(a, x), (b, y)| (y.bytes, a).cmp(&(x.bytes, b)));

@@ -10,11 +10,9 @@
 use std::error::Error;
 use std::io::{Write, stdout};
 
-use zeo_client::ClientStorage;
 use zeo_client::db::{self, Db};
-use zeo_client::record::Value;
-use zeo_proto::Oid;
-use zeo_storage::record::class_name;
+use zeo_client::record::{Value, class_name};
+use zeo_client::{ClientStorage, Oid};
 
 const BATCH: usize = 100;
 
@@ -48,15 +46,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// All objects of a class, as they are now.
 fn oids_of(storage: &ClientStorage, class: &str) -> Result<Vec<Oid>, zeo_client::Error> {
-    let (mut oids, mut from) = (Vec::new(), None);
-    loop {
-        let record = storage.record_iternext(from)?;
+    let mut oids = Vec::new();
+    for record in storage.current_records()? {
+        let record = record?;
         if class_name(&record.data).as_deref() == Some(class) {
             oids.push(record.oid);
         }
-        match record.next {
-            Some(next) => from = Some(next),
-            None => return Ok(oids),
-        }
     }
+    Ok(oids)
 }

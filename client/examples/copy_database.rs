@@ -12,11 +12,11 @@ use std::error::Error;
 use std::io::{self, Write, stdout};
 use std::sync::Arc;
 
-use zeo_client::{ClientStorage, IteratedTransaction};
-use zeo_storage::blob::is_blob;
-use zeo_storage::file_storage::{FileStorage, Options};
-use zeo_storage::storage::{Commit, DataRecord, OnConflict, Op, Vote};
-use zeo_storage::{Error as StorageError, Storage};
+use zeo_client::zeo_storage::blob::is_blob;
+use zeo_client::zeo_storage::file_storage::{FileStorage, Options};
+use zeo_client::zeo_storage::storage::{Commit, DataRecord, OnConflict, Op, Vote};
+use zeo_client::zeo_storage::{Error as StorageError, Storage};
+use zeo_client::{ClientStorage, IteratedTransaction, Tid};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let source = builder.open()?;
     let options = Options::with(|options| options.blob_dir = blobs.map(Into::into));
     let copy = FileStorage::open(file, options)?;
-    if copy.last_tid() != zeo_proto::Tid::ZERO {
+    if copy.last_tid() != Tid::ZERO {
         return Err(format!("{file} is not empty").into());
     }
     let mut count = 0;

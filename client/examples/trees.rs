@@ -33,7 +33,7 @@ fn main() -> Done<()> {
     loop {
         // A call goes behind all that the server has told before: this transaction sees what others
         // have committed until now.
-        let _nothing = db.storage().load(zeo_proto::Oid::new(u64::MAX >> 1));
+        let _nothing = db.storage().load(zeo_client::Oid::new(u64::MAX >> 1));
         let transaction = connection.begin()?;
         let tree = open(&transaction, &key, class.as_deref())?;
         // Until this transaction ends.

@@ -107,6 +107,11 @@
 //! | [`config`] | the configuration of a Python application |
 //! | [`Connection`] | one connection to one server, used by one thread; keeps nothing |
 //!
+//! What stands in their types and is not here is in [`zeo_proto`] (messages, exceptions) and
+//! [`zeo_storage`] (revisions, transactions), which are re-exported: a program needs no other crate.
+//! The programs in `client/examples` count objects by class, change an attribute of all objects of a
+//! class, export and import trees, and copy a database.
+//!
 //! For tests, `zeo_server::serve` starts a server inside of the program.
 
 mod address;
@@ -139,5 +144,7 @@ pub use connection_error::{ConnectionError, DialError, MessageError, Raised};
 pub use probe::{Probe, probe};
 pub use quick::connect;
 pub use tls::{Authorities, Tls, TlsError, TlsSettings};
+pub use zeo_proto;
 pub use zeo_proto::{Oid, Tid};
+pub use zeo_storage;
 pub use zeo_storage::conflict::{Question, Resolver, Unmerged};

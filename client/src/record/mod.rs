@@ -23,6 +23,9 @@
 //! A record is written as ZODB 6.4 writes it: two pickles of protocol 3 with one memo. What was
 //! read from such a record, and not changed, is written as the same bytes.
 //!
+//! Where a program goes through many records, [`class_name`] and [`references`] tell the class of one
+//! and the objects that it leads to, without decoding it.
+//!
 //! # JSON
 //!
 //! [`Record::to_json`] shows a record to people and to other programs, and [`Record::from_json`]
@@ -68,6 +71,8 @@ pub use error::{DecodeError, EncodeError, TypeError};
 pub use from_json::JsonError;
 pub use names::{Class, NoClass, Reference};
 pub use value::{Dict, Instance, Look, Shared, Tuple, Value};
+pub use zeo_storage::record::class_name;
+pub use zeo_storage::references::{Unreadable, references};
 
 /// How deep values may be nested. Python's pickler gives up earlier.
 pub const MAX_DEPTH: usize = 1000;
