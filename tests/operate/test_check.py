@@ -138,6 +138,23 @@ def test_configurations_that_can_t_be_served(sections, options, code, words, con
 
 
 @ours_only
+@pytest.mark.parametrize('what, extra, args, options', [
+    ('pid file', '', (), {'pid_filename': './Data.fs'}),
+    ('pid file', '', ('--pid-file', 'Data.fs'), {}),
+    ('address file', '', ('--address-file', 'Data.fs'), {}),
+    ('log file', eventlog('Data.fs'), (), {}),
+])
+def test_nothing_else_is_written_over_the_data(what, extra, args, options, conf):
+    conf(filestorage('Data.fs') + extra, **options)
+    fill()
+    before = contents()
+    for check in [], ['--check']:
+        code, output = run('-C', 'zeo.conf', *args, *check)
+        assert code == 2 and f'the {what} ' in output and "Data.fs is the data file of storage '1'" in output
+        assert contents() == before
+
+
+@ours_only
 def test_while_the_server_runs(serve):
     """A running server is no error."""
     server = serve()

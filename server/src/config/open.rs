@@ -37,6 +37,46 @@ pub struct SharedFile {
     path: PathBuf,
 }
 
+/// A file that the server writes, and that has the name of a storage's data.
+#[derive(Debug, thiserror::Error)]
+#[error("the {what} {} is the data file of storage '{storage}': give it another name", .path.display())]
+pub struct DataInTheWay {
+    /// What it is, as "pid file".
+    what: &'static str,
+    /// The file.
+    path: PathBuf,
+    /// The storage's name.
+    storage: String,
+}
+
+/// Checks that what else the server writes leaves the data alone: `written` are such files, each with
+/// what it is. (Python's server removes the data for a pid file of that name.)
+///
+/// # Errors
+/// The first file that is one of a storage's.
+pub fn check_written<'a>(
+    configs: &[StorageConfig],
+    written: impl IntoIterator<Item = (&'static str, &'a Path)>,
+) -> Result<(), DataInTheWay> {
+    let mut owners = HashMap::new();
+    for config in configs {
+        for file in config.kind.files() {
+            owners.insert(identity(&file.path), &config.name);
+        }
+    }
+    for (what, path) in written {
+        if let Some(&storage) = owners.get(&identity(path)) {
+            let (path, storage) = (path.to_owned(), storage.clone());
+            return Err(DataInTheWay {
+                what,
+                path,
+                storage,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Checks that no file or blob directory is written to by two storages. The locks of files would
 /// say so, too, but as if another process were at fault. Blob directories have no lock: both
 /// storages number their objects from 1, so that a pack of one removes blobs of the other.

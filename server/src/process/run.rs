@@ -11,7 +11,9 @@ use slog::{Drain, Logger, crit, error, info, o, warn};
 use zeo_proto::marshal::Encoding;
 use zeo_storage::zconfig::datatypes::Address;
 
-use crate::config::open::{NamedStorage, OpenError, SharedFile, check_files, open_all};
+use crate::config::open::{
+    DataInTheWay, NamedStorage, OpenError, SharedFile, check_files, check_written, open_all,
+};
 use crate::conflict_resolver::{ConflictResolver, ResolverError};
 use crate::eventlog::{EventLog, EventLogConfig, EventLogError, LogFormat, LogTarget};
 use crate::monitor::{Monitor, MonitorError};
@@ -37,6 +39,9 @@ pub enum RunError {
     /// Two storages are on one file, or on one blob directory.
     #[error(transparent)]
     SharedFile(#[from] SharedFile),
+    /// A log or pid file would be written over the data.
+    #[error(transparent)]
+    DataInTheWay(#[from] DataInTheWay),
     /// Certificates or keys that can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -70,7 +75,10 @@ impl RunError {
     /// The status to exit with: 2 for what is a matter of usage, else 1.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::SharedFile(_) | RunError::Tls(_) | RunError::Resolver(_) => 2,
+            RunError::SharedFile(_)
+            | RunError::DataInTheWay(_)
+            | RunError::Tls(_)
+            | RunError::Resolver(_) => 2,
             RunError::Listen(why) if why.is_usage() => 2,
             RunError::Monitor(why) if why.is_usage() => 2,
             _ => 1,
@@ -117,6 +125,7 @@ pub fn run(options: Options) -> Result<i32, RunError> {
 pub(super) fn check(options: &Options) -> Result<Option<(ServerTls, Loaded)>, RunError> {
     listen::check(options)?;
     check_files(&options.config.storages)?;
+    check_written(&options.config.storages, options.written_files())?;
     let ssl = options.config.zeo.ssl.as_ref();
     Ok(ssl.map(ServerTls::load).transpose()?)
 }

@@ -13,7 +13,7 @@ use zeo_storage::zconfig::overrides::{self, Override};
 use zeo_storage::zconfig::{self, ConfigError, Env, Section};
 
 use crate::config::{Config, ZeoConfig, seconds};
-use crate::eventlog::LogFormat;
+use crate::eventlog::{LogFormat, LogTarget};
 use crate::process::manual::{manual, with_manual};
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
 
@@ -205,6 +205,24 @@ impl Options {
             log_format: line.log.format(),
             config,
         })
+    }
+}
+
+impl Options {
+    /// The files that the server writes besides those of its storages, each with what it is.
+    pub(super) fn written_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let handlers = self.config.eventlog.iter().flat_map(|log| &log.handlers);
+        let logs = handlers.filter_map(|handler| match &handler.target {
+            LogTarget::File { path, .. } => Some(("log file", path.as_path())),
+            _ => None,
+        });
+        let pid = self
+            .pid_file
+            .iter()
+            .map(|path| ("pid file", path.as_path()));
+        let address = self.listen.address_file.iter();
+        logs.chain(pid)
+            .chain(address.map(|path| ("address file", path.as_path())))
     }
 }
 
