@@ -110,6 +110,9 @@ pub struct FileStorageConfig {
     pub blob_dir: Option<PathBuf>,
     /// How many bytes are written before a sync; no key, but what copies use.
     pub sync_every: u64,
+    /// How many bytes to prepare at a time behind the last transaction; no key,
+    /// but an option of the server.
+    pub prepare_room: u64,
 }
 
 impl StorageConfig {
@@ -243,6 +246,7 @@ impl FileStorageConfig {
             pack_keep_old: true,
             blob_dir: None,
             sync_every: 0,
+            prepare_room: 0,
         }
     }
 }

@@ -25,6 +25,7 @@ pub fn open(kind: &StorageKind, blob_dir: Option<&Path>, log: &Log) -> Result<Ar
                 pack_keep_old: file.pack_keep_old,
                 blob_dir: file.blob_dir.as_deref().or(blob_dir).map(PathBuf::from),
                 sync_every: file.sync_every,
+                prepare_room: file.prepare_room,
                 log: log.clone(),
             };
             Arc::new(FileStorage::open(&file.path, options)?)

@@ -20,6 +20,7 @@ mod golden;
 #[cfg(test)]
 mod tests;
 
+pub use self::format::room::ROOM_MAX_BYTES;
 pub use self::options::Options;
 pub use self::storage::FileStorage;
 pub use self::tools::data_file::{DataFile, is_in_use};

@@ -24,6 +24,10 @@ pub struct Options {
     /// Bytes between syncs; 0 syncs each batch before it is visible. More is
     /// for bulk copies: a power cut may take the end that is not synced yet.
     pub sync_every: u64,
+    /// How many bytes of zeros to prepare at a time behind the last transaction,
+    /// so that most syncs need not make the file longer; 0: none, and 64 MiB at
+    /// most. Not with `sync_every`.
+    pub prepare_room: u64,
     /// Where messages go.
     pub log: Log,
 }
@@ -39,6 +43,7 @@ impl Default for Options {
             pack_keep_old: true,
             blob_dir: None,
             sync_every: 0,
+            prepare_room: 0,
             log: silent(),
         }
     }

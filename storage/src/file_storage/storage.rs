@@ -173,11 +173,24 @@ impl FileStorage {
         }
     }
 
+    /// Cuts off prepared room, for good: Python would save it as torn.
+    fn cut_room(&self) -> Result<()> {
+        let mut writer = self.writer();
+        if writer.room.is_behind(writer.end) {
+            writer.room.forget();
+            let backend = Arc::clone(&self.generation().backend);
+            let cut = backend.truncate(writer.end).and_then(|()| backend.sync());
+            cut.map_err(failed("cutting off prepared room from", backend.path()))?;
+        }
+        Ok(())
+    }
+
     fn end_files(&self) -> Result<()> {
         if self.read_only || self.failure.get().is_some() {
             return Ok(());
         }
         self.sync_writer()?;
+        self.cut_room()?;
         let saved = self.write_index_as(false, true);
         if self.space.has_spare_room() {
             let generation = self.generation();

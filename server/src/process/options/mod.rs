@@ -25,6 +25,7 @@ mod log;
 mod monitor;
 mod print;
 mod resolver;
+mod room;
 mod tls;
 
 pub use limits::LimitOptions;
@@ -78,6 +79,8 @@ struct CommandLine {
     listen: listen::ListenArgs,
     #[command(flatten)]
     resolver: ResolverArgs,
+    #[command(flatten)]
+    room: room::RoomArgs,
     #[command(flatten)]
     log: log::LogOptions,
     #[command(flatten)]
@@ -180,6 +183,7 @@ impl Options {
         if let Some(timeout) = timeout {
             config.zeo.transaction_timeout = timeout;
         }
+        line.room.apply(&mut config.storages);
         let password = line.tls.password(env)?;
         if let Some(ssl) = &mut config.zeo.ssl {
             ssl.password = password;

@@ -59,6 +59,7 @@ impl FileStorage {
             }
             Err(error) => {
                 self.latch(&error);
+                writer.room.forget();
                 take_back_blobs(batch);
                 for (_, laid_out) in laid_out_mut(batch) {
                     laid_out.written = None;

@@ -7,6 +7,7 @@ pub(crate) mod laid_out;
 pub(crate) mod pending;
 mod prepare;
 pub(crate) mod restore;
+pub(crate) mod room;
 pub(crate) mod space;
 pub(crate) mod undo;
 pub(crate) mod writer;

@@ -78,6 +78,33 @@ impl Space {
         })
     }
 
+    /// Gets room up to `end` for what is no transaction yet.
+    pub fn prepare(&self, end: u64) -> Result<()> {
+        let mut state = self.state();
+        if end > END_MAX {
+            return Err(Error::Value(format!("the largest position is {END_MAX}")));
+        }
+        if end > state.room {
+            let reserved = state.backend.reserve(state.room, end);
+            reserved.map_err(failed("reserving room in", state.backend.path()))?;
+            state.room = end;
+        }
+        Ok(())
+    }
+
+    /// The file was cut off at `end`, and all reserved room with it: asks again
+    /// for that of prepared transactions.
+    pub fn cut_at(&self, end: u64) {
+        let mut state = self.state();
+        let planned = state.planned_end();
+        state.room = end;
+        if planned > end
+            && let Ok(room) = grow(&*state.backend, end, planned)
+        {
+            state.room = room;
+        }
+    }
+
     /// Goes on in another file that ends at `end` and has room up to `room`,
     /// if there is room for all that is prepared, and if `switch` succeeds.
     pub fn move_to<T>(

@@ -5,21 +5,20 @@ use std::io::{self, Write};
 use zeo_proto::Tid;
 
 use super::laid_out::{LaidOut, Span, laid_out_mut};
+use super::room::Room;
 use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
 use crate::file_storage::format::seal::{self, SEAL_LEN, Seal, Sum};
-use crate::file_storage::format::{TRAILER_LEN, TxnHeader};
+use crate::file_storage::format::{STATUS_OFFSET, TRAILER_LEN, TxnHeader};
 use crate::storage::Commit;
 use crate::{Error, Result};
 
 /// A batch up to this size is written at once, a larger one in pieces.
 const WRITE_CHUNK_BYTES: usize = 8 << 20;
-const STATUS_OFFSET: u64 = 16;
 const WRITING: &str = "writing a transaction to";
 pub(super) const SYNCING: &str = "syncing";
 
 /// The end of the file, where the log writer writes.
-#[derive(Debug)]
 pub(crate) struct Writer {
     /// Where the next transaction begins.
     pub end: u64,
@@ -29,6 +28,8 @@ pub(crate) struct Writer {
     pub last_tid: Tid,
     /// Kept from batch to batch.
     pub buffer: Vec<u8>,
+    /// What is prepared behind `end`.
+    pub room: Room,
 }
 
 /// Writes the batch, durably unless less than `sync_every` is to be synced;
@@ -54,6 +55,8 @@ pub(super) fn write_batch(
         durable: writer.durable,
         position: writer.end,
         buffer: std::mem::take(&mut writer.buffer),
+        last_tid: writer.last_tid,
+        room: &mut writer.room,
     };
     for (tid, laid_out) in laid_out_mut(batch) {
         write_transaction(&mut tail, laid_out, tid)?;
@@ -63,12 +66,16 @@ pub(super) fn write_batch(
     } else {
         tail.sync()?
     }
-    writer.durable = tail.durable;
+    let Tail {
+        durable, position, ..
+    } = tail;
     writer.buffer = tail.buffer;
-    Ok(tail.position)
+    writer.durable = durable;
+    Ok(position)
 }
 
 fn write_transaction(tail: &mut Tail<'_>, laid_out: &mut LaidOut, tid: Tid) -> Result<()> {
+    tail.last_tid = tid;
     match seal::sealed_len(&laid_out.meta.extension) {
         Some(length) => write_sealed(tail, laid_out, tid, length).map_err(tail.failed(WRITING)),
         None => write_unsealed(tail, laid_out, tid),
@@ -198,6 +205,9 @@ struct Tail<'a> {
     /// Where the buffer will be written.
     position: u64,
     buffer: Vec<u8>,
+    /// The last transaction that was begun.
+    last_tid: Tid,
+    room: &'a mut Room,
 }
 
 impl Tail<'_> {
@@ -210,7 +220,10 @@ impl Tail<'_> {
     fn sync(&mut self) -> Result<()> {
         self.flush().map_err(self.failed(WRITING))?;
         if self.position > self.durable {
-            self.backend.sync().map_err(self.failed(SYNCING))?;
+            let (backend, end) = (self.backend, self.position);
+            self.room.renew(backend, end, self.last_tid)?;
+            self.room.release(backend).map_err(self.failed(WRITING))?;
+            backend.sync().map_err(self.failed(SYNCING))?;
             self.durable = self.position;
         }
         Ok(())
@@ -232,8 +245,11 @@ impl Write for Tail<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
+            let end = self.end();
+            self.room.hold(self.position, &mut self.buffer);
+            self.room.mark(end, self.last_tid, &mut self.buffer);
             self.backend.write_all_at(&self.buffer, self.position)?;
-            self.position = self.end();
+            self.position = end;
             self.buffer.clear();
             self.buffer.shrink_to(WRITE_CHUNK_BYTES);
         }

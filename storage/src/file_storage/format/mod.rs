@@ -14,6 +14,7 @@
 pub(crate) mod back_pointers;
 mod header;
 mod reader;
+pub(crate) mod room;
 pub(crate) mod seal;
 pub mod verify;
 pub mod walk;
@@ -33,6 +34,8 @@ pub const FIRST: u64 = 4;
 pub const END_MAX: u64 = 1 << 48;
 /// Length of a transaction header without its three texts.
 pub const TXN_HEADER_LEN: u64 = 23;
+/// Where in it the status stands.
+pub const STATUS_OFFSET: u64 = 16;
 /// Length of the copy of the length at the end of a transaction.
 pub const TRAILER_LEN: u64 = 8;
 /// Length of a data record's header.

@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use byteorder::{BE, ByteOrder};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::{META_MAX, TXN_HEADER_LEN, TxnHeader};
+use super::{META_MAX, STATUS_OFFSET, TXN_HEADER_LEN, TxnHeader};
 
 /// Length of a seal.
 pub(crate) const SEAL_LEN: usize = 41;
@@ -31,7 +31,6 @@ pub(crate) const SEAL_MAGIC: &[u8; 4] = b"rzeo";
 const EMPTY: &[u8] = b"}.";
 /// The most that [`tail`] names.
 pub(super) const TAIL_MAX: usize = SEAL_LEN + EMPTY.len();
-const STATUS_OFFSET: u64 = 16;
 
 /// What a seal says of its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

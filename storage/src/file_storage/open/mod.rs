@@ -22,9 +22,11 @@ use crate::blob::{BlobDirectory, Layout};
 use crate::disk::backend::{Backend, MemoryBackend};
 use crate::disk::paths::{beside, failed, resolve};
 use crate::disk::{Disk, FileSystem, sync_directory};
+use crate::file_storage::commit::room::Room;
 use crate::file_storage::commit::space::Space;
 use crate::file_storage::commit::writer::Writer;
 use crate::file_storage::files::{self, Files, indexes};
+use crate::file_storage::format::room::data_end;
 use crate::file_storage::format::{FIRST, MAGIC, MAGIC_PYTHON_2, Reader};
 use crate::file_storage::index::file::Loaded;
 use crate::file_storage::index::{self, Index};
@@ -166,9 +168,11 @@ impl FileStorage {
         let log = &options.log;
         let start = saved_index::start(&*backend, loaded, log)?;
         let (index, from, known) = (start.index, start.from, start.known);
-        let end = backend
+        let reading = failed("reading the end of", backend.path());
+        let (size, end) = backend
             .len()
-            .map_err(failed("reading the size of", backend.path()))?;
+            .and_then(|size| Ok((size, data_end(&*backend)?)))
+            .map_err(reading)?;
         let reader = Reader {
             backend: &*backend,
             end,
@@ -182,6 +186,8 @@ impl FileStorage {
                     recovery::cut_off(&files.path, &*backend, found.end, why, log)?;
                 }
                 (Some(_), None) => recovery::truncate(&*backend, found.end)?,
+                // Prepared room, which was not used.
+                (None, _) if end < size => recovery::truncate(&*backend, end)?,
                 (None, _) => make_durable(&*backend)?,
             }
         }
@@ -241,6 +247,11 @@ impl FileStorage {
         let &Scanned { end, last_tid, .. } = found;
         let last_oid = index.max_oid().map_or(0, last_oid_that_clients_may_hold);
         let space = Space::new(Arc::clone(&backend), end);
+        let prepared = match options.sync_every {
+            0 => options.prepare_room,
+            _ => 0,
+        };
+        let room = Room::new(prepared, Arc::clone(&space), options.log.clone());
         let mut generation = Generation::new(backend, index, end, last_tid);
         generation.accepted = accepted;
         Self {
@@ -252,6 +263,7 @@ impl FileStorage {
                 durable: end,
                 last_tid,
                 buffer: Vec::new(),
+                room,
             }),
             failure: OnceLock::new(),
             closed: AtomicBool::new(false),

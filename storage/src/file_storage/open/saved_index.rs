@@ -6,6 +6,7 @@ use zeo_proto::Tid;
 use super::torn::{Known, NOT_OURS};
 use crate::disk::backend::Backend;
 use crate::disk::paths::failed;
+use crate::file_storage::format::room::data_end;
 use crate::file_storage::format::verify::verify_seal;
 use crate::file_storage::format::walk::{Backwards, RecordHeaders, Txn};
 use crate::file_storage::format::{FIRST, Reader};
@@ -85,7 +86,7 @@ pub(crate) fn start(
         }),
         Err(Rejected::Damaged(error)) => Err(error),
         Err(Rejected::Foreign(why)) => {
-            let size = backend.len().map_err(failed("reading the size of", path))?;
+            let size = data_end(backend).map_err(failed("reading the end of", path))?;
             let known = Known {
                 durable: if end <= size { end } else { FIRST },
                 ..Known::default()

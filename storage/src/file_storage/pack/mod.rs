@@ -207,6 +207,7 @@ impl FileStorage {
         }
         let old_end = std::mem::replace(&mut writer.end, end);
         writer.durable = end;
+        writer.room.forget();
         self.publish_generation(switch, backend);
         drop((writer, saved));
         let held = begun.elapsed();

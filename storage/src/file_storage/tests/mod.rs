@@ -9,5 +9,6 @@ mod faults;
 mod foreign;
 mod large;
 mod power_cuts;
+mod room;
 mod seals;
 mod votes;

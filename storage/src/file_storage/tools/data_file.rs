@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::holes::Holes;
 use crate::disk::backend::{Backend, FileBackend, open_file};
 use crate::disk::paths::{beside, failed, resolve};
+use crate::file_storage::format::room::data_end;
 use crate::file_storage::format::verify::{sound, verify_seal};
 use crate::file_storage::format::walk::{Backwards, Txn};
 use crate::file_storage::format::window::Window;
@@ -76,7 +77,7 @@ impl DataFile {
     pub fn over(backend: Arc<dyn Backend>) -> Result<Self> {
         let was_in_use = is_in_use(backend.path());
         let reading = |doing| failed(doing, backend.path());
-        let size = backend.len().map_err(reading("reading the size of"))?;
+        let size = data_end(&*backend).map_err(reading("reading the end of"))?;
         let mut magic = [0; 4];
         backend.read_at(&mut magic, 0).map_err(reading("reading"))?;
         let file = Self {
@@ -110,7 +111,8 @@ impl DataFile {
         self.backend.path()
     }
 
-    /// How long the file was when it was opened, in bytes.
+    /// How long the file was when it was opened, in bytes, without the room that
+    /// a server may have prepared behind its end.
     pub fn size(&self) -> u64 {
         self.size
     }

@@ -87,6 +87,7 @@ fn open(disk: &PowerCuts, at: &Path, blobs: &str, keep_old: bool) -> Result<File
     let options = Options {
         blob_dir: Some(at.join(blobs)),
         pack_keep_old: keep_old,
+        prepare_room: if keep_old { 3000 } else { 0 },
         ..Options::default()
     };
     FileStorage::open_on(Arc::new(disk.clone()), &at.join("Data.fs"), &options)
