@@ -57,8 +57,10 @@ def test_beside_the_server(commit):
     assert size < os.path.getsize('Data.fs') <= size + ROOM + 100
     assert [txn.tid for txn in FileIterator('Data.fs')] == commit.tids
     assert commit.storage.getSize() == size
-    with pytest.raises(fstest.FormatError):
+    with pytest.raises(fstest.FormatError, match='time-stamp reduction'):
         fstest.check('Data.fs')
+    with pytest.raises(ValueError):
+        FileIterator('Data.fs', commit.tids[1])
     assert b'no errors detected in 5 transactions' in fstool.check('test', 'Data.fs')
     assert fstool.check('tail', 'Data.fs').count(b'hash=') == 5
     os.remove('Data.fs.index')  # as far as it came
