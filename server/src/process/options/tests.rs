@@ -257,3 +257,33 @@ fn the_sample_is_good() {
     assert_eq!(config.zeo.invalidation_age, Some(Duration::from_secs(7200)));
     assert!(config.zeo.ssl.is_some());
 }
+
+#[test]
+fn room_is_prepared_for_all_files_or_none() {
+    let rooms = |args: &[&str], variable: Option<&str>| -> Result<Vec<u64>, String> {
+        let all = [&["-a", "1", "-f", "a.fs", "-f", "b.fs"], args].concat();
+        let env = |name: &str| {
+            variable
+                .filter(|_| name == "RZEO_PREPARE_ROOM")
+                .map(str::to_owned)
+        };
+        let options = parse_with(&all, &env)?;
+        let storages = options.config.storages.iter();
+        let files = storages.flat_map(|storage| storage.kind.files());
+        Ok(files.map(|file| file.prepare_room).collect::<Vec<_>>())
+    };
+    assert_eq!(rooms(&[], None), Ok(vec![0, 0]));
+    assert_eq!(
+        rooms(&["--prepare-room", "1mb"], None),
+        Ok(vec![1 << 20; 2])
+    );
+    assert_eq!(rooms(&[], Some("64kb")), Ok(vec![1 << 16; 2]));
+    assert_eq!(
+        rooms(&["--prepare-room", "0"], Some("64kb")),
+        Ok(vec![0, 0])
+    );
+    for wrong in ["63kb", "65mb", "-1", "x"] {
+        let error = rooms(&[&format!("--prepare-room={wrong}")], None).unwrap_err();
+        assert!(error.contains("--prepare-room"), "{wrong}");
+    }
+}
