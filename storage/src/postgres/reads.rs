@@ -8,7 +8,7 @@ use zeo_proto::{Oid, Tid};
 use super::ids::{number, oid_of, tid_of};
 use super::rows::meta;
 use super::session::{Params, value};
-use super::sql::{HISTORY, UNDO_LOG};
+use super::sql::{HISTORY, Sql, UNDO_LOG};
 use super::storage::PostgresStorage;
 use crate::storage::{CurrentRecord, Data, HistoryEntry, Revision, TransactionMeta, UndoEntry};
 use crate::{Error, Result};
@@ -41,9 +41,10 @@ impl PostgresStorage {
         let until = Instant::now() + PUBLICATION_MAX;
         loop {
             let published = self.published();
-            let params = load_params(oid, before, published)?;
-            let sql = self.sql.revision;
-            let rows = self.query("loading an object", sql, &[&params.0, &params.1, &params.2])?;
+            let load = Load::new(oid, before, published)?;
+            let rows = load.ask(self.sql, |(sql, params)| {
+                self.query("loading an object", sql, params)
+            })?;
             let Some(row) = rows.first() else {
                 return self.no_revision(oid, before > published);
             };
@@ -64,9 +65,8 @@ impl PostgresStorage {
     /// The same, by one question over a connection that is open; `None` if more is needed.
     pub(super) fn revision_soon(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
         let published = self.published();
-        let params = load_params(oid, before, published)?;
-        let params: Params = &[&params.0, &params.1, &params.2];
-        let rows = self.readers.query_soon((self.sql.revision, params));
+        let load = Load::new(oid, before, published)?;
+        let rows = load.ask(self.sql, |asked| self.readers.query_soon(asked));
         let Some(row) = rows.as_ref().and_then(|rows| rows.first()) else {
             return Ok(None);
         };
@@ -193,10 +193,31 @@ impl PostgresStorage {
 }
 
 /// What is asked for a revision when `published` is the last transaction.
-fn load_params(oid: Oid, before: Tid, published: Tid) -> Result<(i64, i64, i64)> {
-    let behind = Tid::ZERO.later_than(published).unwrap_or(Tid::MAX);
-    let limit = behind.min(before).min(MAX);
-    Ok((number(oid)?, tid_of(limit)?, tid_of(published)?))
+struct Load {
+    oid: i64,
+    /// The revision is before this, and published.
+    limit: i64,
+    published: i64,
+}
+
+impl Load {
+    fn new(oid: Oid, before: Tid, published: Tid) -> Result<Self> {
+        let behind = Tid::ZERO.later_than(published).unwrap_or(Tid::MAX);
+        Ok(Self {
+            oid: number(oid)?,
+            limit: tid_of(behind.min(before).min(MAX))?,
+            published: tid_of(published)?,
+        })
+    }
+
+    /// Asks by the statement that takes least.
+    fn ask<T>(&self, sql: &Sql, ask: impl FnOnce((&'static str, Params)) -> T) -> T {
+        if self.limit > self.published {
+            ask((sql.newest, &[&self.oid, &self.limit]))
+        } else {
+            ask((sql.revision, &[&self.oid, &self.limit, &self.published]))
+        }
+    }
 }
 
 /// The greatest tid that stands in a column.

@@ -19,6 +19,8 @@ pub(super) struct Sql {
     /// (oid, before, last): the state and tid of the newest revision before `before`, and the tid of
     /// the next one, not later than `last`.
     pub revision: &'static str,
+    /// (oid, before): the same, where nothing from `before` on counts, so that there is no next one.
+    pub newest: &'static str,
     /// (oid): a row if the object has any revision.
     pub exists: &'static str,
     /// (oid, tid): the state.
@@ -317,6 +319,8 @@ pub(super) static PRESERVING: Sql = Sql {
             (SELECT min(n.tid) FROM object_state n
              WHERE n.zoid = s.zoid AND n.tid > s.tid AND n.tid <= $3)
         FROM object_state s WHERE s.zoid = $1 AND s.tid < $2 ORDER BY s.tid DESC LIMIT 1",
+    newest: "SELECT state, tid, NULL::bigint
+        FROM object_state WHERE zoid = $1 AND tid < $2 ORDER BY tid DESC LIMIT 1",
     exists: "SELECT FROM object_state WHERE zoid = $1 LIMIT 1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM transaction",
@@ -372,6 +376,8 @@ pub(super) static FREE: Sql = Sql {
     ),
     revision: "SELECT state, tid, NULL::bigint FROM object_state
         WHERE zoid = $1 AND $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL",
+    newest: "SELECT state, tid, NULL::bigint FROM object_state
+        WHERE zoid = $1 AND $2::bigint IS NOT NULL",
     exists: "SELECT FROM object_state WHERE zoid = $1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM object_state",
