@@ -193,7 +193,7 @@ def compare(keep_history):
     source, copy = FileStorage('Data.fs', read_only=True), FileStorage('back.fs', read_only=True)
     if keep_history:
         for wanted, found in itertools.zip_longest(source.iterator(), copy.iterator()):
-            for name in 'tid', 'status', 'user', 'description', 'extension_bytes':
+            for name in 'tid', 'status', 'user', 'description', 'extension':
                 assert getattr(wanted, name) == getattr(found, name), (wanted.tid, name)
             assert records(wanted) == records(found), wanted.tid
     else:
