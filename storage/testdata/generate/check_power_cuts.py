@@ -14,7 +14,7 @@ import pathlib
 import sys
 
 from ZODB.FileStorage import FileStorage
-from ZODB.FileStorage.FileStorage import CorruptedFileStorageError
+from ZODB.FileStorage.FileStorage import FileStorageError
 from ZODB.FileStorage.format import CorruptedError
 from ZODB.scripts import fstest
 
@@ -38,7 +38,7 @@ def read_torn(path, expected):
     """What Python makes of a file after a power cut, in a word."""
     try:
         FileStorage(str(path)).close()
-    except (CorruptedError, CorruptedFileStorageError):
+    except (CorruptedError, FileStorageError):
         return 'refused'
     path.with_suffix('.fs.index').unlink(missing_ok=True)
     found = read(path)
