@@ -142,7 +142,7 @@ def copy_in(database):
                          "'rzeo: %' AND datname = current_database()")
         running.wait()
         # That of the killed one may still be there.
-        while database.sql("SELECT FROM pg_stat_activity WHERE application_name LIKE 'rzeo: %' "
+        while database.sql("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'rzeo: %' "
                            'AND datname = current_database()'):
             time.sleep(0.05)
     with peak_of(fstool.start(*arguments)) as memory:

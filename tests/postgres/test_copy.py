@@ -136,8 +136,8 @@ def test_killed_and_continued(database):
     files.write('Data.fs', large)
     section(database)
     running = fstool.start('copy', 'Data.fs', 'to.conf')
-    wait_until(lambda: database.sql("SELECT FROM pg_tables WHERE tablename = 'object_state'") != [] and
-               database.sql('SELECT FROM object_state LIMIT 1') != [] or running.poll() is not None)
+    wait_until(lambda: database.sql("SELECT 1 FROM pg_tables WHERE tablename = 'object_state'") != [] and
+               database.sql('SELECT 1 FROM object_state LIMIT 1') != [] or running.poll() is not None)
     running.send_signal(signal.SIGKILL)
     running.wait()
     code, _, err = fstool.run('copy', 'Data.fs', 'to.conf')
@@ -159,7 +159,7 @@ def test_another_history_is_not_continued(database):
 def test_a_source_is_not_changed(database):
     code, _, err = fstool.run('copy', section(database), 'Data.fs')
     assert code == 2 and 'has no tables' in err
-    assert database.sql("SELECT FROM pg_tables WHERE schemaname = 'public'") == []
+    assert database.sql("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
 
 
 def test_what_is_not_empty_is_refused(database):
