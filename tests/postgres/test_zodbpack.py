@@ -239,8 +239,10 @@ class Writers:
             except (TransientError, UndoError):
                 pass
             except POSKeyError as why:
-                # A pack to now takes the old content from who still reads in an old snapshot.
-                if not (db.supportsUndo() and 'No blob file' in str(why)):
+                # A pack to now takes old content, and what nothing refers to any more, from who still reads
+                # in an old snapshot.
+                is_old = db.supportsUndo() and 'No blob file' in str(why)
+                if not (is_old or self.is_dropped(db, why.args[0])):
                     self.fail(number, why)
             except BaseException as why:
                 self.fail(number, why)
@@ -249,6 +251,22 @@ class Writers:
         traceback.print_exception(why)
         self.failed.append((number, why))
         self.over.set()
+
+    @staticmethod
+    def is_dropped(db, oid):
+        """Whether new transactions, soon, don't find an object any more."""
+        def is_found():
+            try:
+                with db.transaction() as connection:
+                    root = connection.root()
+                    mappings = [root[n] for n in [*range(FOLDERS), 'blobs', 'undone']]
+                    return oid in [thing._p_oid for mapping in mappings for thing in mapping.values()]
+            except TransientError:
+                return True
+        began = time.monotonic()
+        while is_found() and time.monotonic() - began < PATIENCE:
+            time.sleep(0.05)
+        return not is_found()
 
     def move(self, db, number, chance):
         manager = transaction.TransactionManager()
