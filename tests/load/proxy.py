@@ -1,5 +1,6 @@
 """Passes connections on to a PostgreSQL, and counts how often each is waited for."""
 import collections
+import contextlib
 import re
 import socket
 import threading
@@ -56,13 +57,19 @@ class Passed:
                 self.answered = False
                 self.trips[self.name] += 1
             self.database.sendall(data)
-        self.database.close()
+        end(self.database)
 
     def _to_client(self):
         while data := receive(self.database):
             self.answered = True
             self.client.sendall(data)
-        self.client.close()
+        end(self.client)
+
+
+def end(connection):
+    """Also if another thread waits for it."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def receive(connection):
