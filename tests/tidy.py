@@ -6,6 +6,7 @@
 - The walls between modules stand, and no files import each other in a circle: tests/walls.py.
 - A folder's module stands in its `mod.rs`, and no function has more than 85 lines.
 - No file has more than 500 lines, and none that people read has tabs or blanks at the end of a line.
+- No message in a Rust file has a gap, as where a line was joined to the next one.
 - What README.md and the other texts name in this repository is there.
 """
 import json
@@ -22,6 +23,7 @@ FOLDERS = ['proto', 'storage', 'client', 'server', 'tests', 'scripts', 'docs', '
 LONGEST = 500
 LONGEST_FUNCTION = 85
 FUNCTION = re.compile(r'^( *)(?:pub(?:\([^)]*\))? )?(?:const )?(?:unsafe )?fn (\w+)')
+GAP = re.compile(r'[^\\][a-z:,;)}] {4,}[a-z]')
 NAMED = re.compile(r'`((?:proto|storage|client|server|tests|scripts|etc|\.ci)/[\w./-]*[\w/])`')
 
 
@@ -80,6 +82,8 @@ def wrong_lines(files):
             indented = line.lstrip('\t') if file.name == 'rules' else line
             if '\t' in indented or line != line.rstrip():
                 yield f'{file}:{number}: a tab, or blanks at the end'
+            if file.suffix == '.rs' and GAP.search(line) and not line.lstrip().startswith('//'):
+                yield f'{file}:{number}: a gap in a text'
 
 
 def module_styles(files):

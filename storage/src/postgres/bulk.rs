@@ -9,6 +9,7 @@
 use zeo_proto::Tid;
 
 use super::bulk_rows::Piece;
+use super::connect::PATIENCE;
 use super::ids::{number, tid_of};
 use super::session::{Session, failed, value};
 use super::sql::{COMMIT_LOCK, COMMIT_ROW_LOCK, TRY_PACK_LOCK};
@@ -18,9 +19,6 @@ use crate::{Error, Result};
 
 /// How many bytes are written at once, about.
 const PIECE: usize = 8 << 20;
-
-/// How many times as long as elsewhere an answer may take.
-const PATIENCE: u32 = 20;
 
 /// Collects transactions, and writes them.
 pub(super) struct Loader<'a> {

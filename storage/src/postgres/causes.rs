@@ -30,7 +30,6 @@ pub(super) fn cause(error: &Error) -> String {
 /// Why there is no connection, and what to do.
 pub(super) fn refusal(why: &ConnectError, told: &dyn Fn(&Error) -> String, way: &Way) -> String {
     let error = match why {
-        ConnectError::Config(why) => return why.clone(),
         ConnectError::Io(why) => return of_system(why),
         ConnectError::Refused(error) => error,
     };

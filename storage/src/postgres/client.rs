@@ -17,13 +17,13 @@ use futures_core::Stream;
 use openssl::ssl::SslConnector;
 use postgres_openssl::{TlsConnector, TlsStream};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{
     AsyncMessage, Config, Connection, Error, Row, RowStream, SimpleQueryMessage, Statement,
 };
 
-use super::socket::{Socket, Sockets, places};
+use super::socket::{Socket, Sockets, connect_to_host};
 
 /// The parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -54,8 +54,6 @@ pub(super) enum ConnectError {
     Io(io::Error),
     /// What PostgreSQL says, or what does not speak its protocol.
     Refused(Error),
-    /// The configuration does not fit.
-    Config(String),
 }
 
 impl From<io::Error> for ConnectError {
@@ -72,23 +70,19 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Connects to the first server that fits.
+    /// Connects to the host of a configuration, which names one.
     ///
     /// # Errors
-    /// That of the last one that was tried.
+    /// That of the last of its addresses.
     pub fn connect(config: &Config, tls: &Tls, sockets: &Sockets) -> Result<Self, ConnectError> {
-        let mut failed = ConnectError::Config("neither host nor hostaddr is given".to_owned());
-        for place in places(config).map_err(ConnectError::Config)? {
-            let connect = |socket, until| {
-                sockets.add(&socket)?;
-                Self::begin(config, tls.to(place.name)?, socket, until)
-            };
-            match place.connect(config, connect) {
-                Err(why) => failed = why,
-                done => return done,
-            }
-        }
-        Err(failed)
+        let name = match config.get_hosts() {
+            [Host::Tcp(name), ..] => name,
+            _ => "",
+        };
+        connect_to_host(config, |socket, until| {
+            sockets.add(&socket)?;
+            Self::begin(config, tls.to(name)?, socket, until)
+        })
     }
 
     fn begin(

@@ -161,7 +161,8 @@ fn check_size(records: &BTreeMap<Oid, Record>) -> Result<()> {
         return Ok(());
     }
     Err(Error::Value(format!(
-        "the transaction has {} MB in {} objects; in PostgreSQL, a transaction can have {} MB (without blobs):          commit in smaller ones",
+        "the transaction has {} MB in {} objects; in PostgreSQL, a transaction can have {} MB (without blobs): \
+         commit in smaller ones",
         size >> 20,
         records.len(),
         SIZE_MAX >> 20
@@ -308,7 +309,8 @@ impl PostgresStorage {
             |last| format!("its last revision in table object_state is of {last}"),
         );
         Err(Error::Database(format!(
-            "table current_object says that transaction {current} has written object {oid} last, but {has}:              only a part of the tables was restored; restore all, or see \"Rows that don't fit\" in \
+            "table current_object says that transaction {current} has written object {oid} last, but {has}: \
+             only a part of the tables was restored; restore all, or see \"Rows that don't fit\" in \
              docs/postgres.md"
         )))
     }

@@ -42,6 +42,10 @@ const BEGIN_SHORT: &str = "SELECT set_config(name, wanted.value, false) FROM (VA
     ('seq_page_cost', '0'), ('random_page_cost', '0')
     ) wanted(name, value) JOIN pg_settings USING (name)";
 
+/// How many times as long as elsewhere an answer may take where much is done at once: when tables are
+/// made, by copies, and by walks through all.
+pub(super) const PATIENCE: u32 = 20;
+
 /// How many connections read at once.
 const READERS_MAX: usize = 16;
 
@@ -147,7 +151,6 @@ impl Connector {
             again |= match &why {
                 ConnectError::Refused(why) => is_worth_trying_again(why),
                 ConnectError::Io(_) => true,
-                ConnectError::Config(_) => false,
             };
             let why = refusal(&why, &session::told, &self.way);
             told.push(format!("{}: {why}", target.shown));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
-use super::connect::{Connector, Readers};
+use super::connect::{Connector, PATIENCE, Readers};
 use super::ids::tid_of;
 use super::rows::{meta, object};
 use super::session::{Params, Session, failed, value};
@@ -16,9 +16,6 @@ use crate::storage::{DataRecord, RecordIter, TransactionIter, TransactionRecord}
 
 /// How many bytes of records are asked for at once, about.
 const GROUP_BYTES: i64 = 4 << 20;
-
-/// How many times as long as elsewhere an answer may take when one state is read.
-const PATIENCE: u32 = 20;
 
 /// What a walk asks.
 #[derive(Clone)]

@@ -256,76 +256,34 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Where a server may be: its name in its certificate, and what to connect to.
-#[derive(Debug)]
-pub(super) struct Place<'a> {
-    pub name: &'a str,
-    host: Host,
-    port: u16,
-}
-
-/// The places that a configuration names, in its order.
-pub(super) fn places(config: &Config) -> Result<Vec<Place<'_>>, String> {
-    let (hosts, addresses, ports) = (
-        config.get_hosts(),
-        config.get_hostaddrs(),
-        config.get_ports(),
-    );
-    let count = hosts.len().max(addresses.len());
-    if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
-        return Err(format!(
-            "there are {} hosts and {} of hostaddr",
-            hosts.len(),
-            addresses.len()
-        ));
-    }
-    if ports.len() > 1 && ports.len() != count {
-        return Err(format!("there are {count} hosts and {} ports", ports.len()));
-    }
-    let place = |at: usize| {
-        let host = hosts.get(at);
-        let address = addresses
-            .get(at)
-            .map(|address| Host::Tcp(address.to_string()));
-        Some(Place {
-            name: match host {
-                Some(Host::Tcp(name)) => name,
-                _ => "",
-            },
-            host: address.or_else(|| host.cloned())?,
-            port: ports.get(at).or(ports.first()).copied().unwrap_or(5432),
-        })
+/// Connects to the host of a configuration, which names one: to each of its addresses, one after the
+/// other, until `then` succeeds. It is given the time until which all may take.
+pub(super) fn connect_to_host<T, E: From<io::Error>>(
+    config: &Config,
+    mut then: impl FnMut(Socket, Option<Instant>) -> Result<T, E>,
+) -> Result<T, E> {
+    let until = || {
+        let limit = config.get_connect_timeout();
+        limit.map(|&limit| Instant::now() + limit)
     };
-    Ok((0..count).filter_map(place).collect())
-}
-
-impl Place<'_> {
-    /// Sockets to each of its addresses, one after the other, until `then` succeeds.
-    pub fn connect<T, E: From<io::Error>>(
-        &self,
-        config: &Config,
-        mut then: impl FnMut(Socket, Option<Instant>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let until = || {
-            let limit = config.get_connect_timeout();
-            limit.map(|&limit| Instant::now() + limit)
-        };
-        let name = match &self.host {
-            Host::Tcp(name) => name,
-            Host::Unix(directory) => return then(Socket::unix(directory, self.port)?, until()),
-        };
-        let mut failed = io::Error::other("could not resolve any addresses").into();
-        for address in (name.as_str(), self.port).to_socket_addrs()? {
-            let until = until();
-            let socket = Socket::tcp(address, config, until);
-            match socket
-                .map_err(E::from)
-                .and_then(|socket| then(socket, until))
-            {
-                Err(why) => failed = why,
-                done => return done,
-            }
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    let addresses: Vec<SocketAddr> = match (config.get_hostaddrs(), config.get_hosts()) {
+        ([address, ..], _) => vec![(*address, port).into()],
+        ([], [Host::Tcp(name), ..]) => (name.as_str(), port).to_socket_addrs()?.collect(),
+        ([], [Host::Unix(directory), ..]) => return then(Socket::unix(directory, port)?, until()),
+        ([], []) => Vec::new(),
+    };
+    let mut failed = io::Error::other("could not resolve any addresses").into();
+    for address in addresses {
+        let until = until();
+        let socket = Socket::tcp(address, config, until);
+        match socket
+            .map_err(E::from)
+            .and_then(|socket| then(socket, until))
+        {
+            Err(why) => failed = why,
+            done => return done,
         }
-        Err(failed)
     }
+    Err(failed)
 }

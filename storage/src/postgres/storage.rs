@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use zeo_proto::{Oid, Tid};
 
 use super::blob_cache::BlobCache;
-use super::connect::{Connector, Readers};
+use super::connect::{Connector, PATIENCE, Readers};
 use super::ids::tid_of;
 use super::iterate::{self, Source};
 use super::lockers::Lockers;
@@ -32,9 +32,6 @@ use crate::storage::{
     TransactionMeta, UndoEntry, Vote, Wake,
 };
 use crate::{Error, Result};
-
-/// How many times as long as elsewhere an answer may take at the start, when tables are made.
-const START_PATIENCE: u32 = 20;
 
 /// How long a pack may take to end by itself.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -94,7 +91,7 @@ impl PostgresStorage {
     pub fn open(settings: Settings, log: Log) -> Result<Self> {
         let connector = Arc::new(Connector::new(&settings, log)?);
         let mut session = connector.connect("start")?;
-        session.set_limit(connector.answer_time * START_PATIENCE);
+        session.set_limit(connector.answer_time * PATIENCE);
         let sql = schema::ensure(&mut session, &connector, &settings)?;
         let blob_dir = settings.blob_dir.as_deref();
         let open = if settings.snapshot {
