@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours'
 
 OBJECTS = 3000
 COMMITS = 20
+PICKLE = b'N.N.'
 
 
 def commit(storage, serials, data):
@@ -49,6 +50,34 @@ def test_no_table_or_index_is_read_through(serve, database):
     assert {name: after[name] - before[name] for name in after} == dict.fromkeys(after, 0)
     # Both servers look for the last transactions when they start.
     assert entries_read(database) - read < 10 * OBJECTS
+
+
+def test_no_workers_are_started(serve, database):
+    """From some 60,000 objects on, PostgreSQL would start processes that help with each commit."""
+    cluster = database.cluster
+    for name in ('parallel_setup_cost', 'parallel_tuple_cost', 'min_parallel_table_scan_size',
+                 'min_parallel_index_scan_size'):
+        database.sql(f'ALTER DATABASE {database.name} SET {name} = 0')
+    # It makes the tables, with workers.
+    server = serve(storages=database.section('cache-local-mb 0'))
+    storage = ClientStorage(server.address)
+    cluster.set('log_min_messages', 'debug1')
+    try:
+        with open(f'{cluster.directory}/log') as log:
+            log.seek(0, os.SEEK_END)
+            oids = [p64(oid) for oid in range(OBJECTS)]
+            tid = commit(storage, dict.fromkeys(oids, z64), PICKLE)
+            for oid in oids[:COMMITS]:
+                commit(storage, {oid: tid}, PICKLE)
+                storage.loadBefore(oid, tid)
+            assert 'starting background worker' not in log.read()
+            database.sql('SELECT count(*) FROM object_state')
+            assert 'starting background worker' in log.read()
+            storage.pack(None, None, True)
+            storage.close()
+            assert 'starting background worker' not in log.read()
+    finally:
+        cluster.set('log_min_messages', 'warning')
 
 
 def test_a_commit_asks_twice(serve, database):

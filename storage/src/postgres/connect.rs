@@ -35,11 +35,12 @@ const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL 
 
 /// What connections begin with whose statements each look for a few rows: they go by the index that
 /// has the fewest entries to look at, whatever PostgreSQL knows of the tables (a few large
-/// transactions, or that they were empty), and are planned once. (Not each PostgreSQL has all of these.)
+/// transactions, or that they were empty), are planned once, and have no parallel workers, whose start takes
+/// longer than all the rest. (Not each PostgreSQL has all of these.)
 const BEGIN_SHORT: &str = "SELECT set_config(name, wanted.value, false) FROM (VALUES
     ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'), ('enable_seqscan', 'off'),
     ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('enable_bitmapscan', 'off'),
-    ('seq_page_cost', '0'), ('random_page_cost', '0')
+    ('seq_page_cost', '0'), ('random_page_cost', '0'), ('max_parallel_workers_per_gather', '0')
     ) wanted(name, value) JOIN pg_settings USING (name)";
 
 /// How many times as long as elsewhere an answer may take where much is done at once: when tables are
