@@ -485,6 +485,9 @@ def test_packs_beside_writers_lose_nothing(serve, database):
             names = [name for n in range(4) for name in connection.root()[n]]
             assert len([name for name in names if not name.startswith('new')]) == 40
             assert all(item['n'] >= 0 for n in range(4) for item in connection.root()[n].values())
+    # The last transaction stays, also if it has written what it has dropped.
+    with dbs[0].transaction() as connection:
+        connection.root()['over'] = True
     dbs[0].pack()
     assert set(check(database)) == set(found) == stored(database)
     for db in dbs:
