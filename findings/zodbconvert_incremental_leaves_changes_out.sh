@@ -53,7 +53,8 @@ def change(number):
 def copy(name, at_half):
     "One copy, in which at_half happens when half of the objects were read; then two that catch up."
     with open(name + ".conf", "w") as conf:
-        conf.write(f"<zeoclient source>\nserver 127.0.0.1:{address[1]}\n</zeoclient>\n" + relstorage(name, "destination"))
+        conf.write(f"<zeoclient source>\nserver 127.0.0.1:{address[1]}\n</zeoclient>\n")
+        conf.write(relstorage(name, "destination"))
     calls = []
 
     def record_iternext(storage, next=None):
@@ -114,7 +115,8 @@ used, interrupted = (texts(ZODB.config.databaseFromString(f"%import relstorage\n
 print(f"source: page 1 {source[1]!r}, page 9 {source[9]!r}")
 print(f"copied in use, then twice --incremental: page 1 {used[1]!r}, page 9 {used[9]!r}")
 read = sum(text is not None for text in interrupted.values())
-print(f"interrupted after half of it, then twice --incremental: {len(interrupted)} pages in the list, {read} can be read")
+print(f"interrupted after half of it, then twice --incremental: {len(interrupted)} pages in the list, "
+      f"{read} can be read")
 assert (source[1], source[9]) == ("new", "new") and (used[1], used[9]) == ("old", "new")
 assert (len(interrupted), read) == (10, 5)
 END
