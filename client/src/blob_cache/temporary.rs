@@ -13,8 +13,9 @@ use zeo_storage::paths::failed;
 
 /// What the names of ours begin with; Python keeps others there.
 const OURS: &str = "rzeo-";
-/// How often a new file may be taken for a left one.
-const TRIES: u32 = 10;
+/// How often a new file may be taken for a left one: each time by another process that opens the cache
+/// just then, as many do when a site is started.
+const TRIES: u32 = 1000;
 const READ: u32 = 0o444;
 const WRITE: u32 = 0o222;
 /// The bits of a file's mode that are about permissions.
