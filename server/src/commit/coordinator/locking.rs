@@ -2,7 +2,7 @@
 //! time has run out.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slog::{crit, debug, warn};
 
@@ -13,6 +13,8 @@ use crate::messages::request::{AtWork, Claim, ClientId};
 
 /// Up to this many deadlines are kept without checking whether their transactions have ended.
 const SPARE_DEADLINES: usize = 1000;
+/// Who looks at a deadline so late was kept from it.
+const LATE: Duration = Duration::from_millis(100);
 
 impl Coordinator {
     pub(super) fn lock(&mut self, client: ClientId, vote: u64, claim: &Claim, at_work: AtWork) {
@@ -127,7 +129,9 @@ impl Coordinator {
 
     /// Aborts the transactions whose time has run out, and closes their
     /// clients. A vote that the server is still at work on (a disk may stand
-    /// still, or the transaction be very large) gets its time once more.
+    /// still, or the transaction be very large) gets its time once more; so does
+    /// one whose time ran out while the server did not run (it was stopped, or its
+    /// machine suspended): its client's `tpc_finish` may wait in the socket.
     pub fn expire(&mut self) {
         let now = self.parts.clock.instant();
         while let Some(&(deadline, client, grant)) = self.deadlines.front() {
@@ -142,6 +146,13 @@ impl Coordinator {
             let at_work = (self.clients.get(&client)).is_some_and(|c| c.at_work.is_set());
             match self.deadline() {
                 Some(later) if at_work => self.deadlines.push_back((later, client, grant)),
+                Some(later) if now - deadline > LATE => {
+                    let late = (now - deadline).as_secs_f64();
+                    warn!(self.parts.log, "a transaction's time ran out {late:.1} seconds ago, while \
+                        the server did not run (was it stopped, or its machine suspended?): \
+                        it gets that time once more"; "session" => client);
+                    self.deadlines.push_back((later, client, grant));
+                }
                 _ => self.time_out(client),
             }
         }
@@ -180,7 +191,7 @@ impl Coordinator {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, LazyLock, Mutex};
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use slog::{Discard, Logger, o};
     use zeo_proto::Oid;
@@ -281,10 +292,28 @@ mod tests {
             [first.is_closed(), second.is_closed()]
         };
         assert_eq!(wind(TIMEOUT / 2), [false, false]);
-        let found = first_vote.during(|| [wind(TIMEOUT), wind(TIMEOUT)]);
+        let found = first_vote.during(|| [wind(TIMEOUT / 2), wind(TIMEOUT)]);
         assert_eq!(found, [[false, true]; 2], "the second was at rest");
         assert_eq!(wind(TIMEOUT / 2), [false, true]);
-        assert_eq!(wind(TIMEOUT), [true, true]);
+        assert_eq!(wind(TIMEOUT / 2), [true, true]);
+        assert!(coordinator.deadlines.is_empty());
+    }
+
+    #[test]
+    fn a_clients_time_does_not_run_out_while_the_server_is_stopped() {
+        let (mut coordinator, clock, clients) = coordinator();
+        let wind = |coordinator: &mut Coordinator, time: Duration| {
+            *clock.0.lock().unwrap() += time;
+            coordinator.expire();
+            clients.each_ref().map(|(mailbox, _)| mailbox.is_closed())
+        };
+        coordinator.handle(lock(1, 1));
+        wind(&mut coordinator, TIMEOUT / 2);
+        coordinator.handle(lock(2, 1));
+        assert_eq!(wind(&mut coordinator, TIMEOUT * 100), [false, false]);
+        assert_eq!(wind(&mut coordinator, TIMEOUT / 2), [false, false]);
+        coordinator.handle(Request::Release { client: 2 });
+        assert_eq!(wind(&mut coordinator, TIMEOUT / 2), [true, false]);
         assert!(coordinator.deadlines.is_empty());
     }
 
