@@ -63,6 +63,7 @@ pub struct Server {
     /// Sizes of the storages when their indexes were saved, and when that was.
     saved: Mutex<HashMap<String, (u64, Instant)>>,
     started: SystemTime,
+    began: Instant,
     stopping: AtomicBool,
 }
 
@@ -95,6 +96,7 @@ impl Server {
             hurried: AtomicBool::new(false),
             saved: Mutex::default(),
             started: SystemTime::now(),
+            began: Instant::now(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -315,9 +317,14 @@ impl Server {
         &self.clients
     }
 
-    /// When the server was started.
+    /// When the server was started, by the wall clock.
     pub(crate) fn started(&self) -> SystemTime {
         self.started
+    }
+
+    /// For how long it has been running, whatever happened to that clock.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// True once it has been told to stop.

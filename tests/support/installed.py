@@ -1,4 +1,5 @@
-"""Programs of Debian that some tests need: chromium, promtool, prometheus, logrotate."""
+"""What some tests need of Debian: chromium, promtool, prometheus, logrotate, libfaketime."""
+import glob
 import os
 import shutil
 
@@ -8,7 +9,18 @@ import pytest
 def require(program):
     """Skips the test where the program is not installed; in continuous integration, it fails."""
     if shutil.which(program) is None:
-        message = f'{program} is not installed (Debian packages chromium, prometheus, logrotate)'
-        if os.environ.get('RZEO_REQUIRE_TOOLS'):
-            pytest.fail(message)
-        pytest.skip(message)
+        _miss(f'{program} is not installed (Debian packages chromium, prometheus, logrotate)')
+
+
+def faketime():
+    """The path of the library that gives programs another clock; as `require`."""
+    found = glob.glob('/usr/lib/*/faketime/libfaketimeMT.so.1')
+    if not found:
+        _miss('libfaketime is not installed (Debian package libfaketime)')
+    return found[0]
+
+
+def _miss(message):
+    if os.environ.get('RZEO_REQUIRE_TOOLS'):
+        pytest.fail(message)
+    pytest.skip(message)

@@ -36,13 +36,12 @@ pub(super) fn status(snapshot: &Snapshot<'_>, served: &Served) -> Value {
 
 fn server(snapshot: &Snapshot<'_>, served: &Served) -> Value {
     let (server, clients, process) = (snapshot.server, &snapshot.clients, &snapshot.process);
-    let started = server.started();
     let faults = &snapshot.faults;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "started": seconds_of(started),
-        "uptime": age(started, snapshot.time),
+        "started": seconds_of(server.started()),
+        "uptime": server.uptime().as_secs_f64(),
         "addresses": server.addresses(),
         "monitors": served.monitors,
         "stopping": server.is_stopping(),
@@ -97,7 +96,7 @@ fn storage(of: &StorageSnapshot<'_>, snapshot: &Snapshot<'_>) -> Value {
         "verifications": counts(stats.verifications.all()),
         "slow": counts(stats.slow.all()),
         "database": database_users(&**storage).map(|users| json(&database::value(&users))),
-        "pack": storage.packing().map(|progress| pack(&progress, snapshot.time)),
+        "pack": storage.packing().map(|progress| pack(&progress, snapshot.now)),
         "packs": counts(stats.packs.all()),
         "durations": stats.durations.all().into_iter()
             .map(|(name, all)| (name.to_owned(), histogram(all)))
@@ -105,14 +104,14 @@ fn storage(of: &StorageSnapshot<'_>, snapshot: &Snapshot<'_>) -> Value {
     })
 }
 
-fn pack(progress: &PackProgress, now: SystemTime) -> Value {
+fn pack(progress: &PackProgress, now: Instant) -> Value {
     json!({
         "doing": progress.doing,
         "text": progress.to_string(),
         "done": progress.done,
         "total": progress.total,
         "started": seconds_of(progress.started),
-        "age": age(progress.started, now),
+        "age": age(progress.begun, now),
     })
 }
 
@@ -176,7 +175,7 @@ fn client(client: &Client, locks: &Locks<'_>, snapshot: &Snapshot<'_>) -> Value 
         "storage": status.storage.get(),
         "read_only": status.read_only.load(Relaxed),
         "since": seconds_of(status.since),
-        "age": age(status.since, snapshot.time),
+        "age": age(status.connected, snapshot.now),
         "loads": status.loads.get(),
         "stores": status.stores.get(),
         "commits": status.commits.get(),
@@ -208,12 +207,12 @@ impl Seen {
     ) -> Value {
         let since = |phase| {
             let began = transaction.began(phase)?;
-            Some(self.now.saturating_duration_since(began).as_secs_f64())
+            Some(age(began, self.now))
         };
-        let age = since(Phase::Open).unwrap_or_default();
+        let open = since(Phase::Open).unwrap_or_default();
         json!({
-            "begun": seconds_of(self.time) - age,
-            "age": age,
+            "begun": seconds_of(self.time) - open,
+            "age": open,
             "phase": transaction.phase.name(),
             "phase_age": since(transaction.phase),
             "user": transaction.user,
@@ -253,6 +252,6 @@ fn seconds_of(time: SystemTime) -> f64 {
         .as_secs_f64()
 }
 
-fn age(since: SystemTime, now: SystemTime) -> f64 {
-    now.duration_since(since).unwrap_or_default().as_secs_f64()
+fn age(since: Instant, now: Instant) -> f64 {
+    now.saturating_duration_since(since).as_secs_f64()
 }

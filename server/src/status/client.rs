@@ -34,8 +34,10 @@ pub struct ClientStatus {
     pub address: String,
     /// It speaks TLS.
     pub tls: bool,
-    /// When it connected.
+    /// When it connected, by the wall clock.
     pub since: SystemTime,
+    /// The same moment, to tell how long ago it is whatever happens to that clock.
+    pub connected: Instant,
     /// The storage that it has registered for.
     pub storage: OnceLock<String>,
     /// It may only read.
@@ -121,6 +123,7 @@ impl ClientStatus {
             address,
             tls,
             since: SystemTime::now(),
+            connected: Instant::now(),
             storage: OnceLock::new(),
             read_only: AtomicBool::new(false),
             label: Mutex::default(),

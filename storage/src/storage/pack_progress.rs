@@ -1,7 +1,7 @@
 //! How far a pack is.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 const MEGABYTE: u64 = 1_000_000;
 
@@ -9,8 +9,10 @@ const MEGABYTE: u64 = 1_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PackProgress {
-    /// When the pack began.
+    /// When the pack began, by the wall clock.
     pub started: SystemTime,
+    /// The same moment, to tell how long ago it is whatever happens to that clock.
+    pub begun: Instant,
     /// What it is doing, as "copying".
     pub doing: &'static str,
     /// How much of this phase is done.
@@ -38,6 +40,7 @@ impl PackProgress {
     pub fn starting() -> Self {
         Self {
             started: SystemTime::now(),
+            begun: Instant::now(),
             doing: "starting",
             done: 0,
             total: None,

@@ -86,7 +86,9 @@ impl<'v> Rates<'v> {
         Self {
             now: storage,
             last: before,
-            seconds: show::number(&now["time"]) - show::number(&last["time"]),
+            // By a clock that nobody sets.
+            seconds: show::number(&now["server"]["uptime"])
+                - show::number(&last["server"]["uptime"]),
         }
     }
 
@@ -195,10 +197,11 @@ mod tests {
 
     use super::*;
 
-    fn status(time: f64, pid: u64, loads: u64) -> Value {
+    /// The clock is set back meanwhile.
+    fn status(uptime: f64, pid: u64, loads: u64) -> Value {
         json!({
-            "time": time,
-            "server": {"pid": pid, "started": 5.0, "addresses": ["127.0.0.1:8100"], "faults": ["slow"]},
+            "time": 1e9 - 3600.0 * uptime,
+            "server": {"pid": pid, "started": 5.0, "uptime": uptime, "addresses": ["127.0.0.1:8100"], "faults": ["slow"]},
             "storages": [{
                 "name": "1", "loads": loads, "commits": 3, "clients": 2, "pack": null, "failure": null,
                 "coordinator": {"holding": 1, "waiting": 4, "oldest_lock_age": 2.5},

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use slog::{crit, error};
+use slog::{crit, error, info, warn};
 use zeo_proto::Tid;
 use zeo_proto::exception::Exception;
 use zeo_storage::Error;
@@ -15,6 +15,9 @@ use crate::errors::exception_from;
 use crate::messages::event::Event;
 use crate::messages::request::ClientId;
 use crate::messages::rules;
+
+/// A clock that was set back by less is not worth a line in the log.
+const BEHIND_SECONDS: f64 = 60.0;
 
 /// A transaction that is to be published.
 pub(super) enum Publication<'a> {
@@ -67,7 +70,11 @@ impl Coordinator {
         if self.parts.storage.outside().is_some() {
             return Ok(Tid::ZERO);
         }
-        let tid = wanted.unwrap_or_else(|| Tid::from_time(self.parts.clock.now()));
+        let now = Tid::from_time(self.parts.clock.now());
+        if wanted.is_none() {
+            self.look_at_clock(now);
+        }
+        let tid = wanted.unwrap_or(now);
         let is_late = wanted.is_none_or(|tid| tid > self.last_tid);
         let next = tid.later_than(self.last_tid).filter(|_| is_late);
         self.last_tid = next.ok_or_else(|| {
@@ -75,6 +82,25 @@ impl Coordinator {
             format!("transaction {tid} is not later than the last one, {last}")
         })?;
         Ok(self.last_tid)
+    }
+
+    /// Tells when the clock has been set back, or the last transaction is from a time when it was
+    /// wrong: tids are no times then. And when that is over.
+    fn look_at_clock(&mut self, now: Tid) {
+        let (last, log) = (self.last_tid, &self.parts.log);
+        let behind = last.unix_time() - now.unix_time();
+        if behind > BEHIND_SECONDS && !self.clock_behind {
+            self.clock_behind = true;
+            warn!(
+                log,
+                "the clock is {behind:.0} seconds behind the last transaction, {last}: was it set \
+                 back? Until it has caught up, transactions get tids just after that one, \
+                 and a pack by age leaves them as they are"
+            );
+        } else if behind <= 0.0 && self.clock_behind {
+            self.clock_behind = false;
+            info!(log, "the clock has caught up with the last transaction");
+        }
     }
 
     /// The client is told after its transaction was dropped, so it can't have another

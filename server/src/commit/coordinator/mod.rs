@@ -123,6 +123,8 @@ pub struct Coordinator {
     invalidations: Invalidations,
     /// The last tid given out.
     last_tid: Tid,
+    /// The log was told that the clock is behind `last_tid`.
+    clock_behind: bool,
     /// The last transaction published, of our clients or of others.
     published: Tid,
     polls: Polls,
@@ -163,6 +165,7 @@ impl Coordinator {
             grants: 0,
             invalidations: Invalidations::new(parts.queue_size, last_tid, known),
             last_tid,
+            clock_behind: false,
             published: last_tid,
             polls,
             log_writer,

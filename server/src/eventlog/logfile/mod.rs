@@ -144,13 +144,19 @@ impl LogFile {
         Ok(())
     }
 
-    fn is_due(&self, line: &[u8]) -> bool {
+    fn is_due(&mut self, line: &[u8]) -> bool {
         match self.rotation().map(|rotation| rotation.when) {
             None => false,
             Some(When::Size(limit)) => {
                 self.length > 0 && self.length.saturating_add(line.len() as u64) >= limit
             }
-            Some(When::Every(..)) => self.due.is_some_and(|due| Timestamp::now() >= due),
+            Some(when @ When::Every(..)) => {
+                let now = Timestamp::now();
+                // Where the clock was set back, what was due by it is too far away. (Python waits.)
+                let latest = rotation::due(when, now, &TimeZone::system());
+                self.due = self.due.min(latest.or(self.due));
+                self.due.is_some_and(|due| now >= due)
+            }
         }
     }
 

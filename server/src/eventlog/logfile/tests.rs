@@ -148,6 +148,25 @@ fn files_rotate_by_time() {
     assert!(names.contains(&"y.log.2019-01-01".to_owned()));
 }
 
+/// The clock was in another year for a while, when the file was due or last written.
+#[test]
+fn a_clock_that_is_set_back_delays_no_rotation() {
+    for unit in [Unit::Second, Unit::Day, Unit::Midnight, Unit::Weekday(0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let rotation = Rotation {
+            when: When::Every(unit, 1),
+            old_files: None,
+        };
+        let mut logfile = open(directory.path().join("x.log"), false, Some(rotation)).unwrap();
+        logfile.due = Some("2126-02-03T12:00:00Z".parse().unwrap());
+        logfile.write("one".to_owned());
+        let week = jiff::SignedDuration::from_hours(7 * 24 + 1);
+        let due = logfile.due.unwrap();
+        assert!(due <= Timestamp::now() + week, "{unit:?}: {due}");
+        assert_eq!(read(directory.path(), "x.log"), "one\n");
+    }
+}
+
 #[test]
 fn a_rotation_that_fails_loses_no_line() {
     let directory = tempfile::tempdir().unwrap();

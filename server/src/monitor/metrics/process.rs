@@ -19,7 +19,7 @@ fn identity(text: &mut Text, snapshot: &Snapshot<'_>) {
     let since = |time: SystemTime| started.duration_since(time).ok().map(|t| t.as_secs_f64());
     let help = "When the server started, in seconds since 1970.";
     text.single("start_time_seconds", Gauge, help, since(UNIX_EPOCH));
-    let uptime = snapshot.time.duration_since(started).unwrap_or_default();
+    let uptime = snapshot.server.uptime();
     let help = "For how long the server has been running.";
     text.single("uptime_seconds", Gauge, help, Some(uptime.as_secs_f64()));
     let is_ready = f64::from(u8::from(snapshot.faults.is_ready()));
