@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use zeo_proto::{Oid, Tid};
 
 use super::{
-    Appended, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation, OnConflict,
-    Op, OpenData, Outside, PackProgress, Revision, Storage, TransactionIter, TransactionMeta,
-    UndoEntry, Vote,
+    Appended, Bulk, Capabilities, Commit, CurrentRecord, Data, HistoryEntry, Invalidation,
+    OnConflict, Op, OpenData, Outside, PackProgress, Revision, Storage, TransactionIter,
+    TransactionMeta, UndoEntry, Vote,
 };
 use crate::Result;
 use crate::blob::BlobDirectory;
@@ -46,6 +46,10 @@ macro_rules! layer {
             fn open_serial(&self, oid: Oid, serial: Tid) -> Result<OpenData> {
                 Layer::load_serial(self, oid, serial).map(OpenData::Read)
             }
+            /// See [`Storage::bulk`]. The default has none, since the storage below may have other records.
+            fn bulk(&self) -> Result<Option<Box<dyn Bulk + '_>>> {
+                Ok(None)
+            }
         }
 
         impl<L: Layer> Storage for L {
@@ -54,6 +58,9 @@ macro_rules! layer {
             }
             fn open_serial(&self, oid: Oid, serial: Tid) -> Result<OpenData> {
                 Layer::open_serial(self, oid, serial)
+            }
+            fn bulk(&self) -> Result<Option<Box<dyn Bulk + '_>>> {
+                Layer::bulk(self)
             }
             $(
                 fn $call(&self $(, $argument: $kind)*) $(-> $result)? {

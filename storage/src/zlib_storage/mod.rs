@@ -12,7 +12,7 @@ use zeo_proto::{Oid, Tid};
 
 use crate::record::{PLAIN_MAX, compress, decompress, is_compressed};
 use crate::storage::{
-    Capabilities, CurrentRecord, Data, DataRecord, OnConflict, Op, RecordIter, Revision,
+    Bulk, Capabilities, CurrentRecord, Data, DataRecord, OnConflict, Op, RecordIter, Revision,
     TransactionIter, TransactionMeta, Vote,
 };
 use crate::{Error, Result, Storage};
@@ -152,6 +152,11 @@ impl crate::storage::Layer for ZlibStorage {
         })))
     }
 
+    fn bulk(&self) -> Result<Option<Box<dyn Bulk + '_>>> {
+        let base = self.base.bulk()?;
+        Ok(base.map(|base| Box::new(KeptBulk { base, zlib: self }) as _))
+    }
+
     /// Conflicts are reported with records as clients store them.
     fn prepare(
         &self,
@@ -177,6 +182,31 @@ impl crate::storage::Layer for ZlibStorage {
             }
         }
         Ok(vote)
+    }
+}
+
+/// Compresses what is copied into the storage below.
+struct KeptBulk<'a> {
+    base: Box<dyn Bulk + 'a>,
+    zlib: &'a ZlibStorage,
+}
+
+impl Bulk for KeptBulk<'_> {
+    fn add(
+        &mut self,
+        meta: &TransactionMeta,
+        ops: &mut dyn Iterator<Item = Result<Op>>,
+    ) -> Result<()> {
+        let mut kept = ops.map(|op| Ok(self.zlib.kept_op(op?)));
+        self.base.add(meta, &mut kept)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.base.finish()
+    }
+
+    fn keeps_history(&self) -> bool {
+        self.base.keeps_history()
     }
 }
 
