@@ -211,7 +211,7 @@ impl BlobDirectory {
     }
 
     /// Removes a directory if it is empty, and those above it that become so.
-    fn remove_empty(&self, directory: &Path) {
+    pub(crate) fn remove_empty(&self, directory: &Path) {
         let _names = self.names();
         let below = directory
             .ancestors()

@@ -172,7 +172,7 @@ impl BlobCache {
                 break;
             }
             // Who has it open reads on.
-            if fs::remove_file(path).is_ok() {
+            if self.remove_file(&path) {
                 size -= length;
             }
         }
@@ -186,7 +186,7 @@ impl BlobCache {
         let remove = |revisions: &mut Vec<(Oid, Tid)>| -> Result<()> {
             for (oid, serial) in gone(revisions)? {
                 // What can't be removed is of no harm.
-                let _ = fs::remove_file(self.directory.path_of(oid, serial));
+                self.remove_file(&self.directory.path_of(oid, serial));
             }
             revisions.clear();
             Ok(())
@@ -202,6 +202,15 @@ impl BlobCache {
             remove(&mut revisions)
         })?;
         remove(&mut revisions)
+    }
+
+    /// Removes a file, and directories that are empty then; false if that fails.
+    fn remove_file(&self, path: &Path) -> bool {
+        let is_removed = fs::remove_file(path).is_ok();
+        if let Some(parent) = path.parent().filter(|_| is_removed) {
+            self.directory.remove_empty(parent);
+        }
+        is_removed
     }
 
     fn fetched(&self) -> MutexGuard<'_, HashSet<(Oid, Tid)>> {
@@ -294,6 +303,15 @@ mod tests {
             there(&cache),
             (1..=count / 2).map(|half| half * 2).collect::<Vec<_>>()
         );
+        let parent = |number| {
+            cache
+                .directory
+                .path_of(Oid::new(number), Tid::new(7))
+                .parent()
+                .unwrap()
+                .exists()
+        };
+        assert!(!parent(1) && parent(2));
         assert!(cache.remove(|_| Err(crate::Error::Cancelled)).is_err());
     }
 
