@@ -387,7 +387,7 @@ pub(super) static FREE: Sql = Sql {
     poll: poll!("object_state"),
     last_changes: "SELECT s.tid, s.zoid FROM
             (SELECT DISTINCT tid FROM object_state WHERE tid <= $2 ORDER BY tid DESC LIMIT $1) t
-        JOIN object_state s USING (tid) ORDER BY s.tid",
+        JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY s.tid",
     changed_since: CHANGED_SINCE,
     next_objects: "SELECT zoid, tid, state FROM object_state
         WHERE zoid >= $1 AND $2::bigint IS NOT NULL ORDER BY zoid LIMIT 2",

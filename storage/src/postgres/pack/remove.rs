@@ -243,11 +243,13 @@ impl Removal<'_> {
             if !self.begin_alone()? {
                 continue;
             }
+            let since = Instant::now();
             for sql in REMOVE_EMPTY {
                 self.session.query(sql, &[&tids]).map_err(&removing)?;
             }
             self.session.batch("COMMIT").map_err(&removing)?;
             self.counts.transactions += tids.len() as u64;
+            self.counts.held = self.counts.held.max(since.elapsed());
             last = next;
         }
     }
