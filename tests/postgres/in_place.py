@@ -37,6 +37,8 @@ class Transactions(list):
 class Client(ClientStorage):
     """What RelStorage has beside the interfaces of storages, as far as its tests need it."""
 
+    # By how many seconds a pack to a tid is behind it: a float can't tell.
+    slack = 1e-6
     _transaction = None
     _adapter = types.SimpleNamespace(WRITING_REQUIRES_EXCLUSIVE_LOCK=False,
                                      stats=types.SimpleNamespace(large_database_change=lambda: None))
@@ -80,8 +82,7 @@ class Client(ClientStorage):
         if t is None or t <= 0:
             t = time.time()
         elif t > LAST_TIME:
-            # Behind that transaction, as far as a float can tell.
-            t = TimeStamp(p64(int(t))).timeTime() + 1e-6
+            t = TimeStamp(p64(int(t))).timeTime() + self.slack
         super().pack(t, referencesf, wait=True)
         # It may have garbage.
         self._cache.clear()

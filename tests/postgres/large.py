@@ -50,11 +50,12 @@ def main():
     parser.add_argument('--objects', type=int, default=1_000_000, help='default: %(default)s')
     parser.add_argument('--kinds', default='history,free', help='default: %(default)s')
     parser.add_argument('--relstorage', action='store_true', help='pack a copy with zodbpack, too')
-    parser.add_argument('--keep', action='store_true', help='keep the files')
+    parser.add_argument('--keep', action='store_true', help='keep the files, and the database running')
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix='rzeo-large-')
     os.chdir(directory)
-    cluster = Cluster('max_wal_size = 2GB', 'log_temp_files = 0', 'log_checkpoints = off')
+    cluster = Cluster('max_wal_size = 2GB', 'log_temp_files = 0', 'log_checkpoints = off',
+                      'log_min_duration_statement = 1s')
     try:
         timed('making the source', make, options.objects)
         for kind in options.kinds.split(','):
@@ -72,10 +73,11 @@ def main():
             temporary = [int(size) for size in re.findall('temporary file: .* size ([0-9]+)', f.read())]
         print(f'temporary files of PostgreSQL: {len(temporary)}, {sum(temporary) >> 20} MB')
     finally:
-        cluster.remove()
         if options.keep:
-            print(f'kept in {directory}')
+            print(f'kept in {directory} and {cluster.directory}; {cluster.programs}/bin/psql',
+                  *cluster.connect('-l'))
         else:
+            cluster.remove()
             shutil.rmtree(directory)
 
 
@@ -250,7 +252,7 @@ def pack_with_relstorage(database):
     dsn = database.cluster.dsn(name)
     with open('zodbpack.conf', 'w') as f:
         f.write(database.section(f'blob-dir {os.path.abspath("python-cache")}').replace(database.dsn, dsn))
-    command = [os.path.join(os.path.dirname(sys.executable), 'zodbpack'), 'zodbpack.conf']
+    command = [os.path.join(os.path.dirname(sys.executable), 'zodbpack'), '--days=-1', 'zodbpack.conf']
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     for table in TABLES if database.keep_history else TABLES[1:2]:
@@ -258,4 +260,5 @@ def pack_with_relstorage(database):
         print(f'rows of {table} behind the packs: {ours[0]}, RelStorage: {theirs[0]}')
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -11,6 +11,8 @@ class Proxy:
     `act` is called, and that connection is closed, or all of them.
     """
 
+    counted = b'rzeo: (commit|lock)'
+
     def __init__(self, cluster):
         self.target = '127.0.0.1', cluster.port
         self.lock = threading.Lock()
@@ -43,6 +45,9 @@ class Proxy:
             except OSError:
                 return
             pair = client, socket.create_connection(self.target)
+            for end in pair:
+                # Each message is sent by itself.
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.open.append(pair)
             threading.Thread(target=self.start, args=(pair,), daemon=True).start()
@@ -53,7 +58,7 @@ class Proxy:
         if first is None:
             return self.shut(pair)
         server.sendall(first)
-        counts = re.search(b'rzeo: (commit|lock)', first) is not None
+        counts = re.search(self.counted, first) is not None
         threading.Thread(target=self.pump, args=(server, client, pair, counts), daemon=True).start()
         self.pump(client, server, pair, counts)
 
@@ -61,14 +66,14 @@ class Proxy:
         while True:
             kind = self.read(source, 1)
             message = kind and self.message(source, kind)
-            if not message or (counts and self.breaks(pair)):
+            if not message or (counts and self.breaks(pair, message)):
                 return self.shut(pair)
             try:
                 to.sendall(message)
             except OSError:
                 return self.shut(pair)
 
-    def breaks(self, pair):
+    def breaks(self, pair, message):
         with self.lock:
             if self.left <= 0:
                 return False
