@@ -1,4 +1,7 @@
-"""A PostgreSQL of the test's own, from the package pgserver."""
+"""A PostgreSQL of the test's own: from the package pgserver, or the one below $RZEO_POSTGRES.
+
+With RZEO_POSTGRES_TLS, all connections by TCP are encrypted, and `dsn` leads there.
+"""
 import copy
 import importlib.util
 import itertools
@@ -8,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 
+from support.certificates import SIGNER, Certificates
 from support.ports import free_port
 
 # PostgreSQL refuses to run as root.
@@ -17,10 +21,16 @@ NOBODY = 65534
 class Cluster:
     """A running PostgreSQL, with a socket in a directory of its own and a port on 127.0.0.1."""
 
-    def __init__(self, *settings, initdb=()):
-        """`settings` are more lines of postgresql.conf, `initdb` more options of that program."""
+    def __init__(self, *settings, initdb=(), programs=None, tls=None):
+        """`settings` are more lines of postgresql.conf, `initdb` more options of that program.
+
+        `programs` is the directory above PostgreSQL's bin; with `tls`, connections by TCP are encrypted.
+        """
         self.directory = tempfile.mkdtemp(prefix='rzeo-postgres-')
         self.data = f'{self.directory}/data'
+        self.programs = programs or os.environ.get('RZEO_POSTGRES')
+        self.authority = None
+        self.tls = 'RZEO_POSTGRES_TLS' in os.environ if tls is None else tls
         # For names of databases.
         self.numbers = itertools.count(1)
         try:
@@ -32,21 +42,55 @@ class Cluster:
     def _begin(self, settings, initdb):
         os.chmod(self.directory, 0o755)
         self.user = {'user': NOBODY, 'group': NOBODY} if os.getuid() == 0 else {}
-        packages = pathlib.Path(importlib.util.find_spec('pgserver').origin).parents[1]
         if self.user:
-            # Others may not read below root's directories.
-            for name in 'pgserver', 'pgserver.libs':
-                shutil.copytree(packages / name, f'{self.directory}/{name}')
-            packages = self.directory
             os.chown(self.directory, NOBODY, NOBODY)
-        self.programs = f'{packages}/pgserver/pginstall'
+        if not self.programs:
+            self.programs = self._of_pgserver()
         self.port = free_port()
         self.run('initdb', '-D', self.data, '-U', 'zodb', '-A', 'trust', '-E', 'UTF8', *initdb)
         with open(f'{self.data}/postgresql.conf', 'a') as f:
             f.write(f"unix_socket_directories = '{self.directory}'\nport = {self.port}\n"
                     "listen_addresses = '127.0.0.1'\nmax_connections = 200\n")
             f.writelines(f'{line}\n' for line in settings)
+        if self.tls:
+            self._encrypt()
         self.start()
+
+    def _of_pgserver(self):
+        packages = pathlib.Path(importlib.util.find_spec('pgserver').origin).parents[1]
+        if self.user:
+            # Others may not read below root's directories.
+            for name in 'pgserver', 'pgserver.libs':
+                shutil.copytree(packages / name, f'{self.directory}/{name}')
+            packages = self.directory
+        return f'{packages}/pgserver/pginstall'
+
+    def _encrypt(self):
+        self.made = Certificates(self.directory)
+        self.authority = self.made.self_signed('authority', SIGNER)
+        self.certify(self.made.signed('server', self.authority))
+        self.put('root.crt', self.authority.text())
+        with open(f'{self.data}/postgresql.conf', 'a') as f:
+            f.write("ssl = on\nssl_ca_file = 'root.crt'\n")
+        self.allow('local all all trust', 'hostssl all all all trust', 'hostssl replication all all trust')
+
+    def certify(self, certificate):
+        """The certificate that it shows by TLS, from its next start or reload on."""
+        for name, source in (('crt', certificate.file), ('key', certificate.key)):
+            with open(source) as f:
+                self.put(f'server.{name}', f.read())
+
+    def allow(self, *lines):
+        """The lines of pg_hba.conf, from its next start or reload on."""
+        self.put('pg_hba.conf', ''.join(f'{line}\n' for line in lines))
+
+    def put(self, name, text):
+        """A file of its data, which only it may read."""
+        path = f'{self.data}/{name}'
+        with open(path, 'w', opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
+            f.write(text)
+        if self.user:
+            os.chown(path, NOBODY, NOBODY)
 
     def run(self, program, *args):
         """Runs one of PostgreSQL's programs; what it prints."""
@@ -84,6 +128,9 @@ class Cluster:
 
     def set(self, name, value):
         self.sql('postgres', f"ALTER SYSTEM SET {name} = '{value}'")
+        self.reload()
+
+    def reload(self):
         self.sql('postgres', 'SELECT pg_reload_conf()')
 
     def connect(self, *args):
@@ -106,5 +153,13 @@ class Cluster:
         keywords = 'CREATE TABLE', 'CREATE VIEW', 'CREATE INDEX', 'CREATE SEQUENCE', 'CREATE TRIGGER', 'ALTER TABLE'
         return {statement for statement in statements if statement.startswith(keywords)}
 
+    @property
+    def where(self):
+        """The part of the dsn that leads here."""
+        if self.authority:
+            return (f"host='localhost' port='{self.port}' sslmode='verify-full' "
+                    f"sslrootcert='{self.authority.file}'")
+        return f"host='{self.directory}' port='{self.port}'"
+
     def dsn(self, database):
-        return f"host='{self.directory}' port='{self.port}' user='zodb' dbname='{database}'"
+        return f"{self.where} user='zodb' dbname='{database}'"

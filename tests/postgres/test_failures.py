@@ -36,8 +36,7 @@ def proxy(cluster):
 
 
 def through(database, proxy):
-    return database.section().replace(f"host='{database.cluster.directory}' port='{database.cluster.port}'",
-                                      f"host=127.0.0.1 port={proxy.port} sslmode=disable")
+    return database.section().replace(database.cluster.where, f"host=127.0.0.1 port={proxy.port} sslmode=disable")
 
 
 def add_pair(db):

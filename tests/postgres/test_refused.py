@@ -45,7 +45,7 @@ def starts(serve, database, dsn):
     ('host=h sslrotcert=/x', 'unknown keyword "sslrotcert"'),
     (f'host=h password=my {SECRET}', 'behind the value of password'),
     (f'postgresql://u:{SECRET}/x@h/d', '%2F'),
-    ('host=h sslcrl=/x', 'sslcrl is not supported here'),
+    ('host=h requirepeer=x', 'requirepeer is not supported here'),
     ('host=h sslmode=verify-ca', 'sslrootcert is missing, and there is no '),
     ('host=h sslmode=require sslrootcert=system', 'sslmode: require is too weak for sslrootcert=system'),
     ('host=h sslmode=verify-ca sslrootcert=/nowhere', 'sslrootcert /nowhere: No such file'),

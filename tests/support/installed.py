@@ -1,6 +1,7 @@
-"""What some tests need of Debian: chromium, promtool, prometheus, logrotate, libfaketime."""
+"""What some tests need of Debian: chromium, promtool, prometheus, logrotate, libfaketime, postgresql."""
 import glob
 import os
+import re
 import shutil
 
 import pytest
@@ -18,6 +19,17 @@ def faketime():
     if not found:
         _miss('libfaketime is not installed (Debian package libfaketime)')
     return found[0]
+
+
+def postgres():
+    """The directory above the bin of a PostgreSQL with TLS: $RZEO_POSTGRES, or Debian's newest; as `require`."""
+    def number(directory):
+        return int(re.search(r'\d+', os.path.basename(directory))[0])
+    debians = [path for path in glob.glob('/usr/lib/postgresql/*') if os.path.exists(f'{path}/bin/postgres')]
+    found = os.environ.get('RZEO_POSTGRES') or max(debians, default=None, key=number)
+    if not found:
+        _miss('no PostgreSQL with TLS is installed (Debian package postgresql)')
+    return found
 
 
 def _miss(message):

@@ -34,7 +34,8 @@ pub(super) fn refusal(why: &ConnectError, told: &dyn Fn(&Error) -> String, way: 
         ConnectError::Refused(error) => error,
     };
     if let Some(code) = error.code() {
-        let advice = advice(code, way);
+        let said = error.as_db_error().map_or("", |error| error.message());
+        let advice = advice(code, said, way);
         return format!("{}{advice}", told(error));
     }
     if let Some(reason) = tls_reason(error) {
@@ -48,6 +49,15 @@ pub(super) fn refusal(why: &ConnectError, told: &dyn Fn(&Error) -> String, way: 
             "it wants a password, and there is none: give it in the dsn, as PGPASSWORD, or in the \
              password file{no_file}"
         );
+    }
+    if cause.contains("did not use channel binding") {
+        return "it has not proved by the password that TLS ends there, and channel_binding is require: that \
+                takes TLS and scram-sha-256 (in pg_hba.conf, and for the role's password)"
+            .to_owned();
+    }
+    if cause.contains("unsupported authentication method") {
+        return "it wants Kerberos, which is not supported here: let pg_hba.conf ask for scram-sha-256 or cert"
+            .to_owned();
     }
     if cause.contains("does not support TLS") {
         let mode = &way.sslmode;
@@ -87,7 +97,19 @@ fn of_system(why: &io::Error) -> String {
     format!("{why}: {advice}")
 }
 
-fn advice(code: &SqlState, way: &Way) -> String {
+/// Whether the same may succeed with TLS instead of without, or the other way round: it is TLS that fails, or
+/// pg_hba.conf has other rules for that.
+pub(super) fn depends_on_tls(why: &ConnectError) -> bool {
+    let ConnectError::Refused(error) = why else {
+        return false;
+    };
+    match error.code() {
+        Some(code) => code.code().starts_with("28"),
+        None => error.to_string().starts_with("error performing TLS"),
+    }
+}
+
+fn advice(code: &SqlState, said: &str, way: &Way) -> String {
     let advice = match *code {
         SqlState::INVALID_PASSWORD => {
             let no_file = way.no_passfile.as_ref();
@@ -95,6 +117,18 @@ fn advice(code: &SqlState, way: &Way) -> String {
             return format!(
                 "; correct user or password (in the dsn, PGPASSWORD or the password file){no_file}"
             );
+        }
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+            if said.contains("requires a valid client") =>
+        {
+            "; give sslcert and sslkey"
+        }
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION if said.contains("authentication failed") => {
+            "; who we are there (the name in sslcert, or the user of this system) must be the role's name, \
+             or one that pg_ident.conf maps to it"
+        }
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION if said.contains("no encryption") => {
+            "; make the role (createuser), ask for TLS (sslmode=require), or let pg_hba.conf allow it without"
         }
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             "; make the role (createuser), or let pg_hba.conf allow it"
@@ -110,11 +144,7 @@ fn advice(code: &SqlState, way: &Way) -> String {
 fn of_tls(reason: &str, way: &Way) -> String {
     let mode = &way.sslmode;
     if let Some((_, wrong)) = reason.split_once("certificate verify failed: ") {
-        let advice = if wrong.to_lowercase().contains("mismatch") {
-            "; name the host as its certificate does, or use sslmode=verify-ca"
-        } else {
-            "; sslrootcert is to hold the certificate of who has signed it"
-        };
+        let advice = advice_on_certificate(&wrong.to_lowercase());
         return format!("its certificate is not believed: {wrong} (sslmode {mode}){advice}");
     }
     let about_ours = [
@@ -130,7 +160,28 @@ fn of_tls(reason: &str, way: &Way) -> String {
             format!("it wants a certificate: give sslcert and sslkey ({reason})")
         };
     }
-    format!("TLS fails: {reason} (sslmode {mode})")
+    let advice = if reason.contains("protocol version") {
+        ": it and we have no version of TLS in common (its ssl_min_protocol_version, ours in the dsn)"
+    } else {
+        ""
+    };
+    format!("TLS fails: {reason} (sslmode {mode}){advice}")
+}
+
+/// What to do when this is wrong with a server's certificate.
+fn advice_on_certificate(wrong: &str) -> &'static str {
+    let is = |words: &str| wrong.contains(words);
+    if is("mismatch") {
+        "; name the host as its certificate does, or use sslmode=verify-ca"
+    } else if is("crl") {
+        "; sslcrl (or root.crl) is to hold a valid list of each authority between it and sslrootcert"
+    } else if is("revoked") {
+        "; it needs a new one"
+    } else if is("expired") || is("not yet valid") {
+        "; renew it, or correct the clock"
+    } else {
+        "; sslrootcert is to hold the certificate of who has signed it"
+    }
 }
 
 /// OpenSSL's reason in words, if it is the cause.

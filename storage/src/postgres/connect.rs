@@ -2,14 +2,16 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
+use tokio_postgres::config::SslMode;
 
-use super::causes::{Way, refusal};
+use super::causes::{Way, depends_on_tls, refusal};
 use super::certificates;
 use super::client::{Client, ConnectError, Tls};
+use super::dsn::Dsn;
 use super::session::{self, Params, Session, failed, is_lost, is_worth_trying_again};
 use super::settings::Settings;
 use super::socket::Sockets;
@@ -19,7 +21,8 @@ use crate::{Error, Result};
 
 /// What each connection begins with: limits that a database may set for its users don't count for a
 /// server, and functions and tables are found where RelStorage has them. Not all versions have all limits.
-/// If this machine is gone, PostgreSQL is to notice that within a minute: until then it keeps our locks.
+/// If this machine is gone, PostgreSQL is to notice that within a minute: until then it keeps our locks. Without a
+/// limit of its own for what it has sent, that would take a quarter of an hour.
 /// A commit is on the disk when it is told; that it is on a standby as well is for the database to
 /// say, so only `off` is changed.
 const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
@@ -29,6 +32,7 @@ const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL 
     SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings
         WHERE setting <> '0' AND name IN ('lock_timeout', 'idle_in_transaction_session_timeout',
             'idle_session_timeout', 'transaction_timeout');
+    SELECT set_config(name, '60000', false) FROM pg_catalog.pg_settings WHERE name = 'tcp_user_timeout';
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off';
     SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 4";
@@ -57,13 +61,47 @@ const SOON: Duration = Duration::from_secs(1);
 /// behind each other for a connection.
 const DEAF_TIME: Duration = Duration::from_secs(5);
 
-/// Makes connections.
-pub(super) struct Connector {
+/// Where and how to connect, as the dsn and the files that it names say it.
+pub(super) struct Ways {
     targets: Vec<Target>,
-    /// The one that was connected to last: where several are named, the others may be away.
-    last: AtomicUsize,
     tls: Tls,
     way: Way,
+}
+
+impl Ways {
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn read(dsn: &Dsn) -> std::result::Result<Self, String> {
+        let targets = targets(dsn)?;
+        let has_tls = targets
+            .iter()
+            .any(|target| target.modes != [SslMode::Disable]);
+        Ok(Self {
+            tls: Tls {
+                connector: if has_tls {
+                    certificates::connector(dsn)?
+                } else {
+                    certificates::none()?
+                },
+                verifies_name: dsn.sslmode() == "verify-full",
+            },
+            way: Way {
+                sslmode: dsn.sslmode().to_owned(),
+                shows_certificate: certificates::shown(dsn).is_some(),
+                no_passfile: passfile_warning(dsn),
+            },
+            targets,
+        })
+    }
+}
+
+/// Makes connections.
+pub(super) struct Connector {
+    dsn: Dsn,
+    /// As they were read last without an error.
+    ways: Mutex<Arc<Ways>>,
+    /// The host that was connected to last: where several are named, the others may be away.
+    last: AtomicUsize,
     /// How long an answer may take, if nothing else is said: then the connection is lost.
     pub answer_time: Duration,
     sockets: Sockets,
@@ -75,25 +113,18 @@ pub(super) struct Connector {
 impl Connector {
     pub fn new(settings: &Settings, log: Log) -> Result<Self> {
         let dsn = &settings.dsn;
+        let ways = Ways::read(dsn).map_err(Error::Value)?;
         let made = Self {
-            targets: targets(dsn).map_err(Error::Value)?,
+            dsn: dsn.clone(),
+            ways: Mutex::new(Arc::new(ways)),
             last: AtomicUsize::new(0),
-            tls: Tls {
-                connector: certificates::connector(dsn).map_err(Error::Value)?,
-                verifies_name: dsn.sslmode() == "verify-full",
-            },
-            way: Way {
-                sslmode: dsn.sslmode().to_owned(),
-                shows_certificate: certificates::shown(dsn).is_some(),
-                no_passfile: passfile_warning(dsn),
-            },
             answer_time: answer_time(dsn).map_err(Error::Value)?,
             sockets: Sockets::default(),
             deaf: Mutex::default(),
             shown: dsn.shown(),
             log,
         };
-        if let Some(why) = &made.way.no_passfile {
+        if let Some(why) = &made.kept().way.no_passfile {
             made.log(Level::Warning, why);
         }
         Ok(made)
@@ -125,6 +156,24 @@ impl Connector {
         self.deaf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn kept(&self) -> MutexGuard<'_, Arc<Ways>> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As libpq, each connection reads the files: certificates and passwords are renewed. What can't be
+    /// read, as in the middle of that, is used as it was before.
+    fn ways(&self) -> Arc<Ways> {
+        let mut kept = self.kept();
+        match Ways::read(&self.dsn) {
+            Ok(ways) => *kept = Arc::new(ways),
+            Err(why) => self.log(
+                Level::Warning,
+                &format!("what was read before is used: {why}"),
+            ),
+        }
+        Arc::clone(&kept)
+    }
+
     /// A connection for `purpose`, which PostgreSQL shows as its application name.
     ///
     /// # Errors
@@ -135,26 +184,36 @@ impl Connector {
         {
             return Err(Error::Unavailable(why.clone()));
         }
+        let ways = self.ways();
         let first = self.last.load(Ordering::Relaxed);
         let (mut told, mut again, mut in_time) = (Vec::new(), false, true);
-        for at in (first..self.targets.len()).chain(0..first) {
-            let Some(target) = self.targets.get(at) else {
+        for at in (first..ways.targets.len()).chain(0..first) {
+            let Some(target) = ways.targets.get(at) else {
                 continue;
             };
-            let why = match self.connect_to(target, purpose) {
-                Ok(session) => {
-                    self.last.store(at, Ordering::Relaxed);
-                    return Ok(session);
+            for &mode in target.modes {
+                let why = match self.connect_to(target, mode, &ways.tls, purpose) {
+                    Ok(session) => {
+                        self.last.store(at, Ordering::Relaxed);
+                        return Ok(session);
+                    }
+                    Err(why) => why,
+                };
+                in_time &=
+                    !matches!(&why, ConnectError::Io(why) if why.kind() == ErrorKind::TimedOut);
+                again |= match &why {
+                    ConnectError::Refused(why) => is_worth_trying_again(why),
+                    ConnectError::Io(_) => true,
+                };
+                let text = refusal(&why, &session::told, &ways.way);
+                let text = format!("{}: {text}", target.shown);
+                if !told.contains(&text) {
+                    told.push(text);
                 }
-                Err(why) => why,
-            };
-            in_time &= !matches!(&why, ConnectError::Io(why) if why.kind() == ErrorKind::TimedOut);
-            again |= match &why {
-                ConnectError::Refused(why) => is_worth_trying_again(why),
-                ConnectError::Io(_) => true,
-            };
-            let why = refusal(&why, &session::told, &self.way);
-            told.push(format!("{}: {why}", target.shown));
+                if !depends_on_tls(&why) {
+                    break;
+                }
+            }
         }
         let text = format!("PostgreSQL, connecting: {}", told.join("; "));
         if !in_time {
@@ -170,11 +229,15 @@ impl Connector {
     fn connect_to(
         &self,
         target: &Target,
+        mode: SslMode,
+        tls: &Tls,
         purpose: &str,
     ) -> std::result::Result<Session, ConnectError> {
         let mut config = target.config.clone();
-        config.application_name(format!("rzeo: {purpose}"));
-        let client = Client::connect(&config, &self.tls, &self.sockets)?;
+        config
+            .ssl_mode(mode)
+            .application_name(format!("rzeo: {purpose}"));
+        let client = Client::connect(&config, tls, &self.sockets)?;
         let mut session = Session::new(client);
         if let Some(&limit) = config.get_connect_timeout() {
             session.set_limit(limit);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Keywords that are honoured.
-const USED: [&str; 23] = [
+const USED: [&str; 25] = [
     "host",
     "hostaddr",
     "port",
@@ -22,6 +22,8 @@ const USED: [&str; 23] = [
     "channel_binding",
     "sslmode",
     "sslrootcert",
+    "sslcrl",
+    "sslcrldir",
     "sslcert",
     "sslkey",
     "sslpassword",
@@ -53,7 +55,7 @@ const REFUSED_VALUES: [(&str, &str); 3] = [
 ];
 
 /// Keywords that ask for something that is not done here: to accept them would be a lie.
-const REFUSED: [&str; 12] = [
+const REFUSED: [&str; 10] = [
     "max_protocol_version",
     "min_protocol_version",
     "replication",
@@ -63,13 +65,11 @@ const REFUSED: [&str; 12] = [
     "scram_server_key",
     "service",
     "servicefile",
-    "sslcrl",
-    "sslcrldir",
     "sslkeylogfile",
 ];
 
 /// libpq's variables, and the keywords that they stand for.
-pub(super) const VARIABLES: [(&str, &str); 21] = [
+pub(super) const VARIABLES: [(&str, &str); 25] = [
     ("PGHOST", "host"),
     ("PGHOSTADDR", "hostaddr"),
     ("PGPORT", "port"),
@@ -91,6 +91,10 @@ pub(super) const VARIABLES: [(&str, &str); 21] = [
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGCONNECT_TIMEOUT", "connect_timeout"),
     ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+    ("PGSERVICE", "service"),
+    ("PGGSSENCMODE", "gssencmode"),
+    ("PGSSLCERTMODE", "sslcertmode"),
+    ("PGSSLNEGOTIATION", "sslnegotiation"),
 ];
 
 /// Whether the keywords are known.
@@ -204,7 +208,7 @@ mod tests {
                 "unknown keyword \"sslrotcert\"; known are host,",
             ),
             ("service=x", "service files"),
-            ("sslcrl=/x", "sslcrl is not supported here"),
+            ("requirepeer=x", "requirepeer is not supported here"),
             ("gssencmode=require", "gssencmode is not supported"),
         ] {
             let told = refused(text);

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::certificates;
+use super::connect::Ways;
 use super::dsn::Dsn;
 use super::settings::Settings;
 use super::storage::PostgresStorage;
-use super::targets::targets;
 use crate::config::{Opener, Openers, Other, StorageKind};
 use crate::log::{Level, Log};
 use crate::zconfig::datatypes::{boolean, byte_size, float, integer};
@@ -169,8 +168,7 @@ fn adapter(section: &Section, reader: &Reader) -> std::result::Result<Dsn, Confi
     reader.optional("driver", |text| Ok(text.to_owned()))?;
     let read = |text: &str| {
         let dsn = Dsn::parse(text)?.with_environment(|name| std::env::var(name).ok())?;
-        targets(&dsn)?;
-        certificates::connector(&dsn)?;
+        Ways::read(&dsn)?;
         Ok(dsn)
     };
     let given = reader.optional("dsn", read)?;

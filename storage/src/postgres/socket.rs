@@ -184,6 +184,13 @@ fn rest(until: Instant) -> io::Result<Duration> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "connection timed out"))
 }
 
+fn is_closed(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
 /// What a call has done, if it has not found that it would have to wait: then `waits` is told.
 fn done<T>(
     mut call: impl FnMut() -> Result<T, Errno>,
@@ -241,10 +248,18 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        done(
+        let sent = done(
             || send(&self.0.descriptor, bytes, flags),
             || self.0.is_full.store(true, Ordering::Relaxed),
-        )
+        );
+        match &sent {
+            // A read tells why: what the other side has said before it closed the connection is still there.
+            Poll::Ready(Err(why)) if is_closed(why.kind()) => {
+                self.0.may_read.store(true, Ordering::Relaxed);
+                Poll::Ready(Ok(bytes.len()))
+            }
+            _ => sent,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -25,6 +25,8 @@ pub(super) struct Target {
     /// For people.
     pub shown: String,
     pub config: Config,
+    /// With and without TLS: what is tried, one after the other.
+    pub modes: &'static [SslMode],
 }
 
 /// The hosts in their order.
@@ -104,10 +106,8 @@ fn target(
     let name = host.or(address).ok_or("host: one of the hosts is empty")?;
     config.host(name).port(port);
     let is_socket = name.starts_with('/');
-    if is_socket {
-        // As libpq: there is no TLS.
-        config.ssl_mode(SslMode::Disable);
-    }
+    // As libpq: there is no TLS.
+    let modes = modes(if is_socket { "disable" } else { dsn.sslmode() })?;
     if let Some(address) = address {
         let parsed: IpAddr = address
             .parse()
@@ -138,7 +138,26 @@ fn target(
         (false, Some(address)) => format!("{name} ({address}) port {port}"),
         (false, None) => format!("{name} port {port}"),
     };
-    Ok(Target { shown, config })
+    Ok(Target {
+        shown,
+        config,
+        modes,
+    })
+}
+
+/// What libpq tries for an sslmode.
+fn modes(sslmode: &str) -> Result<&'static [SslMode], String> {
+    Ok(match sslmode {
+        "disable" => &[SslMode::Disable],
+        "allow" => &[SslMode::Disable, SslMode::Require],
+        "prefer" => &[SslMode::Prefer, SslMode::Disable],
+        "require" | "verify-ca" | "verify-full" => &[SslMode::Require],
+        other => {
+            return Err(format!(
+                "sslmode: {other:?} is none of disable, allow, prefer, require, verify-ca, verify-full"
+            ));
+        }
+    })
 }
 
 /// What is the same for all hosts.
@@ -166,16 +185,8 @@ fn base(dsn: &Dsn) -> Result<Config, String> {
     let count = number(dsn, "keepalives_count")?;
     config.keepalives_retries(count.map_or(retries, |n| u32::try_from(n).unwrap_or(retries)));
     config.tcp_user_timeout(answer_time(dsn)?);
-    config.ssl_mode(match dsn.sslmode() {
-        "disable" => SslMode::Disable,
-        "allow" | "prefer" => SslMode::Prefer,
-        "require" | "verify-ca" | "verify-full" => SslMode::Require,
-        other => {
-            return Err(format!(
-                "sslmode: {other:?} is none of disable, allow, prefer, require, verify-ca, verify-full"
-            ));
-        }
-    });
+    // Also where all hosts are sockets, which have none.
+    modes(dsn.sslmode())?;
     config.channel_binding(match dsn.get("channel_binding").unwrap_or("prefer") {
         "disable" => ChannelBinding::Disable,
         "prefer" => ChannelBinding::Prefer,
