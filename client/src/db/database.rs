@@ -23,18 +23,8 @@ pub(super) struct Inner {
     pub(super) storage: Arc<ClientStorage>,
     connections: Arc<Connections>,
     _subscription: Subscription,
-    pub(super) sizes: Sizes,
+    size: CacheSize,
     idle: Mutex<Vec<Kept>>,
-}
-
-/// What ZODB's settings of a database say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
-    pub(crate) cache: CacheSize,
-    /// How many dropped connections are kept.
-    pub(crate) pool: usize,
-    /// From which length on a record is warned of.
-    pub(crate) large_record: usize,
 }
 
 /// What is left of a connection that was dropped, for the next one.
@@ -42,6 +32,9 @@ struct Kept {
     pending: Arc<Pending>,
     cache: ObjectCache,
 }
+
+/// How many dropped connections are kept, as by ZODB's pool.
+const MAX_IDLE: usize = 7;
 
 impl Db {
     /// The database that a storage holds. Its connections keep up to 10,000 objects each, and 64
@@ -51,29 +44,20 @@ impl Db {
     }
 
     /// The same, with connections that keep up to so many objects, and so many bytes of records.
-    /// (An object that was read takes several times the size of its record.) All other settings
-    /// are those of [`DatabaseConfig`](crate::config::DatabaseConfig).
+    /// (An object that was read takes several times the size of its record.)
     pub fn with_cache_size(
         storage: impl Into<Arc<ClientStorage>>,
         objects: usize,
         bytes: usize,
     ) -> Self {
-        let sizes = Sizes {
-            cache: CacheSize { objects, bytes },
-            pool: 7,
-            large_record: 16 << 20,
-        };
-        Self::with_sizes(storage.into(), sizes)
-    }
-
-    pub(crate) fn with_sizes(storage: Arc<ClientStorage>, sizes: Sizes) -> Self {
+        let storage = storage.into();
         let connections = Arc::new(Connections::default());
         let subscription = storage.subscribe(Arc::clone(&connections) as _);
         let inner = Inner {
             storage,
             connections,
             _subscription: subscription,
-            sizes,
+            size: CacheSize { objects, bytes },
             idle: Mutex::new(Vec::new()),
         };
         Self {
@@ -86,13 +70,12 @@ impl Db {
         &self.inner.storage
     }
 
-    /// A connection: one that was dropped, with the objects that it knows, or a new one. Nobody
-    /// waits for one: there are as many as are asked for.
+    /// A connection: one that was dropped, with the objects that it knows, or a new one.
     pub fn connect(&self) -> Connection {
         let kept = locked(&self.inner.idle).pop();
         let Kept { pending, cache } = kept.unwrap_or_else(|| Kept {
             pending: self.inner.connections.join(),
-            cache: ObjectCache::new(self.inner.sizes.cache),
+            cache: ObjectCache::new(self.inner.size),
         });
         Connection {
             db: Arc::clone(&self.inner),
@@ -142,13 +125,13 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let none = ObjectCache::new(self.db.sizes.cache);
+        let none = ObjectCache::new(self.db.size);
         let kept = Kept {
             pending: Arc::clone(&self.pending),
             cache: std::mem::replace(self.cache.get_mut(), none),
         };
         let mut idle = locked(&self.db.idle);
-        if idle.len() < self.db.sizes.pool {
+        if idle.len() < MAX_IDLE {
             idle.push(kept);
         }
     }

@@ -6,7 +6,6 @@ mod basics;
 mod calls;
 mod hostile;
 mod life;
-mod outcome;
 mod reconnect;
 mod script;
 mod support;

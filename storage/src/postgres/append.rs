@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use zeo_proto::{Oid, Tid};
 
+use super::backend::Backend;
 use super::blobs::Uploads;
 use super::changes::Changed;
 use super::commit::{RECORD_ROOM, SIZE_MAX, Work};
@@ -212,7 +213,7 @@ impl PostgresStorage {
         }
         match done {
             Err(error) if is_lost(&error) => match slot.take() {
-                Some(old) => Called::Lost(failed("committing")(error), (old.pid, old.started)),
+                Some(old) => Called::Lost(failed("committing")(error), old.backend),
                 None => Called::Done(Err(failed("committing")(error))),
             },
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
@@ -243,7 +244,7 @@ impl PostgresStorage {
                 Called::Done(Ok(rows))
             }
             Err(error) if is_lost(&error) => {
-                Called::Lost(failed("committing")(error), (writer.pid, writer.started))
+                Called::Lost(failed("committing")(error), writer.backend)
             }
             // Without its connection nothing of it remains.
             Err(error) => Called::Done(Err(not_committed(error))),
@@ -285,7 +286,7 @@ impl PostgresStorage {
 enum Called {
     Done(Result<Vec<Row>>),
     /// The connection was lost, and perhaps it is committed; the process that was at work on it.
-    Lost(Error, (i32, String)),
+    Lost(Error, Backend),
 }
 
 /// The rows of a call.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use zeo_proto::{Oid, Tid};
 
 use super::after_commit::AfterCommit;
+use super::backend::Backend;
 use super::connect::Connector;
 use super::session::{Session, failed, is_lost, value};
 use super::sql::{LOCK, Sql, UNLOCK};
@@ -45,6 +46,8 @@ pub(super) struct Lockers {
 #[derive(Default)]
 struct Slot {
     session: Mutex<Option<Session>>,
+    /// What works for it at the database, or did for the last one.
+    backend: Mutex<Option<Backend>>,
     /// Grows with each connection, which begins without locks.
     generation: AtomicU64,
     /// Locks that are to be given back, of this generation.
@@ -118,6 +121,16 @@ impl Slot {
         *session = None;
         self.generation.fetch_add(1, Ordering::AcqRel);
         *returned = Returned::default();
+    }
+
+    /// The process of the last connection has locks as long as PostgreSQL has not noticed that it is lost.
+    fn begin(&self, opened: &mut Session) -> Result<()> {
+        let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &*backend {
+            last.end(opened)?;
+        }
+        *backend = Some(Backend::of(opened)?);
+        Ok(())
     }
 
     /// Gives locks back; the caller has taken them out of `returned`.
@@ -247,6 +260,7 @@ impl Lockers {
             _ => {
                 slot.lost(&mut session);
                 let mut opened = self.connector.connect_for_short("lock")?;
+                slot.begin(&mut opened)?;
                 opened
                     .batch(self.sql.lock_function)
                     .map_err(failed("making a function"))?;

@@ -53,6 +53,7 @@
 
 mod after_commit;
 mod append;
+mod backend;
 mod blob_cache;
 mod blobs;
 mod bulk;

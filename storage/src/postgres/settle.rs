@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use zeo_proto::Tid;
 
 use super::append::Batch;
+use super::backend::Backend;
 use super::commit::Work;
 use super::lockers::Held;
 use super::session::{failed, value};
@@ -17,10 +18,6 @@ use crate::{Error, Result};
 
 /// The pause between two attempts to look.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
-
-/// (pid, start): ends that process, if it is still there; a row as long as it is.
-const END_BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE pid = $1 AND backend_start::text = $2";
 
 /// What has become of a batch whose connection was lost.
 enum Outcome {
@@ -39,7 +36,7 @@ impl PostgresStorage {
         &self,
         slot: &mut Option<Writer>,
         why: Error,
-        old: &(i32, String),
+        old: &Backend,
         commits: &[Commit],
         batch: &Batch,
     ) -> Result<Vec<(usize, Tid)>> {
@@ -68,15 +65,10 @@ impl PostgresStorage {
     ///
     /// The process that was at work on it is ended first. As long as the objects are still locked,
     /// by connections of their own, nobody can have overwritten what it has written.
-    fn settle(
-        &self,
-        slot: &mut Option<Writer>,
-        (pid, started): &(i32, String),
-        batch: &Batch,
-    ) -> Outcome {
+    fn settle(&self, slot: &mut Option<Writer>, old: &Backend, batch: &Batch) -> Outcome {
         let until = Instant::now() + self.connector.answer_time;
         loop {
-            match self.look(slot, (*pid, started), batch) {
+            match self.look(slot, old, batch) {
                 Ok(Some(outcome)) => return outcome,
                 Ok(None) => {}
                 Err(why) => self.connector.log(
@@ -95,7 +87,7 @@ impl PostgresStorage {
     fn look(
         &self,
         slot: &mut Option<Writer>,
-        (pid, started): (i32, &str),
+        old: &Backend,
         batch: &Batch,
     ) -> Result<Option<Outcome>> {
         let writer = match slot {
@@ -104,11 +96,7 @@ impl PostgresStorage {
         };
         writer.session.set_limit(self.connector.answer_time);
         let looking = failed("looking for the outcome of a commit");
-        let found = writer
-            .session
-            .query(END_BACKEND, &[&pid, &started])
-            .map_err(&looking)?;
-        if !found.is_empty() {
+        if !old.end(&mut writer.session)? {
             return Ok(None);
         }
         let since = self.reported().cast_signed();

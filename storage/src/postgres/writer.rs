@@ -2,22 +2,18 @@
 
 use std::time::Duration;
 
+use super::backend::Backend;
 use super::connect::Connector;
-use super::session::{Session, failed, value};
+use super::session::{Session, failed};
 use super::sql::Sql;
-use crate::{Error, Result};
+use crate::Result;
 
-/// The process at the database that commits for us.
-const BACKEND: &str = "SELECT pid, backend_start::text FROM pg_stat_activity
-    WHERE pid = pg_backend_pid()";
 /// A connection, and the process at the database that works for it.
 pub(super) struct Writer {
     pub session: Session,
     /// How long an answer may take, besides what the size of a transaction takes.
     pub answer_time: Duration,
-    pub pid: i32,
-    /// When that process was started.
-    pub started: String,
+    pub backend: Backend,
     /// What was known of the database is still true over this connection.
     pub is_checked: bool,
 }
@@ -34,18 +30,11 @@ impl Writer {
         let lock_timeout = format!("SET lock_timeout = {}", wait.as_millis());
         session.batch(&lock_timeout).map_err(&preparing)?;
         session.batch(sql.finish_function).map_err(&preparing)?;
-        let rows = session.query(BACKEND, &[]).map_err(preparing)?;
-        let row = rows.first().ok_or_else(|| {
-            Error::Database(
-                "PostgreSQL does not show this connection in pg_stat_activity".to_owned(),
-            )
-        })?;
-        let (pid, started) = (value(row, 0)?, value(row, 1)?);
+        let backend = Backend::of(&mut session)?;
         Ok(Self {
             session,
             answer_time,
-            pid,
-            started,
+            backend,
             is_checked: false,
         })
     }
