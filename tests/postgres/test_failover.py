@@ -44,7 +44,7 @@ def test_a_synchronous_standby_has_all_that_was_acknowledged(serve, pair):
     pair.primary.set('synchronous_standby_names', '*')
     dbs = [open_db(serve(storages=pair.database.section())) for _ in range(2)]
     add_counters(dbs[0])
-    done, unknown, over = [], [], threading.Event()
+    done, unknown, died, over = [], [], [], threading.Event()
 
     def work(db, number):
         while not over.is_set():
@@ -56,6 +56,9 @@ def test_a_synchronous_standby_has_all_that_was_acknowledged(serve, pair):
             except ConflictError:
                 # Of the ping that begins a transaction.
                 pass
+            except Exception as error:
+                died.append(error)
+                raise
             number += 1
 
     threads = [threading.Thread(target=work, args=(db, n)) for n, db in enumerate(dbs * 2)]
@@ -70,6 +73,7 @@ def test_a_synchronous_standby_has_all_that_was_acknowledged(serve, pair):
         over.set()
         for thread in threads:
             thread.join()
+    assert not died
     totals = [total(db) for db in dbs]
     assert totals[0] == totals[1]
     assert len(done) <= totals[0] <= len(done) + len(unknown)

@@ -38,9 +38,9 @@ def increment(db, number, failures=()):
     for attempt in range(1000):
         manager = transaction.TransactionManager()
         connection = db.open(manager)
-        # Clients of a server ask it here for what others have committed.
-        manager.begin()
         try:
+            # Clients of a server ask it here for what others have committed.
+            manager.begin()
             counters = connection.root()['counters']
             counters[number % COUNTERS]['n'] += 1
             read = counters[(number + 1) % COUNTERS]
@@ -50,8 +50,10 @@ def increment(db, number, failures=()):
             manager.commit()
             return attempt
         except (ConflictError, *failures):
-            manager.abort()
+            pass
         finally:
+            # Whatever has happened: a connection that is joined to a transaction can't be closed.
+            manager.abort()
             connection.close()
     raise AssertionError('conflicts without end')
 

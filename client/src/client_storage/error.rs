@@ -165,6 +165,10 @@ pub enum Disconnected {
     /// The transaction was begun on a connection that has been lost since.
     #[error("on a disconnected transaction")]
     BegunBefore,
+    /// The connection was lost while the transaction was being finished, and it was found out since
+    /// that it is not committed.
+    #[error("the connection was lost, and the transaction is not committed")]
+    NotCommitted,
 }
 
 /// An attempt to connect that has failed.

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use zeo_proto::message::{Call, StorageInfo};
 use zeo_proto::{Oid, Tid};
+use zeo_storage::log::Level;
 
 use super::error::Error;
 use super::known::Known;
@@ -144,6 +145,10 @@ impl ClientStorage {
     /// commit of this client. While there is no connection, as it was.
     pub fn info(&self) -> StorageInfo<'static> {
         locked(&self.shared.info).clone()
+    }
+
+    pub(crate) fn log(&self, level: Level, text: &str) {
+        self.shared.log(level, text);
     }
 
     /// Asks the server for a sign of life: what was committed before it is seen afterwards.

@@ -1,12 +1,14 @@
 //! `<zodb>` and `<zodb_db>`: which database of a file is meant, and its settings.
 
+use std::sync::Arc;
+
 use zeo_storage::zconfig::datatypes::{boolean, byte_size, integer, time_interval};
 use zeo_storage::zconfig::reader::Reader;
 use zeo_storage::zconfig::{ConfigError, Place, Section};
 
 use super::storage;
 use crate::client_storage::{ClientStorage, Error, Settings};
-use crate::db::Db;
+use crate::db::{CacheSize, Db, Sizes};
 
 /// The types of sections that are databases: ZODB's, and Zope's.
 const TYPES: [&str; 2] = ["zodb", "zodb_db"];
@@ -43,7 +45,8 @@ pub struct DatabaseConfig {
     /// The estimated size of the objects that a connection keeps, in bytes; 0, which is the
     /// default: no limit.
     pub cache_size_bytes: u64,
-    /// How many connections are expected to be open at once. Default: 7.
+    /// How many connections are expected to be open at once: so many are kept when they are
+    /// dropped, with the objects that they know. There may be more. Default: 7.
     pub pool_size: u64,
     /// From which length on, in bytes, a record is warned of: it had better be a blob. Default:
     /// 16 MiB.
@@ -77,11 +80,15 @@ impl DatabaseConfig {
             bytes => at_most(bytes),
         };
         let storage = ClientStorage::open(self.storage)?;
-        Ok(Db::with_cache_size(
-            storage,
-            at_most(self.cache_size),
-            bytes,
-        ))
+        let sizes = Sizes {
+            cache: CacheSize {
+                objects: at_most(self.cache_size),
+                bytes,
+            },
+            pool: at_most(self.pool_size),
+            large_record: at_most(self.large_record_size),
+        };
+        Ok(Db::with_sizes(Arc::new(storage), sizes))
     }
 }
 

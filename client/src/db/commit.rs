@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use zeo_proto::{Oid, Tid};
+use zeo_storage::log::Level;
 
 use super::changes::Changed;
 use super::error::{Error, Result};
@@ -113,6 +114,9 @@ impl Transaction<'_> {
             return Err(Error::NewElsewhere { oid });
         }
         let data = encoded.map_err(|why| Error::Encode { oid, why })?;
+        if data.len() >= self.connection.db.sizes.large_record {
+            self.warn_of_large(oid, &record.class_name(), data.len());
+        }
         let bytes = Bytes::copy_from_slice(&data);
         let sent = match blob {
             Some(file) => tpc.store_blob(oid, serial, data, &file),
@@ -120,6 +124,15 @@ impl Transaction<'_> {
         };
         sent.map_err(|error| self.noted(error))?;
         Ok(bytes)
+    }
+
+    /// As ZODB does. The transaction goes on.
+    fn warn_of_large(&self, oid: Oid, class: &str, bytes: usize) {
+        let text = format!(
+            "object {oid} of class {class} has a record of {bytes} bytes, which every change stores \
+             and every load reads as a whole: keep large data in blobs, or make large-record-size larger"
+        );
+        self.connection.db.storage.log(Level::Warning, &text);
     }
 
     /// Why the vote has failed. What stood in the way must be loaded again.

@@ -23,8 +23,18 @@ pub(super) struct Inner {
     pub(super) storage: Arc<ClientStorage>,
     connections: Arc<Connections>,
     _subscription: Subscription,
-    size: CacheSize,
+    pub(super) sizes: Sizes,
     idle: Mutex<Vec<Kept>>,
+}
+
+/// What ZODB's settings of a database say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) cache: CacheSize,
+    /// How many dropped connections are kept.
+    pub(crate) pool: usize,
+    /// From which length on a record is warned of.
+    pub(crate) large_record: usize,
 }
 
 /// What is left of a connection that was dropped, for the next one.
@@ -32,9 +42,6 @@ struct Kept {
     pending: Arc<Pending>,
     cache: ObjectCache,
 }
-
-/// How many dropped connections are kept, as by ZODB's pool.
-const MAX_IDLE: usize = 7;
 
 impl Db {
     /// The database that a storage holds. Its connections keep up to 10,000 objects each, and 64
@@ -44,20 +51,29 @@ impl Db {
     }
 
     /// The same, with connections that keep up to so many objects, and so many bytes of records.
-    /// (An object that was read takes several times the size of its record.)
+    /// (An object that was read takes several times the size of its record.) All other settings
+    /// are those of [`DatabaseConfig`](crate::config::DatabaseConfig).
     pub fn with_cache_size(
         storage: impl Into<Arc<ClientStorage>>,
         objects: usize,
         bytes: usize,
     ) -> Self {
-        let storage = storage.into();
+        let sizes = Sizes {
+            cache: CacheSize { objects, bytes },
+            pool: 7,
+            large_record: 16 << 20,
+        };
+        Self::with_sizes(storage.into(), sizes)
+    }
+
+    pub(crate) fn with_sizes(storage: Arc<ClientStorage>, sizes: Sizes) -> Self {
         let connections = Arc::new(Connections::default());
         let subscription = storage.subscribe(Arc::clone(&connections) as _);
         let inner = Inner {
             storage,
             connections,
             _subscription: subscription,
-            size: CacheSize { objects, bytes },
+            sizes,
             idle: Mutex::new(Vec::new()),
         };
         Self {
@@ -70,12 +86,13 @@ impl Db {
         &self.inner.storage
     }
 
-    /// A connection: one that was dropped, with the objects that it knows, or a new one.
+    /// A connection: one that was dropped, with the objects that it knows, or a new one. Nobody
+    /// waits for one: there are as many as are asked for.
     pub fn connect(&self) -> Connection {
         let kept = locked(&self.inner.idle).pop();
         let Kept { pending, cache } = kept.unwrap_or_else(|| Kept {
             pending: self.inner.connections.join(),
-            cache: ObjectCache::new(self.inner.size),
+            cache: ObjectCache::new(self.inner.sizes.cache),
         });
         Connection {
             db: Arc::clone(&self.inner),
@@ -125,13 +142,13 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let none = ObjectCache::new(self.db.size);
+        let none = ObjectCache::new(self.db.sizes.cache);
         let kept = Kept {
             pending: Arc::clone(&self.pending),
             cache: std::mem::replace(self.cache.get_mut(), none),
         };
         let mut idle = locked(&self.db.idle);
-        if idle.len() < MAX_IDLE {
+        if idle.len() < self.db.sizes.pool {
             idle.push(kept);
         }
     }

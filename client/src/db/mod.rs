@@ -52,9 +52,11 @@ mod transaction;
 mod trees;
 
 pub use collections::{List, Mapping};
+pub(crate) use database::Sizes;
 pub use database::{Connection, Db};
 pub use error::Error;
 pub use object::Object;
+pub(crate) use object_cache::CacheSize;
 pub use retry::Retry;
 pub use savepoint::Savepoint;
 pub use transaction::Transaction;

@@ -12,9 +12,9 @@ use crate::record::Record;
 
 /// How many objects are kept, and how many bytes of records.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CacheSize {
-    pub(super) objects: usize,
-    pub(super) bytes: usize,
+pub(crate) struct CacheSize {
+    pub(crate) objects: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Records by oid, current as of the connection's snapshot. Those used least recently go first.

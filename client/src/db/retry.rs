@@ -113,7 +113,13 @@ impl Db {
         if let Error::Storage(StorageError::OutcomeUnknown(unfinished)) = &error {
             return match self.storage().outcome(unfinished) {
                 Ok(Some(_)) => Ok(Attempt::Done(result)),
-                Ok(None) => Ok(Attempt::Failed(error.into())),
+                Ok(None) => {
+                    let error = StorageError::Disconnected {
+                        what: "tpc_finish",
+                        why: Disconnected::NotCommitted,
+                    };
+                    Ok(Attempt::Failed(Error::Storage(error).into()))
+                }
                 Err(_) => Err(error.into()),
             };
         }

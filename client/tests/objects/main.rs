@@ -4,6 +4,7 @@
 use zeo_client::db::{Db, Error, Object, Retry};
 use zeo_client::record::{Class, Dict, Record, Reference, Shared, Value};
 mod lost;
+mod settings;
 
 use zeo_client::ClientStorage;
 use zeo_proto::{Oid, Tid};

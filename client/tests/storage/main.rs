@@ -6,6 +6,7 @@ mod basics;
 mod calls;
 mod hostile;
 mod life;
+mod outcome;
 mod reconnect;
 mod script;
 mod support;
