@@ -66,6 +66,17 @@ def test_rates_and_restarts(call):
                       [8000, 1, 0.5]]
 
 
+def test_a_clock_that_is_set_back(call):
+    """The browser's: the lines begin again."""
+    points = call(f'''(() => {{
+      const history = new History();
+      for (const [time, status] of {json.dumps([(8000, status(10)), (10000, status(50)), (4000, status(60)),
+                                                (6000, status(70))])}) history.add(time, gather(status));
+      return history.of('1').map((point) => [point.time, point.commits ?? null]);
+    }})()''')
+    assert points == [[4000, None], [6000, 5]]
+
+
 def test_samples_are_bounded(call):
     counts = call(f'''(() => {{
       const history = new History();

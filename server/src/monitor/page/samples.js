@@ -89,6 +89,11 @@ class History {
 
   // Takes what the server said at this time (milliseconds).
   add(time, gathered) {
+    if (time < this.of(ALL).at(-1)?.time) {
+      // The browser's clock was set back: what was kept is from the future.
+      this.points.clear();
+      this.recent = [];
+    }
     const last = this.recent.at(-1);
     if (last && hasRestarted(last.gathered, gathered)) this.interrupt(time - 1);
     const limit = Math.max(30, Math.min(MAX_SAMPLES, Math.floor(MAX_POINTS / gathered.size)));
