@@ -9,7 +9,7 @@ from ZODB.utils import p64, z64
 
 pytestmark = pytest.mark.ours_only('Python aborts them')
 
-TIMEOUT = 1
+TIMEOUT = 3
 
 
 def vote(wire, oid):
@@ -23,7 +23,7 @@ def suspend(server, meanwhile=lambda: None):
     """Stops the process for longer than a transaction may take."""
     server.process.send_signal(signal.SIGSTOP)
     result = meanwhile()
-    time.sleep(TIMEOUT + 1)
+    time.sleep(TIMEOUT + 0.5)
     server.process.send_signal(signal.SIGCONT)
     return result
 
