@@ -251,3 +251,20 @@ def test_without_blob_dir(serve, database, tmp_path):
     with pytest.raises(Unsupported), db.transaction() as connection:
         connection.root()['blob'] = Blob(b'1')
     db.close()
+
+
+def test_blobs_go_one_at_a_time_if_each_takes_long(serve, database, tmp_path):
+    """As where RelStorage's trigger has many rows to read: commits wait for each, and for no more."""
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/server'))
+    db = DB(ClientStorage(server.address, blob_dir=str(tmp_path / 'client')))
+    with db.transaction() as connection:
+        connection.root()['blobs'] = PersistentMapping((n, Blob(b'blob')) for n in range(9))
+    with db.transaction() as connection:
+        del connection.root()['blobs']
+    database.sql("""CREATE TABLE removed (txn bigint);
+        CREATE FUNCTION remove_slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO removed VALUES (txid_current()); PERFORM pg_sleep(0.06); RETURN OLD; END $$;
+        CREATE TRIGGER slow BEFORE DELETE ON blob_chunk FOR EACH ROW EXECUTE FUNCTION remove_slowly()""")
+    db.pack()
+    assert database.sql('SELECT count(*) FROM removed GROUP BY txn') == ['1'] * 9
+    db.close()

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use zeo_proto::Tid;
 
 use self::reach::Reach;
-use self::remove::{Counts, Removal};
+use self::remove::{Batches, Counts, Removal};
 use self::sql::{BEGIN, FREE, PRESERVING};
 use super::ids::tid_of;
 use super::session::{Session, failed, value};
@@ -113,7 +113,7 @@ impl PostgresStorage {
             reach,
             keep_history: self.settings.keep_history,
             only_count: self.settings.pack_prepack_only,
-            batch: 100,
+            batches: Batches::default(),
             counts: Counts::default(),
         };
         removal.run(watch)?;

@@ -5,6 +5,7 @@
 //! refer to it again. So it is removed while nobody commits, after a look at what was committed
 //! meanwhile, and not if somebody has locked the object.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
@@ -13,6 +14,7 @@ use zeo_proto::Tid;
 use super::reach::Reach;
 use super::sql::{
     BEGIN_ALONE, CUT_CHAINS, EMPTY, MARK_PACKED, PackSql, REMOVE_EMPTY, REMOVE_SUPERSEDED, UNUSED,
+    WITH_BLOBS,
 };
 use crate::Result;
 use crate::packing::watch::Watch;
@@ -23,10 +25,10 @@ use crate::postgres::sql::COMMIT_LOCK;
 
 /// How many revisions are removed at once, at most.
 const BATCH_MAX: usize = 500;
-/// And at least, when they take long: a blob does.
-const BATCH_MIN: usize = 10;
 /// Commits are to be held up for less than this.
 const HELD_MAX: Duration = Duration::from_millis(50);
+/// What nobody waits for is to take less than this, so that the database counts as one that answers.
+const TAKEN_MAX: Duration = Duration::from_secs(1);
 
 /// What is done with garbage.
 pub(super) struct Removal<'a> {
@@ -39,8 +41,57 @@ pub(super) struct Removal<'a> {
     pub keep_history: bool,
     /// Nothing is removed, only counted.
     pub only_count: bool,
-    pub batch: usize,
+    pub batches: Batches,
     pub counts: Counts,
+}
+
+/// What waits to be removed together. Of blobs apart: removing one may take as long as a hundred others, since
+/// RelStorage's trigger reads all of `blob_chunk`.
+pub(super) struct Batches {
+    superseded: [Batch; 2],
+    garbage: [Batch; 2],
+}
+
+struct Batch {
+    revisions: Revisions,
+    /// How many at once.
+    size: usize,
+}
+
+impl Batch {
+    /// Whether there are as many as are removed at once.
+    fn is_full(&self) -> bool {
+        self.revisions.len() >= self.size
+    }
+
+    /// Takes them if they are full, or if there are `any`.
+    fn take(&mut self, any: bool) -> Option<Revisions> {
+        let is_due = self.is_full() || any && !self.revisions.is_empty();
+        is_due.then(|| std::mem::take(&mut self.revisions))
+    }
+
+    /// Removes more or less at once from now on, after some have taken so long.
+    fn adapt(&mut self, took: Duration, max: Duration) {
+        let size = if took > max {
+            self.size / 2
+        } else {
+            self.size * 2
+        };
+        self.size = size.clamp(1, BATCH_MAX);
+    }
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        let batch = |size| Batch {
+            revisions: Revisions::new(),
+            size,
+        };
+        Self {
+            superseded: [batch(BATCH_MAX), batch(100)],
+            garbage: [batch(100), batch(1)],
+        }
+    }
 }
 
 /// How much was found and removed.
@@ -65,11 +116,11 @@ impl Removal<'_> {
     /// Those of the watch and the connection.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<()> {
         let (mut oid, mut tid) = (-1_i64, -1_i64);
-        let (mut superseded, mut garbage) = (Revisions::new(), Revisions::new());
         loop {
             let params: crate::postgres::session::Params = &[&oid, &tid, &self.stop];
             let rows = self.session.query(self.sql.revisions, params);
             let rows = rows.map_err(failed("looking through revisions"))?;
+            let (mut superseded, mut garbage) = (Revisions::new(), Revisions::new());
             for row in &rows {
                 (oid, tid) = (value(row, 0)?, value(row, 1)?);
                 let (is_gone, next) = (value(row, 2)?, value::<Option<i64>>(row, 3)?);
@@ -80,21 +131,15 @@ impl Removal<'_> {
                 } else if next.is_none() && is_garbage {
                     garbage.push((oid, tid, is_gone));
                 }
-                if superseded.len() >= BATCH_MAX {
-                    self.remove_superseded(std::mem::take(&mut superseded), watch)?;
-                }
-                if garbage.len() >= self.batch {
-                    self.remove_garbage(std::mem::take(&mut garbage), watch)?;
-                }
             }
+            self.remove(superseded, garbage, watch)?;
             self.counts.examined += rows.len() as u64;
             watch.objects("removing", self.counts.examined)?;
             if rows.is_empty() {
                 break;
             }
         }
-        self.remove_superseded(superseded, watch)?;
-        self.remove_garbage(garbage, watch)?;
+        self.remove_waiting(true, watch)?;
         if self.keep_history && !self.only_count {
             // Also if there was nothing to be removed.
             self.mark_packed(watch)?;
@@ -106,13 +151,70 @@ impl Removal<'_> {
         Ok(())
     }
 
-    fn remove_superseded(&mut self, batch: Revisions, watch: &mut Watch<'_>) -> Result<()> {
-        if batch.is_empty() || self.only_count {
-            self.counts.revisions += batch.len() as u64;
+    /// Removes these with those that wait, as soon as there are enough of them.
+    fn remove(
+        &mut self,
+        superseded: Revisions,
+        garbage: Revisions,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        if self.only_count {
+            self.counts.revisions += superseded.len() as u64;
+            self.counts.objects += garbage.len() as u64;
             return Ok(());
         }
+        if superseded.is_empty() && garbage.is_empty() {
+            return Ok(());
+        }
+        let oids: Vec<i64> = superseded
+            .iter()
+            .chain(&garbage)
+            .map(|&(oid, ..)| oid)
+            .collect();
+        let found = self.session.query(WITH_BLOBS, &[&oids]);
+        let found = found.map_err(failed("looking for blobs"))?;
+        let with_blobs = found.iter().map(|row| value::<i64>(row, 0));
+        let with_blobs: HashSet<_> = with_blobs.collect::<Result<_>>()?;
+        for revision in superseded {
+            let kind = usize::from(with_blobs.contains(&revision.0));
+            self.batches.superseded[kind].revisions.push(revision);
+            self.remove_waiting(false, watch)?;
+        }
+        for revision in garbage {
+            let kind = usize::from(with_blobs.contains(&revision.0));
+            self.batches.garbage[kind].revisions.push(revision);
+            self.remove_waiting(false, watch)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is full, or all. Old revisions of garbage go before the last one, so that none of them becomes
+    /// the last one if this ends in between.
+    fn remove_waiting(&mut self, all: bool, watch: &mut Watch<'_>) -> Result<()> {
+        let before = all || self.batches.garbage.iter().any(Batch::is_full);
+        for kind in [0, 1] {
+            if let Some(revisions) = self.batches.superseded[kind].take(before) {
+                let took = self.remove_superseded(&revisions, watch)?;
+                self.batches.superseded[kind].adapt(took, TAKEN_MAX);
+            }
+        }
+        for kind in [0, 1] {
+            if let Some(revisions) = self.batches.garbage[kind].take(all) {
+                let held = self.remove_garbage(revisions, watch)?;
+                self.batches.garbage[kind].adapt(held, HELD_MAX);
+                self.counts.held = self.counts.held.max(held);
+                // Others go first.
+                std::thread::sleep(held.min(HELD_MAX));
+            }
+        }
+        Ok(())
+    }
+
+    /// How long that has taken.
+    fn remove_superseded(&mut self, batch: &Revisions, watch: &mut Watch<'_>) -> Result<Duration> {
         self.mark_packed(watch)?;
-        let (oids, tids) = columns(&batch);
+        let since = Instant::now();
+        let (oids, tids) = columns(batch);
         let removing = failed("removing revisions");
         self.session.batch("BEGIN").map_err(&removing)?;
         let removed = self.session.query(REMOVE_SUPERSEDED, &[&oids, &tids]);
@@ -122,15 +224,12 @@ impl Removal<'_> {
             .map_err(&removing)?;
         self.session.batch("COMMIT").map_err(removing)?;
         self.counts.revisions += removed as u64;
-        self.forget(&batch);
-        Ok(())
+        self.forget(batch);
+        Ok(since.elapsed())
     }
 
-    fn remove_garbage(&mut self, mut batch: Revisions, watch: &mut Watch<'_>) -> Result<()> {
-        if batch.is_empty() || self.only_count {
-            self.counts.objects += batch.len() as u64;
-            return Ok(());
-        }
+    /// For how long commits were held up.
+    fn remove_garbage(&mut self, mut batch: Revisions, watch: &mut Watch<'_>) -> Result<Duration> {
         self.mark_packed(watch)?;
         let removing = failed("removing objects");
         loop {
@@ -161,8 +260,7 @@ impl Removal<'_> {
             self.session.batch("COMMIT").map_err(&removing)?;
             self.counts.objects += batch.len() as u64;
             self.forget(&batch);
-            self.held(since.elapsed());
-            return Ok(());
+            return Ok(since.elapsed());
         }
     }
 
@@ -172,7 +270,7 @@ impl Removal<'_> {
         let rows = self.session.query(UNUSED, &[&oids]);
         let rows = rows.map_err(failed("locking objects"))?;
         let unused = rows.iter().map(|row| value::<i64>(row, 0));
-        let unused: std::collections::HashSet<_> = unused.collect::<Result<_>>()?;
+        let unused: HashSet<_> = unused.collect::<Result<_>>()?;
         batch.retain(|(oid, ..)| unused.contains(oid));
         Ok(())
     }
@@ -188,19 +286,6 @@ impl Removal<'_> {
             }
             other => other.map(|_| true).map_err(waiting),
         }
-    }
-
-    /// Commits were held up for so long. Lets others go first, and removes more or less at once from
-    /// now on.
-    fn held(&mut self, held: Duration) {
-        self.counts.held = self.counts.held.max(held);
-        self.batch = if held > HELD_MAX {
-            self.batch / 2
-        } else {
-            self.batch * 2
-        }
-        .clamp(BATCH_MIN, BATCH_MAX);
-        std::thread::sleep(held.min(HELD_MAX));
     }
 
     /// Loads don't find them in memory any more.

@@ -27,6 +27,9 @@ pub(super) const BEGIN_ALONE: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
 /// (oids): those that nobody is about to change.
 pub(super) const UNUSED: &str =
     "SELECT x FROM unnest($1::bigint[]) x WHERE pg_try_advisory_xact_lock(x)";
+/// (oids): those of blobs.
+pub(super) const WITH_BLOBS: &str =
+    "SELECT DISTINCT zoid FROM blob_chunk WHERE zoid = ANY ($1::bigint[])";
 /// (oid): a row if there is the object.
 pub(super) const IS_THERE: &str =
     "SELECT FROM object_state WHERE zoid = $1 AND state IS NOT NULL LIMIT 1";
