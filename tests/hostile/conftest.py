@@ -10,7 +10,7 @@ from postgres.conftest import Database, cluster  # noqa: F401
 from support.certificates import Certificates, client_context, ssl_section
 from support.wire import Wire
 
-from hostile.target import Target
+from hostile.target import POSTGRES, Target
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def target(serve, encoding, request, tmp_path, monkeypatch):
         own, client = made.self_signed('server'), made.self_signed('client')
         options['ssl'] = ssl_section(own, client)
         monkeypatch.setattr(Wire, 'context', client_context(client, own))
-    kind, storages = os.environ.get('RZEO_HOSTILE_POSTGRES'), options.get('storages') or ''
-    if kind and 'mappingstorage' not in storages:
-        database = Database(request.getfixturevalue('cluster'), kind == 'history')
+    storages = options.get('storages') or ''
+    if POSTGRES and 'mappingstorage' not in storages:
+        database = Database(request.getfixturevalue('cluster'), POSTGRES == 'history')
         options['storages'] = database.section(*(['blob-dir blobs'] if 'blob-dir' in storages else []))
     arguments = request.node.get_closest_marker('arguments')
     target = Target(serve(encoding=encoding, args=arguments.args if arguments else (), **options))

@@ -11,8 +11,10 @@ from ZODB.utils import p64
 from hostile.clients import Hostile, record
 
 MEMORY_SLACK = 24 << 20  # bytes that a server may keep after an attack: allocators do
+# `history` or `free`: the storage is a PostgreSQL database of that kind.
+POSTGRES = os.environ.get('RZEO_HOSTILE_POSTGRES')
 # A server opens them when it needs them, and keeps them.
-CONNECTIONS_TO_POSTGRES = 32 if os.environ.get('RZEO_HOSTILE_POSTGRES') else 0
+CONNECTIONS_TO_POSTGRES = 32 if POSTGRES else 0
 BAD_WORDS = re.compile(r'Traceback|panicked|this is a bug|RUST_BACKTRACE')
 TROUBLE = re.compile(r'\b(WARN\w*|ERRO?R?|CRIT\w*|ERROR|WARNING|CRITICAL)\b')
 

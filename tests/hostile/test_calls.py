@@ -1,7 +1,7 @@
 """Calls that are none: unknown, with wrong arguments, before `register`, or twice."""
 import pytest
 from support.server import is_python
-from ZODB.utils import z64
+from ZODB.utils import p64, z64
 
 # Methods with the least and the greatest number of their arguments.
 METHODS = {
@@ -124,6 +124,18 @@ def test_wrong_types_in_asynchronous_calls(target):
         client.send_async(name, *args)
         assert client.is_closed(), (name, args)
         client.close()
+
+
+@pytest.mark.parametrize('oid', [p64(2 ** 63 - 1), p64(2 ** 63), b'\xff' * 8])
+def test_oids_at_their_ends(target, oid):
+    """They are oids like others, of objects which are not there."""
+    client = target.hostile()
+    for name, args in [('loadBefore', (b'\xff' * 8,)), ('loadBefore', (p64(1),)), ('loadSerial', (p64(1),)),
+                       ('loadSerial', (b'\xff' * 8,)), ('getTid', ()), ('history', ())]:
+        assert client.attempt(name, oid, *args) == ('error', 'ZODB.POSException.POSKeyError'), name
+    there = p64(1)  # the bystander's
+    assert client.attempt('loadSerial', there, b'\xff' * 8) == ('error', 'ZODB.POSException.POSKeyError')
+    assert client.call('loadBefore', there, b'\xff' * 8)[1] == target.bystander.serials[there]
 
 
 def test_odd_values_that_are_fine(target):

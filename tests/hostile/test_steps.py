@@ -13,7 +13,8 @@ from support.wire import Disconnected
 from ZODB.utils import p64, z64
 
 from hostile.clients import TXN, record
-from hostile.test_blobs import DATA, DIRECTORY, share
+from hostile.target import POSTGRES
+from hostile.test_blobs import DATA, DIRECTORY, share, shared_only
 
 OLD, NEW = p64(1), p64(100)  # the bystander has committed the first
 CLOSED, FINE = 'closed', 'fine'
@@ -103,7 +104,11 @@ def right(target, name):
     return args if args[1] else (args[0], tid, *args[2:])
 
 
-@pytest.mark.parametrize('name', STEPS)
+undo_only = pytest.mark.skipif(POSTGRES == 'free', reason='a database without history has no undo')
+NEEDS = {'undoa': undo_only, 'storeBlobShared': shared_only}
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=NEEDS.get(name, ())) for name in STEPS])
 def test_wrong_arguments(target, name):
     method, right_args = name.split()[0], right(target, name)
     assert step(target, method, right_args) == FINE
@@ -130,20 +135,41 @@ def test_wrong_transaction_and_arguments(target, name):
     assert client.is_closed()
 
 
-def test_the_first_failure_counts(target):
+END = b'\xff' * 8
+# Steps that can't be made, and those that only some storages refuse.
+FAILING = [('storea', 5, z64, record()), ('storea', END, z64, record()), ('restorea', END, z64, record(), None),
+           ('deleteObject', END, z64), ('checkCurrentSerialInTransaction', END, z64),
+           ('undoa', b''), ('undoa', base64.encodebytes(p64(5)))]
+
+
+@pytest.mark.parametrize('failing', FAILING, ids=[f'{step[0]}-{step[1]}' for step in FAILING])
+def test_the_first_failure_counts(target, failing):
     """What comes before a step that can't be made is looked at before it."""
     client = target.hostile()
     client.begin()
     client.send_async('storea', OLD, z64, record(), TXN)
-    client.send_async('storea', 5, z64, record(), TXN)
+    client.send_async(*failing, TXN)
     client.send_async('undoa', b'', TXN)
     assert outcome_of(client) == CONFLICT
     client.begin()
     client.send_async('storea', 5, z64, record(), TXN)
-    client.send_async('undoa', b'', TXN)
+    client.send_async(*failing, TXN)
     client.send_async('storea', OLD, z64, record(), TXN)
     assert outcome_of(client) == TYPE
     assert client.commit({NEW: record('after all')})
+
+
+@pytest.mark.parametrize('step, outcome', [
+    (('storea', OLD, END, record()), CONFLICT), (('deleteObject', OLD, END), CONFLICT),
+    (('checkCurrentSerialInTransaction', OLD, END), READ_CONFLICT), (('deleteObject', END, z64), NO_KEY),
+    (('checkCurrentSerialInTransaction', END, z64), NO_KEY),
+    (('storea', b'\x7f' + b'\xff' * 7, z64, record()), FINE)])
+def test_ids_at_their_ends(target, step, outcome):
+    """They are ids like others, which are not there."""
+    client = target.hostile()
+    client.begin()
+    client.send_async(*step, TXN)
+    assert outcome_of(client) == outcome
 
 
 def test_a_blob_that_is_ended_wrongly(target):

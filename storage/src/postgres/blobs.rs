@@ -166,8 +166,12 @@ impl PostgresStorage {
         if self.settings.keep_history {
             return Ok(None);
         }
-        let after = tid_of(serial)?.max(self.packing.packed());
-        let rows = self.query("looking for a blob", NEWER, &[&number(oid)?, &after])?;
+        // What no column can hold was never there.
+        let (Ok(number), Ok(replaced)) = (number(oid), tid_of(serial)) else {
+            return Ok(None);
+        };
+        let after = replaced.max(self.packing.packed());
+        let rows = self.query("looking for a blob", NEWER, &[&number, &after])?;
         let newer = rows.first().map(|row| value::<i64>(row, 0)).transpose()?;
         Ok(newer.map(|tid| Error::ReadConflict {
             oid,
@@ -185,8 +189,10 @@ impl PostgresStorage {
         };
         let keeping = paths::failed("keeping a blob in", cache.directory().path());
         cache.file((oid, serial), |file| {
-            let params: [i64; 2] = [number(oid)?, tid_of(serial)?];
-            let found = self.query("looking for a blob", FIND, &[&params[0], &params[1]])?;
+            let (Ok(number), Ok(tid)) = (number(oid), tid_of(serial)) else {
+                return Err(missing());
+            };
+            let found = self.query("looking for a blob", FIND, &[&number, &tid])?;
             if found.is_empty() {
                 return Err(missing());
             }

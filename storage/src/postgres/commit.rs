@@ -1,11 +1,11 @@
 //! Step 1 of a commit: what a transaction wants, checked against what is committed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zeo_proto::{Oid, Tid};
 
 use super::blobs::Uploads;
-use super::ids::{number, tid_of};
+use super::ids::{number, number_of_known, tid_of};
 use super::lockers::{Held, PACK_LOCK};
 use super::session::value;
 use super::sql::{LAST_OF, USED_OIDS};
@@ -45,6 +45,48 @@ pub(super) const RECORD_ROOM: usize = 64;
 /// The serial that does not matter.
 const ANY: i64 = -1;
 
+/// Tids from the year 5400 on are not taken from a client: they stand in columns of 63 bits, and only grow.
+const TOO_LATE: Tid = Tid::new(0x7000 << 48);
+
+/// The steps of a transaction.
+#[derive(Default)]
+struct Steps {
+    ops: Vec<Op>,
+    /// The objects to be written, and those that are to stay as they are.
+    written: BTreeSet<i64>,
+    checked: BTreeSet<i64>,
+    /// Why the next one can't be made; what is wrong with one before it comes first.
+    wrong: Option<Error>,
+}
+
+impl Steps {
+    fn add(&mut self, storage: &PostgresStorage, op: Op) -> Result<()> {
+        match &op {
+            Op::Store { oid, .. } | Op::Restore { oid, .. } => {
+                self.written.insert(number(*oid)?);
+            }
+            Op::Delete { oid, .. } => {
+                self.written.insert(number_of_known(*oid)?);
+            }
+            Op::Check { oid, .. } => {
+                self.checked.insert(number_of_known(*oid)?);
+            }
+            Op::Undo { tid } => {
+                for oid in storage.objects_to_undo(*tid)? {
+                    self.written.insert(number(oid)?);
+                }
+                // What is undone must not be packed before it is there again.
+                self.checked.insert(PACK_LOCK);
+            }
+            Op::Blob { oid, .. } => {
+                number(*oid)?;
+            }
+        }
+        self.ops.push(op);
+        Ok(())
+    }
+}
+
 impl PostgresStorage {
     pub(super) fn vote(
         &self,
@@ -52,11 +94,14 @@ impl PostgresStorage {
         ops: &mut dyn Iterator<Item = Result<Op>>,
         on_conflict: OnConflict<'_>,
     ) -> Result<Vote> {
-        let ops = ops.collect::<Result<Vec<_>>>()?;
+        self.check_tid(meta.tid)?;
+        let steps = self.steps(ops);
         // Before anything is locked: that may take long.
-        let uploads = self.upload(&ops)?;
-        let undone = self.undone_objects(&ops)?;
-        let (held, serials) = self.lock_all(&ops, &undone)?;
+        let uploads = match steps.wrong {
+            None => self.upload(&steps.ops)?,
+            Some(_) => None,
+        };
+        let (held, serials) = self.lock_all(steps.written, steps.checked)?;
         let serials: HashMap<Oid, Tid> = serials.into_iter().collect();
         let mut voting = Voting {
             storage: self,
@@ -67,8 +112,11 @@ impl PostgresStorage {
             undone: Vec::new(),
             undone_blobs: BTreeMap::new(),
         };
-        for op in ops {
+        for op in steps.ops {
             voting.apply(op, on_conflict)?;
+        }
+        if let Some(why) = steps.wrong {
+            return Err(why);
         }
         if let Some(conflicts) = voting.conflicts.take_reported() {
             return Ok(Vote::Conflicts(conflicts));
@@ -105,33 +153,47 @@ impl PostgresStorage {
         self.publish_up_to(commit.tid);
     }
 
-    /// Locks everything that the transaction is about.
-    fn lock_all(&self, ops: &[Op], undone: &[Oid]) -> Result<(Held, Vec<(Oid, Tid)>)> {
-        let (mut written, mut checked) = (BTreeMap::new(), BTreeMap::new());
+    /// Takes the steps up to the first that can't be made.
+    fn steps(&self, ops: &mut dyn Iterator<Item = Result<Op>>) -> Steps {
+        let mut steps = Steps::default();
         for op in ops {
-            match op {
-                Op::Store { oid, .. } | Op::Delete { oid, .. } | Op::Restore { oid, .. } => {
-                    written.insert(number(*oid)?, ());
-                }
-                Op::Check { oid, .. } => {
-                    checked.insert(number(*oid)?, ());
-                }
-                // What is undone must not be packed before it is there again.
-                Op::Undo { .. } => {
-                    checked.insert(PACK_LOCK, ());
-                }
-                Op::Blob { .. } => {}
+            if let Err(why) = op.and_then(|op| steps.add(self, op)) {
+                steps.wrong = Some(why);
+                break;
             }
         }
-        for &oid in undone {
-            written.insert(number(oid)?, ());
-        }
-        checked.retain(|oid, ()| !written.contains_key(oid));
-        if let Some((&last, ())) = written.last_key_value() {
+        steps
+    }
+
+    /// Locks everything that the transaction is about.
+    fn lock_all(
+        &self,
+        written: BTreeSet<i64>,
+        mut checked: BTreeSet<i64>,
+    ) -> Result<(Held, Vec<(Oid, Tid)>)> {
+        checked.retain(|oid| !written.contains(oid));
+        if let Some(&last) = written.last() {
             self.use_oids(last)?;
         }
-        let both = (written.into_keys().collect(), checked.into_keys().collect());
+        let both = (written.into_iter().collect(), checked.into_iter().collect());
         self.lockers.lock(both, self.settings.lock_timeout)
+    }
+
+    /// A tid that a client insists on is later than the last one, and not the storage's last for ever.
+    fn check_tid(&self, tid: Option<Tid>) -> Result<()> {
+        let Some(tid) = tid else { return Ok(()) };
+        let last = self.published();
+        if tid <= last {
+            return Err(Error::Value(format!(
+                "transaction {tid} can't be added: it is not later than the last one, {last}"
+            )));
+        }
+        if tid >= TOO_LATE {
+            return Err(Error::Value(format!(
+                "transaction {tid} can't be added: PostgreSQL holds no tids of later ones"
+            )));
+        }
+        Ok(())
     }
 
     /// Raises the sequence of oids above those that others have given out.
@@ -145,7 +207,8 @@ impl PostgresStorage {
             .first()
             .map(|row| value::<Option<i64>>(row, 0))
             .transpose()?;
-        self.oids.used(raised.flatten().unwrap_or(block) * 16);
+        let raised = raised.flatten().unwrap_or(block);
+        self.oids.used(raised.saturating_mul(16));
         Ok(())
     }
 }
@@ -313,16 +376,5 @@ impl PostgresStorage {
              only a part of the tables was restored; restore all, or see \"Rows that don't fit\" in \
              docs/postgres.md"
         )))
-    }
-
-    /// The objects of all transactions that are to be undone.
-    fn undone_objects(&self, ops: &[Op]) -> Result<Vec<Oid>> {
-        let mut oids = Vec::new();
-        for op in ops {
-            if let Op::Undo { tid } = op {
-                oids.extend(self.objects_to_undo(*tid)?);
-            }
-        }
-        Ok(oids)
     }
 }

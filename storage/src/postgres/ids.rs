@@ -14,6 +14,14 @@ pub(super) fn number(oid: Oid) -> Result<i64> {
     i64::try_from(oid.as_u64()).map_err(too_large)
 }
 
+/// That of an object which must be there: one that no column can hold is not.
+///
+/// # Errors
+/// `NoObject`.
+pub(super) fn number_of_known(oid: Oid) -> Result<i64> {
+    number(oid).map_err(|_| Error::NoObject(oid))
+}
+
 pub(super) fn oid_of(number: i64) -> Oid {
     Oid::new(number.cast_unsigned())
 }

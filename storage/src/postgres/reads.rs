@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
-use super::ids::{number, oid_of, tid_of};
+use super::ids::{number, number_of_known, oid_of, tid_of};
 use super::rows::meta;
 use super::session::{Params, value};
 use super::sql::{HISTORY, Sql, UNDO_LOG};
@@ -80,7 +80,8 @@ impl PostgresStorage {
     }
 
     fn no_revision(&self, oid: Oid, is_current: bool) -> Result<Option<Revision>> {
-        let known = || self.query("loading an object", self.sql.exists, &[&number(oid)?]);
+        let number = number_of_known(oid)?;
+        let known = || self.query("loading an object", self.sql.exists, &[&number]);
         if is_current || known()?.is_empty() {
             return Err(Error::NoObject(oid));
         }
@@ -97,7 +98,8 @@ impl PostgresStorage {
         {
             return Ok(found.data);
         }
-        let params = (number(oid)?, tid_of(serial)?);
+        let serial = tid_of(serial).map_err(|_| Error::NoObject(oid))?;
+        let params = (number_of_known(oid)?, serial);
         let rows = self.query(
             "loading a revision",
             self.sql.serial,
@@ -125,7 +127,7 @@ impl PostgresStorage {
             }]);
         }
         let size = i64::try_from(size).unwrap_or(i64::MAX);
-        let params = (number(oid)?, tid_of(self.published())?);
+        let params = (number_of_known(oid)?, tid_of(self.published())?);
         let rows = self.query("loading a history", HISTORY, &[&params.0, &size, &params.1])?;
         if rows.is_empty() {
             return Err(Error::NoObject(oid));
@@ -204,7 +206,7 @@ impl Load {
     fn new(oid: Oid, before: Tid, published: Tid) -> Result<Self> {
         let behind = Tid::ZERO.later_than(published).unwrap_or(Tid::MAX);
         Ok(Self {
-            oid: number(oid)?,
+            oid: number_of_known(oid)?,
             limit: tid_of(behind.min(before).min(MAX))?,
             published: tid_of(published)?,
         })
