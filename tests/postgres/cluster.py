@@ -72,7 +72,8 @@ class Cluster:
         self.put('root.crt', self.authority.text())
         with open(f'{self.data}/postgresql.conf', 'a') as f:
             f.write("ssl = on\nssl_ca_file = 'root.crt'\n")
-        self.allow('local all all trust', 'hostssl all all all trust', 'hostssl replication all all trust')
+        # The dsn asks for TLS; proxies come without.
+        self.allow('local all,replication all trust', 'host all,replication all all trust')
 
     def certify(self, certificate):
         """The certificate that it shows by TLS, from its next start or reload on."""
