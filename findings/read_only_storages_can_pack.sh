@@ -3,8 +3,8 @@
 #
 # Expected: a storage that was opened read-only changes nothing; a FileStorage's pack is a ReadOnlyError.
 # Seen: commits are refused by all three. But the pack of a read-only ZEO client or RelStorage runs, and removes the
-# old revisions and the unreachable objects from the database that the others write. A ZEO server refuses it only if
-# the server itself is read-only.
+# old revisions and the unreachable objects from the database that the others write. A ZEO server with `read-only
+# true` packs at a client's request as well, on purpose, as a comment in its code says.
 # Why it matters: reports, debuggers and readers of replicas are configured read-only so that no mistake of theirs can
 # do harm; and a pack can't be taken back: with it, all undo is gone.
 # Versions: ZEO 6.2, RelStorage 4.3.0 (sqlite3), ZODB 6.4, Python 3.11.
@@ -13,6 +13,7 @@
 # FileStorage, read-only: commit ReadOnlyError, pack ReadOnlyError, 6 revisions before, 6 after
 # ZEO client, read-only: commit ReadOnlyError, pack done, 6 revisions before, 1 after
 # RelStorage, read-only: commit ReadOnlyError, pack done, 6 revisions before, 1 after
+# client of a read-only server: pack done, 6 revisions before, 1 after
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -80,11 +81,19 @@ def tried(name, kind, options):
     return commit, pack, before, after
 
 
-server = subprocess.Popen(["venv/bin/runzeo", "-a", f"127.0.0.1:{port}", "-f", "Served.fs"], stderr=subprocess.DEVNULL)
+def serve(path, read_only):
+    with open("zeo.conf", "w") as conf:
+        conf.write(f"<zeo>\naddress 127.0.0.1:{port}\nread-only {read_only}\n</zeo>\n"
+                   f"<filestorage 1>\npath {path}\n</filestorage>\n")
+    return subprocess.Popen(["venv/bin/runzeo", "-C", "zeo.conf"], stderr=subprocess.DEVNULL)
+
+
+CLIENT = "clientstorage", f"server 127.0.0.1:{port}\nwait-timeout 60"
+server = serve("Served.fs", "false")
 try:
     seen = [
         tried("FileStorage", "filestorage", "path Data.fs"),
-        tried("ZEO client", "clientstorage", f"server 127.0.0.1:{port}\nwait-timeout 60"),
+        tried("ZEO client", *CLIENT),
         tried("RelStorage", "relstorage", "<sqlite3>\ndata-dir data\n</sqlite3>"),
     ]
 finally:
@@ -92,4 +101,17 @@ finally:
     server.wait()
 assert seen[0] == ("ReadOnlyError", "ReadOnlyError", 6, 6)
 assert seen[1] == seen[2] == ("ReadOnlyError", "done", 6, 1)
+
+before = revisions("filestorage", "path Data.fs")
+server = serve("Data.fs", "true")
+try:
+    db = database(*CLIENT, "true")
+    pack = outcome(db.pack)
+    db.close()
+finally:
+    server.terminate()
+    server.wait()
+after = revisions("filestorage", "path Data.fs")
+print(f"client of a read-only server: pack {pack}, {before} revisions before, {after} after")
+assert (pack, before, after) == ("done", 6, 1)
 END
