@@ -3,8 +3,10 @@ import threading
 
 import pytest
 from support.server import is_python, wait_until
+from support.wire import Wire, WireError
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import ConflictError
+from ZODB.utils import z64
 
 from postgres.cluster import Cluster
 from postgres.conftest import Database
@@ -38,6 +40,31 @@ def pair(request):
     made = Pair(request.param)
     yield made
     made.remove()
+
+
+def test_a_standby_is_not_taken_for_the_primary(serve, pair):
+    """Although `target_session_attrs` does not say so: a server writes."""
+    database = pair.database
+    database.dsn = database.dsn.replace('target_session_attrs=read-write', '')
+    server = serve(storages=database.section('cache-local-mb 0'))
+    db = open_db(server)
+    add_counters(db)
+    pair.primary.stop('fast')
+    # The standby would answer it.
+    with Wire(server.address) as wire, pytest.raises(WireError, match='ReadConflictError'):
+        wire.call('loadBefore', z64, b'\x7f' * 8)
+    pair.primary.start()
+
+    def done():
+        try:
+            increment(db, 0)
+            return True
+        except (ClientDisconnected, ConflictError):
+            return False
+
+    wait_until(done)
+    assert total(db) == 1
+    db.close()
 
 
 def test_a_synchronous_standby_has_all_that_was_acknowledged(serve, pair):

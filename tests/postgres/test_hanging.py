@@ -13,6 +13,7 @@ from support.server import binary, is_python, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB import DB
+from ZODB.blob import Blob
 from ZODB.POSException import ConflictError
 from ZODB.utils import p64
 
@@ -111,6 +112,63 @@ def test_the_lock_of_all_commits_is_kept(serve, database):
     write(db, n=1)
     assert read(db, 'n') == 1
     db.close()
+
+
+def test_all_wait_for_the_lock_of_all_commits_together(serve, database):
+    """Not one after the other."""
+    server = serve(storages=impatient(database))
+    dbs = [open_db(server) for _ in range(8)]
+    write(dbs[0], **{str(n): PersistentMapping(n=0) for n, _ in enumerate(dbs)})
+    voted, told = threading.Barrier(len(dbs)), []
+
+    def work(number):
+        with contextlib.suppress(ConflictError):
+            with dbs[number].transaction() as connection:
+                connection.root()[str(number)]['n'] = 1
+                voted.wait()
+            told.append('committed')
+        told.append(number)
+
+    with contextlib.closing(psycopg2.connect(database.dsn)) as other:
+        other.cursor().execute('SELECT pg_advisory_xact_lock(-1)')
+        threads = [threading.Thread(target=work, args=(n,)) for n, _ in enumerate(dbs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(told) == [*range(len(dbs))]
+    # A batch is one line, however many are in it: those that came first, and the others.
+    assert 0 < server.log().count('has kept the lock of all commits') <= 3
+    for db in dbs:
+        db.close()
+
+
+def test_a_server_that_is_stopped_in_the_commit_of_a_blob(serve, database, tmp_path):
+    """It has the lock of all commits then, and others go on all the same."""
+    server = serve(storages=database.section(f'blob-dir {tmp_path}/kept'))
+    db = DB(ClientStorage(server.address, server_sync=True, blob_dir=str(tmp_path / 'client')))
+    write(db, blob=Blob(b'before'), other=PersistentMapping(n=0))
+    other = open_db(serve(storages=impatient(database)))
+
+    def write_other():
+        with other.transaction() as connection:
+            connection.root()['other']['n'] += 1
+
+    with contextlib.closing(psycopg2.connect(database.dsn)) as blocking:
+        blocking.cursor().execute('LOCK TABLE blob_chunk IN SHARE MODE')
+        thread = threading.Thread(target=lambda: is_done(lambda: write(db, blob=Blob(b'after'))))
+        thread.start()
+        wait_until(lambda: database.sql("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND "
+                                        "application_name LIKE 'rzeo%' AND wait_event_type = 'Lock'") != [])
+        with stopped([server.process.pid]):
+            blocking.rollback()
+            wait_until(lambda: is_done(write_other))
+    thread.join()
+    assert read(other, 'other') == 1
+    with db.transaction() as connection, connection.root()['blob'].open() as f:
+        assert f.read() in (b'before', b'after')
+    db.close()
+    other.close()
 
 
 def test_a_server_stops_while_a_pack_and_a_vote_hang(serve, database):

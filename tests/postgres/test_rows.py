@@ -1,5 +1,6 @@
 """Rows that don't fit, and what others do with rows between the vote and the finish of a transaction."""
 import contextlib
+import re
 import threading
 
 import psycopg2
@@ -12,6 +13,9 @@ from ZODB import DB
 from ZODB.blob import Blob
 from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError, StorageError
 from ZODB.utils import p64, u64
+
+from postgres.cluster import Cluster
+from postgres.conftest import Database
 
 pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
 
@@ -190,6 +194,49 @@ def test_oids_past_the_sequence(serve, database):
     write(db, more=PersistentMapping(n=1))
     assert [read(db, str(number)) for number in range(40)] == list(range(40))
     db.close()
+
+
+def test_an_oid_near_the_end(serve, database):
+    """A client may choose it; new objects get others all the same."""
+    server = serve(storages=database.section())
+    db = open_db(server)
+    for oid in 2**63 - 1, 2**63 - 17, 2**63 - 2**40:
+        txn = transaction.Transaction()
+        vote(db.storage, [], [(p64(oid), db.storage.load(p64(0))[0], p64(0))], txn)
+        db.storage.tpc_finish(txn)
+    assert db.storage.new_oid() < p64(1000)
+    write(db, more=PersistentMapping(n=1))
+    db.close()
+    server.stop()
+    server = serve(storages=database.section())
+    assert 'past the sequence' not in server.log()
+    db = open_db(server)
+    assert db.storage.new_oid() < p64(1000)
+    db.close()
+
+
+def test_a_cancelled_vote_keeps_no_locks(serve):
+    """As an administrator may end it: other processes would wait for these objects for ever."""
+    cluster = Cluster('max_locks_per_transaction = 4000')
+    try:
+        database = Database(cluster, True)
+        database.sql(f"ALTER DATABASE {database.name} SET log_statement = 'all'")
+        server = serve(storages=database.section())
+        write(open_db(server), n=1)
+        with open(f'{cluster.directory}/log') as log:
+            function = re.search(r'CREATE FUNCTION pg_temp\.rzeo_lock.*?(\$body\$).*?\1', log.read(), re.S)[0]
+        with contextlib.closing(psycopg2.connect(database.dsn)) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute(function)
+            cursor.execute('SET statement_timeout = 300')
+            with pytest.raises(psycopg2.errors.QueryCanceled):
+                cursor.execute("SELECT pg_temp.rzeo_lock(array(SELECT generate_series(1, 500000)::bigint), '{}', '{}', '{}')")
+            assert database.sql(f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
+                                f'AND pid = {connection.info.backend_pid}') == ['0']
+        server.stop()
+    finally:
+        cluster.remove()
 
 
 def test_a_sequence_at_its_end(serve, database):

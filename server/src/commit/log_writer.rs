@@ -134,7 +134,8 @@ pub(crate) fn work(
 }
 
 /// Appends a batch. If that fails without consequences, for one transaction
-/// whose blob is not there any more, each is appended alone.
+/// whose blob is not there any more, each is appended alone; but not if the storage can't be asked now:
+/// each would wait as long for it.
 fn append(
     storage: &Arc<dyn Storage>,
     stats: &Stats,
@@ -171,7 +172,7 @@ fn append(
 }
 
 fn may_be_tried_again(storage: &dyn Storage, why: &Error) -> bool {
-    storage.latched().is_none() && !matches!(why, Error::Unsettled(_))
+    storage.latched().is_none() && !matches!(why, Error::Unsettled(_) | Error::Unavailable(_))
 }
 
 /// Drops the transactions that the storage refuses, here, as what the

@@ -9,12 +9,12 @@ use zeo_proto::{Oid, Tid};
 
 use super::backend::Backend;
 use super::blobs::Uploads;
-use super::changes::Changed;
 use super::commit::{RECORD_ROOM, SIZE_MAX, Work};
 use super::ids::{number, oid_of};
 use super::lockers::Held;
 use super::session::{failed, is_lost, value};
 use super::sql::FINISH;
+use super::steps::Changed;
 use super::storage::PostgresStorage;
 use super::writer::Writer;
 use crate::error::Conflict;
@@ -27,6 +27,10 @@ const HOLDER: &str =
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 4294967295::oid
         AND l.objid = 4294967295::oid AND l.objsubid = 1 AND a.datname = current_database()";
+
+/// In a transaction that is to have the lock of all commits while PostgreSQL waits for us: if this process is
+/// stopped then, nobody waits for it for long.
+const ALONE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
 /// How often a batch is tried that fails since others are in its way.
 const ATTEMPTS: usize = 3;
@@ -89,6 +93,7 @@ impl PostgresStorage {
     /// its own; what stands between such is written together.
     pub(super) fn finish(&self, batch: &mut [Commit]) -> Result<Appended> {
         let mut all = Appended::default();
+        let total = batch.len();
         let (mut place, mut rest) = (0, batch);
         while !rest.is_empty() {
             let count = run_length(rest);
@@ -104,8 +109,14 @@ impl PostgresStorage {
                 // Nothing of the batch is there.
                 Err(why) if place == 0 => return Err(why),
                 Err(why) => {
-                    let places = place..place + run.len();
+                    // What is behind it would wait for the same.
+                    let waited = matches!(why, Error::Unavailable(_));
+                    let count = if waited { total - place } else { run.len() };
+                    let places = place..place + count;
                     all.refused.extend(places.map(|at| (at, again(&why))));
+                    if waited {
+                        break;
+                    }
                 }
             }
             place += run.len();
@@ -117,7 +128,8 @@ impl PostgresStorage {
     fn finish_run(&self, batch: &mut [Commit]) -> Result<Appended> {
         let mut uploads = None;
         for commit in &mut *batch {
-            uploads = commit.prepared.work_mut::<Work>()?.uploads.take();
+            let taken = commit.prepared.work_mut::<Work>()?.uploads.take();
+            uploads = taken.filter(|uploads| uploads.is_open());
         }
         let mut writer = self.writer();
         let mut appended = Appended::default();
@@ -168,7 +180,7 @@ impl PostgresStorage {
             appended.refused.push((place_of(transaction), why));
         }
         appended.refused.sort_by_key(|&(place, _)| place);
-        appended.outside = self.new_changes(report.others);
+        appended.outside = self.new_changes(report.others, &[]);
         self.news.report(begun);
         if report.waited {
             self.contended.store(true, Ordering::Relaxed);
@@ -212,7 +224,7 @@ impl PostgresStorage {
             done = self.ask(writer, batch);
         }
         match done {
-            Err(error) if is_lost(&error) => match slot.take() {
+            Err(error) if is_unknown(&error) => match slot.take() {
                 Some(old) => Called::Lost(failed("committing")(error), old.backend),
                 None => Called::Done(Err(failed("committing")(error))),
             },
@@ -228,13 +240,12 @@ impl PostgresStorage {
         let Some(mut writer) = uploads.writer.take() else {
             return Called::Done(Err(uploads_lost()));
         };
-        if writer.session.is_closed() {
-            return Called::Done(Err(uploads_lost()));
-        }
         if let Err(why) = self.check_history(&mut writer) {
             return Called::Done(Err(why));
         }
-        let done = self.ask(&mut writer, batch).and_then(|rows| {
+        let asked = writer.session.batch(ALONE);
+        let done = asked.and_then(|()| self.ask(&mut writer, batch));
+        let done = done.and_then(|rows| {
             let tid = rows.iter().find_map(tid_given);
             uploads.end(&mut writer.session, tid).map(|()| rows)
         });
@@ -243,7 +254,7 @@ impl PostgresStorage {
                 uploads.writer = Some(writer);
                 Called::Done(Ok(rows))
             }
-            Err(error) if is_lost(&error) => {
+            Err(error) if is_unknown(&error) => {
                 Called::Lost(failed("committing")(error), writer.backend)
             }
             // Without its connection nothing of it remains.
@@ -371,6 +382,11 @@ fn kept_waiting(writer: &mut Writer, error: tokio_postgres::Error) -> Error {
         )),
         None => why,
     }
+}
+
+/// Whether the call has ended in a way that does not say what has become of it.
+fn is_unknown(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none() || is_lost(error)
 }
 
 /// A batch has failed, and nothing of it is there.

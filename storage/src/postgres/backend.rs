@@ -4,14 +4,14 @@
 use super::session::{Session, failed, value};
 use crate::{Error, Result};
 
-const BACKEND: &str = "SELECT pid, backend_start::text FROM pg_stat_activity
+const BACKEND: &str = "SELECT pid, extract(epoch FROM backend_start)::text FROM pg_stat_activity
     WHERE pid = pg_backend_pid()";
 
 /// (pid, start): ends that process, if it is still there; a row as long as it is. One that waits for standbys has
 /// committed: if it was ended, that would be seen, although they may lack it.
 const END: &str =
     "SELECT CASE WHEN wait_event IS DISTINCT FROM 'SyncRep' THEN pg_terminate_backend(pid) END
-    FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
+    FROM pg_stat_activity WHERE pid = $1 AND extract(epoch FROM backend_start)::text = $2";
 
 /// Which process it is.
 #[derive(Clone, Debug)]

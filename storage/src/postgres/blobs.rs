@@ -288,6 +288,12 @@ pub(super) fn write(session: &mut Session, path: &Path) -> Result<u32> {
 }
 
 impl Uploads {
+    /// Whether the connection is there over which they were written.
+    pub fn is_open(&self) -> bool {
+        let writer = self.writer.as_ref();
+        writer.is_some_and(|writer| !writer.session.is_closed())
+    }
+
     /// Links the uploads with the transaction `tid`, and commits it; without a tid, takes all back.
     pub fn end(
         &self,

@@ -7,6 +7,7 @@ use zeo_proto::{Oid, Tid};
 use super::blobs::Uploads;
 use super::ids::{number, number_of_known, tid_of};
 use super::lockers::{Held, PACK_LOCK};
+use super::oids::{BLOCK, FAR_OID};
 use super::session::value;
 use super::sql::{LAST_OF, USED_OIDS};
 use super::storage::PostgresStorage;
@@ -147,7 +148,7 @@ impl PostgresStorage {
     pub(super) fn publish_own(&self, commit: &Commit) {
         if let Ok(work) = commit.prepared.work::<Work>() {
             let records = work.records.iter();
-            let states = records.map(|(&oid, record)| (oid, record.state.as_deref()));
+            let states = records.map(|(&oid, record)| (oid, commit.tid, record.state.as_deref()));
             self.recent.changed(commit.tid, states);
         }
         self.publish_up_to(commit.tid);
@@ -198,17 +199,17 @@ impl PostgresStorage {
 
     /// Raises the sequence of oids above those that others have given out.
     pub(super) fn use_oids(&self, last: i64) -> Result<()> {
-        if !self.oids.exceeds(last) {
+        if last >= FAR_OID || !self.oids.exceeds(last) {
             return Ok(());
         }
-        let block = last / 16 + 1;
+        let block = last / BLOCK + 1;
         let raised = self.query("raising the sequence of oids", USED_OIDS, &[&block])?;
         let raised = raised
             .first()
             .map(|row| value::<Option<i64>>(row, 0))
             .transpose()?;
-        let raised = raised.flatten().unwrap_or(block);
-        self.oids.used(raised.saturating_mul(16));
+        let block = raised.flatten().unwrap_or(block);
+        self.oids.used(block.saturating_mul(BLOCK));
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::causes::{Way, depends_on_tls, refusal};
 use super::certificates;
@@ -100,6 +100,8 @@ pub(super) struct Connector {
     dsn: Dsn,
     /// As they were read last without an error.
     ways: Mutex<Arc<Ways>>,
+    /// Of several hosts, only one that takes writes is used.
+    writes: bool,
     /// The host that was connected to last: where several are named, the others may be away.
     last: AtomicUsize,
     /// How long an answer may take, if nothing else is said: then the connection is lost.
@@ -116,6 +118,7 @@ impl Connector {
         let ways = Ways::read(dsn).map_err(Error::Value)?;
         let made = Self {
             dsn: dsn.clone(),
+            writes: !settings.read_only && ways.targets.len() > 1,
             ways: Mutex::new(Arc::new(ways)),
             last: AtomicUsize::new(0),
             answer_time: answer_time(dsn).map_err(Error::Value)?,
@@ -237,6 +240,10 @@ impl Connector {
         config
             .ssl_mode(mode)
             .application_name(format!("rzeo: {purpose}"));
+        if self.writes {
+            // A standby must not be kept to, nor one that lags be read from.
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         let client = Client::connect(&config, tls, &self.sockets)?;
         let mut session = Session::new(client);
         if let Some(&limit) = config.get_connect_timeout() {

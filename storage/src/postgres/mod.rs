@@ -33,8 +33,8 @@
 //! # What others commit
 //!
 //! Tids become visible in rising order (`changes`). They are looked for at each poll, and by each
-//! append, so that everything is published in the order of tids. Servers tell each other that there is
-//! something to look for (`peers`).
+//! append, so that everything is published in the order of tids. Without history, all that is found at
+//! once is published at once (`steps`). Servers tell each other that there is something to look for (`peers`).
 //!
 //! # A database that hangs
 //!
@@ -54,6 +54,7 @@
 mod after_commit;
 mod append;
 mod backend;
+mod begin_again;
 mod blob_cache;
 mod blobs;
 mod bulk;
@@ -87,6 +88,7 @@ mod settings;
 mod settle;
 mod socket;
 mod sql;
+mod steps;
 mod storage;
 mod targets;
 mod turns;

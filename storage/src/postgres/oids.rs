@@ -6,6 +6,9 @@ use zeo_proto::Oid;
 
 /// How many oids one value of the sequence stands for.
 pub(super) const BLOCK: i64 = 16;
+/// Nobody is ever given oids from here on: where a client has chosen such a one, the sequence is left as it
+/// is, which would end soon behind it.
+pub(super) const FAR_OID: i64 = i64::MAX - (1 << 40);
 /// How many blocks are taken at once: a client asks for 100 oids.
 pub(super) const BLOCKS: i32 = 7;
 

@@ -94,15 +94,20 @@ impl Recent {
         halves.insert(oid, entry);
     }
 
-    /// Transaction `tid` has changed objects. The states are there if it was ours.
-    pub fn changed<'a>(&self, tid: Tid, objects: impl Iterator<Item = (Oid, Option<&'a [u8]>)>) {
+    /// Objects have changed, not before transaction `first`: each with its new serial, and the state if
+    /// that is known.
+    pub fn changed<'a>(
+        &self,
+        first: Tid,
+        objects: impl Iterator<Item = (Oid, Tid, Option<&'a [u8]>)>,
+    ) {
         let mut halves = self.halves();
-        for (oid, state) in objects {
-            halves.end_of_current(oid, tid);
-            halves.note(oid, tid);
+        for (oid, serial, state) in objects {
+            halves.end_of_current(oid, first);
+            halves.note(oid, serial);
             if let Some(state) = state {
                 let entry = Entry {
-                    serial: tid,
+                    serial,
                     next: None,
                     state: Arc::from(state),
                 };
@@ -152,6 +157,8 @@ impl Recent {
         let mut halves = self.halves();
         halves.young = Half::default();
         halves.old = Half::default();
+        halves.changes.clear();
+        halves.order.clear();
         halves.forgotten = tid;
     }
 }
@@ -199,7 +206,7 @@ impl Halves {
         while self.order.len() > CHANGES_MAX
             && let Some((tid, oid)) = self.order.pop_front()
         {
-            self.forgotten = tid;
+            self.forgotten = self.forgotten.max(tid);
             if self.changes.get(&oid) == Some(&tid) {
                 self.changes.remove(&oid);
             }
@@ -239,15 +246,31 @@ mod tests {
         let (recent, one) = (Recent::new(10_000), Oid::new(1));
         recent.put(one, &revision(5, None, "five"), Tid::new(8));
         assert_eq!(found(&recent, 1, 100), Some((5, None, b"five".to_vec())));
-        recent.changed(Tid::new(9), [(one, None)].into_iter());
+        recent.changed(Tid::new(9), [(one, Tid::new(9), None)].into_iter());
         assert_eq!(found(&recent, 1, 9), Some((5, Some(9), b"five".to_vec())));
         assert_eq!(found(&recent, 1, 10), None);
         // Loaded before, put afterwards.
         recent.put(one, &revision(5, None, "five"), Tid::new(8));
         assert_eq!(found(&recent, 1, 10), None);
-        recent.changed(Tid::new(12), [(one, Some(&b"twelve"[..]))].into_iter());
+        let change = (one, Tid::new(12), Some(&b"twelve"[..]));
+        recent.changed(Tid::new(12), [change].into_iter());
         assert_eq!(found(&recent, 1, 13), Some((12, None, b"twelve".to_vec())));
         assert_eq!(found(&recent, 1, 12), None);
+    }
+
+    #[test]
+    fn what_several_transactions_have_changed_ends_with_the_first() {
+        let (recent, one) = (Recent::new(10_000), Oid::new(1));
+        recent.put(one, &revision(5, None, "five"), Tid::new(8));
+        // It may have been changed by the first one, too.
+        let change = (one, Tid::new(12), Some(&b"twelve"[..]));
+        recent.changed(Tid::new(9), [change].into_iter());
+        assert_eq!(found(&recent, 1, 9), Some((5, Some(9), b"five".to_vec())));
+        assert_eq!(
+            [10, 12].map(|before| found(&recent, 1, before)),
+            [None, None]
+        );
+        assert_eq!(found(&recent, 1, 13), Some((12, None, b"twelve".to_vec())));
     }
 
     #[test]
@@ -294,8 +317,8 @@ mod tests {
     #[test]
     fn changes_that_are_forgotten_count_as_made() {
         let (recent, one) = (Recent::new(10_000), Oid::new(1));
-        recent.changed(Tid::new(1), [(one, None)].into_iter());
-        let others = (0..CHANGES_MAX as u64).map(|oid| (Oid::new(oid + 2), None));
+        recent.changed(Tid::new(1), [(one, Tid::new(1), None)].into_iter());
+        let others = (0..CHANGES_MAX as u64).map(|oid| (Oid::new(oid + 2), Tid::new(2), None));
         recent.changed(Tid::new(2), others);
         recent.put(one, &revision(0, None, "old"), Tid::ZERO);
         assert_eq!(found(&recent, 1, 9), None);
@@ -308,7 +331,8 @@ mod tests {
         let recent = Recent::new(10_000);
         recent.begin(Tid::new(5));
         for tid in 6..9 {
-            recent.changed(Tid::new(tid), [(Oid::new(tid * 10), None)].into_iter());
+            let change = (Oid::new(tid * 10), Tid::new(tid), None);
+            recent.changed(Tid::new(tid), [change].into_iter());
         }
         assert_eq!(recent.changed_after(Tid::new(4)), None);
         let after = |tid| recent.changed_after(Tid::new(tid)).map(|oids| oids.len());

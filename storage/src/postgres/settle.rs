@@ -143,7 +143,6 @@ impl PostgresStorage {
         tids: Vec<(usize, Tid)>,
         mut appended: Appended,
     ) -> Result<Appended> {
-        let before = self.reported();
         let mut own = Vec::new();
         for (place, tid) in tids {
             match batch.get_mut(place) {
@@ -158,12 +157,9 @@ impl PostgresStorage {
             }
         }
         appended.refused.sort_by_key(|&(place, _)| place);
-        let last = own.iter().max().map_or(before, |tid| tid.as_u64());
-        while self.reported() < last {
-            let changes = self.changes_since(self.reported())?.into_iter();
-            appended
-                .outside
-                .extend(changes.filter(|change| !own.contains(&change.tid())));
+        if let Some(&last) = own.iter().max() {
+            appended.outside = self.changes_beside(&own)?;
+            self.reported_up_to(last);
         }
         self.unlock_all(batch)?;
         Ok(appended)

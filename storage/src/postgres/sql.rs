@@ -32,16 +32,17 @@ pub(super) struct Sql {
     pub first_after: &'static str,
     /// (tid): the timeline of the database's log, and whether it has this transaction (or tid is 0).
     pub is_there: &'static str,
-    /// (since): the tids after it with their oids, up to 1,000 transactions, and the states that will be
-    /// found nowhere once they are overwritten, if they are not large, and not more than 64 MB; a null oid for a transaction
-    /// without objects.
+    /// (since): the tids after it with their oids, in order; a null oid for a transaction without objects. With
+    /// history, up to 1,000 transactions. Without, all (but one object more than clients are told of), and
+    /// the states that will be found nowhere once they are overwritten, if they are not large, and not more than 64 MB.
     pub changes: &'static str,
     /// (tid): as `is_there`, and behind it as `changes`, with nulls if there are none.
     pub poll: &'static str,
-    /// (count, last): the last transactions with their oids, in order.
+    /// (count, last): the last transactions with their oids, in order. Without history, what was changed again
+    /// since counts as changed by the last one: by which before, is not known.
     pub last_changes: &'static str,
     /// (since, last, count): the objects changed after the one and not after the other, as an array, of
-    /// so many rows at most; how many rows there were.
+    /// so many rows at most; how many rows there were. Without history, also those changed again since.
     pub changed_since: &'static str,
     /// (oid, last): the first object from this oid on: oid, tid and state; then the next oid.
     pub next_objects: &'static str,
@@ -65,7 +66,8 @@ pub(super) struct Sql {
 /// First unlocks what others held before over this connection. Then takes
 /// session locks on objects, all or none, without waiting: what is written, exclusive; what is
 /// checked, shared. Returns the serials of all that exist, or one row with the serial -1 for the
-/// object that somebody else holds.
+/// object that somebody else holds. A lock is taken and counted in one step: between two, the call may be
+/// cancelled.
 macro_rules! lock_function {
     ($current:literal) => {
         concat!(
@@ -75,18 +77,22 @@ macro_rules! lock_function {
              DECLARE
                  w integer := 0;
                  c integer := 0;
+                 tried integer := 0;
                  busy bigint;
              BEGIN
                  PERFORM pg_advisory_unlock(x) FROM unnest(unlocked) x;
                  PERFORM pg_advisory_unlock_shared(x) FROM unnest(unlocked_shared) x;
                  FOREACH object IN ARRAY checked LOOP
-                     IF NOT pg_try_advisory_lock_shared(object) THEN busy := object; EXIT; END IF;
-                     c := c + 1;
+                     tried := tried + 1;
+                     c := c + pg_try_advisory_lock_shared(object)::integer;
+                     IF c < tried THEN busy := object; EXIT; END IF;
                  END LOOP;
                  IF busy IS NULL THEN
+                     tried := 0;
                      FOREACH object IN ARRAY written LOOP
-                         IF NOT pg_try_advisory_lock(object) THEN busy := object; EXIT; END IF;
-                         w := w + 1;
+                         tried := tried + 1;
+                         w := w + pg_try_advisory_lock(object)::integer;
+                         IF w < tried THEN busy := object; EXIT; END IF;
                      END LOOP;
                  END IF;
                  IF busy IS NOT NULL THEN
@@ -100,7 +106,7 @@ macro_rules! lock_function {
                  RETURN QUERY SELECT zoid, tid FROM ",
             $current,
             "        WHERE zoid = ANY (written || checked);
-             EXCEPTION WHEN OTHERS THEN
+             EXCEPTION WHEN query_canceled OR OTHERS THEN
                  PERFORM pg_advisory_unlock(x) FROM unnest(written[:w]) x;
                  PERFORM pg_advisory_unlock_shared(x) FROM unnest(checked[:c]) x;
                  RAISE;
@@ -129,9 +135,6 @@ pub(super) const TURN: &str = "SELECT CASE WHEN pg_try_advisory_xact_lock(-1) TH
 /// What older versions of RelStorage lock to commit. To lock it writes to the database.
 pub(super) const COMMIT_ROW_LOCK: &str = "SELECT FROM commit_row_lock FOR UPDATE";
 
-const CHANGED_SINCE: &str = "SELECT array_agg(DISTINCT zoid), count(*) FROM
-    (SELECT zoid FROM object_state WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT $3) t";
-
 const RECORDS_OF_SOME: &str = "SELECT zoid, state, tid FROM object_state
     WHERE tid >= $1 AND tid <= $2 ORDER BY tid, zoid";
 
@@ -149,9 +152,9 @@ pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_seri
 /// Oids of others: the sequence goes on behind them.
 pub(super) const USED_OIDS: &str =
     "SELECT CASE WHEN $1 > nextval('zoid_seq') THEN setval('zoid_seq', $1) END";
-/// The greatest oid, and the last value that the sequence has given (or 0). (The sequence itself could
+/// (oid): the greatest oid before it, and the last value that the sequence has given (or 0). (The sequence itself could
 /// be read only with a right that nobody needs otherwise.)
-pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state),
+pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state WHERE zoid < $1),
     coalesce(pg_sequence_last_value('zoid_seq'::regclass), 0)";
 
 /// One transaction for all that are in the batch. `wanted` has the tid that a transaction insists on,
@@ -272,10 +275,7 @@ macro_rules! changes {
         "SELECT tid, zoid, CASE WHEN state_size <= 65536 AND
                     sum(state_size) OVER (ORDER BY tid, zoid ROWS UNBOUNDED PRECEDING) <= 67108864
                     THEN state END FROM object_state
-                WHERE tid > $1 AND tid <=
-                    (SELECT max(tid) FROM
-                        (SELECT DISTINCT tid FROM object_state WHERE tid > $1 ORDER BY tid LIMIT 1000) t)
-                ORDER BY tid"
+                WHERE tid > $1 ORDER BY tid LIMIT 1000001"
     };
 }
 
@@ -331,7 +331,8 @@ pub(super) static PRESERVING: Sql = Sql {
     last_changes: "SELECT t.tid, s.zoid
         FROM (SELECT tid FROM transaction WHERE tid > 0 AND tid <= $2 ORDER BY tid DESC LIMIT $1) t
         LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY t.tid",
-    changed_since: CHANGED_SINCE,
+    changed_since: "SELECT array_agg(DISTINCT zoid), count(*) FROM
+        (SELECT zoid FROM object_state WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT $3) t",
     next_objects: "SELECT c.zoid, s.tid, s.state FROM
             (SELECT zoid FROM current_object WHERE zoid >= $1 ORDER BY zoid LIMIT 2) c
         LEFT JOIN LATERAL
@@ -385,10 +386,11 @@ pub(super) static FREE: Sql = Sql {
     is_there: is_there!("object_state"),
     changes: changes!("object_state"),
     poll: poll!("object_state"),
-    last_changes: "SELECT s.tid, s.zoid FROM
-            (SELECT DISTINCT tid FROM object_state WHERE tid <= $2 ORDER BY tid DESC LIMIT $1) t
-        JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY s.tid",
-    changed_since: CHANGED_SINCE,
+    last_changes: "SELECT least(tid, $2), zoid FROM object_state WHERE tid >= (SELECT min(tid) FROM
+            (SELECT DISTINCT tid FROM object_state WHERE tid <= $2 ORDER BY tid DESC LIMIT $1) t)
+        ORDER BY tid",
+    changed_since: "SELECT array_agg(zoid), count(*) FROM (SELECT zoid FROM object_state
+        WHERE tid > $1 AND $2::bigint IS NOT NULL ORDER BY tid LIMIT $3) t",
     next_objects: "SELECT zoid, tid, state FROM object_state
         WHERE zoid >= $1 AND $2::bigint IS NOT NULL ORDER BY zoid LIMIT 2",
     transactions: "SELECT tid, true, ''::bytea, ''::bytea, ''::bytea,

@@ -14,7 +14,7 @@ use super::ids::tid_of;
 use super::iterate::{self, Source};
 use super::lockers::Lockers;
 use super::news::News;
-use super::oids::{BLOCK, BLOCKS, Oids};
+use super::oids::{BLOCK, BLOCKS, FAR_OID, Oids};
 use super::packing::Packing;
 use super::peers::Peers;
 use super::recent::Recent;
@@ -23,6 +23,7 @@ use super::servers::Servers;
 use super::session::value;
 use super::settings::Settings;
 use super::sql::{LAST_OIDS, NEW_OIDS, Sql};
+use super::steps::Step;
 use super::writer::Writer;
 use crate::blob::BlobDirectory;
 use crate::log::{Level, Log};
@@ -69,8 +70,8 @@ pub struct PostgresStorage {
     pub(super) wake: OnceLock<Wake>,
     pub(super) news: Arc<News>,
     pub(super) packing: Packing,
-    /// States that others have committed and that are not published yet.
-    pub(super) states_of_others: Mutex<HashMap<(Tid, Oid), Vec<u8>>>,
+    /// What others have committed and is not published yet, by the tids of steps.
+    pub(super) unpublished: Mutex<HashMap<Tid, Step>>,
     sizes: Mutex<Sizes>,
 }
 
@@ -124,7 +125,7 @@ impl PostgresStorage {
             wake: OnceLock::new(),
             news: Arc::default(),
             packing: Packing::default(),
-            states_of_others: Mutex::default(),
+            unpublished: Mutex::default(),
             sizes: Mutex::default(),
         };
         let (lockers, readers) = (Arc::clone(&storage.lockers), Arc::clone(&storage.readers));
@@ -170,8 +171,8 @@ impl PostgresStorage {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn states_of_others(&self) -> MutexGuard<'_, HashMap<(Tid, Oid), Vec<u8>>> {
-        self.states_of_others
+    pub(super) fn unpublished(&self) -> MutexGuard<'_, HashMap<Tid, Step>> {
+        self.unpublished
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,7 +196,7 @@ impl PostgresStorage {
         if self.settings.read_only || self.settings.snapshot {
             return Ok(());
         }
-        let rows = self.query("looking for oids", LAST_OIDS, &[])?;
+        let rows = self.query("looking for oids", LAST_OIDS, &[&FAR_OID])?;
         let Some(row) = rows.first() else {
             return Ok(());
         };

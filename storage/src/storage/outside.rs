@@ -35,11 +35,12 @@ use crate::Result;
 /// A change that was made elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutsideChange {
-    /// A transaction.
+    /// A transaction; or several that clients are to hear of at once, since what was between them is not
+    /// known.
     Transaction {
-        /// Its tid.
+        /// Its tid; that of the last of them.
         tid: Tid,
-        /// The objects that it has changed; all of them.
+        /// The objects that were changed; all of them, and perhaps others.
         oids: Vec<Oid>,
     },
     /// Anything may have changed, and nobody knows what: the history of the
@@ -89,8 +90,7 @@ pub trait Outside: Send + Sync {
     /// What was changed elsewhere and was not reported yet, in the order of
     /// tids: a report (see the module). At least everything that was
     /// committed before the call. A storage that has more to tell than it
-    /// wants to hold in memory tells a part, and calls [`Wake::wake`] for the
-    /// rest before it returns.
+    /// wants to hold in memory tells [`OutsideChange::Unknown`] instead.
     ///
     /// Called by the log writer, between appends, when a client wants to be up
     /// to date: at a ping, and after a conflict. It may wait for a database;

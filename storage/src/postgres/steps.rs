@@ -1,0 +1,136 @@
+//! What others have changed, in steps: clients are told of one after the other.
+//!
+//! With history, a step is a transaction. Without, an object has one row: what two transactions have
+//! changed stands with the second one only, and who were told of the first one alone would see a part
+//! of it. So all that is found at once is one step, with the tid of the last transaction. Only a commit of
+//! ours may stand in the middle of it, if its connection was lost: then the first part names the objects of
+//! the second one, too, so that nobody takes what he has of them for current in between.
+
+use zeo_proto::{Oid, Tid};
+
+use super::ids::oid_of;
+
+/// A row of a change by others: tid, oid, and the state if it is to be kept; no oid if the transaction changes
+/// nothing.
+pub(super) type Changed = (i64, Option<i64>, Option<Vec<u8>>);
+
+/// What clients are told of at once.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The first of its transactions that is known: nothing of it was changed before.
+    pub first: Tid,
+    /// The last one, whose tid it has.
+    pub last: Tid,
+    /// Objects with their serials, and some of their states.
+    changes: Vec<(Oid, Tid, Option<Vec<u8>>)>,
+    /// Objects of the steps behind it, which it may have changed as well.
+    later: Vec<Oid>,
+}
+
+impl Step {
+    /// All objects that it may have changed.
+    pub fn oids(&self) -> Vec<Oid> {
+        let own = self.changes.iter().map(|&(oid, ..)| oid);
+        own.chain(self.later.iter().copied()).collect()
+    }
+
+    /// These objects, each with the serial that it has now, as far as that is known, and perhaps its state.
+    pub fn objects(&self) -> impl Iterator<Item = (Oid, Tid, Option<&[u8]>)> {
+        let changes = self.changes.iter();
+        let changes = changes.map(|(oid, serial, state)| (*oid, *serial, state.as_deref()));
+        let later = self.later.iter();
+        later.map(|&oid| (oid, self.first, None)).chain(changes)
+    }
+}
+
+/// The steps that rows in the order of tids stand for, without transactions of our `own`.
+pub(super) fn steps(rows: Vec<Changed>, own: &[Tid], keep_history: bool) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut is_open = false;
+    for (tid, oid, state) in rows {
+        let tid = Tid::new(tid.cast_unsigned());
+        if own.contains(&tid) {
+            is_open = false;
+            continue;
+        }
+        let goes_on = |step: &&mut Step| is_open && (!keep_history || step.last == tid);
+        let change = oid.map(|oid| (oid_of(oid), tid, state));
+        match steps.last_mut().filter(goes_on) {
+            Some(step) => {
+                step.last = tid;
+                step.changes.extend(change);
+            }
+            None => steps.push(Step {
+                first: tid,
+                last: tid,
+                changes: change.into_iter().collect(),
+                later: Vec::new(),
+            }),
+        }
+        is_open = true;
+    }
+    if !keep_history {
+        let mut later = Vec::new();
+        for step in steps.iter_mut().rev() {
+            step.later.clone_from(&later);
+            later = step.oids();
+        }
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of each step its first and last transaction, and its objects.
+    fn told(rows: &[(i64, i64)], own: &[u64], keep_history: bool) -> Vec<(u64, u64, Vec<u64>)> {
+        let rows = rows.iter().map(|&(tid, oid)| (tid, Some(oid), None));
+        let own: Vec<Tid> = own.iter().copied().map(Tid::new).collect();
+        let steps = steps(rows.collect(), &own, keep_history);
+        let oids = |step: &Step| step.oids().into_iter().map(Oid::as_u64).collect();
+        let steps = steps.iter();
+        let steps = steps.map(|step| (step.first.as_u64(), step.last.as_u64(), oids(step)));
+        steps.collect()
+    }
+
+    const ROWS: [(i64, i64); 4] = [(5, 1), (5, 2), (6, 3), (8, 4)];
+
+    #[test]
+    fn with_history_each_transaction_is_a_step() {
+        let steps = told(&ROWS, &[6], true);
+        assert_eq!(steps, [(5, 5, vec![1, 2]), (8, 8, vec![4])]);
+        let empty = super::steps(vec![(5, None, None), (6, Some(1), None)], &[], true);
+        assert_eq!([empty[0].oids().len(), empty[1].oids().len()], [0, 1]);
+    }
+
+    #[test]
+    fn without_history_all_is_one_step_but_for_our_own() {
+        assert_eq!(told(&ROWS, &[], false), [(5, 8, vec![1, 2, 3, 4])]);
+        let steps = told(&ROWS, &[6], false);
+        assert_eq!(steps, [(5, 5, vec![1, 2, 4]), (8, 8, vec![4])]);
+        assert!(told(&[(6, 3)], &[6], false).is_empty());
+    }
+
+    #[test]
+    fn objects_have_the_serials_of_their_rows() {
+        let rows = vec![
+            (5, Some(1), Some(b"one".to_vec())),
+            (6, Some(9), None),
+            (7, Some(2), None),
+        ];
+        let own = [Tid::new(6)];
+        let steps = steps(rows, &own, false);
+        let first: Vec<_> = steps[0].objects().collect();
+        let (one, two) = (Oid::new(1), Oid::new(2));
+        assert_eq!(
+            first,
+            [
+                (two, Tid::new(5), None),
+                (one, Tid::new(5), Some(&b"one"[..]))
+            ]
+        );
+        let second: Vec<_> = steps[1].objects().collect();
+        assert_eq!(second, [(two, Tid::new(7), None)]);
+    }
+}

@@ -1,0 +1,126 @@
+"""In which steps clients hear of what others commit: never of a part of a transaction."""
+import os
+import signal
+
+import pytest
+from persistent.mapping import PersistentMapping
+from support.server import is_python, wait_until
+from support.wire import Wire
+from ZEO.ClientStorage import ClientStorage
+from ZODB import DB
+from ZODB.utils import p64, u64
+
+from postgres.test_rows import open_db
+
+pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
+
+
+def add_pair(db):
+    """Two objects, and their oids."""
+    with db.transaction() as connection:
+        root = connection.root()
+        root['x'], root['y'] = PersistentMapping(n=0), PersistentMapping(n=0)
+        connection.add(root['x']), connection.add(root['y'])
+        return root['x']._p_oid, root['y']._p_oid
+
+
+def change(db, *names):
+    """A transaction that writes these; its tid."""
+    with db.transaction() as connection:
+        for name in names:
+            connection.root()[name]['n'] += 1
+    return db.lastTransaction()
+
+
+def others(serve, database, by_python):
+    """Somebody else on the database."""
+    return DB(database.open()) if by_python else open_db(serve(storages=database.section()))
+
+
+@pytest.mark.parametrize('by_python', [False, True], ids=['rzeo', 'python'])
+def test_an_object_that_is_changed_again_before_anybody_is_told(serve, database, by_python):
+    """Without history, its row stands with the second transaction only."""
+    writer = others(serve, database, by_python)
+    x, y = add_pair(writer)
+    server = serve(storages=database.section())
+    with Wire(server.address) as wire, Wire(server.address) as reader:
+        begun = wire.call('lastTransaction')
+        assert reader.call('loadBefore', y, b'\x7f' * 8)[1] == begun
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            change(writer, 'x', 'y')
+            last = change(writer, 'y')
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        told = []
+        while not told or told[-1][0] < last:
+            _, _, name, arguments = wire.receive_message()
+            if name == 'invalidateTransaction':
+                told.append((arguments[0], set(arguments[1])))
+        # Whoever has heard of x has heard of y.
+        assert told[0][1] == {x, y}
+        assert [y in oids for _, oids in told] == [True] * len(told)
+        for tid, _ in told:
+            # And it is not answered either: none is better than the one before.
+            found = reader.call('loadBefore', y, p64(u64(tid) + 1))
+            assert found is None or begun < found[1] <= tid
+        # What was current before is known, up to there.
+        found = reader.call('loadBefore', y, told[0][0])
+        assert found is None or found[1] in (begun, told[0][0])
+        before = reader.call('loadBefore', y, p64(u64(begun) + 1))
+        assert before is not None and before[1] == begun < before[2] <= told[0][0]
+    writer.close()
+
+
+def test_a_client_that_was_away_hears_of_what_is_changed_again(serve, database):
+    """Not yet published, so that the answer is up to the transaction before."""
+    server = serve(storages=database.section(), invalidation_queue_size=1, invalidation_age=86400)
+    writer = DB(database.open())
+    with writer.transaction() as connection:
+        connection.root()['z'] = PersistentMapping(n=0)
+    x, y = add_pair(writer)
+    with Wire(server.address) as wire:
+        wire.call('ping')
+        asked = 0
+
+        def ask():
+            nonlocal asked
+            since = wire.call('lastTransaction')
+            # More than the server has in memory.
+            for names in ('x', 'y'), ('z',), ('z',):
+                change(writer, *names)
+            wire.call('ping')
+            last = wire.call('lastTransaction')
+            change(writer, 'y')
+            tid, oids = wire.call('getInvalidations', since)
+            assert {x, y} <= set(oids)
+            asked += tid == last
+            return asked >= 5
+
+        wait_until(ask)
+    writer.close()
+
+
+def test_a_ping_is_answered_when_all_is_told(serve, database):
+    server = serve(storages=database.section())
+    db = open_db(server)
+    add_pair(db)
+    if database.keep_history:
+        many = "INSERT INTO transaction (tid, username, description) SELECT last + g, '', ''"
+    else:
+        many = "INSERT INTO object_state (zoid, tid, state_size, state) SELECT 1000 + g, last + g, 1, 'x'"
+    table = 'transaction' if database.keep_history else 'object_state'
+    for _ in range(3):
+        database.sql(f'SELECT pg_advisory_lock(-1); {many} FROM generate_series(1, 3500) g, '
+                     f'(SELECT max(tid) AS last FROM {table}) t {"" if database.keep_history else CONFLICTS}')
+        last = p64(int(*database.sql(f'SELECT max(tid) FROM {table}')))
+        db.storage.sync()
+        assert db.storage.lastTransaction() == last
+        # Nor does anybody begin earlier.
+        newcomer = ClientStorage(server.address)
+        assert newcomer.lastTransaction() == last
+        newcomer.close()
+    db.close()
+
+
+CONFLICTS = 'ON CONFLICT (zoid) DO UPDATE SET tid = excluded.tid'
