@@ -124,8 +124,9 @@ class Shape:
     def normal(self, record):
         """The bytes of a record with other oids."""
         others = {oid: p64(self.number(oid)) for oid in referencesf(record)}
-        return re.sub(rb'C\x08(.{8})', lambda found: b'C\x08' + others.get(found[1], found[1]),
-                      record, flags=re.DOTALL)
+        # Where one of them stands: numbers may have the bytes before it, too.
+        known = b'|'.join(map(re.escape, others)) or rb'(?!)'
+        return re.sub(b'C\x08(' + known + b')', lambda found: b'C\x08' + others[found[1]], record)
 
 
 def perform(tree, name, key=None, value=None):

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 import pytest
 from support.configuration import filestorage, zeo
+from support.installed import require
 from support.server import REPOSITORY, Server, binary, is_python
 from ZEO.ClientStorage import ClientStorage
 
@@ -51,6 +52,7 @@ def test_wheel(tmp_path, monkeypatch):
 
 def test_debian(tmp_path, monkeypatch):
     """The programs with all that belongs to them; the configuration and the unit fit each other."""
+    require('dh')
     package = build('deb', tmp_path / 'deb')
     root = tmp_path / 'root'
     subprocess.run(['dpkg-deb', '--extract', package, root], check=True)

@@ -3,9 +3,10 @@ import os
 import signal
 
 import pytest
+import transaction
 from persistent.mapping import PersistentMapping
 from support.server import is_python, wait_until
-from support.wire import Wire
+from support.wire import Wire, WireError
 from ZEO.ClientStorage import ClientStorage
 from ZODB import DB
 from ZODB.utils import p64, u64
@@ -99,6 +100,27 @@ def test_a_client_that_was_away_hears_of_what_is_changed_again(serve, database):
 
         wait_until(ask)
     writer.close()
+
+
+def test_what_was_before_a_deletion(serve, database):
+    """Without history, it is not known any more; but the object is not one that never was."""
+    server, other = (serve(storages=database.section('cache-local-mb 0')) for _ in range(2))
+    db = open_db(server)
+    x, _ = add_pair(db)
+    storage = db.storage
+    begun = storage.lastTransaction()
+    txn = transaction.get()
+    storage.tpc_begin(txn)
+    storage.deleteObject(x, begun, txn)
+    storage.tpc_vote(txn)
+    gone = storage.tpc_finish(txn)
+    with Wire(other.address) as wire:
+        wire.call('ping')
+        with pytest.raises(WireError, match='POSKeyError'):
+            wire.call('loadBefore', x, b'\x7f' * 8)
+        found = wire.call('loadBefore', x, gone)
+        assert found[1] == begun if database.keep_history else found is None
+    db.close()
 
 
 def test_a_ping_is_answered_when_all_is_told(serve, database):

@@ -1,4 +1,5 @@
-"""What some tests need of Debian: chromium, promtool, prometheus, logrotate, libfaketime, postgresql."""
+"""What some tests need of Debian: chromium, promtool, prometheus, logrotate, debhelper, libfaketime,
+postgresql."""
 import glob
 import os
 import re
@@ -10,7 +11,7 @@ import pytest
 def require(program):
     """Skips the test where the program is not installed; in continuous integration, it fails."""
     if shutil.which(program) is None:
-        _miss(f'{program} is not installed (Debian packages chromium, prometheus, logrotate)')
+        _miss(f'{program} is not installed (Debian packages chromium, prometheus, logrotate, debhelper)')
 
 
 def faketime():

@@ -50,9 +50,16 @@ impl PostgresStorage {
             };
             let serial = Tid::new(value::<i64>(row, 1)?.cast_unsigned());
             if serial <= published {
-                let found = revision(row, oid, serial)?;
-                self.recent.put(oid, &found, published);
-                return Ok(Some(found).filter(|found| found.serial < before));
+                let found = revision(row, oid, serial);
+                if let Ok(found) = &found {
+                    self.recent.put(oid, found, published);
+                }
+                // Also if it is deleted, there was one before.
+                return if serial < before {
+                    found.map(Some)
+                } else {
+                    Ok(None)
+                };
             }
             // Only the current revision is there, and clients have not heard of it yet.
             if serial >= before || Instant::now() > until {
