@@ -1,4 +1,5 @@
 """What a server tells of the others on its database."""
+import contextlib
 import json
 import os
 import shutil
@@ -6,6 +7,7 @@ import signal
 import tempfile
 import urllib.request
 
+import psycopg2
 import pytest
 from support.ports import free_port
 from support.programs import ours, run
@@ -33,7 +35,6 @@ def servers(server):
     return {one['address']: one for one in found['servers']}
 
 
-@pytest.mark.parametrize('database', [True, False], ids=['history', 'free'], indirect=True)
 def line_of(name, shown):
     """The only one about a server."""
     [line] = [line for line in shown.splitlines() if f' {name}' in line]
@@ -93,6 +94,28 @@ def test_a_server_that_is_behind(serve, database):
 
 
 @pytest.mark.parametrize('database', [True], ids=['history'], indirect=True)
+def test_a_new_server_is_told_of_commits_at_once(serve, database):
+    """It says that it is there: who was alone has notified nobody."""
+    with contextlib.closing(psycopg2.connect(database.dsn)) as listening:
+        listening.autocommit = True
+        listening.cursor().execute('LISTEN rzeo')
+        heard = []
+
+        def hear():
+            listening.poll()
+            heard.extend(one.payload for one in listening.notifies)
+            listening.notifies.clear()
+            return heard
+
+        db = open_db(serve(storages=database.section()))
+        wait_until(lambda: len(hear()) == 1)
+        serve(storages=database.section())
+        wait_until(lambda: len(hear()) == 2)
+        add_counters(db)
+        wait_until(lambda: heard[0] in hear()[2:])
+        db.close()
+
+
 def test_addresses_and_connections_that_break(serve, database):
     """What a server is called in the database, on a Unix socket with a long path."""
     path = tempfile.mkdtemp('x' * 30)

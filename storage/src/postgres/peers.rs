@@ -129,6 +129,9 @@ fn listen(
 ) -> Result<()> {
     let mut session: Session = connector.connect_for_short("listen")?;
     session.batch(LISTEN).map_err(failed("listening"))?;
+    // Who was alone until now looks who is there.
+    let told = session.query(NOTIFY, &[&name]);
+    told.map_err(failed("notifying servers"))?;
     // What was committed before.
     wake();
     let (mut told, mut looked) = (String::new(), None::<Instant>);
@@ -140,6 +143,9 @@ fn listen(
         let heard = session.notified(LISTEN_TIME)?;
         if heard.is_some_and(|who| who != name) {
             wake();
+            if !servers.has_others() {
+                looked = None;
+            }
         }
     }
     Ok(())
