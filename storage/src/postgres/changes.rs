@@ -11,17 +11,17 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
+use super::groups::{Changed, groups};
 use super::ids::{oid_of, tid_of};
 use super::session::value;
-use super::steps::{Changed, steps};
 use super::storage::PostgresStorage;
 use crate::Result;
 use crate::storage::{DatabaseUsers, Invalidation, Outside, OutsideChange, Wake};
 
 /// Of how many changed objects clients are told at once: with more, they drop their caches.
-pub(super) const CHANGED_MAX: usize = 1_000_000;
+const CHANGED_MAX: usize = 1_000_000;
 
-/// How many transactions are asked for at once. (Without history, all are: see `steps`.)
+/// How many transactions are asked for at once. (Without history, all are: see `groups`.)
 const PAGE: usize = 1000;
 
 impl PostgresStorage {
@@ -40,11 +40,11 @@ impl PostgresStorage {
         if let Some(&(last, ..)) = rows.last() {
             self.reported_up_to(Tid::new(last.cast_unsigned()));
         }
-        let steps = steps(rows, own, self.settings.keep_history).into_iter();
+        let groups = groups(rows, own, self.settings.keep_history).into_iter();
         let mut unpublished = self.unpublished();
-        let changes = steps.map(|step| {
-            let (tid, oids) = (step.last, step.oids());
-            unpublished.insert(tid, step);
+        let changes = groups.map(|group| {
+            let (tid, oids) = (group.last, group.oids());
+            unpublished.insert(tid, group);
             OutsideChange::Transaction { tid, oids }
         });
         changes.collect()
@@ -182,7 +182,8 @@ impl Outside for PostgresStorage {
 
     fn changed_since(&self, since: Tid) -> Result<Option<(Tid, Vec<Oid>)>> {
         let last = self.published();
-        let params = (tid_of(since)?, tid_of(last)?, CHANGED_MAX as i64 + 1);
+        let most = CHANGED_MAX as i64;
+        let params = (tid_of(since)?, tid_of(last)?, most + 1);
         let rows = self.query(
             "looking for changes",
             self.sql.changed_since,
@@ -191,7 +192,7 @@ impl Outside for PostgresStorage {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        if value::<i64>(row, 1)? > CHANGED_MAX as i64 {
+        if value::<i64>(row, 1)? > most {
             return Ok(None);
         }
         let oids = value::<Option<Vec<i64>>>(row, 0)?.unwrap_or_default();
@@ -202,9 +203,9 @@ impl Outside for PostgresStorage {
         let tid = change.tid();
         match change {
             OutsideChange::Transaction { .. } => {
-                let step = self.unpublished().remove(&tid);
-                if let Some(step) = step {
-                    self.recent.changed(step.first, step.objects());
+                let group = self.unpublished().remove(&tid);
+                if let Some(group) = group {
+                    self.recent.changed(group.first, group.objects());
                 }
             }
             _ => {

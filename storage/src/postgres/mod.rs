@@ -34,7 +34,7 @@
 //!
 //! Tids become visible in rising order (`changes`). They are looked for at each poll, and by each
 //! append, so that everything is published in the order of tids. Without history, all that is found at
-//! once is published at once (`steps`). Servers tell each other that there is something to look for (`peers`).
+//! once is published at once (`groups`). Servers tell each other that there is something to look for (`peers`).
 //!
 //! # A database that hangs
 //!
@@ -66,6 +66,7 @@ mod client;
 mod commit;
 mod connect;
 mod dsn;
+mod groups;
 mod ids;
 mod iterate;
 mod keywords;
@@ -88,7 +89,6 @@ mod settings;
 mod settle;
 mod socket;
 mod sql;
-mod steps;
 mod storage;
 mod targets;
 mod turns;

@@ -10,6 +10,7 @@ use zeo_proto::{Oid, Tid};
 
 use super::blob_cache::BlobCache;
 use super::connect::{Connector, PATIENCE, Readers};
+use super::groups::Group;
 use super::ids::tid_of;
 use super::iterate::{self, Source};
 use super::lockers::Lockers;
@@ -23,7 +24,6 @@ use super::servers::Servers;
 use super::session::value;
 use super::settings::Settings;
 use super::sql::{LAST_OIDS, NEW_OIDS, Sql};
-use super::steps::Step;
 use super::writer::Writer;
 use crate::blob::BlobDirectory;
 use crate::log::{Level, Log};
@@ -70,8 +70,8 @@ pub struct PostgresStorage {
     pub(super) wake: OnceLock<Wake>,
     pub(super) news: Arc<News>,
     pub(super) packing: Packing,
-    /// What others have committed and is not published yet, by the tids of steps.
-    pub(super) unpublished: Mutex<HashMap<Tid, Step>>,
+    /// What others have committed and is not published yet, by the tids of groups.
+    pub(super) unpublished: Mutex<HashMap<Tid, Group>>,
     sizes: Mutex<Sizes>,
 }
 
@@ -171,7 +171,7 @@ impl PostgresStorage {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn unpublished(&self) -> MutexGuard<'_, HashMap<Tid, Step>> {
+    pub(super) fn unpublished(&self) -> MutexGuard<'_, HashMap<Tid, Group>> {
         self.unpublished
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,8 +1,8 @@
-//! What others have changed, in steps: clients are told of one after the other.
+//! What others have changed, in groups of transactions: clients are told of one group after the other.
 //!
-//! With history, a step is a transaction. Without, an object has one row: what two transactions have
+//! With history, each transaction is a group. Without, an object has one row: what two transactions have
 //! changed stands with the second one only, and who were told of the first one alone would see a part
-//! of it. So all that is found at once is one step, with the tid of the last transaction. Only a commit of
+//! of it. So all that is found at once is one group, with the tid of the last transaction. Only a commit of
 //! ours may stand in the middle of it, if its connection was lost: then the first part names the objects of
 //! the second one, too, so that nobody takes what he has of them for current in between.
 
@@ -16,18 +16,18 @@ pub(super) type Changed = (i64, Option<i64>, Option<Vec<u8>>);
 
 /// What clients are told of at once.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct Group {
     /// The first of its transactions that is known: nothing of it was changed before.
     pub first: Tid,
     /// The last one, whose tid it has.
     pub last: Tid,
     /// Objects with their serials, and some of their states.
     changes: Vec<(Oid, Tid, Option<Vec<u8>>)>,
-    /// Objects of the steps behind it, which it may have changed as well.
+    /// Objects of the groups behind it, which it may have changed as well.
     later: Vec<Oid>,
 }
 
-impl Step {
+impl Group {
     /// All objects that it may have changed.
     pub fn oids(&self) -> Vec<Oid> {
         let own = self.changes.iter().map(|&(oid, ..)| oid);
@@ -43,9 +43,9 @@ impl Step {
     }
 }
 
-/// The steps that rows in the order of tids stand for, without transactions of our `own`.
-pub(super) fn steps(rows: Vec<Changed>, own: &[Tid], keep_history: bool) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+/// The groups that rows in the order of tids stand for, without transactions of our `own`.
+pub(super) fn groups(rows: Vec<Changed>, own: &[Tid], keep_history: bool) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     let mut is_open = false;
     for (tid, oid, state) in rows {
         let tid = Tid::new(tid.cast_unsigned());
@@ -53,14 +53,14 @@ pub(super) fn steps(rows: Vec<Changed>, own: &[Tid], keep_history: bool) -> Vec<
             is_open = false;
             continue;
         }
-        let goes_on = |step: &&mut Step| is_open && (!keep_history || step.last == tid);
+        let goes_on = |group: &&mut Group| is_open && (!keep_history || group.last == tid);
         let change = oid.map(|oid| (oid_of(oid), tid, state));
-        match steps.last_mut().filter(goes_on) {
-            Some(step) => {
-                step.last = tid;
-                step.changes.extend(change);
+        match groups.last_mut().filter(goes_on) {
+            Some(group) => {
+                group.last = tid;
+                group.changes.extend(change);
             }
-            None => steps.push(Step {
+            None => groups.push(Group {
                 first: tid,
                 last: tid,
                 changes: change.into_iter().collect(),
@@ -71,44 +71,44 @@ pub(super) fn steps(rows: Vec<Changed>, own: &[Tid], keep_history: bool) -> Vec<
     }
     if !keep_history {
         let mut later = Vec::new();
-        for step in steps.iter_mut().rev() {
-            step.later.clone_from(&later);
-            later = step.oids();
+        for group in groups.iter_mut().rev() {
+            group.later.clone_from(&later);
+            later = group.oids();
         }
     }
-    steps
+    groups
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Of each step its first and last transaction, and its objects.
+    /// Of each group its first and last transaction, and its objects.
     fn told(rows: &[(i64, i64)], own: &[u64], keep_history: bool) -> Vec<(u64, u64, Vec<u64>)> {
         let rows = rows.iter().map(|&(tid, oid)| (tid, Some(oid), None));
         let own: Vec<Tid> = own.iter().copied().map(Tid::new).collect();
-        let steps = steps(rows.collect(), &own, keep_history);
-        let oids = |step: &Step| step.oids().into_iter().map(Oid::as_u64).collect();
-        let steps = steps.iter();
-        let steps = steps.map(|step| (step.first.as_u64(), step.last.as_u64(), oids(step)));
-        steps.collect()
+        let groups = groups(rows.collect(), &own, keep_history);
+        let oids = |group: &Group| group.oids().into_iter().map(Oid::as_u64).collect();
+        let groups = groups.iter();
+        let groups = groups.map(|group| (group.first.as_u64(), group.last.as_u64(), oids(group)));
+        groups.collect()
     }
 
     const ROWS: [(i64, i64); 4] = [(5, 1), (5, 2), (6, 3), (8, 4)];
 
     #[test]
     fn with_history_each_transaction_is_a_step() {
-        let steps = told(&ROWS, &[6], true);
-        assert_eq!(steps, [(5, 5, vec![1, 2]), (8, 8, vec![4])]);
-        let empty = super::steps(vec![(5, None, None), (6, Some(1), None)], &[], true);
+        let groups = told(&ROWS, &[6], true);
+        assert_eq!(groups, [(5, 5, vec![1, 2]), (8, 8, vec![4])]);
+        let empty = super::groups(vec![(5, None, None), (6, Some(1), None)], &[], true);
         assert_eq!([empty[0].oids().len(), empty[1].oids().len()], [0, 1]);
     }
 
     #[test]
     fn without_history_all_is_one_step_but_for_our_own() {
         assert_eq!(told(&ROWS, &[], false), [(5, 8, vec![1, 2, 3, 4])]);
-        let steps = told(&ROWS, &[6], false);
-        assert_eq!(steps, [(5, 5, vec![1, 2, 4]), (8, 8, vec![4])]);
+        let groups = told(&ROWS, &[6], false);
+        assert_eq!(groups, [(5, 5, vec![1, 2, 4]), (8, 8, vec![4])]);
         assert!(told(&[(6, 3)], &[6], false).is_empty());
     }
 
@@ -120,8 +120,8 @@ mod tests {
             (7, Some(2), None),
         ];
         let own = [Tid::new(6)];
-        let steps = steps(rows, &own, false);
-        let first: Vec<_> = steps[0].objects().collect();
+        let groups = groups(rows, &own, false);
+        let first: Vec<_> = groups[0].objects().collect();
         let (one, two) = (Oid::new(1), Oid::new(2));
         assert_eq!(
             first,
@@ -130,7 +130,7 @@ mod tests {
                 (one, Tid::new(5), Some(&b"one"[..]))
             ]
         );
-        let second: Vec<_> = steps[1].objects().collect();
+        let second: Vec<_> = groups[1].objects().collect();
         assert_eq!(second, [(two, Tid::new(7), None)]);
     }
 }

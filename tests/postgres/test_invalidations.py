@@ -1,4 +1,4 @@
-"""In which steps clients hear of what others commit: never of a part of a transaction."""
+"""How clients hear of what others commit: never of a part of a transaction."""
 import os
 import signal
 
