@@ -1,18 +1,17 @@
-//! Connections: how they are made, and those that are kept for reads.
+//! How connections are made.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio_postgres::Row;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::causes::{Way, depends_on_tls, refusal};
 use super::certificates;
 use super::client::{Client, ConnectError, Tls};
 use super::dsn::Dsn;
-use super::session::{self, Params, Session, failed, is_lost, is_worth_trying_again};
+use super::session::{self, Session, failed, is_worth_trying_again};
 use super::settings::Settings;
 use super::socket::Sockets;
 use super::targets::{Target, answer_time, passfile_warning, targets};
@@ -50,12 +49,6 @@ const BEGIN_SHORT: &str = "SELECT set_config(name, wanted.value, false) FROM (VA
 /// How many times as long as elsewhere an answer may take where much is done at once: when tables are
 /// made, by copies, and by walks through all.
 pub(super) const PATIENCE: u32 = 20;
-
-/// How many connections read at once.
-const READERS_MAX: usize = 16;
-
-/// How long an answer may take that is wanted soon.
-const SOON: Duration = Duration::from_secs(1);
 
 /// After an attempt that was not answered in time, further ones fail at once for so long: many may wait
 /// behind each other for a connection.
@@ -95,6 +88,30 @@ impl Ways {
     }
 }
 
+/// What attempts to connect have found last.
+#[derive(Default)]
+struct Heard {
+    /// Until when further ones fail at once, and why.
+    deaf: Option<(Instant, String)>,
+    answered: Option<Instant>,
+}
+
+impl Heard {
+    fn answers(&mut self, now: Instant) {
+        *self = Self {
+            deaf: None,
+            answered: Some(now),
+        };
+    }
+
+    /// An attempt since `begun` was not answered in time. If another one was meanwhile, that tells nothing.
+    fn is_deaf(&mut self, begun: Instant, now: Instant, why: &str) {
+        if self.answered.is_none_or(|answered| answered < begun) {
+            self.deaf = Some((now + DEAF_TIME, why.to_owned()));
+        }
+    }
+}
+
 /// Makes connections.
 pub(super) struct Connector {
     dsn: Dsn,
@@ -107,7 +124,7 @@ pub(super) struct Connector {
     /// How long an answer may take, if nothing else is said: then the connection is lost.
     pub answer_time: Duration,
     sockets: Sockets,
-    deaf: Mutex<Option<(Instant, String)>>,
+    heard: Mutex<Heard>,
     shown: String,
     log: Log,
 }
@@ -123,7 +140,7 @@ impl Connector {
             last: AtomicUsize::new(0),
             answer_time: answer_time(dsn).map_err(Error::Value)?,
             sockets: Sockets::default(),
-            deaf: Mutex::default(),
+            heard: Mutex::default(),
             shown: dsn.shown(),
             log,
         };
@@ -155,8 +172,8 @@ impl Connector {
         self.sockets.is_over()
     }
 
-    fn deaf(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
-        self.deaf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> MutexGuard<'_, Arc<Ways>> {
@@ -182,11 +199,12 @@ impl Connector {
     /// # Errors
     /// `Unavailable`: no server answers. `Database`: it refuses us.
     pub fn connect(&self, purpose: &str) -> Result<Session> {
-        if let Some((until, why)) = &*self.deaf()
+        if let Some((until, why)) = &self.heard().deaf
             && Instant::now() < *until
         {
             return Err(Error::Unavailable(why.clone()));
         }
+        let begun = Instant::now();
         let ways = self.ways();
         let first = self.last.load(Ordering::Relaxed);
         let (mut told, mut again, mut in_time) = (Vec::new(), false, true);
@@ -198,6 +216,7 @@ impl Connector {
                 let why = match self.connect_to(target, mode, &ways.tls, purpose) {
                     Ok(session) => {
                         self.last.store(at, Ordering::Relaxed);
+                        self.heard().answers(Instant::now());
                         return Ok(session);
                     }
                     Err(why) => why,
@@ -220,7 +239,7 @@ impl Connector {
         }
         let text = format!("PostgreSQL, connecting: {}", told.join("; "));
         if !in_time {
-            *self.deaf() = Some((Instant::now() + DEAF_TIME, text.clone()));
+            self.heard().is_deaf(begun, Instant::now(), &text);
         }
         Err(if again {
             Error::Unavailable(text)
@@ -265,105 +284,26 @@ impl Connector {
     }
 }
 
-/// The connections for reads. Never in a transaction while they are not used.
-pub(super) struct Readers {
-    idle: Mutex<Idle>,
-    returned: Condvar,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Default)]
-struct Idle {
-    sessions: Vec<Session>,
-    used: usize,
-    /// How many wait for one.
-    waiting: usize,
-}
-
-impl Readers {
-    pub fn new() -> Self {
-        Self {
-            idle: Mutex::default(),
-            returned: Condvar::new(),
-        }
+    #[test]
+    fn who_was_answered_meanwhile_is_not_deaf() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut heard = Heard::default();
+        heard.is_deaf(begun, at(2), "no answer");
+        assert!(heard.deaf.is_some());
+        heard.answers(at(3));
+        assert!(heard.deaf.is_none());
+        heard.is_deaf(at(2), at(4), "no answer");
+        assert!(heard.deaf.is_none());
+        heard.is_deaf(at(4), at(6), "no answer");
+        assert!(
+            heard
+                .deaf
+                .is_some_and(|(until, _)| until == at(6) + DEAF_TIME)
+        );
     }
-
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs a statement over one of them; again over a new one, if the connection was lost.
-    ///
-    /// # Errors
-    /// As [`failed`].
-    pub fn query(
-        &self,
-        connector: &Connector,
-        doing: &'static str,
-        (sql, params): (&'static str, Params),
-    ) -> Result<Vec<Row>> {
-        let mut idle = self.idle();
-        let until = Instant::now() + connector.answer_time;
-        while idle.used >= READERS_MAX {
-            let Some(rest) = until.checked_duration_since(Instant::now()) else {
-                let text =
-                    format!("PostgreSQL, {doing}: all {READERS_MAX} connections wait for answers");
-                return Err(Error::Unavailable(text));
-            };
-            idle.waiting += 1;
-            let waited = self.returned.wait_timeout(idle, rest);
-            idle = waited.unwrap_or_else(PoisonError::into_inner).0;
-            idle.waiting -= 1;
-        }
-        idle.used += 1;
-        let mut session = idle.sessions.pop();
-        drop(idle);
-        let found = ask(connector, doing, &mut session, (sql, params));
-        self.give_back(session);
-        found
-    }
-
-    /// Runs a statement over one that is open, if nobody has it; `None` if there is none, it fails, or
-    /// there is no answer for a second: who asks must not be deaf for long.
-    pub fn query_soon(&self, (sql, params): (&'static str, Params)) -> Option<Vec<Row>> {
-        let mut idle = self.idle();
-        let mut session = idle.sessions.pop_if(|session| session.has_prepared(sql))?;
-        idle.used += 1;
-        drop(idle);
-        let found = session.query_within(SOON, sql, params);
-        self.give_back(found.is_some().then_some(session));
-        found?.ok()
-    }
-
-    fn give_back(&self, session: Option<Session>) {
-        let mut idle = self.idle();
-        idle.used -= 1;
-        idle.sessions
-            .extend(session.filter(|session| !session.is_closed()));
-        // Each time it would be a system call.
-        let is_wanted = idle.waiting > 0;
-        drop(idle);
-        if is_wanted {
-            self.returned.notify_one();
-        }
-    }
-
-    pub fn close(&self) {
-        self.idle().sessions.clear();
-    }
-}
-
-fn ask(
-    connector: &Connector,
-    doing: &'static str,
-    session: &mut Option<Session>,
-    (sql, params): (&'static str, Params),
-) -> Result<Vec<Row>> {
-    if let Some(session) = session {
-        match session.query(sql, params) {
-            Err(error) if is_lost(&error) => {}
-            found => return found.map_err(failed(doing)),
-        }
-    }
-    let session = session.insert(connector.connect_for_short("load")?);
-    session.query(sql, params).map_err(failed(doing))
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::Row;
 use zeo_proto::{Oid, Tid};
 
-use super::connect::{Connector, PATIENCE, Readers};
+use super::connect::{Connector, PATIENCE};
 use super::ids::tid_of;
+use super::readers::Readers;
 use super::rows::{meta, object};
 use super::session::{Params, Session, failed, value};
 use super::sql::Sql;

@@ -77,6 +77,7 @@ mod pack;
 mod packing;
 mod passfile;
 mod peers;
+mod readers;
 mod reads;
 mod recent;
 mod requirements;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::after_commit::AfterCommit;
-use super::connect::{Connector, Readers};
+use super::connect::Connector;
 use super::lockers::Lockers;
+use super::readers::Readers;
 use super::servers::{LOOK_INTERVAL, Servers};
 use super::session::{Session, failed};
 use crate::log::Level;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use zeo_proto::{Oid, Tid};
 
 use super::blob_cache::BlobCache;
-use super::connect::{Connector, PATIENCE, Readers};
+use super::connect::{Connector, PATIENCE};
 use super::groups::Group;
 use super::ids::tid_of;
 use super::iterate::{self, Source};
@@ -18,6 +18,7 @@ use super::news::News;
 use super::oids::{BLOCK, BLOCKS, FAR_OID, Oids};
 use super::packing::Packing;
 use super::peers::Peers;
+use super::readers::Readers;
 use super::recent::Recent;
 use super::schema;
 use super::servers::Servers;
