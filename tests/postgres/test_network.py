@@ -11,11 +11,11 @@ from support.server import is_python, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB import DB
-from ZODB.POSException import ConflictError, ReadConflictError, StorageError
+from ZODB.POSException import ConflictError, StorageError
 
 from postgres.cluster import Cluster
 from postgres.conftest import Database
-from postgres.test_rows import add_two, open_db, read, vote, write
+from postgres.test_rows import add_two, at_last, open_db, read, vote, write
 
 pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
 
@@ -69,7 +69,7 @@ class Load:
     def __init__(self, dbs):
         self.dbs, self.over = dbs, threading.Event()
         self.told, self.unknown, self.failures = [0] * WORKERS, [0] * WORKERS, []
-        write(dbs[0], **{f'w{number}': PersistentMapping(n=0) for number in range(WORKERS)})
+        at_last(lambda: write(dbs[0], **{f'w{number}': PersistentMapping(n=0) for number in range(WORKERS)}))
         self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(WORKERS)]
 
     def __enter__(self):
@@ -107,21 +107,9 @@ class Load:
     def check(self, db):
         """What was told is there, once."""
         for number in range(WORKERS):
-            found = read_at_last(db, f'w{number}')
+            # What began to connect before the network was whole fails seconds later.
+            found = at_last(lambda: read(db, f'w{number}'))
             assert self.told[number] <= found <= self.told[number] + self.unknown[number]
-
-
-def read_at_last(db, key):
-    """Tries again, as clients do: what began to connect before the network was whole fails seconds later."""
-    found = []
-
-    def tried():
-        with contextlib.suppress(ReadConflictError):
-            found.append(read(db, key))
-        return found
-
-    wait_until(tried)
-    return found[0]
 
 
 @contextlib.contextmanager
@@ -188,12 +176,12 @@ def test_what_others_commit_is_heard_of_afterwards(serve, net, database, tmp_pat
     write(beside, n=0)
     # Without a question to the database.
     quiet = DB(ClientStorage(db.storage._addr))
-    wait_until(lambda: read(quiet, 'n') == 0)
+    wait_until(lambda: at_last(lambda: read(quiet, 'n')) == 0)
     net.cut = net.here, net.there
     write(beside, n=1)
     time.sleep(3)
     net.heal()
-    wait_until(lambda: read(quiet, 'n') == 1)
+    wait_until(lambda: at_last(lambda: read(quiet, 'n')) == 1)
     for each in db, beside, quiet:
         each.close()
 
@@ -203,8 +191,8 @@ def test_a_pack(serve, net, database, tmp_path):
     server = serve_far(serve, net, database, tmp_path)
     db = open_db(server)
     for number in range(300):
-        write(db, garbage=PersistentMapping(n=number))
-    write(db, garbage=None, n=1)
+        at_last(lambda: write(db, garbage=PersistentMapping(n=number)))
+    at_last(lambda: write(db, garbage=None, n=1))
     outcome = []
 
     def pack():
@@ -222,7 +210,7 @@ def test_a_pack(serve, net, database, tmp_path):
     thread.join()
     assert outcome == [None] or isinstance(outcome[0], (StorageError, ClientDisconnected)), outcome
     wait_until(lambda: is_packed(db))
-    assert read_at_last(db, 'n') == 1
+    assert at_last(lambda: read(db, 'n')) == 1
     db.close()
 
 

@@ -6,7 +6,7 @@ import pytest
 import transaction
 from BTrees.Length import Length
 from persistent.mapping import PersistentMapping
-from support.server import REPOSITORY, Server, ServerFailed, is_python, wait_until
+from support.server import PATIENCE, REPOSITORY, Server, ServerFailed, is_python, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB import DB
@@ -35,7 +35,9 @@ def total(db):
 
 def increment(db, number, failures=()):
     """Adds one to a counter, and reads another; tried until it succeeds. How often it has to be."""
-    for attempt in range(1000):
+    begun, attempt = time.monotonic(), 0
+    # While the database is away, attempts may fail at once.
+    while attempt < 1000 or time.monotonic() - begun < PATIENCE:
         manager = transaction.TransactionManager()
         connection = db.open(manager)
         try:
@@ -50,7 +52,7 @@ def increment(db, number, failures=()):
             manager.commit()
             return attempt
         except (ConflictError, *failures):
-            pass
+            attempt += 1
         finally:
             # Whatever has happened: a connection that is joined to a transaction can't be closed.
             manager.abort()
@@ -256,16 +258,20 @@ def test_connections_that_break_lose_no_commit(serve, database):
     db = open_db(serve(storages=database.section()))
     add_counters(db)
     over = threading.Event()
+    done = unknown = 0
 
     def breaks():
+        last = None
         while not over.wait(0.05):
-            database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                         "WHERE application_name LIKE 'rzeo:%' AND datname = current_database() "
-                         "AND random() < 0.5")
+            # On a busy machine, there is time for a commit between two of them.
+            if done + unknown != last:
+                last = done + unknown
+                database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                             "WHERE application_name LIKE 'rzeo:%' AND datname = current_database() "
+                             "AND random() < 0.5")
 
     breaker = threading.Thread(target=breaks)
     breaker.start()
-    done = unknown = 0
     try:
         for number in range(60):
             try:

@@ -9,6 +9,7 @@ import transaction
 from persistent.mapping import PersistentMapping
 from support.server import is_python, wait_until
 from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
 from ZODB import DB
 from ZODB.blob import Blob
 from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError, StorageError
@@ -39,6 +40,19 @@ def read(db, key):
     with db.transaction() as connection:
         value = connection.root()[key]
         return value['n'] if isinstance(value, PersistentMapping) else value
+
+
+def at_last(call):
+    """What a call returns that is tried again, as clients do, while the database does not answer in time."""
+    found = []
+
+    def is_done():
+        with contextlib.suppress(ClientDisconnected, ConflictError):
+            found.append(call())
+        return found
+
+    wait_until(is_done)
+    return found[0]
 
 
 def add_two(db):
