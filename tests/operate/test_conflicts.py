@@ -269,6 +269,7 @@ def test_invented_classes(serve, encoding):
         probe.send(b'ruok')
         frame = probe.receive()
     assert frame.isascii() and json.loads(frame)['1']['conflict_classes'] == classes
+    server.wait_for_log('xxxx')
     assert '\r' not in server.log()
     lines = [line for line in server.log().splitlines() if 'xxxx' in line]
     assert 0 < len(lines) < 60 and max(map(len, lines)) < 1000

@@ -44,6 +44,7 @@ def test_number_of_clients(serve, caplog):
     with Wire(server.address, register=None) as probe:
         probe.send(b'ruok')
         assert b'"connections":2' in probe.receive()
+    server.wait_for_log('clients are refused, as there are 2 already')
     assert server.log().count('clients are refused, as there are 2 already') == 1
     second.close()
     wait_until(client.is_connected)

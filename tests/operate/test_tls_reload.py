@@ -143,7 +143,7 @@ def test_a_directory_that_changes(made, serve, tmp_path):
     assert 'no certificate with a name like' in server.log()
     before = reloads(server)
     file = directory / f'{hash_of(made.client)}.0'
-    file.write_text(made.client.text())
+    replace(file, made.client.text())
     context = client_context(made.client, made.server)
     assert connect(server.address, context) == 'taken'
     wait_for_reload(server, before)
@@ -151,11 +151,11 @@ def test_a_directory_that_changes(made, serve, tmp_path):
     twin = Certificates(tmp_path).self_signed('client')
     assert connect(server.address, client_context(twin, made.server)) == REFUSED
     before = reloads(server)
-    (directory / f'{hash_of(twin)}.1').write_text(twin.text())
+    replace(directory / f'{hash_of(twin)}.1', twin.text())
     wait_for_reload(server, before)
     assert connect(server.address, client_context(twin, made.server)) == 'taken'
     before = reloads(server)
-    file.write_text(twin.text())
+    replace(file, twin.text())
     wait_for_reload(server, before)
     assert connect(server.address, context) == REFUSED
 
