@@ -236,9 +236,10 @@ def test_addresses_that_can_not_be_had(serve):
     server = serve(env={'RZEO_MONITOR': '0 ./monitor.sock'})
     monitor = Monitor(server)
     assert len(monitor.addresses) == 2 and monitor.addresses[0].startswith('127.0.0.1:')
-    for address in monitor.addresses:
+    tcp, path = monitor.addresses
+    for address, told in (tcp, tcp), (tcp.removeprefix('127.0.0.1:'), tcp), (path, path):
         code, output = run('-a', '0', '-f', 'Other.fs', '--monitor', address)
-        assert code == 2 and "the monitor can't listen at" in output
+        assert code == 2 and f"the monitor can't listen at {told}: " in output
     assert not os.path.exists('Other.fs')
     assert monitor.ask('/healthz', './monitor.sock') == (200, 'ok\n')
     for wrong in 'localhost', '1:2:3', '':

@@ -18,7 +18,7 @@ use zeo_storage::zconfig::{ConfigError, Section};
 
 use crate::eventlog::EventLogConfig;
 
-pub use zeo::{ZeoConfig, seconds};
+pub use zeo::{ZeoConfig, listen_address, seconds};
 
 /// A server's configuration.
 #[derive(Clone, Debug, PartialEq)]

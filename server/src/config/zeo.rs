@@ -66,7 +66,7 @@ impl ZeoConfig {
 
     pub(super) fn from_section(section: &Section) -> Result<ZeoConfig, ConfigError> {
         let reader = Reader::new(section, &KEYS)?;
-        let address = reader.required("address", datatypes::socket_binding_address)?;
+        let address = reader.required("address", listen_address)?;
         let mut zeo = ZeoConfig::new(address);
         if let Some(read_only) = reader.optional("read-only", datatypes::boolean)? {
             zeo.read_only = read_only;
@@ -95,6 +95,22 @@ impl ZeoConfig {
         zeo.ssl = ssl.map(ssl::from_section).transpose()?;
         Ok(zeo)
     }
+}
+
+/// Where to listen. Without a port, Python's server listens at any that is free, where nobody looks
+/// for it; and what has neither port nor slash is the path of a Unix socket, as a rule.
+///
+/// # Errors
+/// Not an address, or a port is missing.
+pub fn listen_address(text: &str) -> Result<Address, String> {
+    let address = datatypes::socket_binding_address(text)?;
+    if let Address::Tcp { port: None, .. } = address {
+        return Err(format!(
+            "{text:?} has no port; expected PORT, HOST:PORT, [IPV6]:PORT or a path with a slash, \
+             such as ./zeo.sock (port 0 is any that is free)"
+        ));
+    }
+    Ok(address)
 }
 
 /// A number of seconds, with or without a fraction. Negative numbers count as zero, too large ones

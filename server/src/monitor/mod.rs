@@ -64,7 +64,7 @@ impl Monitor {
         let mut listeners = Vec::new();
         for address in addresses {
             let failed = |source| MonitorError {
-                address: address.clone(),
+                address: with_host(address),
                 source,
             };
             listeners.extend(Listener::bind(address).map_err(failed)?);

@@ -257,6 +257,12 @@ fn mistakes_are_named_by_line() {
             "<zeo> needs a value for \"address\" (line 1, in zeo.conf)",
         ),
         (
+            "<zeo>\n address zeo.sock\n</zeo>\n<mappingstorage/>",
+            "bad value for address: \"zeo.sock\" has no port; expected PORT, HOST:PORT, [IPV6]:PORT \
+             or a path with a slash, such as ./zeo.sock (port 0 is any that is free) \
+             (line 2, in zeo.conf)",
+        ),
+        (
             "<zeo>\n address 1\n</zeo>\n<zeo/>\n",
             "only one <zeo> section may be given; the first is at line 1 (line 4, in zeo.conf)",
         ),

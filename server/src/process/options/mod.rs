@@ -12,7 +12,7 @@ use zeo_storage::zconfig::datatypes::{self, Address};
 use zeo_storage::zconfig::overrides::{self, Override};
 use zeo_storage::zconfig::{self, ConfigError, Env, Section};
 
-use crate::config::{Config, ZeoConfig, seconds};
+use crate::config::{Config, ZeoConfig, listen_address, seconds};
 use crate::eventlog::{LogFormat, LogTarget};
 use crate::process::manual::{manual, with_manual};
 use crate::settings::DEFAULT_MAX_MESSAGE_SIZE;
@@ -48,7 +48,7 @@ struct CommandLine {
     #[arg(short = 'X', value_name = "SECTION/KEY=VALUE")]
     overrides: Vec<String>,
     /// Server address: PORT, HOST:PORT, or a PATH with at least one "/"
-    #[arg(short, long, value_parser = datatypes::socket_binding_address)]
+    #[arg(short, long, value_parser = listen_address)]
     address: Vec<Address>,
     /// Data file of a FileStorage; if repeated, the storages are named 1, 2 and so on
     #[arg(short, long)]

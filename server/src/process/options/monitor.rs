@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use zeo_storage::zconfig::datatypes::{self, Address};
+use zeo_storage::zconfig::datatypes::Address;
 
+use crate::config::listen_address;
 use crate::settings::{DEFAULT_SLOW_COMMIT, DEFAULT_SLOW_LOAD, DEFAULT_SLOW_LOCK_WAIT};
 
 #[derive(Debug, clap::Args)]
@@ -56,20 +57,12 @@ impl MonitorOptions {
 struct Addresses(Vec<Address>);
 
 fn addresses(text: &str) -> Result<Addresses, String> {
-    let all = text.split_whitespace().map(address);
+    let all = text.split_whitespace().map(listen_address);
     let all = Addresses(all.collect::<Result<_, _>>()?);
     if all.0.is_empty() {
         return Err("an address is missing".to_owned());
     }
     Ok(all)
-}
-
-fn address(text: &str) -> Result<Address, String> {
-    let address = datatypes::socket_binding_address(text)?;
-    if let Address::Tcp { port: None, .. } = address {
-        return Err(format!("a port is missing in {text:?}"));
-    }
-    Ok(address)
 }
 
 /// `None`: never.

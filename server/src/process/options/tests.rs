@@ -117,6 +117,14 @@ fn wrong_usage_is_one_line() {
             "invalid value 'h:x' for '--address <ADDRESS>': \"x\" is not a port",
         ),
         (
+            &["-a", "zeo.sock"],
+            "invalid value 'zeo.sock' for '--address <ADDRESS>': \"zeo.sock\" has no port; ",
+        ),
+        (
+            &["--monitor", "localhost"],
+            "invalid value 'localhost' for '--monitor <ADDRESS>': \"localhost\" has no port; ",
+        ),
+        (
             &["-t", "soon"],
             "invalid value 'soon' for '--timeout <TIMEOUT>': \"soon\" is not",
         ),
