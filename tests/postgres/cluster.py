@@ -108,6 +108,10 @@ class Cluster:
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, **self.user)
 
+    def is_running(self):
+        status = [f'{self.programs}/bin/pg_ctl', '-D', self.data, 'status']
+        return subprocess.run(status, stdout=subprocess.DEVNULL, **self.user).returncode == 0
+
     def stop(self, mode='fast'):
         self.run('pg_ctl', '-D', self.data, '-w', '-t', '120', '-m', mode, 'stop')
 

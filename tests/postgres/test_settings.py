@@ -19,11 +19,11 @@ with_history = pytest.mark.parametrize('database', [True], ids=['history'], indi
 
 @pytest.fixture
 def role(cluster, database):
-    """A role of the test's own, which owns nothing."""
+    """A role of the test's own, which owns nothing. The servers come behind it: they are to end before it goes."""
     name = f'role{next(NUMBERS)}'
     database.sql(f'CREATE ROLE {name} LOGIN')
     yield name
-    cluster.sql('postgres', f'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = \'{name}\'')
+    cluster.sql('postgres', f'SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE usename = \'{name}\'')
     database.sql(f'DROP OWNED BY {name}; DROP ROLE {name}')
 
 
@@ -40,7 +40,7 @@ def refusal(serve, section):
     return log
 
 
-def test_rights_that_a_role_lacks(serve, database, role):
+def test_rights_that_a_role_lacks(role, serve, database):
     section = section_of(role, database)
     assert 'OWNER TO the role' in refusal(serve, section)
     DB(ClientStorage(serve(storages=database.section()).address)).close()
@@ -82,10 +82,10 @@ def test_a_database_that_lacks_a_part(serve, database):
     assert 'lacks zoid_seq' in refusal(serve, database.section())
 
 
-def test_settings_of_the_role(serve, database, role):
+def test_settings_of_the_role(role, serve, database):
     """Those that would break a server, or lose commits, don't count for it."""
     database.sql(f'CREATE SCHEMA elsewhere; GRANT ALL ON SCHEMA public TO {role}')
-    for setting in ('search_path = elsewhere', 'statement_timeout = 50', 'lock_timeout = 1', 'idle_session_timeout = 50',
+    for setting in ('search_path = elsewhere', 'statement_timeout = 2000', 'lock_timeout = 1', 'idle_session_timeout = 2000',
                     'idle_in_transaction_session_timeout = 1', 'default_transaction_isolation = serializable',
                     'default_transaction_read_only = on', 'default_transaction_deferrable = on',
                     'synchronous_commit = off', 'bytea_output = escape', "\"TimeZone\" = 'Asia/Kathmandu'",
@@ -103,7 +103,7 @@ def test_settings_of_the_role(serve, database, role):
     assert database.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'elsewhere'") == ['0']
     # It waits for another process without end, as it would without these.
     holder = threading.Thread(target=lambda: database.sql(
-        'BEGIN; SELECT pg_advisory_xact_lock(-1); SELECT pg_sleep(0.5); COMMIT'))
+        'BEGIN; SELECT pg_advisory_xact_lock(-1); SELECT pg_sleep(3); COMMIT'))
     holder.start()
     wait_until(lambda: database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
                                     'AND objid = 4294967295 AND database = (SELECT oid FROM pg_database '
@@ -118,7 +118,7 @@ def test_settings_of_the_role(serve, database, role):
 @with_history
 @pytest.mark.parametrize('configured, used', [('off', 'on'), ('on', 'on'), ('local', 'local'),
                                               ('remote_apply', 'remote_apply')])
-def test_commits_are_on_the_disk(serve, database, role, configured, used):
+def test_commits_are_on_the_disk(role, serve, database, configured, used):
     database.sql(f'GRANT ALL ON SCHEMA public TO {role}; ALTER ROLE {role} SET synchronous_commit = {configured}')
     db = open_db(serve(storages=section_of(role, database)))
     # What the process uses that writes.
@@ -132,7 +132,7 @@ def test_commits_are_on_the_disk(serve, database, role, configured, used):
 
 
 @with_history
-def test_too_many_connections(serve, cluster, database, role):
+def test_too_many_connections(role, serve, cluster, database):
     """A role may have only some: what can be done is done, the rest is to be tried again."""
     database.sql(f'GRANT ALL ON SCHEMA public TO {role}; ALTER ROLE {role} CONNECTION LIMIT 30')
     server = serve(storages=section_of(role, database))
