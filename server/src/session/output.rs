@@ -6,8 +6,9 @@ use zeo_storage::storage::OpenData;
 
 /// A buffer larger than this is given back when it is empty.
 const KEPT_BYTES: usize = 64 * 1024;
-/// So much of a record that is not read yet is read at a time.
-const PIECE_BYTES: usize = 128 * 1024;
+/// So much of a record that is not read yet is read at a time: what Python's asyncio takes from a socket at
+/// once. ZEO's client copies all that it has for each part that comes, so smaller ones take it longer.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// What is to be sent to a client: whole messages in the order in which it must get them. Only the
 /// first may be sent in part. A large record stands in it as what it was read into, or is read from
@@ -212,6 +213,15 @@ mod tests {
         assert_eq!(output.next().unwrap().as_ptr(), place);
         output.advance(PIECE_BYTES);
         assert_eq!((output.len(), output.bytes.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn pieces_are_as_large_as_what_a_python_client_takes_at_once() {
+        let (_, record) = unread(1 << 20, 1 << 20);
+        let mut output = Output::default();
+        output.insert(0, record);
+        // `max_size` of asyncio's transports.
+        assert!(output.next().unwrap().len() >= 256 * 1024);
     }
 
     #[test]
