@@ -1,11 +1,13 @@
 """How clients hear of what others commit: never of a part of a transaction."""
+import contextlib
 import os
 import signal
 
+import psycopg2
 import pytest
 import transaction
 from persistent.mapping import PersistentMapping
-from support.server import is_python, wait_until
+from support.server import PATIENCE, is_python, wait_until
 from support.wire import Wire, WireError
 from ZEO.ClientStorage import ClientStorage
 from ZODB import DB
@@ -70,6 +72,39 @@ def test_an_object_that_is_changed_again_before_anybody_is_told(serve, database,
         assert found is None or found[1] in (begun, told[0][0])
         before = reader.call('loadBefore', y, p64(u64(begun) + 1))
         assert before is not None and before[1] == begun < before[2] <= told[0][0]
+    writer.close()
+
+
+@pytest.mark.parametrize('database', [True], ids=['history'], indirect=True)
+@pytest.mark.parametrize('by_python', [False, True], ids=['rzeo', 'python'])
+def test_what_others_pack_before_anybody_is_told(serve, database, by_python):
+    """Their pack has removed the revision that is current for our clients: they hear of the next one first."""
+    writer = others(serve, database, by_python)
+    x, _ = add_pair(writer)
+    server = serve(storages=database.section('cache-local-mb 0'))
+    with Wire(server.address) as wire, Wire(server.address) as reader, \
+            contextlib.closing(psycopg2.connect(database.dsn)) as holder:
+        begun = wire.call('lastTransaction')
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            last = change(writer, 'x')
+            writer.pack()
+            # Which only polls and commits read.
+            holder.cursor().execute('LOCK TABLE transaction')
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        # In the transaction that it sees as the last one, and as it is now.
+        asked = wire.request('loadBefore', x, p64(u64(begun) + 1))
+        asked_now = reader.request('loadBefore', x, b'\x7f' * 8)
+        with pytest.raises(TimeoutError):
+            wire.socket.settimeout(1)
+            wire.answer(asked)
+        wire.socket.settimeout(PATIENCE)
+        holder.rollback()
+        assert wire.answer(asked) is None
+        assert [arguments[0] for _, _, name, arguments in wire.notifications
+                if name == 'invalidateTransaction'] == [last]
+        assert reader.answer(asked_now)[1] == last
     writer.close()
 
 

@@ -8,7 +8,7 @@ use zeo_proto::{Oid, Tid};
 use super::ids::{number, number_of_known, oid_of, tid_of};
 use super::rows::meta;
 use super::session::{Params, value};
-use super::sql::{HISTORY, Sql, UNDO_LOG};
+use super::sql::{HISTORY, LAST_REVISION, Sql, UNDO_LOG};
 use super::storage::PostgresStorage;
 use crate::storage::{CurrentRecord, Data, HistoryEntry, Revision, TransactionMeta, UndoEntry};
 use crate::{Error, Result};
@@ -46,7 +46,13 @@ impl PostgresStorage {
                 self.query("loading an object", sql, params)
             })?;
             let Some(row) = rows.first() else {
-                return self.no_revision(oid, before > published);
+                let last = self.last_revision(oid)?.ok_or(Error::NoObject(oid))?;
+                // A pack by others has removed what clients see as current, or nobody has heard of it yet.
+                if before > published && last > published && Instant::now() <= until {
+                    self.wait_for_publication(last, until);
+                    continue;
+                }
+                return Ok(None);
             };
             let serial = Tid::new(value::<i64>(row, 1)?.cast_unsigned());
             if serial <= published {
@@ -86,13 +92,13 @@ impl PostgresStorage {
         Ok(Some(found))
     }
 
-    fn no_revision(&self, oid: Oid, is_current: bool) -> Result<Option<Revision>> {
+    /// The serial of an object's last revision, also of one that is not published; `None` if it has none.
+    fn last_revision(&self, oid: Oid) -> Result<Option<Tid>> {
         let number = number_of_known(oid)?;
-        let known = || self.query("loading an object", self.sql.exists, &[&number]);
-        if is_current || known()?.is_empty() {
-            return Err(Error::NoObject(oid));
-        }
-        Ok(None)
+        let rows = self.query("loading an object", LAST_REVISION, &[&number])?;
+        let last = rows.first().map(|row| value::<Option<i64>>(row, 0));
+        let last = last.transpose()?.flatten();
+        Ok(last.map(|last| Tid::new(last.cast_unsigned())))
     }
 
     /// The state that a transaction wrote.

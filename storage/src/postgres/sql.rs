@@ -21,8 +21,6 @@ pub(super) struct Sql {
     pub revision: &'static str,
     /// (oid, before): the same, where nothing from `before` on counts, so that there is no next one.
     pub newest: &'static str,
-    /// (oid): a row if the object has any revision.
-    pub exists: &'static str,
     /// (oid, tid): the state.
     pub serial: &'static str,
     /// The last tid.
@@ -321,7 +319,6 @@ pub(super) static PRESERVING: Sql = Sql {
         FROM object_state s WHERE s.zoid = $1 AND s.tid < $2 ORDER BY s.tid DESC LIMIT 1",
     newest: "SELECT state, tid, NULL::bigint
         FROM object_state WHERE zoid = $1 AND tid < $2 ORDER BY tid DESC LIMIT 1",
-    exists: "SELECT FROM object_state WHERE zoid = $1 LIMIT 1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM transaction",
     first_after: first_after!("transaction"),
@@ -379,7 +376,6 @@ pub(super) static FREE: Sql = Sql {
         WHERE zoid = $1 AND $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL",
     newest: "SELECT state, tid, NULL::bigint FROM object_state
         WHERE zoid = $1 AND $2::bigint IS NOT NULL",
-    exists: "SELECT FROM object_state WHERE zoid = $1",
     serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
     last_tid: "SELECT coalesce(max(tid), 0) FROM object_state",
     first_after: first_after!("object_state"),
@@ -406,6 +402,8 @@ pub(super) static FREE: Sql = Sql {
         AND state IS NOT DISTINCT FROM $3",
 };
 
+/// (oid): the tid of an object's last revision, or null.
+pub(super) const LAST_REVISION: &str = "SELECT max(tid) FROM object_state WHERE zoid = $1";
 /// (tid): the last transaction before it, and whether it is packed. Only with history.
 pub(super) const BEFORE: &str = "SELECT tid, packed FROM transaction
     WHERE tid > 0 AND tid < $1 ORDER BY tid DESC LIMIT 1";
