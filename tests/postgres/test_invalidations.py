@@ -108,6 +108,21 @@ def test_what_others_pack_before_anybody_is_told(serve, database, by_python):
     writer.close()
 
 
+def test_an_object_that_nobody_is_told_of_yet(serve, database):
+    """A walk through all objects comes to it."""
+    server = serve(storages=database.section())
+    writer = DB(database.open())
+    with Wire(server.address) as wire:
+        for _ in range(10):
+            wire.call('ping')
+            x, _ = add_pair(writer)
+            oid, tid, *_ = wire.call('record_iternext', x)
+            assert oid == x
+            told = [arguments[0] for _, _, name, arguments in wire.notifications if name == 'invalidateTransaction']
+            assert tid in told
+    writer.close()
+
+
 def test_a_client_that_was_away_hears_of_what_is_changed_again(serve, database):
     """Not yet published, so that the answer is up to the transaction before."""
     server = serve(storages=database.section(), invalidation_queue_size=1, invalidation_age=86400)

@@ -195,13 +195,21 @@ impl PostgresStorage {
             .first()
             .ok_or_else(|| Error::Value("there are no more objects".to_owned()))?;
         let oid = oid_of(value(row, 0)?);
-        let serial = value::<Option<i64>>(row, 1)?.ok_or(Error::NoObject(oid))?;
-        let state = value::<Option<Vec<u8>>>(row, 2)?.ok_or(Error::NoObject(oid))?;
         let next = rows.get(1).map(|row| value(row, 0)).transpose()?;
+        let seen = value::<Option<i64>>(row, 1)?.filter(|&serial| serial <= last);
+        let (serial, data) = match seen {
+            Some(serial) => (Tid::new(serial.cast_unsigned()), state_of(row, oid, 2)?),
+            // What is there is not published yet.
+            None => {
+                let found = self.revision(oid, Tid::MAX)?;
+                let found = found.ok_or(Error::NoObject(oid))?;
+                (found.serial, found.data)
+            }
+        };
         Ok(CurrentRecord {
             oid,
-            serial: Tid::new(serial.cast_unsigned()),
-            data: state.into(),
+            serial,
+            data,
             next: next.map(oid_of),
         })
     }
@@ -239,11 +247,16 @@ impl Load {
 const MAX: Tid = Tid::new(i64::MAX.cast_unsigned());
 
 fn revision(row: &Row, oid: Oid, serial: Tid) -> Result<Revision> {
-    let state = value::<Option<Vec<u8>>>(row, 0)?.filter(|state| !state.is_empty());
     let next = value::<Option<i64>>(row, 2)?;
     Ok(Revision {
-        data: state.ok_or(Error::NoObject(oid))?.into(),
+        data: state_of(row, oid, 0)?,
         serial,
         next: next.map(|next| Tid::new(next.cast_unsigned())),
     })
+}
+
+/// The state in this column; an object that is deleted has none.
+fn state_of(row: &Row, oid: Oid, column: usize) -> Result<Data> {
+    let state = value::<Option<Vec<u8>>>(row, column)?.filter(|state| !state.is_empty());
+    state.map(Data::from).ok_or(Error::NoObject(oid))
 }
