@@ -30,8 +30,15 @@ def status(server, *args):
 
 
 def servers(server):
-    """By their addresses."""
-    found = json.loads(status(server, '--json'))['storages']['1']['database']
+    """By their addresses. There is no list as long as it has not looked: when it starts, or on a machine with
+    much to do."""
+    found = {}
+
+    def look():
+        found.update(json.loads(status(server, '--json'))['storages']['1'].get('database', {}))
+        return found
+
+    wait_until(look)
     return {one['address']: one for one in found['servers']}
 
 
