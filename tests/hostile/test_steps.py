@@ -159,6 +159,23 @@ def test_the_first_failure_counts(target, failing):
     assert client.commit({NEW: record('after all')})
 
 
+@pytest.mark.options(client_conflict_resolution=True)
+@pytest.mark.parametrize('failing, outcome', [
+    (('storea', 5, z64, record()), TYPE), (('undoa', b''), ASSERTION), (('deleteObject', END, z64), NO_KEY),
+    (('checkCurrentSerialInTransaction', OLD, END), READ_CONFLICT)])
+def test_a_failure_counts_more_than_conflicts_that_are_left_to_the_client(target, failing, outcome):
+    """As Python's."""
+    client = target.hostile()
+    client.begin()
+    client.send_async('storea', OLD, z64, record(), TXN)
+    assert [conflict['oid'] for conflict in client.call('vote', TXN)] == [OLD]
+    client.begin()
+    client.send_async('storea', OLD, z64, record(), TXN)
+    client.send_async(*failing, TXN)
+    assert outcome_of(client) == outcome
+    assert client.commit({NEW: record('after all')})
+
+
 @pytest.mark.parametrize('step, outcome', [
     (('storea', OLD, END, record()), CONFLICT), (('deleteObject', OLD, END), CONFLICT),
     (('checkCurrentSerialInTransaction', OLD, END), READ_CONFLICT), (('deleteObject', END, z64), NO_KEY),
