@@ -3,10 +3,10 @@ import pytest
 from support.certificates import Certificates, client_context, ssl_section
 from support.configuration import filestorage, zeo
 from support.contest import python_server
-from support.server import Server
+from support.server import Server, wait_until
 from ZEO.ClientStorage import ClientStorage
 
-from .console import Client
+from .console import Client, Failed
 
 
 @pytest.fixture(params=['ours-M', 'ours-Z-tls', 'python-Z', 'python-M-tls'])
@@ -52,6 +52,30 @@ class Place:
         client = Client(*addresses, **self.settings(), **settings)
         self.ends.append(client.end)
         return client
+
+    def impatient(self, *servers, **settings):
+        """One that hardly waits for a connection. On a busy machine, it is opened again."""
+        opened = []
+
+        def is_open():
+            try:
+                opened.append(self.ours(*servers, wait_timeout=0.3, **settings))
+            except Failed as why:
+                assert why.kind == 'Disconnected', why
+            return opened
+
+        wait_until(is_open)
+        return opened[0]
+
+    def refusal(self, server, words, **settings):
+        """Waits for a connection for as long as it takes to be told why there is none."""
+        for seconds in 0.3, 3, 30:
+            with pytest.raises(Failed) as failed:
+                self.ours(server, wait_timeout=seconds, **settings)
+            assert failed.value.kind == 'Disconnected', failed.value
+            if words in failed.value.message:
+                return
+        raise failed.value
 
     def pythons(self, *servers, **settings):
         """A client of Python."""

@@ -22,7 +22,7 @@ def back(client, **fields):
 def test_a_server_goes_away_and_comes_back(place):
     address = f'127.0.0.1:{free_port()}'
     server = place.serve(address=address)
-    ours = place.ours(server, wait_timeout=0.3)
+    ours = place.impatient(server)
     cached, other = ours.new_oid(), ours.new_oid()
     tid = ours.commit((cached, z64, record(1)), (other, z64, record(2)))
     ours.load(oid=cached)
@@ -83,7 +83,7 @@ def test_a_cache_is_kept_in_a_file(place):
     assert 'ours.zec' in why.message
     ours.close()
     later = pythons_commit(pythons, (oids[0], tid, record(1000)))
-    ours = place.ours(server, cache='ours.zec', wait_timeout=0.3)
+    ours = place.impatient(server, cache='ours.zec')
     assert ours.last_tid() == later
     assert ours.load(oid=oids[0]) == [record(1000), later, None]
     server.kill()
