@@ -1,5 +1,7 @@
 """What a client does when its connection is lost, and comes back."""
 import contextlib
+import os
+import shutil
 import socket
 import threading
 
@@ -92,6 +94,32 @@ def test_a_cache_is_kept_in_a_file(place):
     for oid in oids[1:]:
         assert ours.load(oid=oid) == [record(u64(oid)), tid, None]
     ours.close()
+
+
+def test_a_backup_was_restored(place):
+    """Our server notices that the client has seen what was lost."""
+    server = place.serve()
+    with contextlib.closing(place.pythons(server)) as writer:
+        first = pythons_commit(writer, (p64(1), z64, record(1)), (p64(2), z64, record(1)))
+    server.stop()
+    shutil.copy('Data.fs', 'backup.fs')
+    server = place.serve()
+    ours = place.ours(server, cache='ours.zec')
+    ours.commit((p64(1), first, record(2)))
+    assert ours.load(oid=p64(1))[0] == record(2)
+    ours.close()
+    server.stop()
+    shutil.copy('backup.fs', 'Data.fs')
+    os.remove('Data.fs.index')
+    server = place.serve()
+    with contextlib.closing(place.pythons(server)) as writer:
+        later = pythons_commit(writer, (p64(2), first, record(3)))
+    ours = place.ours(server, cache='ours.zec')
+    assert ours.last_tid() == later
+    assert ours.load(oid=p64(2)) == [record(3), later, None]
+    if place.kind.startswith('ours'):
+        assert ours.load(oid=p64(1)) == [record(1), first, None]
+        assert 'the storage has no such transaction' in server.log()
 
 
 def test_a_fallback_server_until_one_takes_changes(place):

@@ -74,9 +74,18 @@ impl Invalidations {
         if *oldest > since {
             return Missed::TooMuch;
         }
-        let newer = self.recent.iter().rev().take_while(|(tid, _)| *tid > since);
+        let mut is_there = false;
+        let newer = self.recent.iter().rev().take_while(|(tid, _)| {
+            is_there = *tid == since;
+            *tid > since
+        });
         let oids: BTreeSet<Oid> = newer.flat_map(|(_, oids)| oids.iter().copied()).collect();
-        Missed::Objects(*last, oids.into_iter().collect())
+        let oids = oids.into_iter().collect();
+        if is_there {
+            Missed::Objects(*last, oids)
+        } else {
+            Missed::Between(*last, oids)
+        }
     }
 }
 
@@ -110,7 +119,7 @@ mod tests {
         );
         assert_eq!(
             queue.since(Tid::new(99)),
-            Missed::Objects(Tid::new(13), vec![]),
+            Missed::Between(Tid::new(13), vec![]),
             "ahead of us"
         );
     }
@@ -124,6 +133,12 @@ mod tests {
             Missed::Objects(Tid::new(6), oids(&[2]))
         );
         assert_eq!(queue.since(Tid::new(4)), Missed::TooMuch);
+        let gap = vec![(Tid::new(5), oids(&[1])), (Tid::new(7), oids(&[2, 3]))];
+        let queue = Invalidations::new(100, Tid::new(7), Some(gap));
+        assert_eq!(
+            queue.since(Tid::new(6)),
+            Missed::Between(Tid::new(7), oids(&[2, 3]))
+        );
         let empty = Invalidations::new(100, Tid::ZERO, Some(vec![]));
         assert_eq!(empty.since(Tid::ZERO), Missed::Objects(Tid::ZERO, vec![]));
     }

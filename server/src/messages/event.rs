@@ -36,6 +36,8 @@ pub enum Event {
 pub enum Missed {
     /// The last tid and the objects changed since.
     Objects(Tid, Vec<Oid>),
+    /// The same; but the queue has no transaction of that tid, though it reaches back to it.
+    Between(Tid, Vec<Oid>),
     /// More than the queue holds; the storage may still tell.
     TooMuch,
     /// Not known: others have changed the storage, and it can't say what.
@@ -48,7 +50,7 @@ impl Event {
         match self {
             Event::Notice(notice) => notice.weight(),
             Event::Invalidations(missed) => match &**missed {
-                Missed::Objects(_, oids) => 64 + size_of_val(&**oids),
+                Missed::Objects(_, oids) | Missed::Between(_, oids) => 64 + size_of_val(&**oids),
                 _ => 64,
             },
             _ => 64,

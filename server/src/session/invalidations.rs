@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use slog::{Logger, info};
+use slog::{Logger, info, warn};
 use zeo_proto::message::Invalidations;
 use zeo_proto::{Tid, Value};
 use zeo_storage::Storage;
@@ -26,6 +26,15 @@ const MAX_CHANGED_OBJECTS: usize = 1_000_000;
 const REACH_TRANSACTIONS: usize = 16_384;
 /// How many are read first; four times as many each time that it is not enough.
 const FIRST_REACH_TRANSACTIONS: usize = 256;
+
+/// How far back the storage is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Over the last transactions: [`REACH_TRANSACTIONS`].
+    Transactions,
+    /// To whatever is younger than the configured age.
+    Age,
+}
 
 impl Session {
     /// Asks the coordinator what has changed since a tid; [`Self::invalidations`] goes on.
@@ -56,12 +65,12 @@ impl Session {
         let Some((id, since)) = self.asked.pop_front() else {
             return;
         };
-        match missed {
+        let queued = match missed {
             Missed::Objects(last, oids) => {
-                let count = oids.len();
-                info!(self.log, "Return {count} invalidations up to tid {last}");
+                let missed = Some(Invalidations { last, oids });
+                log_answer(&self.log, since, missed.as_ref(), Verification::Queue);
                 self.count_verification(Verification::Queue);
-                return self.reply(&id, &Invalidations { last, oids });
+                return self.reply(&id, &missed);
             }
             Missed::Unknown => {
                 info!(
@@ -72,20 +81,15 @@ impl Session {
                 self.count_verification(Verification::Unknown);
                 return self.reply(&id, &None::<Invalidations>);
             }
-            Missed::TooMuch => {}
-        }
+            Missed::Between(last, oids) => Some(Invalidations { last, oids }),
+            Missed::TooMuch => None,
+        };
         let Stage::Open(_, storage) = &self.stage else {
             return;
         };
         let storage = Arc::clone(storage);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let away = now.as_secs_f64() - since.unix_time();
-        let age = self.settings.invalidation_age;
-        // A queue that is configured to be shorter than the default asks for caches to be dropped.
-        let reaches = age.is_none() && self.settings.invalidation_queue_size >= DEFAULT_QUEUE_SIZE;
-        if !reaches && age.is_none_or(|age| age.as_secs_f64() <= away) {
+        let reach = self.reach(since);
+        if queued.is_none() && reach.is_none() {
             info!(
                 self.log,
                 "tid {since} is too old for the invalidation queue; \
@@ -95,35 +99,40 @@ impl Session {
             return self.reply(&id, &());
         }
         let log = self.log.clone();
-        let walk = move |storage: &ServedStorage, client: &ClientWatch| {
+        let look = move |storage: &ServedStorage, client: &ClientWatch| {
             let (counts, storage) = (&storage.stats.verifications, &*storage.storage);
-            if let Some(missed) = told_by_others(storage, since) {
-                counts.count(Verification::Storage);
-                log_walk(&log, since, Some(&missed));
-                return Ok(Some(missed));
-            }
-            let (missed, beyond) = if reaches {
-                // Without an answer from the file, the client drops its cache, as ever.
-                let missed = changed_recently(storage, since, client).unwrap_or_default();
-                (missed, Verification::TooOld)
-            } else {
-                let missed = changed_since(storage, since, MAX_CHANGED_OBJECTS, client);
-                (
-                    missed.inspect_err(|_| counts.count(Verification::Failed))?,
-                    Verification::TooMuch,
-                )
+            let found = match queued {
+                Some(missed) => Ok((Some(missed), Verification::Queue)),
+                None => look_back(storage, since, reach == Some(Reach::Age), client),
             };
-            counts.count(if missed.is_some() {
-                Verification::Storage
-            } else {
-                beyond
-            });
-            log_walk(&log, since, missed.as_ref());
+            let (mut missed, mut outcome) =
+                found.inspect_err(|_| counts.count(Verification::Failed))?;
+            // What can't be read now need not be lost.
+            if missed.is_some() && storage.lacks(since).unwrap_or(false) {
+                (missed, outcome) = (None, Verification::Lost);
+            }
+            counts.count(outcome);
+            log_answer(&log, since, missed.as_ref(), outcome);
             Ok(missed)
         };
-        if let Err(exception) = self.answer_later(&storage, &id, walk) {
+        if let Err(exception) = self.answer_later(&storage, &id, look) {
             self.reply_error(&id, &exception);
         }
+    }
+
+    /// How far the storage is read for a client that has missed more than the queue holds; `None`: not
+    /// at all.
+    fn reach(&self, since: Tid) -> Option<Reach> {
+        let Some(age) = self.settings.invalidation_age else {
+            // A queue that is configured to be shorter than the default asks for caches to be dropped.
+            let is_long = self.settings.invalidation_queue_size >= DEFAULT_QUEUE_SIZE;
+            return is_long.then_some(Reach::Transactions);
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let away = now.as_secs_f64() - since.unix_time();
+        (age.as_secs_f64() > away).then_some(Reach::Age)
     }
 
     fn count_verification(&self, outcome: Verification) {
@@ -133,19 +142,53 @@ impl Session {
     }
 }
 
-/// Logs what a walk through the end of the storage has found.
-fn log_walk(log: &Logger, since: Tid, missed: Option<&Invalidations>) {
+/// Logs what a client is answered.
+fn log_answer(log: &Logger, since: Tid, missed: Option<&Invalidations>, outcome: Verification) {
     match missed {
-        Some(Invalidations { last, oids }) => info!(
+        Some(Invalidations { last, oids }) => {
+            let from = match outcome {
+                Verification::Queue => "",
+                _ => ", from the end of the storage",
+            };
+            let count = oids.len();
+            info!(log, "Return {count} invalidations up to tid {last}{from}");
+        }
+        None if outcome == Verification::Lost => warn!(
             log,
-            "Return {} invalidations up to tid {last}, from the end of the storage",
-            oids.len()
+            "the client has seen tid {since}, and the storage has no such transaction, nor has a pack \
+             removed it: it is lost, as after a backup was restored; the client must drop its cache"
         ),
         None => info!(
             log,
             "tid {since} is too old: too much has changed since; the client must drop its cache"
         ),
     }
+}
+
+/// What has changed since a tid, from the storage, and how that was found or not.
+fn look_back(
+    storage: &dyn Storage,
+    since: Tid,
+    by_age: bool,
+    client: &ClientWatch,
+) -> zeo_storage::Result<(Option<Invalidations>, Verification)> {
+    let (missed, beyond) = if let Some(missed) = told_by_others(storage, since) {
+        (Some(missed), Verification::Storage)
+    } else if by_age {
+        let missed = changed_since(storage, since, MAX_CHANGED_OBJECTS, client)?;
+        (missed, Verification::TooMuch)
+    } else {
+        // Without an answer from the file, the client drops its cache, as ever.
+        let missed = changed_recently(storage, since, client).unwrap_or_default();
+        (missed, Verification::TooOld)
+    };
+    let is_found = missed.is_some();
+    let outcome = if is_found {
+        Verification::Storage
+    } else {
+        beyond
+    };
+    Ok((missed, outcome))
 }
 
 /// The same from those who change the storage, too, if they know.

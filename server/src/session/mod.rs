@@ -32,9 +32,8 @@ mod waits;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use slog::{Logger, error, info, o, warn};
+use slog::{Logger, error, o, warn};
 use zeo_proto::exception::Exception;
 use zeo_proto::marshal::{
     Encode, EncodeError, Encoding, Flag, REPLY, decode_message, encode_message,
@@ -111,8 +110,8 @@ enum Stage {
 ///
 /// | file | what |
 /// |---|---|
-/// | `mod.rs` | frames and events in, replies out, the end |
-/// | `register.rs` | the greeting, `register`, the client's label |
+/// | `mod.rs` | frames and events in, replies out |
+/// | `register.rs` | the greeting, `register`, the client's label, the end |
 /// | `calls.rs` | every other call, by name |
 /// | `load.rs` | loads, `history` |
 /// | `invalidations.rs` | `getInvalidations` |
@@ -165,6 +164,8 @@ pub struct Session {
     /// The ids of `getInvalidations` calls that are on their way, with the
     /// tids that they asked for.
     asked: VecDeque<(Value<'static>, Tid)>,
+    /// It has called something since it registered.
+    has_called: bool,
     /// Answers that wait until the storage was asked what others have changed, in the order in
     /// which that was asked for.
     polling: VecDeque<(Value<'static>, AfterPoll)>,
@@ -207,6 +208,7 @@ impl Session {
             next_job: 0,
             waits: Waits::default(),
             asked: VecDeque::new(),
+            has_called: false,
             polling: VecDeque::new(),
             votes: 0,
             output,
@@ -307,6 +309,7 @@ impl Session {
         let outcome = match &self.stage {
             Stage::Open(_, storage) => {
                 let storage = Arc::clone(storage);
+                self.has_called = true;
                 self.dispatch(&storage, &id, call)
             }
             _ => match call {
@@ -444,30 +447,6 @@ impl Session {
             Event::Invalidations(answer) => self.invalidations(*answer),
             Event::Polled(result) => self.polled(result.map_err(|why| *why)),
             Event::JobDone(job) => self.job_done(job),
-        }
-    }
-
-    /// The connection has ended, for this reason: aborts what is open.
-    pub fn end(&mut self, reason: &str) {
-        self.mailbox.close("the session has ended");
-        if let Stage::Open(_, storage) | Stage::Registering(_, storage, _) = &self.stage {
-            let storage = Arc::clone(storage);
-            match self.transaction.take() {
-                Some(transaction) => {
-                    storage.stats.active_txns.fetch_sub(1, Relaxed);
-                    self.transaction_ended(&storage, "disconnected");
-                    if !transaction.is_finishing() {
-                        storage.stats.aborts.fetch_add(1, Relaxed);
-                    }
-                    info!(
-                        self.log,
-                        "disconnected during {} transaction: {reason}",
-                        transaction.describe()
-                    );
-                }
-                None => info!(self.log, "disconnected: {reason}"),
-            }
-            self.send(&storage, Request::Unsubscribe { client: self.id });
         }
     }
 

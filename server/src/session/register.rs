@@ -1,4 +1,4 @@
-//! Session: from the greeting to `register`.
+//! Session: from the greeting to `register`, and the end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -104,5 +104,40 @@ impl Session {
         let client = format!("{label} {}", self.status.address);
         self.log = self.server_log.new(o!("client" => client));
         self.status.set_label(&label);
+    }
+
+    /// The connection has ended, for this reason: aborts what is open.
+    pub fn end(&mut self, reason: &str) {
+        self.mailbox.close("the session has ended");
+        if let Stage::Open(_, storage) | Stage::Registering(_, storage, _) = &self.stage {
+            let storage = Arc::clone(storage);
+            match self.transaction.take() {
+                Some(transaction) => {
+                    storage.stats.active_txns.fetch_sub(1, Relaxed);
+                    self.transaction_ended(&storage, "disconnected");
+                    if !transaction.is_finishing() {
+                        storage.stats.aborts.fetch_add(1, Relaxed);
+                    }
+                    info!(
+                        self.log,
+                        "disconnected during {} transaction: {reason}",
+                        transaction.describe()
+                    );
+                }
+                None if self.is_registered() && !self.has_called => {
+                    // Python's clients leave so when they have seen later transactions.
+                    let last = storage.storage.last_tid();
+                    info!(
+                        self.log,
+                        "disconnected: {reason}; it has called nothing. If it comes again every ten \
+                         seconds, its cache is newer than the last transaction ({last}), as after a \
+                         backup was restored: delete its cache file and start it again, or commit \
+                         something"
+                    );
+                }
+                None => info!(self.log, "disconnected: {reason}"),
+            }
+            self.send(&storage, Request::Unsubscribe { client: self.id });
+        }
     }
 }

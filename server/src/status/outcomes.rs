@@ -71,6 +71,8 @@ outcomes! {
         TooOld = "too_old",
         /// Not at all: too many objects were changed.
         TooMuch = "too_much",
+        /// Not at all: it has seen a transaction that the storage never had.
+        Lost = "lost",
         /// Not at all: others have changed the storage, and it can't say what.
         Unknown = "unknown",
         /// The storage could not be read.

@@ -176,6 +176,13 @@ impl crate::storage::Layer for DemoStorage {
         Ok(Box::new(self.base.iterator(start, stop)?.chain(changes)))
     }
 
+    fn lacks(&self, tid: Tid) -> Result<bool> {
+        if tid <= self.base.last_tid() {
+            return self.base.lacks(tid);
+        }
+        self.changes.lacks(tid)
+    }
+
     /// As in Python, an oid somewhere in a large space, so that what is
     /// created over a copy of the base is unlikely to get the same ones.
     fn new_oid(&self) -> Result<Oid> {

@@ -301,6 +301,10 @@ impl Storage for FileStorage {
         undo_log::last_invalidations(&self.generation(), count).map(Some)
     }
 
+    fn lacks(&self, tid: Tid) -> Result<bool> {
+        undo_log::lacks(&self.generation(), tid)
+    }
+
     fn new_oid(&self) -> Result<Oid> {
         if self.read_only {
             return Err(Error::ReadOnly);

@@ -409,6 +409,9 @@ pub(super) const LAST_REVISION: &str = "SELECT max(tid) FROM object_state WHERE 
 /// (tid): the last transaction before it, and whether it is packed. Only with history.
 pub(super) const BEFORE: &str = "SELECT tid, packed FROM transaction
     WHERE tid > 0 AND tid < $1 ORDER BY tid DESC LIMIT 1";
+/// (tid): whether there is this transaction, or it may have been packed away. Only with history.
+pub(super) const IS_KNOWN: &str = "SELECT tid = $1 OR packed FROM transaction
+    WHERE tid > 0 AND tid <= $1 ORDER BY tid DESC LIMIT 1";
 /// (oids, tid): a row if any of the objects has a revision up to this tid.
 pub(super) const HAS_OLDER: &str =
     "SELECT FROM object_state WHERE zoid = ANY ($1::bigint[]) AND tid <= $2 LIMIT 1";

@@ -24,7 +24,7 @@ use super::schema;
 use super::servers::Servers;
 use super::session::value;
 use super::settings::Settings;
-use super::sql::{LAST_OIDS, NEW_OIDS, Sql};
+use super::sql::{IS_KNOWN, LAST_OIDS, NEW_OIDS, Sql};
 use super::writer::Writer;
 use crate::blob::BlobDirectory;
 use crate::log::{Level, Log};
@@ -349,6 +349,16 @@ impl Storage for PostgresStorage {
 
     fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>> {
         self.last_changes(count).map(Some)
+    }
+
+    /// Without history, a transaction is gone when all that it has changed was changed again.
+    fn lacks(&self, tid: Tid) -> Result<bool> {
+        if !self.settings.keep_history {
+            return Ok(false);
+        }
+        let rows = self.query("looking for a transaction", IS_KNOWN, &[&tid_of(tid)?])?;
+        let is_known = rows.first().map(|row| value(row, 0)).transpose()?;
+        Ok(!is_known.unwrap_or(true))
     }
 
     fn new_oid(&self) -> Result<Oid> {

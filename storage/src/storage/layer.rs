@@ -94,6 +94,7 @@ layer! {
     fn record_iternext(&self, from: Option<Oid>) -> Result<CurrentRecord>;
     fn iterator(&self, start: Option<Tid>, stop: Option<Tid>) -> Result<TransactionIter>;
     fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>>;
+    fn lacks(&self, tid: Tid) -> Result<bool>;
     fn new_oid(&self) -> Result<Oid>;
     fn prepare(
         &self,

@@ -219,6 +219,17 @@ pub trait Storage: Send + Sync {
     ///
     /// The storage can't be read; it is not served then.
     fn last_invalidations(&self, count: usize) -> Result<Option<Vec<Invalidation>>>;
+    /// Whether the storage never had a transaction with this tid, as far as it goes back now: it has
+    /// none, and no pack can have removed it. Who has seen one has seen what was lost, as by the
+    /// restoration of a backup. False where that can't be told.
+    ///
+    /// # Errors
+    ///
+    /// The storage can't be read.
+    fn lacks(&self, tid: Tid) -> Result<bool> {
+        let _ = tid;
+        Ok(false)
+    }
 
     /// An oid never used or given out before, by anybody.
     ///

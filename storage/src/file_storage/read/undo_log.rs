@@ -1,6 +1,8 @@
 //! The end of the file, read backwards: what can be undone, and what changed
 //! last.
 
+use zeo_proto::Tid;
+
 use super::generation::Generation;
 use crate::Result;
 use crate::file_storage::format::walk::{Backwards, RecordHeaders};
@@ -46,6 +48,21 @@ pub(crate) fn undo_log(
         }
     }
     Ok(entries)
+}
+
+/// Whether there is no transaction with this tid behind the last pack, nor was one before it: what is
+/// older than a transaction that is marked as packed may have been removed.
+pub(crate) fn lacks(generation: &Generation, tid: Tid) -> Result<bool> {
+    for txn in Backwards::new(generation.reader()) {
+        let header = txn?.header;
+        if header.status == b'p' {
+            return Ok(false);
+        }
+        if header.tid <= tid {
+            return Ok(header.tid < tid);
+        }
+    }
+    Ok(true)
 }
 
 /// The last `count` transactions, oldest first, with the oids of their
