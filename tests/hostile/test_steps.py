@@ -135,6 +135,17 @@ def test_wrong_transaction_and_arguments(target, name):
     assert client.is_closed()
 
 
+@pytest.mark.skipif(bool(POSTGRES), reason='a database has no such status')
+@pytest.mark.parametrize('status', 'ucx')
+def test_a_status_by_which_the_next_start_loses_it(target, status):
+    """What is undone is skipped then, what is unfinished cut off, and at any other the file ends."""
+    client = target.hostile()
+    client.call('tpc_begin', TXN, b'', b'', {}, None, status)
+    client.send_async('storea', NEW, z64, record(), TXN)
+    assert outcome_of(client) == (FINE if is_python() else VALUE)
+    client.close()
+
+
 END = b'\xff' * 8
 # Steps that can't be made, and those that only some storages refuse.
 FAILING = [('storea', 5, z64, record()), ('storea', END, z64, record()), ('restorea', END, z64, record(), None),

@@ -24,7 +24,7 @@ pub struct TransactionMeta {
     /// The tid to commit under, when the client gives one (copying from
     /// another storage); it must be later than the last transaction.
     pub tid: Option<Tid>,
-    /// The status byte for the file: `b' '`, or `b'p'`/`b'u'` when copying.
+    /// The status byte for the file: `b' '`, or `b'p'` when copying.
     pub status: u8,
 }
 

@@ -77,7 +77,8 @@ fn check_meta(meta: &TransactionMeta, last_tid: Tid) -> Result<()> {
             return Err(Error::FileStorage(what.to_owned()));
         }
     }
-    if !matches!(meta.status, b' ' | b'p' | b'u') {
+    // What is undone is skipped at the next start: the commit would be lost.
+    if !matches!(meta.status, b' ' | b'p') {
         let status = char::from(meta.status);
         return Err(Error::Value(format!(
             "a transaction can't have the status {status:?}"
