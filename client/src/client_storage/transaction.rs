@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zeo_proto::message::{Call, TpcBegin, Voted};
+use zeo_proto::pickle::{self, Memo};
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::log::Level;
 use zeo_storage::storage::TransactionMeta;
@@ -23,6 +24,8 @@ use crate::blob_cache::Staged;
 const VOTES_MAX: usize = 10;
 /// How many bytes of records a transaction keeps for the cache. What is more is loaded again.
 const KEPT_MAX: usize = 32 << 20;
+/// The key of an extension whose value no other transaction has.
+const MARK: &str = "rzeo_id";
 
 /// A transaction under way. Dropping it aborts it.
 ///
@@ -119,6 +122,18 @@ impl ClientStorage {
             phase: Phase::Begun,
             _turn: turn,
         })
+    }
+
+    /// The same, with an extension by which [`outcome`](Self::outcome) tells the transaction from
+    /// others that write the same.
+    pub(crate) fn begin_marked(&self, mut meta: TransactionMeta) -> Result<Tpc<'_>, Error> {
+        let mark = format!("{:016x}", fastrand::u64(..));
+        let extension = Value::Dict(vec![(Value::str(MARK), Value::str(&mark))]);
+        // It can be written: it is text.
+        let _ = pickle::encode(&extension, &mut meta.extension, Memo::Memoizing);
+        let mut begun = self.begin(meta)?;
+        begun.unfinished.marked(mark);
+        Ok(begun)
     }
 }
 

@@ -12,6 +12,8 @@ use zeo_storage::storage::TransactionMeta;
 pub struct Unfinished {
     since: Tid,
     meta: TransactionMeta,
+    /// A text in its extension that no other transaction has.
+    mark: Option<String>,
     oids: BTreeSet<Oid>,
     written: BTreeMap<Oid, Written>,
 }
@@ -31,6 +33,11 @@ impl Unfinished {
             meta: meta.clone(),
             ..Self::default()
         }
+    }
+
+    /// Its extension has this text, and that of no other.
+    pub(super) fn marked(&mut self, mark: String) {
+        self.mark = Some(mark);
     }
 
     /// The transaction writes this over the revision `serial`.
@@ -71,6 +78,28 @@ impl Unfinished {
     pub(super) fn serial(&self, oid: Oid) -> Tid {
         let written = self.written.get(&oid);
         written.map_or(Tid::ZERO, |written| written.serial)
+    }
+
+    /// The revisions of other transactions that it replaces.
+    pub(super) fn replaced(&self) -> impl Iterator<Item = (Oid, Tid)> {
+        let written = self.written.iter();
+        let all = written.map(|(oid, written)| (*oid, written.serial));
+        all.filter(|(_, serial)| *serial != Tid::ZERO)
+    }
+
+    /// Whether it may have said this of itself. (In a database without history, where all is
+    /// packed, nothing is kept of that.)
+    pub(super) fn may_say(&self, meta: &TransactionMeta) -> bool {
+        let is_mute =
+            meta.user.is_empty() && meta.description.is_empty() && meta.extension.is_empty();
+        let has = |mark: &String| {
+            let mut parts = meta.extension.windows(mark.len());
+            parts.any(|part| part == mark.as_bytes())
+        };
+        is_mute && meta.status == b'p'
+            || self.meta.user == meta.user
+                && self.meta.description == meta.description
+                && self.mark.as_ref().is_none_or(has)
     }
 
     /// Whether it may have written this.

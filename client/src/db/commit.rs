@@ -36,7 +36,7 @@ impl Transaction<'_> {
         }
         let storage = &self.connection.db.storage;
         let meta = self.meta.borrow().clone();
-        let begun = storage.begin(meta);
+        let begun = storage.begin_marked(meta);
         let mut tpc = begun.map_err(|error| self.noted(error))?;
         let mut stored = Vec::new();
         self.store(&mut tpc, &mut stored)?;

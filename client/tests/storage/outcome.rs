@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
-use zeo_client::db::{Db, Error as DbError, Retry};
+use zeo_client::db::{Db, Error as DbError, Retry, Transaction};
 use zeo_client::record::Value;
 use zeo_client::{Address, ClientStorage, Error, Tpc, Unfinished};
 use zeo_proto::{Oid, Tid};
@@ -23,7 +24,11 @@ struct Cutter {
     address: Address,
     request: Arc<AtomicBool>,
     answer: Arc<AtomicBool>,
+    /// What happens before the next client is let through.
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
+
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Cutter {
     fn before(server: &Address) -> Self {
@@ -34,8 +39,13 @@ impl Cutter {
         let address = listener.local_addr().unwrap().into();
         let [request, answer] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let cuts = [&request, &answer].map(Arc::clone);
+        let meanwhile = Arc::new(Mutex::new(None::<Meanwhile>));
+        let happens = Arc::clone(&meanwhile);
         thread::spawn(move || {
             for client in listener.incoming() {
+                if let Some(happens) = happens.lock().unwrap().take() {
+                    happens();
+                }
                 let client = client.unwrap();
                 let server = TcpStream::connect((&*host, port)).unwrap();
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
@@ -58,6 +68,7 @@ impl Cutter {
             address,
             request,
             answer,
+            meanwhile,
         }
     }
 }
@@ -178,4 +189,52 @@ fn work_is_done_again_only_if_it_was_not_committed() {
         assert_eq!(found, Some(Value::Int(last)));
     }
     assert_eq!(last, 3);
+}
+
+fn count_up(t: &Transaction<'_>) -> Result<(), DbError> {
+    let root = t.root()?.mapping()?;
+    let before = root.get("n")?.and_then(|n| n.as_int()).unwrap_or(0);
+    root.insert("n", before + 1)
+}
+
+fn counted(db: &Db) -> Option<Value> {
+    db.transact(|t| t.root()?.mapping()?.get("n")).unwrap()
+}
+
+/// A counter: whoever comes first writes the same record.
+#[test]
+fn work_of_another_that_writes_the_same_is_not_taken_for_ours() {
+    let server = served();
+    let cutter = Cutter::before(&server.address);
+    let db = Db::new(client(cutter.address.clone()).open().unwrap());
+    db.transact(count_up).unwrap();
+    let other = Db::new(server.client().open().unwrap());
+    let again = other.clone();
+    *cutter.meanwhile.lock().unwrap() = Some(Box::new(move || again.transact(count_up).unwrap()));
+    cutter.request.store(true, SeqCst);
+    db.transact(count_up).unwrap();
+    assert_eq!(counted(&other), Some(Value::Int(3)));
+}
+
+/// It is committed, and a pack has removed all that shows it.
+#[test]
+fn what_was_packed_away_is_not_known() {
+    let server = served();
+    let cutter = Cutter::before(&server.address);
+    let db = Db::new(client(cutter.address.clone()).open().unwrap());
+    db.transact(count_up).unwrap();
+    let other = Db::new(server.client().open().unwrap());
+    let again = other.clone();
+    *cutter.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        again.transact(count_up).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        again.storage().pack(later, true).unwrap();
+    }));
+    cutter.answer.store(true, SeqCst);
+    let done = db.transact(count_up);
+    assert!(
+        matches!(done, Err(DbError::Storage(Error::OutcomeUnknown(_)))),
+        "{done:?}"
+    );
+    assert_eq!(counted(&other), Some(Value::Int(3)));
 }
