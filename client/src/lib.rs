@@ -95,6 +95,9 @@
 //! again by itself. [`Error::is_retryable`] says whether the same may succeed later, and
 //! [`Db::transact`](db::Db::transact) tries again by itself.
 //!
+//! Printed with `{}`, an error is a sentence that says what failed and why. A `main` that returns it, as
+//! above, prints it with `{:?}`, which is for programmers.
+//!
 //! # Layers
 //!
 //! | | |

@@ -70,6 +70,22 @@ impl Default for TlsSettings {
 }
 
 /// TLS, ready for any number of connections: the files have been read.
+///
+/// Servers of ZEO demand a certificate of the client, which is all that they know it by:
+///
+/// ```no_run
+/// use zeo_client::{Authorities, ClientStorage, Tls, TlsSettings};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut settings = TlsSettings::default();
+/// settings.authorities = Authorities::File("/etc/zeo/server.pem".into());
+/// settings.certificate = Some("/etc/zeo/job.pem".into());
+/// settings.key = Some("/etc/zeo/job.key".into());
+/// let tls = Tls::new(&settings, None)?;
+/// let storage = ClientStorage::builder("db.example.org:8100".parse()?).tls(tls).open()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Tls {
     context: SslContext,
