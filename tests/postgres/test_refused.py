@@ -8,7 +8,7 @@ import threading
 import pytest
 from support.certificates import AUTHORITY, LEAF, SIGNER, Certificates
 from support.ports import free_port
-from support.server import is_python
+from support.server import is_python, run
 
 pytestmark = [pytest.mark.skipif(is_python(), reason='the storage is one of ours'),
               pytest.mark.parametrize('database', [False], ids=['free'], indirect=True)]
@@ -74,6 +74,25 @@ def test_what_postgresql_refuses(serve, database):
     assert 'database "nothing" does not exist (3D000); make it (createdb)' in text
     text = told(serve, database, database.dsn.replace("'zodb'", "'nobody'"))
     assert 'role "nobody" does not exist (28000); make the role (createuser)' in text
+
+
+def test_a_check_looks_and_makes_nothing(database, tmp_path):
+    def check(expected, section):
+        (tmp_path / 'check.conf').write_text(f'<zeo>\naddress 0\n</zeo>\n{section}')
+        code, output = run('-C', 'check.conf', '--check', cwd=tmp_path)
+        assert code == expected, output
+        return output
+    missing = database.section().replace(database.name, 'nothing')
+    assert 'database "nothing" does not exist (3D000); make it (createdb)' in check(1, missing)
+    assert 'has no tables: let create-schema be true' in check(1, database.section('create-schema false'))
+    for _ in range(2):
+        assert 'has no tables: a start makes them' in check(0, database.section())
+    database.open().close()
+    assert 'has the tables, and the role its rights' in check(0, database.section())
+    compressed = database.section().replace('<relstorage 1>', '<zlibstorage 1>\n<relstorage>')
+    compressed = compressed.replace('</relstorage>', '</relstorage>\n</zlibstorage>')
+    with_history = compressed.replace('keep-history false', 'keep-history true')
+    assert 'without history: set keep-history false' in check(1, '%import zc.zlibstorage\n' + with_history)
 
 
 @pytest.fixture

@@ -115,6 +115,11 @@ fn storage(config: &StorageConfig) -> Result<Vec<String>> {
     for directory in config.kind.blob_dirs() {
         blob_directory(directory)?;
     }
+    for other in config.kind.others() {
+        let (log, messages) = kept();
+        found.extend(other.look(&log)?);
+        found.append(&mut messages.lock().unwrap_or_else(PoisonError::into_inner));
+    }
     Ok(found)
 }
 
@@ -178,12 +183,7 @@ fn locks(path: &Path) -> io::Result<[PathBuf; 2]> {
 
 fn read(file: FileStorageConfig, found: &mut Vec<String>) -> Result<()> {
     let path = file.path.clone();
-    let messages = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&messages);
-    let log: Log = Arc::new(move |_, message| {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push(message.to_owned());
-    });
+    let (log, messages) = kept();
     let mut index = path.clone().into_os_string();
     index.push(".index");
     let index = PathBuf::from(index);
@@ -202,6 +202,17 @@ fn read(file: FileStorageConfig, found: &mut Vec<String>) -> Result<()> {
     ));
     found.append(&mut messages.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(())
+}
+
+/// A log whose messages are kept.
+fn kept() -> (Log, Arc<Mutex<Vec<String>>>) {
+    let messages = Arc::<Mutex<Vec<String>>>::default();
+    let all = Arc::clone(&messages);
+    let log: Log = Arc::new(move |_, message| {
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(message.to_owned());
+    });
+    (log, messages)
 }
 
 fn log_file(path: &Path) -> Result<()> {

@@ -78,6 +78,15 @@ pub trait Opener: fmt::Debug + Send + Sync {
     fn to_read(&self) -> Option<Arc<dyn Opener>> {
         None
     }
+
+    /// Looks whether it can be opened, and makes nothing. For people: what is there; `None`: that is found
+    /// by opening it only.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    fn look(&self, _log: &Log) -> Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// An [`Opener`] in a [`StorageKind`].
@@ -191,6 +200,21 @@ impl StorageKind {
             }
             StorageKind::ZlibStorage { base, .. } | StorageKind::BlobStorage { base, .. } => {
                 base.files()
+            }
+        }
+    }
+
+    /// All storages of other kinds that it is made of.
+    pub fn others(&self) -> Vec<&dyn Opener> {
+        match self {
+            StorageKind::Other(other) => vec![&*other.0],
+            StorageKind::FileStorage(_) | StorageKind::MappingStorage { .. } => Vec::new(),
+            StorageKind::DemoStorage { base, changes, .. } => {
+                let parts = [base, changes].into_iter().flatten();
+                parts.flat_map(|part| part.others()).collect()
+            }
+            StorageKind::ZlibStorage { base, .. } | StorageKind::BlobStorage { base, .. } => {
+                base.others()
             }
         }
     }

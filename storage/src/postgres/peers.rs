@@ -91,7 +91,7 @@ impl Peers {
                     return;
                 };
                 servers.forget();
-                if !std::mem::replace(&mut failing, true) {
+                if !after_commit.is_over() && !std::mem::replace(&mut failing, true) {
                     let text = format!("other servers' commits are found by polls: {why}");
                     connector.log(Level::Info, &text);
                 }

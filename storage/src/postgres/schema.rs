@@ -53,21 +53,51 @@ pub(super) fn ensure(
     done.and(unlocked).map(|_| sql)
 }
 
+/// Looks at what [`ensure`] looks at, and makes nothing. For people: what is there.
+///
+/// # Errors
+/// As those of [`ensure`], but that the role may not make tables.
+pub(super) fn look(
+    session: &mut Session,
+    connector: &Connector,
+    settings: &Settings,
+) -> Result<String> {
+    check_server(session, connector, settings)?;
+    let tables = tables(session)?;
+    let shown = connector.shown();
+    if tables.is_empty() {
+        may_create(connector, settings)?;
+        return Ok(format!("{shown} has no tables: a start makes them"));
+    }
+    check(session, connector, settings, &tables)?;
+    Ok(format!("{shown} has the tables, and the role its rights"))
+}
+
 fn check_or_create(
     session: &mut Session,
     connector: &Connector,
     settings: &Settings,
     sql: &'static Sql,
 ) -> Result<()> {
-    let looking = failed("looking at the tables");
-    let rows = session.query(TABLES, &[&&NAMES[..]]).map_err(&looking)?;
-    let tables = rows
-        .iter()
-        .map(|row| value::<String>(row, 0))
-        .collect::<Result<Vec<_>>>()?;
+    let tables = tables(session)?;
     if tables.is_empty() {
         return create(session, connector, settings, sql);
     }
+    check(session, connector, settings, &tables)
+}
+
+fn tables(session: &mut Session) -> Result<Vec<String>> {
+    let rows = session.query(TABLES, &[&&NAMES[..]]);
+    let rows = rows.map_err(failed("looking at the tables"))?;
+    rows.iter().map(|row| value(row, 0)).collect()
+}
+
+fn check(
+    session: &mut Session,
+    connector: &Connector,
+    settings: &Settings,
+    tables: &[String],
+) -> Result<()> {
     let has = |name: &str| tables.iter().any(|table| table == name);
     let shown = connector.shown();
     if !(has("object_state") && has("blob_chunk") && has("commit_row_lock")) {
@@ -86,7 +116,8 @@ fn check_or_create(
             "{shown} is a database {there} history: set keep-history {wanted}, or name another database"
         )));
     }
-    let rows = session.query(COLUMNS, &[]).map_err(looking)?;
+    let rows = session.query(COLUMNS, &[]);
+    let rows = rows.map_err(failed("looking at the tables"))?;
     if rows.first().map_or(Ok(0), |row| value::<i64>(row, 0))? == 0 {
         return Err(Error::Unsupported(format!(
             "{shown} is of an older RelStorage: open it once with RelStorage 4"
@@ -95,18 +126,24 @@ fn check_or_create(
     check_rights(session, connector, settings)
 }
 
+fn may_create(connector: &Connector, settings: &Settings) -> Result<()> {
+    if settings.create_schema && !settings.read_only {
+        return Ok(());
+    }
+    let shown = connector.shown();
+    Err(Error::Unsupported(format!(
+        "{shown} has no tables: let create-schema be true, and read-only false, to have them made"
+    )))
+}
+
 fn create(
     session: &mut Session,
     connector: &Connector,
     settings: &Settings,
     sql: &'static Sql,
 ) -> Result<()> {
+    may_create(connector, settings)?;
     let shown = connector.shown();
-    if !settings.create_schema || settings.read_only {
-        return Err(Error::Unsupported(format!(
-            "{shown} has no tables: let create-schema be true, and read-only false, to have them made"
-        )));
-    }
     let [common, own] = sql.schema;
     // In one transaction, which ends also if it fails.
     let made = session.batch(&format!("{common}; {own}"));

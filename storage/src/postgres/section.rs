@@ -183,6 +183,10 @@ impl Opener for RelStorage {
         Some(Arc::new(reading))
     }
 
+    fn look(&self, log: &Log) -> Result<Option<String>> {
+        PostgresStorage::examine(&self.settings, Arc::clone(log)).map(Some)
+    }
+
     fn type_name(&self) -> &'static str {
         "RelStorage"
     }

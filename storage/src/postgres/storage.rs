@@ -140,6 +140,17 @@ impl PostgresStorage {
         Ok(storage)
     }
 
+    /// Looks whether the database can be opened, and makes nothing. For people: what is there.
+    ///
+    /// # Errors
+    /// As those of [`open`](Self::open) that the database is the cause of.
+    pub fn examine(settings: &Settings, log: Log) -> Result<String> {
+        let connector = Connector::new(settings, log)?;
+        let mut session = connector.connect("check")?;
+        session.set_limit(connector.answer_time * PATIENCE);
+        schema::look(&mut session, &connector, settings)
+    }
+
     pub(super) fn published(&self) -> Tid {
         Tid::new(self.published.load(Ordering::Acquire))
     }
