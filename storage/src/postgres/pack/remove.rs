@@ -70,15 +70,22 @@ impl Batch {
         is_due.then(|| std::mem::take(&mut self.revisions))
     }
 
-    /// Removes more or less at once from now on, after some have taken so long.
     fn adapt(&mut self, took: Duration, max: Duration) {
-        let size = if took > max {
-            self.size / 2
-        } else {
-            self.size * 2
-        };
-        self.size = size.clamp(1, BATCH_MAX);
+        self.size = adapted(self.size, took, max);
     }
+}
+
+/// How many to remove at once from now on, after so many have taken so long. Twice as many have to fit well,
+/// also if they take twice as long as these.
+fn adapted(size: usize, took: Duration, max: Duration) -> usize {
+    let size = if took > max {
+        size / 2
+    } else if took < max / 4 {
+        size * 2
+    } else {
+        size
+    };
+    size.clamp(1, BATCH_MAX)
 }
 
 impl Default for Batches {
@@ -315,10 +322,11 @@ impl Removal<'_> {
     /// Removes transactions without objects.
     fn remove_empty(&mut self, watch: &mut Watch<'_>) -> Result<()> {
         let removing = failed("removing transactions");
-        let mut last = 0_i64;
+        let (mut last, mut size) = (0_i64, 100_usize);
         loop {
             watch.objects("removing transactions", self.counts.transactions)?;
-            let rows = self.session.query(EMPTY, &[&last, &self.stop]);
+            let limit = i64::try_from(size).unwrap_or(1);
+            let rows = self.session.query(EMPTY, &[&last, &self.stop, &limit]);
             let rows = rows.map_err(&removing)?;
             let tids = rows.iter().map(|row| value(row, 0));
             let tids = tids.collect::<Result<Vec<i64>>>()?;
@@ -334,7 +342,9 @@ impl Removal<'_> {
             }
             self.session.batch("COMMIT").map_err(&removing)?;
             self.counts.transactions += tids.len() as u64;
-            self.counts.held = self.counts.held.max(since.elapsed());
+            let held = since.elapsed();
+            self.counts.held = self.counts.held.max(held);
+            size = adapted(size, held, HELD_MAX);
             last = next;
         }
     }
@@ -342,4 +352,29 @@ impl Removal<'_> {
 
 fn columns(batch: &Revisions) -> (Vec<i64>, Vec<i64>) {
     batch.iter().map(|&(oid, tid, _)| (oid, tid)).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_grow_and_shrink_to_what_takes_no_longer_than_it_may() {
+        for each in [1, 2, 3, 7, 12, 20, 45].map(Duration::from_millis) {
+            let time = |size: usize| each * u32::try_from(size).unwrap();
+            let mut size = 1;
+            for _ in 0..20 {
+                size = adapted(size, time(size), HELD_MAX);
+                assert!(time(size) <= HELD_MAX, "{size} of {each:?}");
+            }
+            assert!(time(size) >= HELD_MAX / 4, "{size} of {each:?}");
+            // They take longer from now on.
+            let time = |size: usize| time(size) * 10;
+            for _ in 0..20 {
+                size = adapted(size, time(size), HELD_MAX);
+            }
+            assert!(size == 1 || time(size) <= HELD_MAX, "{size} of {each:?}");
+        }
+        assert_eq!(adapted(BATCH_MAX, Duration::ZERO, HELD_MAX), BATCH_MAX);
+    }
 }

@@ -55,12 +55,12 @@ pub(super) const MARK_PACKED: &str = "WITH page AS
     marked AS
         (UPDATE transaction t SET packed = true FROM page WHERE t.tid = page.tid AND NOT t.packed)
     SELECT max(tid) FROM page";
-/// (tid, stop): up to 500 transactions behind that one that have no objects. Not the last one of all:
-/// it is that by which tids are chosen, and changes looked for. Only with history.
+/// (tid, stop, count): up to so many transactions behind that one that have no objects. Not the last one of
+/// all: it is that by which tids are chosen, and changes looked for. Only with history.
 pub(super) const EMPTY: &str = "SELECT t.tid FROM transaction t
     WHERE t.tid > $1 AND t.tid <= $2 AND t.tid < (SELECT max(tid) FROM transaction)
         AND NOT EXISTS (SELECT FROM object_state s WHERE s.tid = t.tid)
-    ORDER BY t.tid LIMIT 500";
+    ORDER BY t.tid LIMIT $3";
 /// (tids): removes them, with the commit lock held. (Packs by RelStorage leave revisions that stand on
 /// ones that are gone.) Only with history.
 pub(super) const REMOVE_EMPTY: [&str; 4] = [
