@@ -152,23 +152,21 @@ impl Program {
 
     /// Ends the process, and whatever it has started, and tells how it has ended.
     fn end(&mut self) -> String {
-        // The socket may close a moment before the process is gone.
+        // The socket closes a moment before the process is gone.
         let until = Instant::now() + Duration::from_millis(100);
-        while Instant::now() < until {
-            match self.child.try_wait() {
-                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-                Ok(Some(status)) => {
-                    self.kill();
-                    return how(status);
-                }
-                Err(_) => break,
-            }
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(2));
         }
-        self.kill();
-        "it has closed its connection".to_owned()
+        let ended = self.child.try_wait().ok().flatten();
+        // On a busy machine the moment is long. A process that was about to end does so in its own way.
+        let killed = self.kill();
+        let by_us = Some(Signal::KILL.as_raw());
+        ended
+            .or(killed.filter(|status| status.signal() != by_us))
+            .map_or_else(|| "it has closed its connection".to_owned(), how)
     }
 
-    fn kill(&mut self) {
+    fn kill(&mut self) -> Option<ExitStatus> {
         // A process that is gone needs no signal. Its group has its number as long as
         // anything of it is left, be it this process not yet waited for.
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
@@ -176,7 +174,7 @@ impl Program {
             let _ = kill_process_group(pid, Signal::KILL);
         }
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.wait().ok()
     }
 }
 

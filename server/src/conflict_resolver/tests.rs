@@ -76,7 +76,7 @@ fn what_is_no_resolver_is_found_at_start() {
             "print('no module'); sys.exit(3)",
             "it has ended with exit code 3; its last words: no module",
         ),
-        ("os.kill(os.getpid(), 9)", "it was ended by signal 9"),
+        ("os.kill(os.getpid(), 15)", "it was ended by signal 15"),
     ] {
         let why = start(body, LONG).expect_err(body);
         assert!(why.contains(expected), "{body}: {why}");
@@ -131,6 +131,10 @@ fn a_failure_is_one_conflict_and_another_process_answers_the_next() {
         (
             "receive(); channel.sendall(b'\\0\\0\\0\\x09Rhal'); sys.exit()",
             "exit code 0",
+        ),
+        (
+            "receive(); channel.shutdown(2)",
+            "it has closed its connection",
         ),
     ] {
         let marker = tempfile::tempdir().unwrap();
