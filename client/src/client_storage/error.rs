@@ -365,6 +365,10 @@ fn about(conflict: &Conflict) -> String {
 }
 
 fn listed(attempts: &[Attempt]) -> String {
+    if attempts.is_empty() {
+        return "; no server has answered yet (one that expects TLS does not, without it)"
+            .to_owned();
+    }
     let list: Vec<_> = attempts
         .iter()
         .map(|attempt| format!("; {attempt}"))

@@ -102,6 +102,14 @@ fn nobody_answers() {
         refused.to_string().starts_with("tpc_begin: not connected"),
         "{refused}"
     );
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let opened = client(silent.local_addr().unwrap().into())
+        .wait_timeout(soon)
+        .open();
+    let text = opened.unwrap_err().to_string();
+    let expected = "open: timed out waiting 0.5 s for a connection; no server has answered yet (";
+    assert!(text.starts_with(expected), "{text}");
 }
 
 #[test]
