@@ -1,4 +1,5 @@
-"""How PostgreSQL looks for what commits and loads ask for."""
+"""How PostgreSQL looks for what servers ask for."""
+import contextlib
 import os
 import re
 
@@ -13,6 +14,10 @@ pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours'
 OBJECTS = 3000
 COMMITS = 20
 PICKLE = b'N.N.'
+FAR = b'\x7f' * 8
+# Transactions of one object that PostgreSQL has seen when it plans.
+FEW = 200
+LOADS = 200
 
 
 def commit(storage, serials, data):
@@ -50,6 +55,64 @@ def test_no_table_or_index_is_read_through(serve, database):
     assert {name: after[name] - before[name] for name in after} == dict.fromkeys(after, 0)
     # Both servers look for the last transactions when they start.
     assert entries_read(database) - read < 10 * OBJECTS
+
+
+class Steps:
+    """What is done with a large transaction, each by a server that has just been started."""
+
+    def __init__(self, keep_history):
+        self.keep_history, self.tids = keep_history, []
+        self.oids = [p64(FEW + number) for number in range(OBJECTS)]
+        self.names = ['store', 'store', 'load', 'iterate', *(['undo'] if keep_history else [])]
+
+    def store(self, storage):
+        before = self.tids[-1] if self.tids else z64
+        self.tids.append(commit(storage, dict.fromkeys(self.oids, before), PICKLE))
+
+    def load(self, storage):
+        first, last = self.tids
+        for oid in self.oids[-LOADS:]:
+            assert storage.loadBefore(oid, FAR)[1:] == (last, None)
+            assert storage.loadSerial(oid, last) == PICKLE
+            assert [entry['tid'] for entry in storage.history(oid, 5)][0] == last
+            if self.keep_history:
+                assert storage.loadBefore(oid, last)[1:] == (first, last)
+
+    def iterate(self, storage):
+        for txn in storage.iterator(self.tids[-1]):
+            assert sorted(record.oid for record in txn) == self.oids
+
+    def undo(self, storage):
+        txn = TransactionMetaData()
+        storage.tpc_begin(txn)
+        storage.undo(storage.undoLog(0, 1)[0]['id'], txn)
+        storage.tpc_vote(txn)
+        storage.tpc_finish(txn)
+
+
+def test_statistics_lead_to_no_other_index(serve, database):
+    """PostgreSQL has seen transactions of one object each, so that a tid seems to say as much as an oid."""
+    section = database.section('cache-local-mb 0')
+    server = serve(storages=section)
+    with contextlib.closing(ClientStorage(server.address)) as storage:
+        for number in range(FEW):
+            commit(storage, {p64(number): z64}, PICKLE)
+    server.stop()
+    steps, read = Steps(database.keep_history), {}
+    for table in seq_scans(database):
+        database.sql(f'ALTER TABLE {table} SET (autovacuum_enabled = off)')
+    database.sql('VACUUM ANALYZE')
+    for name in steps.names:
+        seq_scans(database)
+        before = entries_read(database)
+        server = serve(storages=section)
+        with contextlib.closing(ClientStorage(server.address)) as storage:
+            getattr(steps, name)(storage)
+        server.stop()
+        seq_scans(database)
+        read[name] = entries_read(database) - before
+    # Through all of a transaction for each of its objects, it would be some millions.
+    assert max(read.values()) < 50 * OBJECTS, read
 
 
 def test_no_workers_are_started(serve, database):

@@ -8,6 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::blobs;
 use super::session::{Session, failed, value};
+use super::sql::BY_OBJECT;
 use crate::Result;
 use crate::blob::BlobFile;
 use crate::storage::TransactionMeta;
@@ -35,7 +36,7 @@ const REPLACE_STATE: &str = "UPDATE object_state SET state_size = $2, state = $3
 const DELETE: &str = "DELETE FROM object_state WHERE zoid = $1";
 /// (oid, tid, md5, size, state)
 const REPLACE: &str = "UPDATE object_state SET md5 = $3, state_size = $4, state = $5
-    WHERE zoid = $1 AND tid = $2";
+    WHERE (zoid, tid) >= ($1, $2) AND (zoid, tid) <= ($1, $2)";
 
 type Done = std::result::Result<(), tokio_postgres::Error>;
 
@@ -191,6 +192,7 @@ impl Piece {
                 session.query(REPLACE, &values)?;
             }
             let (oids, tids): (Vec<_>, Vec<_>) = serials.drain().unzip();
+            session.batch(BY_OBJECT)?;
             session.query(MAKE_CURRENT, &[&oids, &tids]).map(drop)
         };
         copy(session).map_err(copying)

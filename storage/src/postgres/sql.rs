@@ -3,9 +3,14 @@
 //! Tables are those of RelStorage 4.3. Functions of ours live in `pg_temp`, so that nothing of them
 //! is seen by others. A tid and an oid are `bigint`, so those of 2^63 and more can't be stored.
 //!
-//! `s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid` says one thing twice: so PostgreSQL expects few rows also
-//! if it believes that each transaction has a large part of all objects. Else, the index of oids and tids
-//! may seem to be as good as that of tids, and is read as a whole.
+//! Statements leave no choice of an index, whatever PostgreSQL believes of the tables:
+//! - `s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid` says one thing twice: so it expects few rows also
+//!   if it believes that each transaction has a large part of all objects. Else, the index of oids and tids
+//!   may seem to be as good as that of tids, and is read as a whole.
+//! - Oids and tids are compared in pairs. `zoid = $1 AND tid = $2` may go by the index of tids if most
+//!   transactions have one object, and reads through all objects of a large one;
+//!   `zoid = $1 ... ORDER BY tid LIMIT 1`, if few objects have most of the revisions.
+//! - [`by_object`] is for the checks of foreign keys, whose statements are PostgreSQL's own.
 
 /// The statements of one kind of database.
 #[derive(Debug)]
@@ -60,6 +65,16 @@ pub(super) struct Sql {
     /// (oid, since, state): the tid of a transaction after `since` that wrote this state.
     pub written: &'static str,
 }
+
+/// Until the end of the transaction, PostgreSQL looks for an oid and a tid by the index that has both, also
+/// if that of tids seems to cost as much: of bitmaps, it then takes the one that leaves fewer rows. Not for what
+/// looks for the first or last tid.
+macro_rules! by_object {
+    () => {
+        "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = on; SET LOCAL cpu_operator_cost = 0;"
+    };
+}
+pub(super) const BY_OBJECT: &str = by_object!();
 
 /// First unlocks what others held before over this connection. Then takes
 /// session locks on objects, all or none, without waiting: what is written, exclusive; what is
@@ -133,16 +148,20 @@ pub(super) const TURN: &str = "SELECT CASE WHEN pg_try_advisory_xact_lock(-1) TH
 /// What older versions of RelStorage lock to commit. To lock it writes to the database.
 pub(super) const COMMIT_ROW_LOCK: &str = "SELECT FROM commit_row_lock FOR UPDATE";
 
+const SERIAL: &str = "SELECT state FROM object_state
+    WHERE (zoid, tid) >= ($1, $2) AND (zoid, tid) <= ($1, $2)";
+
 const RECORDS_OF_SOME: &str = "SELECT zoid, state, tid FROM object_state
     WHERE tid >= $1 AND tid <= $2 ORDER BY tid, zoid";
 
 const RECORD_SIZES: &str = "SELECT array_agg(zoid ORDER BY zoid),
         array_agg(coalesce(octet_length(state), 0) ORDER BY zoid)
-    FROM object_state WHERE tid = $1";
+    FROM object_state WHERE tid = $1 AND tid BETWEEN $1 AND $1";
 /// The oids come first: to look for those of a transaction behind an oid would be to look at all of
 /// them, or of the database, each time.
 const RECORDS: &str = "SELECT s.zoid, s.state FROM unnest($2::bigint[]) u(zoid), LATERAL
-        (SELECT o.zoid, o.state FROM object_state o WHERE o.zoid = u.zoid AND o.tid = $1 LIMIT 1) s
+        (SELECT o.zoid, o.state FROM object_state o
+         WHERE (o.zoid, o.tid) >= (u.zoid, $1) AND (o.zoid, o.tid) <= (u.zoid, $1) LIMIT 1) s
     ORDER BY s.zoid";
 
 /// The next oids, in blocks of 16.
@@ -170,7 +189,7 @@ pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state W
 ///
 /// A pack by RelStorage may have removed the last transaction: tids go on behind `since` all the same.
 macro_rules! finish_function {
-    ($log:literal, $others:literal, $current:literal, $write:literal) => {
+    ($log:literal, $others:literal, $current:literal, $write:expr) => {
         concat!(
             "CREATE FUNCTION pg_temp.rzeo_finish(
                  since bigint, wanted bigint[], is_packed boolean[],
@@ -300,7 +319,8 @@ pub(super) static PRESERVING: Sql = Sql {
              LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid
              WHERE t.tid > since ORDER BY t.tid",
         "current_object",
-        "INSERT INTO transaction (tid, packed, username, description, extension)
+        concat!(
+            "INSERT INTO transaction (tid, packed, username, description, extension)
              SELECT t.tid, t.packed, t.username, t.description, t.extension
              FROM unnest(tids, is_packed, users, descriptions, extensions)
                  t(tid, packed, username, description, extension) WHERE t.tid IS NOT NULL;
@@ -309,19 +329,24 @@ pub(super) static PRESERVING: Sql = Sql {
                     coalesce(length(r.state), 0), r.state
              FROM unnest(numbers, objects, states) r(number, object, state)
              LEFT JOIN current_object x ON x.zoid = r.object
-             WHERE tids[r.number] IS NOT NULL;
-         INSERT INTO current_object (zoid, tid)
+             WHERE tids[r.number] IS NOT NULL; ",
+            by_object!(),
+            " INSERT INTO current_object (zoid, tid)
              SELECT r.object, tids[r.number] FROM unnest(numbers, objects) r(number, object)
              WHERE tids[r.number] IS NOT NULL
              ON CONFLICT (zoid) DO UPDATE SET tid = excluded.tid;"
+        )
     ),
     revision: "SELECT s.state, s.tid,
-            (SELECT min(n.tid) FROM object_state n
-             WHERE n.zoid = s.zoid AND n.tid > s.tid AND n.tid <= $3)
-        FROM object_state s WHERE s.zoid = $1 AND s.tid < $2 ORDER BY s.tid DESC LIMIT 1",
+            (SELECT n.tid FROM object_state n
+             WHERE (n.zoid, n.tid) > (s.zoid, s.tid) AND (n.zoid, n.tid) <= (s.zoid, $3)
+             ORDER BY n.zoid, n.tid LIMIT 1)
+        FROM object_state s WHERE (s.zoid, s.tid) >= ($1, 0) AND (s.zoid, s.tid) < ($1, $2)
+        ORDER BY s.zoid DESC, s.tid DESC LIMIT 1",
     newest: "SELECT state, tid, NULL::bigint
-        FROM object_state WHERE zoid = $1 AND tid < $2 ORDER BY tid DESC LIMIT 1",
-    serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
+        FROM object_state WHERE (zoid, tid) >= ($1, 0) AND (zoid, tid) < ($1, $2)
+        ORDER BY zoid DESC, tid DESC LIMIT 1",
+    serial: SERIAL,
     last_tid: "SELECT coalesce(max(tid), 0) FROM transaction",
     first_after: first_after!("transaction"),
     is_there: is_there!("transaction"),
@@ -336,11 +361,12 @@ pub(super) static PRESERVING: Sql = Sql {
             (SELECT zoid FROM current_object WHERE zoid >= $1 ORDER BY zoid LIMIT 2) c
         LEFT JOIN LATERAL
             (SELECT tid, state FROM object_state o
-             WHERE o.zoid = c.zoid AND o.tid <= $2 ORDER BY o.tid DESC LIMIT 1) s ON true
+             WHERE (o.zoid, o.tid) >= (c.zoid, 0) AND (o.zoid, o.tid) <= (c.zoid, $2)
+             ORDER BY o.zoid DESC, o.tid DESC LIMIT 1) s ON true
         ORDER BY c.zoid",
     transactions: "SELECT tid, packed, username, description, extension,
             (SELECT sum(coalesce(octet_length(state), 0) + 100)::bigint
-             FROM object_state s WHERE s.tid = t.tid)
+             FROM object_state s WHERE s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid)
         FROM transaction t WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT 1000",
     records_of_some: RECORDS_OF_SOME,
     record_sizes: RECORD_SIZES,
@@ -348,8 +374,8 @@ pub(super) static PRESERVING: Sql = Sql {
     analyze: "ANALYZE transaction, object_state, current_object",
     sizes: "SELECT greatest(reltuples, 0)::bigint, pg_database_size(current_database())
         FROM pg_class WHERE oid = 'current_object'::regclass",
-    written: "SELECT tid FROM object_state WHERE zoid = $1 AND tid > $2
-        AND state IS NOT DISTINCT FROM $3 ORDER BY tid LIMIT 1",
+    written: "SELECT tid FROM object_state WHERE (zoid, tid) > ($1, $2) AND zoid <= $1
+        AND state IS NOT DISTINCT FROM $3 ORDER BY zoid, tid LIMIT 1",
 };
 
 /// An object that is deleted stays as a row without state until the next pack, so that all processes
@@ -378,7 +404,7 @@ pub(super) static FREE: Sql = Sql {
         WHERE zoid = $1 AND $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL",
     newest: "SELECT state, tid, NULL::bigint FROM object_state
         WHERE zoid = $1 AND $2::bigint IS NOT NULL",
-    serial: "SELECT state FROM object_state WHERE zoid = $1 AND tid = $2",
+    serial: SERIAL,
     last_tid: "SELECT coalesce(max(tid), 0) FROM object_state",
     first_after: first_after!("object_state"),
     is_there: is_there!("object_state"),
@@ -405,7 +431,8 @@ pub(super) static FREE: Sql = Sql {
 };
 
 /// (oid): the tid of an object's last revision, or null.
-pub(super) const LAST_REVISION: &str = "SELECT max(tid) FROM object_state WHERE zoid = $1";
+pub(super) const LAST_REVISION: &str = "SELECT (SELECT tid FROM object_state
+    WHERE (zoid, tid) >= ($1, 0) AND zoid <= $1 ORDER BY zoid DESC, tid DESC LIMIT 1)";
 /// (tid): the last transaction before it, and whether it is packed. Only with history.
 pub(super) const BEFORE: &str = "SELECT tid, packed FROM transaction
     WHERE tid > 0 AND tid < $1 ORDER BY tid DESC LIMIT 1";
@@ -413,13 +440,16 @@ pub(super) const BEFORE: &str = "SELECT tid, packed FROM transaction
 pub(super) const IS_KNOWN: &str = "SELECT tid = $1 OR packed FROM transaction
     WHERE tid > 0 AND tid <= $1 ORDER BY tid DESC LIMIT 1";
 /// (oids, tid): a row if any of the objects has a revision up to this tid.
-pub(super) const HAS_OLDER: &str =
-    "SELECT FROM object_state WHERE zoid = ANY ($1::bigint[]) AND tid <= $2 LIMIT 1";
+pub(super) const HAS_OLDER: &str = "SELECT FROM unnest($1::bigint[]) u(zoid), LATERAL
+        (SELECT FROM object_state o
+         WHERE (o.zoid, o.tid) >= (u.zoid, 0) AND (o.zoid, o.tid) <= (u.zoid, $2) LIMIT 1) s
+    LIMIT 1";
 /// (oid, count): the newest revisions with what their transactions say. Only with history.
 pub(super) const HISTORY: &str =
     "SELECT s.tid, s.state_size, t.username, t.description, t.extension
     FROM object_state s JOIN transaction t USING (tid)
-    WHERE s.zoid = $1 AND s.tid <= $3 ORDER BY s.tid DESC LIMIT $2";
+    WHERE (s.zoid, s.tid) >= ($1, 0) AND (s.zoid, s.tid) <= ($1, $3)
+    ORDER BY s.zoid DESC, s.tid DESC LIMIT $2";
 /// (before): up to 1,000 transactions that can be undone, newest first. Only with history.
 pub(super) const UNDO_LOG: &str = "SELECT tid, username, description, extension FROM transaction
     WHERE NOT packed AND tid > 0 AND tid < $1 ORDER BY tid DESC LIMIT 1000";
@@ -427,15 +457,23 @@ pub(super) const UNDO_LOG: &str = "SELECT tid, username, description, extension 
 /// tid of the state before. Only with history.
 pub(super) const UNDONE: &str = "SELECT s.zoid, s.state, p.state, c.tid, n.state, p.tid
     FROM object_state s
-    LEFT JOIN object_state p ON p.zoid = s.zoid AND p.tid = s.prev_tid
+    LEFT JOIN LATERAL
+        (SELECT o.tid, o.state FROM object_state o
+         WHERE (o.zoid, o.tid) >= (s.zoid, s.prev_tid) AND (o.zoid, o.tid) <= (s.zoid, s.prev_tid)
+         LIMIT 1) p ON true
     LEFT JOIN current_object c ON c.zoid = s.zoid
-    LEFT JOIN object_state n ON n.zoid = c.zoid AND n.tid = c.tid
-    WHERE s.tid = $1 ORDER BY s.zoid";
+    LEFT JOIN LATERAL
+        (SELECT o.state FROM object_state o
+         WHERE (o.zoid, o.tid) >= (c.zoid, c.tid) AND (o.zoid, o.tid) <= (c.zoid, c.tid)
+         LIMIT 1) n ON true
+    WHERE s.tid = $1 AND s.tid BETWEEN $1 AND $1 ORDER BY s.zoid";
 /// (tid): the objects that a transaction wrote. Only with history.
-pub(super) const UNDONE_OBJECTS: &str = "SELECT zoid FROM object_state WHERE tid = $1";
+pub(super) const UNDONE_OBJECTS: &str = "SELECT zoid FROM object_state
+    WHERE tid = $1 AND tid BETWEEN $1 AND $1";
 /// (oid): the serial that counts as current, and that of the last revision. Only with history.
 pub(super) const LAST_OF: &str = "SELECT c.tid,
-        (SELECT max(s.tid) FROM object_state s WHERE s.zoid = c.zoid)
+        (SELECT s.tid FROM object_state s WHERE (s.zoid, s.tid) >= (c.zoid, 0) AND s.zoid <= c.zoid
+         ORDER BY s.zoid DESC, s.tid DESC LIMIT 1)
     FROM current_object c WHERE c.zoid = $1";
 /// (tid): a row if the transaction can be undone. Only with history.
 pub(super) const CAN_BE_UNDONE: &str =
