@@ -183,6 +183,16 @@ def test_a_pack_keeps_a_copy_away(database):
     connection.close()
 
 
+def test_of_two_copies_into_one_database_one_is_refused(database):
+    files.write('Data.fs', large)
+    files.write('other.fs', lambda w: [w.commit((n, pickle_of('z' * 100_000))) for n in range(200)])
+    section(database)
+    copies = {name: fstool.start('copy', name, 'to.conf') for name in ('Data.fs', 'other.fs')}
+    codes = {copy.wait(): name for name, copy in copies.items()}
+    assert sorted(codes) == [0, 2]
+    assert transactions(database.open()) == expected(database, in_file(codes[0]))
+
+
 def test_the_configuration_of_zodbconvert(database):
     files.write('Data.fs', large)
     to = database.section().replace('<relstorage 1>', '<relstorage destination>')

@@ -1,7 +1,11 @@
-"""A standby of PostgreSQL takes over while servers are at work."""
+"""A standby of PostgreSQL takes over while servers, or copies, are at work."""
+import os
 import threading
 
 import pytest
+from exchange import files
+from exchange.writer import pickle_of
+from support import fstool
 from support.server import is_python, wait_until
 from support.wire import Wire, WireError
 from ZEO.Exceptions import ClientDisconnected
@@ -10,6 +14,7 @@ from ZODB.utils import z64
 
 from postgres.cluster import Cluster
 from postgres.conftest import Database
+from postgres.test_copy import expected, in_file, section, transactions
 from postgres.test_relstorage import COUNTERS, add_counters, increment, open_db, total
 
 pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
@@ -138,3 +143,32 @@ def test_what_an_asynchronous_standby_lacks_is_served_to_nobody(serve, pair):
     db.close()
     # Clients are not disconnected again and again.
     assert server.log().count('begins again behind') == 1
+
+
+def test_interrupted_copies_are_continued(pair, tmp_path, monkeypatch):
+    """One into a database that a standby takes over, and one out of it while it is restarted."""
+    monkeypatch.chdir(tmp_path)
+    database = pair.database
+    files.write('Data.fs', lambda w: [w.commit(*((n * 50 + i, pickle_of('x' * 8000 + str(n))) for i in range(50)))
+                                      for n in range(200)])
+    wanted = expected(database, in_file('Data.fs'))
+    pair.primary.set('synchronous_standby_names', '*')
+    copy = fstool.start('copy', 'Data.fs', section(database))
+    wait_until(lambda: is_begun(database) or copy.poll() is not None)
+    pair.fail_over()
+    assert copy.wait() in (0, 2)
+    fstool.check('copy', '--continue', 'Data.fs', 'to.conf')
+    assert transactions(database.open()) == wanted
+
+    copy = fstool.start('copy', 'to.conf', 'back.fs')
+    wait_until(lambda: os.path.exists('back.fs') and os.path.getsize('back.fs') > 1 << 20 or copy.poll() is not None)
+    pair.standby.stop('immediate')
+    pair.standby.start()
+    assert copy.wait() in (0, 2)
+    fstool.check('copy', '--continue', 'to.conf', 'back.fs')
+    assert in_file('back.fs') == wanted
+
+
+def is_begun(database):
+    tables = database.sql("SELECT 1 FROM pg_tables WHERE tablename = 'object_state' AND schemaname = 'public'")
+    return tables and database.sql('SELECT 1 FROM object_state LIMIT 1')

@@ -229,6 +229,8 @@ def test_locks_of_a_machine_that_is_gone(serve, net, database, tmp_path, answers
     server = serve_far(serve, net, database, tmp_path, more='')
     db = open_db(server)
     [(oid, state, serial), _] = add_two(db)
+    # Else, a connection may still wait for an answer, and another one can't be opened any more.
+    wait_until(lambda: not database.sql(LOCKED))
     if answers == 'are lost':
         net.cut = (net.there,)
     thread = threading.Thread(target=try_to_vote, args=(db.storage, (oid, state, serial)))
