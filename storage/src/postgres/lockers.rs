@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio_postgres::error::DbError;
 use zeo_proto::{Oid, Tid};
 
 use super::after_commit::AfterCommit;
@@ -243,7 +244,7 @@ impl Lockers {
                 "there is no connection for locks".to_owned(),
             ));
         };
-        // On the way, what is to be given back; again at another time, if this fails.
+        // On the way, what is to be given back; at another time, if it does not come to that.
         let returned = slot.returned().take();
         let (unlocked, unlocked_shared) = (&returned.written, &returned.checked);
         let found = session
@@ -252,7 +253,9 @@ impl Lockers {
         slot.returned().unlocking.clear();
         let rows = match found {
             Some(Err(error)) if !is_lost(&error) => {
-                slot.returned().add(returned);
+                if !was_called(&error) {
+                    slot.returned().add(returned);
+                }
                 return Err(lock_failed(error));
             }
             Some(Ok(rows)) => rows,
@@ -314,6 +317,13 @@ fn pack_runs() -> Error {
         failures: Vec::new(),
         conflicts: Vec::new(),
     }
+}
+
+/// Whether the function has failed, and not what is before it: then it has unlocked what it was to unlock. To unlock
+/// it again would take a shared lock away that another transaction has.
+fn was_called(error: &tokio_postgres::Error) -> bool {
+    let place = error.as_db_error().and_then(DbError::where_);
+    place.is_some_and(|place| place.contains("rzeo_lock"))
 }
 
 fn lock_failed(error: tokio_postgres::Error) -> Error {

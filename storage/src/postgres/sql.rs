@@ -80,7 +80,7 @@ pub(super) const BY_OBJECT: &str = by_object!();
 /// session locks on objects, all or none, without waiting: what is written, exclusive; what is
 /// checked, shared. Returns the serials of all that exist, or one row with the serial -1 for the
 /// object that somebody else holds. A lock is taken and counted in one step: between two, the call may be
-/// cancelled.
+/// cancelled. If the function fails, it has unlocked all that it was to unlock, and took no locks.
 macro_rules! lock_function {
     ($current:literal) => {
         concat!(
@@ -90,11 +90,17 @@ macro_rules! lock_function {
              DECLARE
                  w integer := 0;
                  c integer := 0;
+                 u integer := 0;
+                 s integer := 0;
                  tried integer := 0;
                  busy bigint;
              BEGIN
-                 PERFORM pg_advisory_unlock(x) FROM unnest(unlocked) x;
-                 PERFORM pg_advisory_unlock_shared(x) FROM unnest(unlocked_shared) x;
+                 FOREACH object IN ARRAY unlocked LOOP
+                     u := u + (pg_advisory_unlock(object) IS NOT NULL)::integer;
+                 END LOOP;
+                 FOREACH object IN ARRAY unlocked_shared LOOP
+                     s := s + (pg_advisory_unlock_shared(object) IS NOT NULL)::integer;
+                 END LOOP;
                  FOREACH object IN ARRAY checked LOOP
                      tried := tried + 1;
                      c := c + pg_try_advisory_lock_shared(object)::integer;
@@ -120,6 +126,8 @@ macro_rules! lock_function {
             $current,
             "        WHERE zoid = ANY (written || checked);
              EXCEPTION WHEN query_canceled OR OTHERS THEN
+                 PERFORM pg_advisory_unlock(x) FROM unnest(unlocked[u + 1:]) x;
+                 PERFORM pg_advisory_unlock_shared(x) FROM unnest(unlocked_shared[s + 1:]) x;
                  PERFORM pg_advisory_unlock(x) FROM unnest(written[:w]) x;
                  PERFORM pg_advisory_unlock_shared(x) FROM unnest(checked[:c]) x;
                  RAISE;
