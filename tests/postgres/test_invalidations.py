@@ -108,6 +108,31 @@ def test_what_others_pack_before_anybody_is_told(serve, database, by_python):
     writer.close()
 
 
+@pytest.mark.parametrize('database', [True], ids=['history'], indirect=True)
+@pytest.mark.parametrize('by_python', [False, True], ids=['rzeo', 'python'])
+def test_what_is_changed_again_and_packed_before_anybody_is_told(serve, database, by_python):
+    """The first transaction lacks then what the second one has changed again."""
+    writer = others(serve, database, by_python)
+    x, y = add_pair(writer)
+    server = serve(storages=database.section())
+    with Wire(server.address) as wire:
+        wire.call('ping')
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            change(writer, 'x', 'y')
+            last = change(writer, 'y')
+            writer.pack()
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        told = []
+        while not told or told[-1][0] < last:
+            _, _, name, arguments = wire.receive_message()
+            if name == 'invalidateTransaction':
+                told.append((arguments[0], set(arguments[1])))
+        assert told[0][1] == {x, y}
+    writer.close()
+
+
 def test_an_object_that_nobody_is_told_of_yet(serve, database):
     """A walk through all objects comes to it."""
     server = serve(storages=database.section())

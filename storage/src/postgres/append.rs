@@ -321,7 +321,10 @@ impl Report {
         match kind {
             "t" => self.tids.push((a, Tid::new(given.cast_unsigned()))),
             "w" => self.waited = true,
-            "o" => self.others.push((a, b, value(row, 4)?)),
+            "o" => {
+                let is_packed = value::<Option<i64>>(row, 3)? == Some(1);
+                self.others.push((a, b, value(row, 4)?, is_packed));
+            }
             "r" => {
                 let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
                 self.refused.push((a, overtaken(oid_of(given), committed)));

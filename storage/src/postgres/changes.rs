@@ -108,7 +108,8 @@ fn changed(rows: &[Row], column: usize) -> Result<Vec<Changed>> {
     let mut changes = Vec::new();
     for row in rows {
         if let Some(tid) = value(row, column)? {
-            changes.push((tid, value(row, column + 1)?, value(row, column + 2)?));
+            let (oid, state) = (value(row, column + 1)?, value(row, column + 2)?);
+            changes.push((tid, oid, state, value(row, column + 3)?));
         }
     }
     Ok(changes)

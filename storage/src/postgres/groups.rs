@@ -2,17 +2,18 @@
 //!
 //! With history, each transaction is a group. Without, an object has one row: what two transactions have
 //! changed stands with the second one only, and who were told of the first one alone would see a part
-//! of it. So all that is found at once is one group, with the tid of the last transaction. Only a commit of
-//! ours may stand in the middle of it, if its connection was lost: then the first part names the objects of
-//! the second one, too, so that nobody takes what he has of them for current in between.
+//! of it. So all that is found at once is one group, with the tid of the last transaction; also with history, if
+//! a pack has come already. Only a commit of ours may stand in the middle of it, if its connection was lost: then
+//! the first part names the objects of what is behind it, too, so that nobody takes what he has of them for
+//! current in between.
 
 use zeo_proto::{Oid, Tid};
 
 use super::ids::oid_of;
 
-/// A row of a change by others: tid, oid, and the state if it is to be kept; no oid if the transaction changes
-/// nothing.
-pub(super) type Changed = (i64, Option<i64>, Option<Vec<u8>>);
+/// A row of a change by others: tid, oid, the state if it is to be kept, and whether the transaction is packed; no
+/// oid if it changes nothing.
+pub(super) type Changed = (i64, Option<i64>, Option<Vec<u8>>, bool);
 
 /// What clients are told of at once.
 #[derive(Debug)]
@@ -46,14 +47,12 @@ impl Group {
 /// The groups that rows in the order of tids stand for, without transactions of our `own`.
 pub(super) fn groups(rows: Vec<Changed>, own: &[Tid], keep_history: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut is_open = false;
-    for (tid, oid, state) in rows {
+    let each = keep_history && !rows.iter().any(|&(.., is_packed)| is_packed);
+    for (tid, oid, state, _) in rows {
         let tid = Tid::new(tid.cast_unsigned());
-        if own.contains(&tid) {
-            is_open = false;
-            continue;
-        }
-        let goes_on = |group: &&mut Group| is_open && (!keep_history || group.last == tid);
+        let goes_on = |group: &&mut Group| {
+            own.contains(&group.last) == own.contains(&tid) && (!each || group.last == tid)
+        };
         let change = oid.map(|oid| (oid_of(oid), tid, state));
         match groups.last_mut().filter(goes_on) {
             Some(group) => {
@@ -67,15 +66,15 @@ pub(super) fn groups(rows: Vec<Changed>, own: &[Tid], keep_history: bool) -> Vec
                 later: Vec::new(),
             }),
         }
-        is_open = true;
     }
-    if !keep_history {
+    if !each {
         let mut later = Vec::new();
         for group in groups.iter_mut().rev() {
             group.later.clone_from(&later);
             later = group.oids();
         }
     }
+    groups.retain(|group| !own.contains(&group.last));
     groups
 }
 
@@ -85,7 +84,7 @@ mod tests {
 
     /// Of each group its first and last transaction, and its objects.
     fn told(rows: &[(i64, i64)], own: &[u64], keep_history: bool) -> Vec<(u64, u64, Vec<u64>)> {
-        let rows = rows.iter().map(|&(tid, oid)| (tid, Some(oid), None));
+        let rows = rows.iter().map(|&(tid, oid)| (tid, Some(oid), None, false));
         let own: Vec<Tid> = own.iter().copied().map(Tid::new).collect();
         let groups = groups(rows.collect(), &own, keep_history);
         let oids = |group: &Group| group.oids().into_iter().map(Oid::as_u64).collect();
@@ -100,7 +99,8 @@ mod tests {
     fn with_history_each_transaction_is_a_step() {
         let groups = told(&ROWS, &[6], true);
         assert_eq!(groups, [(5, 5, vec![1, 2]), (8, 8, vec![4])]);
-        let empty = super::groups(vec![(5, None, None), (6, Some(1), None)], &[], true);
+        let rows = vec![(5, None, None, false), (6, Some(1), None, false)];
+        let empty = super::groups(rows, &[], true);
         assert_eq!([empty[0].oids().len(), empty[1].oids().len()], [0, 1]);
     }
 
@@ -108,16 +108,25 @@ mod tests {
     fn without_history_all_is_one_step_but_for_our_own() {
         assert_eq!(told(&ROWS, &[], false), [(5, 8, vec![1, 2, 3, 4])]);
         let groups = told(&ROWS, &[6], false);
-        assert_eq!(groups, [(5, 5, vec![1, 2, 4]), (8, 8, vec![4])]);
+        assert_eq!(groups, [(5, 5, vec![1, 2, 3, 4]), (8, 8, vec![4])]);
         assert!(told(&[(6, 3)], &[6], false).is_empty());
+    }
+
+    #[test]
+    fn what_is_packed_already_is_one_step() {
+        let packed = |is_packed| {
+            let rows = vec![(5, Some(1), None, is_packed), (6, Some(2), None, false)];
+            groups(rows, &[], true).len()
+        };
+        assert_eq!([true, false].map(packed), [1, 2]);
     }
 
     #[test]
     fn objects_have_the_serials_of_their_rows() {
         let rows = vec![
-            (5, Some(1), Some(b"one".to_vec())),
-            (6, Some(9), None),
-            (7, Some(2), None),
+            (5, Some(1), Some(b"one".to_vec()), false),
+            (6, Some(9), None, false),
+            (7, Some(2), None, false),
         ];
         let own = [Tid::new(6)];
         let groups = groups(rows, &own, false);
@@ -126,6 +135,7 @@ mod tests {
         assert_eq!(
             first,
             [
+                (Oid::new(9), Tid::new(5), None),
                 (two, Tid::new(5), None),
                 (one, Tid::new(5), Some(&b"one"[..]))
             ]

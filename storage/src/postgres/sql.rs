@@ -35,8 +35,8 @@ pub(super) struct Sql {
     pub first_after: &'static str,
     /// (tid): the timeline of the database's log, and whether it has this transaction (or tid is 0).
     pub is_there: &'static str,
-    /// (since): the tids after it with their oids, in order; a null oid for a transaction without objects. With
-    /// history, up to 1,000 transactions. Without, all (but one object more than clients are told of), and
+    /// (since): the tids after it with their oids, in order; a null oid for a transaction without objects; and whether
+    /// it is packed. With history, up to 1,000 transactions. Without, all (but one object more than clients are told of), and
     /// the states that will be found nowhere once they are overwritten, if they are not large, and not more than 64 MB.
     pub changes: &'static str,
     /// (tid): as `is_there`, and behind it as `changes`, with nulls if there are none.
@@ -45,7 +45,7 @@ pub(super) struct Sql {
     /// since counts as changed by the last one: by which before, is not known.
     pub last_changes: &'static str,
     /// (since, last, count): the objects changed after the one and not after the other, as an array, of
-    /// so many rows at most; how many rows there were. Without history, also those changed again since.
+    /// so many rows at most; how many rows there were. Also those changed again since: what was before may be gone.
     pub changed_since: &'static str,
     /// (oid, last): the first object from this oid on: oid, tid and state; then the next oid.
     pub next_objects: &'static str,
@@ -188,7 +188,7 @@ pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state W
 /// or 0; `base` the serial that a record was made from, 0 for a new object, -1 if that does not
 /// matter. Rows: `w`, somebody else was committing; `t`, number, tid of a transaction that is committed; `r`, number, oid, current serial
 /// of one that is refused, since somebody else was faster; `l`, number, last tid: refused, since the
-/// tid that it wants is not later than the last; `o`, tid, oid (or null): changes by others after
+/// tid that it wants is not later than the last; `o`, tid, oid (or null), 1 if it is packed: changes by others after
 /// `since`, with states as in [`Sql::changes`].
 ///
 /// A number that is negative stands for an object that the transaction has read and does not write:
@@ -294,14 +294,14 @@ macro_rules! first_after {
 
 macro_rules! changes {
     ("transaction") => {
-        "SELECT t.tid, s.zoid, NULL::bytea
-                FROM (SELECT tid FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
+        "SELECT t.tid, s.zoid, NULL::bytea, t.packed
+                FROM (SELECT tid, packed FROM transaction WHERE tid > $1 ORDER BY tid LIMIT 1000) t
                 LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY t.tid"
     };
     ("object_state") => {
         "SELECT tid, zoid, CASE WHEN state_size <= 65536 AND
                     sum(state_size) OVER (ORDER BY tid, zoid ROWS UNBOUNDED PRECEDING) <= 67108864
-                    THEN state END FROM object_state
+                    THEN state END, false FROM object_state
                 WHERE tid > $1 ORDER BY tid LIMIT 1000001"
     };
 }
@@ -323,7 +323,7 @@ pub(super) static PRESERVING: Sql = Sql {
     lock_function: lock_function!("current_object"),
     finish_function: finish_function!(
         "transaction",
-        "SELECT 'o', t.tid, s.zoid, NULL::bigint, NULL::bytea FROM transaction t
+        "SELECT 'o', t.tid, s.zoid, t.packed::integer::bigint, NULL::bytea FROM transaction t
              LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid
              WHERE t.tid > since ORDER BY t.tid",
         "current_object",
@@ -364,7 +364,8 @@ pub(super) static PRESERVING: Sql = Sql {
         FROM (SELECT tid FROM transaction WHERE tid > 0 AND tid <= $2 ORDER BY tid DESC LIMIT $1) t
         LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid ORDER BY t.tid",
     changed_since: "SELECT array_agg(DISTINCT zoid), count(*) FROM
-        (SELECT zoid FROM object_state WHERE tid > $1 AND tid <= $2 ORDER BY tid LIMIT $3) t",
+        (SELECT zoid FROM object_state WHERE tid > $1 AND $2::bigint IS NOT NULL
+         ORDER BY tid LIMIT $3) t",
     next_objects: "SELECT c.zoid, s.tid, s.state FROM
             (SELECT zoid FROM current_object WHERE zoid >= $1 ORDER BY zoid LIMIT 2) c
         LEFT JOIN LATERAL
