@@ -35,6 +35,7 @@ def test_a_client_with_a_cache_file(serve, cluster, later):
     back = open_db(server, client='cache')
     assert verdict(back) == DROPPED
     assert values(back) == {'balance': 100, 'other': later}
+    server.wait_for_log(LOST)
     [line] = [line for line in server.log().splitlines() if LOST in line]
     assert seen.hex() in line
     new.close()

@@ -213,7 +213,7 @@ fn work_of_another_that_writes_the_same_is_not_taken_for_ours() {
     *cutter.meanwhile.lock().unwrap() = Some(Box::new(move || again.transact(count_up).unwrap()));
     cutter.request.store(true, SeqCst);
     db.transact(count_up).unwrap();
-    assert_eq!(counted(&other), Some(Value::Int(3)));
+    assert_eq!(counted(&db), Some(Value::Int(3)));
 }
 
 /// It is committed, and a pack has removed all that shows it.

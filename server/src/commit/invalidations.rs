@@ -74,9 +74,10 @@ impl Invalidations {
         if *oldest > since {
             return Missed::TooMuch;
         }
-        let mut is_there = false;
+        // Who is ahead of the last one refuses the server by itself.
+        let mut is_there = since > *last;
         let newer = self.recent.iter().rev().take_while(|(tid, _)| {
-            is_there = *tid == since;
+            is_there |= *tid == since;
             *tid > since
         });
         let oids: BTreeSet<Oid> = newer.flat_map(|(_, oids)| oids.iter().copied()).collect();
@@ -119,7 +120,7 @@ mod tests {
         );
         assert_eq!(
             queue.since(Tid::new(99)),
-            Missed::Between(Tid::new(13), vec![]),
+            Missed::Objects(Tid::new(13), vec![]),
             "ahead of us"
         );
     }

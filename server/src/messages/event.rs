@@ -36,7 +36,7 @@ pub enum Event {
 pub enum Missed {
     /// The last tid and the objects changed since.
     Objects(Tid, Vec<Oid>),
-    /// The same; but the queue has no transaction of that tid, though it reaches back to it.
+    /// The same; but the queue reaches back beyond that tid, and has no such transaction.
     Between(Tid, Vec<Oid>),
     /// More than the queue holds; the storage may still tell.
     TooMuch,
