@@ -140,17 +140,14 @@ READER = '''
 import sys
 from ZODB.FileStorage import FileIterator, FileStorage
 seen = 0
-while not sys.stdin.closed:
-    print(seen, flush=True)
-    if not sys.stdin.readline().strip():
-        break
+while sys.stdin.readline().strip():
     storage = FileStorage('Data.fs', read_only=True)
     last = storage.lastTransaction()
     storage.close()
     tids = [(txn.tid, [record.data for record in txn]) for txn in FileIterator('Data.fs')]
     assert len(tids) >= seen and all(b'whole' in data for _tid, all in tids for data in all)
-    assert last <= tids[-1][0]
     seen = len(tids)
+    print(last.hex(), tids[-1][0].hex(), flush=True)
 '''
 
 
@@ -178,14 +175,18 @@ def test_python_reads_while_others_commit(serve):
     ready.wait()
     reader = subprocess.Popen([sys.executable, '-c', READER], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True)
+    told = set()
     try:
         for _round in range(60):
-            seen = int(reader.stdout.readline())
             reader.stdin.write('on\n')
             reader.stdin.flush()
+            told.update(reader.stdout.readline().split())
         reader.stdin.close()
-        assert reader.wait() == 0 and seen > 0
+        assert reader.wait() == 0
     finally:
         stop.set()
         for thread in threads:
             thread.join()
+    # Looked at only now: FileStorage's last one may be one that was getting its status just then.
+    tids = {txn.tid.hex() for txn in FileIterator('Data.fs')}
+    assert len(told) > 1 and told <= tids, sorted(told - tids)
