@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours'
 
 # More than a commit has, also one that has to ask for its locks several times on a busy machine.
 MESSAGES = 200
-LOCKED = ("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' "
+LOCKED = ("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 "
           'AND database = (SELECT oid FROM pg_database WHERE datname = current_database())')
 # Minutes for all of them.
 at_every_message = pytest.mark.skipif('RZEO_EVERY_MESSAGE' not in os.environ,

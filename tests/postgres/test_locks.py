@@ -49,7 +49,7 @@ def test_locks_after_a_vote_that_has_failed(serve, database):
 
     def locks(which):
         return database.sql('SELECT pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database '
-                            f"WHERE datname = current_database() AND locktype = 'advisory' AND {which}")
+                            f"WHERE datname = current_database() AND locktype = 'advisory' AND classid = 0 AND {which}")
 
     def holders(name):
         return locks(f"mode = 'ShareLock' AND granted AND objid = {u64(objects[name][0])} AND objsubid = 1")

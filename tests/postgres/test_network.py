@@ -25,7 +25,7 @@ KEEP_HISTORY = {'history': True, 'free': False} if 'RZEO_NETWORK' in os.environ 
 IMPATIENT = 'connect_timeout=2 tcp_user_timeout=2000'
 WORKERS = 4
 LOCKED = ("SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' "
-          "AND application_name = 'rzeo: lock' AND datname = current_database()")
+          "AND classid = 0 AND application_name = 'rzeo: lock' AND datname = current_database()")
 
 
 @pytest.fixture(scope='module')

@@ -48,13 +48,16 @@ pub(super) struct Batch<'a> {
     pub(super) objects: Vec<i64>,
     bases: Vec<i64>,
     pub(super) states: Vec<Option<&'a [u8]>>,
+    /// That of the connection that holds the locks of each transaction.
+    locks: Vec<i64>,
     /// The places in the log writer's batch.
     pub(super) places: Vec<usize>,
 }
 
 impl<'a> Batch<'a> {
-    fn add(&mut self, place: usize, work: &'a Work) -> Result<()> {
+    fn add(&mut self, place: usize, work: &'a Work, held: &Held) -> Result<()> {
         self.places.push(place);
+        self.locks.push(held.own_lock());
         let number_of_transaction = i32::try_from(self.places.len()).unwrap_or(i32::MAX);
         let meta = &work.meta;
         self.wanted
@@ -136,12 +139,12 @@ impl PostgresStorage {
         let mut parameters = Batch::default();
         for (place, commit) in batch.iter().enumerate() {
             let work: &Work = commit.prepared.work()?;
-            if !work.held.as_ref().is_some_and(Held::is_held) {
-                appended.refused.push((place, locks_lost()));
-            } else if work.has_blobs && uploads.is_none() {
-                appended.refused.push((place, uploads_lost()));
-            } else {
-                parameters.add(place, work)?;
+            match work.held.as_ref().filter(|held| held.is_held()) {
+                None => appended.refused.push((place, locks_lost())),
+                Some(_) if work.has_blobs && uploads.is_none() => {
+                    appended.refused.push((place, uploads_lost()));
+                }
+                Some(held) => parameters.add(place, work, held)?,
             }
         }
         let begun = self.news.begin();
@@ -286,6 +289,7 @@ impl PostgresStorage {
                 &batch.objects,
                 &batch.bases,
                 &batch.states,
+                &batch.locks,
             ],
         );
         writer.session.set_limit(writer.answer_time);
@@ -321,6 +325,7 @@ impl Report {
         match kind {
             "t" => self.tids.push((a, Tid::new(given.cast_unsigned()))),
             "w" => self.waited = true,
+            "g" => self.refused.push((a, locks_lost())),
             "o" => {
                 let is_packed = value::<Option<i64>>(row, 3)? == Some(1);
                 self.others.push((a, b, value(row, 4)?, is_packed));
@@ -361,11 +366,13 @@ fn too_early(last: i64) -> Error {
 }
 
 /// A pack or an undo by RelStorage, which lock no objects, has removed at this moment what a record
-/// was based on, or waits for us as we wait for it: another attempt sees what has become of that.
+/// was based on, or waits for us as we wait for it; or the locks of some are lost: another attempt sees what
+/// has become of that.
 fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
     let others = [
         SqlState::FOREIGN_KEY_VIOLATION,
         SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
     ];
     error.code().is_some_and(|code| others.contains(code))
 }

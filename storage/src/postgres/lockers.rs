@@ -2,12 +2,15 @@
 //!
 //! They are session locks of a few connections of their own, so that a vote never waits behind a
 //! commit. A lock is held from the vote until the transaction is committed and visible, or given up.
-//! If the connection is lost, so are the locks: the transactions that were voted with it fail.
+//! If the connection is lost, so are the locks: the transactions that were voted with it fail. The database
+//! may know that before we do, so each connection has a lock of its own as well, by which a commit sees that it is
+//! there.
 //!
 //! PostgreSQL would grant one connection the same lock twice. That this server's clients don't get
 //! into each other's way is for the server's lock table to see to.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,7 @@ use super::after_commit::AfterCommit;
 use super::backend::Backend;
 use super::connect::Connector;
 use super::session::{Session, failed, is_lost, value};
-use super::sql::{LOCK, Sql, UNLOCK};
+use super::sql::{LOCK, Sql, TAKE_LOCK, UNLOCK};
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -35,6 +38,8 @@ const PACK_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What packs and undo by RelStorage lock, and what undo here has as an object that is to stay.
 pub(super) const PACK_LOCK: i64 = -2;
+/// The locks that the connections have of their own: far from all that others lock.
+const OWN_LOCKS: Range<i64> = i64::MIN..-1 << 40;
 
 /// The connections that lock.
 pub(super) struct Lockers {
@@ -51,6 +56,8 @@ struct Slot {
     backend: Mutex<Option<Backend>>,
     /// Grows with each connection, which begins without locks.
     generation: AtomicU64,
+    /// The lock of the last connection's own.
+    own_lock: AtomicI64,
     /// Locks that are to be given back, of this generation.
     returned: Mutex<Returned>,
 }
@@ -91,14 +98,21 @@ impl Returned {
     }
 }
 
-/// What an attempt has found: the slot and its generation, and objects with their serials.
-type Found = (usize, u64, Vec<(i64, i64)>);
+/// What an attempt has found: whose locks they are, and objects with their serials.
+type Found = (Owner, Vec<(i64, i64)>);
+
+/// A connection that has locks.
+#[derive(Clone, Copy)]
+struct Owner {
+    slot: usize,
+    generation: u64,
+    own_lock: i64,
+}
 
 /// Locks that are held; given back soon after this is dropped.
 pub(super) struct Held {
     lockers: Arc<Lockers>,
-    slot: usize,
-    generation: u64,
+    owner: Owner,
     written: Vec<i64>,
     checked: Vec<i64>,
 }
@@ -131,6 +145,11 @@ impl Slot {
             last.end(opened)?;
         }
         *backend = Some(Backend::of(opened)?);
+        let own_lock = fastrand::i64(OWN_LOCKS);
+        opened
+            .query(TAKE_LOCK, &[&own_lock])
+            .map_err(failed("locking"))?;
+        self.own_lock.store(own_lock, Ordering::Release);
         Ok(())
     }
 
@@ -201,12 +220,11 @@ impl Lockers {
         let until = since + timeout;
         let mut pause = PAUSE_FIRST;
         loop {
-            let (number, generation, found) = self.try_lock(&written, &checked)?;
+            let (owner, found) = self.try_lock(&written, &checked)?;
             let Some(&(busy, _)) = found.iter().find(|&&(_, serial)| serial == BUSY) else {
                 let held = Held {
                     lockers: Arc::clone(self),
-                    slot: number,
-                    generation,
+                    owner,
                     written,
                     checked,
                 };
@@ -274,11 +292,15 @@ impl Lockers {
                     .map_err(lock_failed)?
             }
         };
-        let generation = slot.generation();
+        let owner = Owner {
+            slot: number,
+            generation: slot.generation(),
+            own_lock: slot.own_lock.load(Ordering::Acquire),
+        };
         drop(session);
         let pairs = rows.iter().map(|row| Ok((value(row, 0)?, value(row, 1)?)));
         let pairs = pairs.collect::<Result<Vec<_>>>()?;
-        Ok((number, generation, pairs))
+        Ok((owner, pairs))
     }
 
     /// Unlocks what transactions have given back that are committed and visible, or given up; false if
@@ -336,25 +358,30 @@ fn lock_failed(error: tokio_postgres::Error) -> Error {
 }
 
 impl Held {
+    /// The lock that the connection has of its own.
+    pub fn own_lock(&self) -> i64 {
+        self.owner.own_lock
+    }
+
     /// False when the locks are lost.
     pub fn is_held(&self) -> bool {
-        let slot = self.lockers.slots.get(self.slot);
+        let slot = self.lockers.slots.get(self.owner.slot);
         slot.is_some_and(|slot| {
             // One that is in use is open, or is found out to be lost by who uses it.
             let open = match slot.session.try_lock() {
                 Ok(session) => session.as_ref().is_some_and(|session| !session.is_closed()),
                 Err(_) => true,
             };
-            open && slot.generation() == self.generation
+            open && slot.generation() == self.owner.generation
         })
     }
 
     /// The same, as the database says: what was read before was read under the locks.
     pub fn is_surely_held(&self) -> bool {
-        let slot = self.lockers.slots.get(self.slot);
+        let slot = self.lockers.slots.get(self.owner.slot);
         slot.is_some_and(|slot| {
             let mut session = slot.session();
-            slot.generation() == self.generation
+            slot.generation() == self.owner.generation
                 && session
                     .as_mut()
                     .is_some_and(|session| session.query("SELECT", &[]).is_ok())
@@ -364,11 +391,11 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Some(slot) = self.lockers.slots.get(self.slot) else {
+        let Some(slot) = self.lockers.slots.get(self.owner.slot) else {
             return;
         };
         let mut returned = slot.returned();
-        if slot.generation() == self.generation {
+        if slot.generation() == self.owner.generation {
             returned.add(Returned {
                 written: std::mem::take(&mut self.written),
                 checked: std::mem::take(&mut self.checked),

@@ -142,8 +142,9 @@ pub(super) const LOCK: &str = "SELECT object, serial FROM pg_temp.rzeo_lock($1, 
 pub(super) const UNLOCK: &str = "SELECT
     (SELECT count(pg_advisory_unlock(x)) FROM unnest($1::bigint[]) x),
     (SELECT count(pg_advisory_unlock_shared(x)) FROM unnest($2::bigint[]) x)";
-pub(super) const FINISH: &str =
-    "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+pub(super) const FINISH: &str = "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+/// (lock): takes a session lock.
+pub(super) const TAKE_LOCK: &str = "SELECT pg_advisory_lock($1)";
 
 /// One pack at a time over all processes, and no undo or copy beside it: a row with true if this
 /// connection has the lock now.
@@ -195,6 +196,10 @@ pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state W
 /// `base` is the serial that it is to have still. If it has another one, the row is `c` instead of `r`.
 /// So nothing that was voted on can have changed, even if its locks are lost and nobody has noticed.
 ///
+/// Who gets a lock that we have lost, and looks at the object before we write it, may write it after us without
+/// another look, as RelStorage does. So `locks` has the lock that each transaction's connection for locks has as long as
+/// it is there: the row is `g` if it is gone at the beginning. If it goes while rows are written, nothing is committed.
+///
 /// A pack by RelStorage may have removed the last transaction: tids go on behind `since` all the same.
 macro_rules! finish_function {
     ($log:literal, $others:literal, $current:literal, $write:expr) => {
@@ -202,7 +207,7 @@ macro_rules! finish_function {
             "CREATE FUNCTION pg_temp.rzeo_finish(
                  since bigint, wanted bigint[], is_packed boolean[],
                  users bytea[], descriptions bytea[], extensions bytea[],
-                 numbers integer[], objects bigint[], bases bigint[], states bytea[]
+                 numbers integer[], objects bigint[], bases bigint[], states bytea[], locks bigint[]
              ) RETURNS TABLE (kind text, a bigint, b bigint, c bigint, state bytea) LANGUAGE plpgsql AS $body$
              #variable_conflict use_column
              DECLARE
@@ -238,6 +243,13 @@ macro_rules! finish_function {
                          RETURN NEXT;
                      END IF;
                  END LOOP;
+                 FOR i IN 1 .. cardinality(locks) LOOP
+                     IF i <> ALL (refused) AND pg_try_advisory_xact_lock_shared(locks[i]) THEN
+                         refused := refused || i;
+                         kind := 'g'; a := i; b := NULL; c := NULL;
+                         RETURN NEXT;
+                     END IF;
+                 END LOOP;
 
                  utc := clock_timestamp() AT TIME ZONE 'UTC';
                  now := ((((((extract(year FROM utc) - 1900) * 12 + extract(month FROM utc) - 1) * 31
@@ -263,6 +275,11 @@ macro_rules! finish_function {
                      END IF;
                  END LOOP;
                  ", $write, "
+                 FOR i IN 1 .. cardinality(locks) LOOP
+                     IF i <> ALL (refused) AND pg_try_advisory_xact_lock_shared(locks[i]) THEN
+                         RAISE 'a connection that holds locks is lost' USING ERRCODE = '40001';
+                     END IF;
+                 END LOOP;
              END
              $body$"
         )
