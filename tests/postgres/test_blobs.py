@@ -27,8 +27,8 @@ def open_db(server, directory):
     return DB(ClientStorage(server.address, server_sync=True, blob_dir=str(directory)))
 
 
-def open_python(database, directory):
-    options = Options(keep_history=database.keep_history, blob_dir=str(directory), shared_blob_dir=False)
+def open_python(database, directory, **more):
+    options = Options(keep_history=database.keep_history, blob_dir=str(directory), shared_blob_dir=False, **more)
     return DB(RelStorage(PostgreSQLAdapter(database.dsn, options=options), options=options))
 
 
