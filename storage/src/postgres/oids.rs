@@ -12,6 +12,18 @@ pub(super) const FAR_OID: i64 = i64::MAX - (1 << 40);
 /// How many blocks are taken at once: a client asks for 100 oids.
 pub(super) const BLOCKS: i32 = 7;
 
+/// The next oids, in blocks of 16.
+pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_series(1, $1::integer)";
+/// Oids of others: the sequence goes on behind them. One server at a time, so that none sets it back; and who takes
+/// oids between the look and the step can hardly take so many that it is set back behind him.
+pub(super) const USED_OIDS: &str =
+    "SELECT CASE WHEN $1 > nextval('zoid_seq') THEN setval('zoid_seq', $1 + 1000) END
+    FROM (SELECT pg_advisory_xact_lock(-1002)) locked";
+/// (oid): the greatest oid before it, and the last value that the sequence has given (or 0). (The sequence itself could
+/// be read only with a right that nobody needs otherwise.)
+pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state WHERE zoid < $1),
+    coalesce(pg_sequence_last_value('zoid_seq'::regclass), 0)";
+
 /// Oids that nobody has yet.
 #[derive(Default)]
 pub(super) struct Oids(Mutex<Stock>);

@@ -173,18 +173,6 @@ const RECORDS: &str = "SELECT s.zoid, s.state FROM unnest($2::bigint[]) u(zoid),
          WHERE (o.zoid, o.tid) >= (u.zoid, $1) AND (o.zoid, o.tid) <= (u.zoid, $1) LIMIT 1) s
     ORDER BY s.zoid";
 
-/// The next oids, in blocks of 16.
-pub(super) const NEW_OIDS: &str = "SELECT nextval('zoid_seq') FROM generate_series(1, $1::integer)";
-/// Oids of others: the sequence goes on behind them. One server at a time, so that none sets it back; and who takes
-/// oids between the look and the step can hardly take so many that it is set back behind him.
-pub(super) const USED_OIDS: &str =
-    "SELECT CASE WHEN $1 > nextval('zoid_seq') THEN setval('zoid_seq', $1 + 1000) END
-    FROM (SELECT pg_advisory_xact_lock(-1002)) locked";
-/// (oid): the greatest oid before it, and the last value that the sequence has given (or 0). (The sequence itself could
-/// be read only with a right that nobody needs otherwise.)
-pub(super) const LAST_OIDS: &str = "SELECT (SELECT max(zoid) FROM object_state WHERE zoid < $1),
-    coalesce(pg_sequence_last_value('zoid_seq'::regclass), 0)";
-
 /// One transaction for all that are in the batch. `wanted` has the tid that a transaction insists on,
 /// or 0; `base` the serial that a record was made from, 0 for a new object, -1 if that does not
 /// matter. Rows: `w`, somebody else was committing; `t`, number, tid of a transaction that is committed; `r`, number, oid, current serial
