@@ -1,5 +1,6 @@
 /* Preloaded into PostgreSQL: a disk without room. While there is a file "full" in $FULL_DISK, files that
- * have "/base/" in their path can't grow; while there is "full_log", those in "/pg_wal/" can't.
+ * have "/base/" in their path can't grow; while there is "full_log", those in "/pg_wal/" can't. If there is
+ * "broken_log", it goes, and one sync of the log fails.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,28 +13,48 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int is_full(int fd, off_t end)
+/* The path of an open file; 0 if that is of no interest. */
+static int has_path(int fd, char path[PATH_MAX])
 {
-    char link[64], path[PATH_MAX], sign[PATH_MAX];
-    const char *directory = getenv("FULL_DISK");
-    struct stat about;
+    char link[64];
 
-    if (!directory)
-        return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t got = readlink(link, path, sizeof path - 1);
+    ssize_t got = getenv("FULL_DISK") ? readlink(link, path, PATH_MAX - 1) : -1;
     if (got < 0)
         return 0;
     path[got] = 0;
+    return 1;
+}
+
+static int is_full(int fd, off_t end)
+{
+    char path[PATH_MAX], sign[PATH_MAX];
+    struct stat about;
+
+    if (!has_path(fd, path))
+        return 0;
     if (strstr(path, "/base/"))
-        snprintf(sign, sizeof sign, "%s/full", directory);
+        snprintf(sign, sizeof sign, "%s/full", getenv("FULL_DISK"));
     else if (strstr(path, "/pg_wal/"))
-        snprintf(sign, sizeof sign, "%s/full_log", directory);
+        snprintf(sign, sizeof sign, "%s/full_log", getenv("FULL_DISK"));
     else
         return 0;
     if (access(sign, F_OK) || fstat(fd, &about) || end <= about.st_size)
         return 0;
     errno = ENOSPC;
+    return 1;
+}
+
+static int is_broken(int fd)
+{
+    char path[PATH_MAX], sign[PATH_MAX];
+
+    if (!has_path(fd, path) || !strstr(path, "/pg_wal/"))
+        return 0;
+    snprintf(sign, sizeof sign, "%s/broken_log", getenv("FULL_DISK"));
+    if (unlink(sign))
+        return 0;
+    errno = EIO;
     return 1;
 }
 
@@ -76,4 +97,14 @@ int posix_fallocate64(int fd, off64_t at, off64_t length)
 int posix_fallocate(int fd, off_t at, off_t length)
 {
     return posix_fallocate64(fd, at, length);
+}
+
+int fdatasync(int fd)
+{
+    return is_broken(fd) ? -1 : REAL(int, fdatasync, int)(fd);
+}
+
+int fsync(int fd)
+{
+    return is_broken(fd) ? -1 : REAL(int, fsync, int)(fd);
 }

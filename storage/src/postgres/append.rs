@@ -4,20 +4,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
-use zeo_proto::{Oid, Tid};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::backend::Backend;
+use super::batch::Batch;
 use super::blobs::Uploads;
 use super::commit::{RECORD_ROOM, SIZE_MAX, Work};
-use super::groups::Changed;
-use super::ids::{number, oid_of};
-use super::lockers::Held;
-use super::session::{failed, is_lost, value};
-use super::sql::FINISH;
+use super::report::{Report, locks_lost, tid_given};
+use super::session::{Both, Params, failed, is_lost, value};
+use super::sql::{FINISH, GONE};
 use super::storage::PostgresStorage;
 use super::writer::Writer;
-use crate::error::Conflict;
 use crate::storage::{Appended, Commit};
 use crate::{Error, Result};
 
@@ -34,62 +31,6 @@ const ALONE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
 /// How often a batch is tried that fails since others are in its way.
 const ATTEMPTS: usize = 3;
-
-/// The parameters of the call: a transaction is one element of the first five, a record (or an object
-/// that is only to stay as it is) one of the others.
-#[derive(Default)]
-pub(super) struct Batch<'a> {
-    wanted: Vec<i64>,
-    packed: Vec<bool>,
-    users: Vec<&'a [u8]>,
-    descriptions: Vec<&'a [u8]>,
-    extensions: Vec<&'a [u8]>,
-    pub(super) numbers: Vec<i32>,
-    pub(super) objects: Vec<i64>,
-    bases: Vec<i64>,
-    pub(super) states: Vec<Option<&'a [u8]>>,
-    /// That of the connection that holds the locks of each transaction.
-    locks: Vec<i64>,
-    /// The places in the log writer's batch.
-    pub(super) places: Vec<usize>,
-}
-
-impl<'a> Batch<'a> {
-    fn add(&mut self, place: usize, work: &'a Work, held: &Held) -> Result<()> {
-        self.places.push(place);
-        self.locks.push(held.own_lock());
-        let number_of_transaction = i32::try_from(self.places.len()).unwrap_or(i32::MAX);
-        let meta = &work.meta;
-        self.wanted
-            .push(meta.tid.map_or(Ok(0), super::ids::tid_of)?);
-        self.packed.push(meta.status == b'p');
-        self.users.push(&meta.user);
-        self.descriptions.push(&meta.description);
-        self.extensions.push(&meta.extension);
-        for (&oid, record) in &work.records {
-            self.numbers.push(number_of_transaction);
-            self.objects.push(number(oid)?);
-            self.bases.push(record.base);
-            self.states.push(record.state.as_deref());
-        }
-        for (&oid, &serial) in &work.checked {
-            self.numbers.push(-number_of_transaction);
-            self.objects.push(number(oid)?);
-            self.bases.push(super::ids::tid_of(serial)?);
-            self.states.push(None);
-        }
-        Ok(())
-    }
-
-    /// The serial that this transaction has read of an object that is to stay as it is.
-    fn read(&self, transaction: i64, oid: i64) -> Tid {
-        let objects = self.numbers.iter().zip(&self.objects).zip(&self.bases);
-        let mut read = objects
-            .filter(|((number, object), _)| i64::from(**number) == -transaction && **object == oid);
-        let base = read.next().map_or(0, |(_, &base)| base);
-        Tid::new(base.cast_unsigned())
-    }
-}
 
 impl PostgresStorage {
     /// Commits the batch; the log writer's only. What has blobs is in a transaction of the database of
@@ -152,10 +93,14 @@ impl PostgresStorage {
             Some(uploads) => self.call_with(uploads, &parameters),
             None => self.call(&mut writer, &parameters),
         };
-        let rows = match called {
-            Called::Done(rows) => rows?,
+        let (rows, gone) = match called {
+            Called::Done(done) => done?,
             Called::Lost(why, old) => {
-                let tids = self.tids_after_loss(&mut writer, why, &old, batch, &parameters)?;
+                let tids = self.tids_after_loss(&mut writer, why, &old, batch, &parameters);
+                if matches!(tids, Err(Error::Unsettled(_))) {
+                    self.keep_locks(batch, old);
+                }
+                let tids = tids?;
                 let settled = self.settled(batch, tids, appended);
                 return settled.map_err(|why| Error::Unsettled(why.to_string()));
             }
@@ -164,6 +109,14 @@ impl PostgresStorage {
         let mut report = Report::default();
         for row in &rows {
             report.take(row, &parameters)?;
+        }
+        let given = report
+            .tids
+            .iter()
+            .filter_map(|&(number, _)| parameters.lock(number));
+        if given.clone().any(|lock| gone.contains(&lock)) {
+            // It is committed; but who got its locks before it was visible may overwrite it.
+            return Err(Error::Unsettled(locks_lost().to_string()));
         }
         if let Some(uploads) = uploads {
             self.uploaded(*uploads, report.tids.first().map(|&(_, tid)| tid));
@@ -226,15 +179,18 @@ impl PostgresStorage {
             }
             done = self.ask(writer, batch);
         }
+        let lost = |error, slot: &mut Option<Writer>| match slot.take() {
+            Some(old) => Called::Lost(failed("committing")(error), old.backend),
+            None => Called::Done(Err(failed("committing")(error))),
+        };
         match done {
-            Err(error) if is_unknown(&error) => match slot.take() {
-                Some(old) => Called::Lost(failed("committing")(error), old.backend),
-                None => Called::Done(Err(failed("committing")(error))),
-            },
+            Ok((rows, Ok(gone))) => Called::Done(locks(&gone).map(|gone| (rows, gone))),
+            Ok((_, Err(error))) => lost(error, slot),
+            Err(error) if is_unknown(&error) => lost(error, slot),
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 Called::Done(Err(kept_waiting(writer, error)))
             }
-            done => Called::Done(done.map_err(not_committed)),
+            Err(error) => Called::Done(Err(not_committed(error))),
         }
     }
 
@@ -248,15 +204,18 @@ impl PostgresStorage {
         }
         let asked = writer.session.batch(ALONE);
         let done = asked.and_then(|()| self.ask(&mut writer, batch));
-        let done = done.and_then(|rows| {
+        let done = done.and_then(|(rows, look)| {
+            look?;
             let tid = rows.iter().find_map(tid_given);
-            uploads.end(&mut writer.session, tid).map(|()| rows)
+            uploads.end(&mut writer.session, tid)?;
+            Ok((rows, writer.session.query(GONE, &[&batch.locks])))
         });
         match done {
-            Ok(rows) => {
+            Ok((rows, Ok(gone))) => {
                 uploads.writer = Some(writer);
-                Called::Done(Ok(rows))
+                Called::Done(locks(&gone).map(|gone| (rows, gone)))
             }
+            Ok((_, Err(error))) => Called::Lost(failed("committing")(error), writer.backend),
             Err(error) if is_unknown(&error) => {
                 Called::Lost(failed("committing")(error), writer.backend)
             }
@@ -265,33 +224,35 @@ impl PostgresStorage {
         }
     }
 
+    /// The rows of the call, and the locks that were gone behind it.
     fn ask(
         &self,
         writer: &mut Writer,
         batch: &Batch,
-    ) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
+    ) -> std::result::Result<Both, tokio_postgres::Error> {
+        let published = self.published().as_u64().cast_signed();
         let since = self.reported().cast_signed();
         let states = batch.states.iter().flatten();
         let size: usize = states.map(|state| state.len()).sum();
         // A disk that takes a megabyte a second is slow.
         let time = writer.answer_time + Duration::from_secs((size >> 20) as u64);
         writer.session.set_limit(time);
-        let done = writer.session.query(
-            FINISH,
-            &[
-                &since,
-                &batch.wanted,
-                &batch.packed,
-                &batch.users,
-                &batch.descriptions,
-                &batch.extensions,
-                &batch.numbers,
-                &batch.objects,
-                &batch.bases,
-                &batch.states,
-                &batch.locks,
-            ],
-        );
+        let params: Params = &[
+            &since,
+            &batch.wanted,
+            &batch.packed,
+            &batch.users,
+            &batch.descriptions,
+            &batch.extensions,
+            &batch.numbers,
+            &batch.objects,
+            &batch.bases,
+            &batch.states,
+            &batch.locks,
+            &published,
+        ];
+        let session = &mut writer.session;
+        let done = session.query_both((FINISH, params), (GONE, &[&batch.locks]));
         writer.session.set_limit(writer.answer_time);
         done
     }
@@ -299,70 +260,10 @@ impl PostgresStorage {
 
 /// What a call has come to.
 enum Called {
-    Done(Result<Vec<Row>>),
+    /// Its rows, and locks that were gone when it was committed.
+    Done(Result<(Vec<Row>, Vec<i64>)>),
     /// The connection was lost, and perhaps it is committed; the process that was at work on it.
     Lost(Error, Backend),
-}
-
-/// The rows of a call.
-#[derive(Default)]
-struct Report {
-    tids: Vec<(i64, Tid)>,
-    refused: Vec<(i64, Error)>,
-    others: Vec<Changed>,
-    /// It had to wait for others who were committing.
-    waited: bool,
-}
-
-impl Report {
-    fn take(&mut self, row: &Row, batch: &Batch) -> Result<()> {
-        let (kind, a, b) = (
-            value::<&str>(row, 0)?,
-            value::<i64>(row, 1)?,
-            value::<Option<i64>>(row, 2)?,
-        );
-        let given = b.unwrap_or(0);
-        match kind {
-            "t" => self.tids.push((a, Tid::new(given.cast_unsigned()))),
-            "w" => self.waited = true,
-            "g" => self.refused.push((a, locks_lost())),
-            "o" => {
-                let is_packed = value::<Option<i64>>(row, 3)? == Some(1);
-                self.others.push((a, b, value(row, 4)?, is_packed));
-            }
-            "r" => {
-                let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
-                self.refused.push((a, overtaken(oid_of(given), committed)));
-            }
-            "c" => {
-                let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
-                let changed = Error::ReadConflict {
-                    oid: oid_of(given),
-                    committed: Tid::new(committed.cast_unsigned()),
-                    read: batch.read(a, given),
-                };
-                self.refused.push((a, changed));
-            }
-            _ => self.refused.push((a, too_early(given))),
-        }
-        Ok(())
-    }
-}
-
-/// Somebody changed the object without its lock: an undo or a pack by RelStorage.
-fn overtaken(oid: Oid, committed: i64) -> Error {
-    let committed = Tid::new(committed.cast_unsigned());
-    Error::Conflict(Box::new(Conflict {
-        reason: Some("another process changed the object without its lock".to_owned()),
-        ..Conflict::untried(oid, (committed, Tid::ZERO), Vec::new())
-    }))
-}
-
-fn too_early(last: i64) -> Error {
-    let last = Tid::new(last.cast_unsigned());
-    Error::Value(format!(
-        "the transaction can't be added: it is not later than the last one, {last}"
-    ))
 }
 
 /// A pack or an undo by RelStorage, which lock no objects, has removed at this moment what a record
@@ -396,7 +297,14 @@ fn kept_waiting(writer: &mut Writer, error: tokio_postgres::Error) -> Error {
 
 /// Whether the call has ended in a way that does not say what has become of it.
 fn is_unknown(error: &tokio_postgres::Error) -> bool {
-    error.code().is_none() || is_lost(error)
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    let ended = matches!(severity, Some(Severity::Fatal | Severity::Panic));
+    error.code().is_none() || is_lost(error) || ended
+}
+
+/// The locks of rows.
+fn locks(rows: &[Row]) -> Result<Vec<i64>> {
+    rows.iter().map(|row| value(row, 0)).collect()
 }
 
 /// A batch has failed, and nothing of it is there.
@@ -406,12 +314,6 @@ fn not_committed(error: tokio_postgres::Error) -> Error {
         Error::Database(text) if in_the_way => Error::Unavailable(text),
         why => why,
     }
-}
-
-/// The tid that a row of the call gives to a transaction.
-fn tid_given(row: &Row) -> Option<i64> {
-    let kind = value::<&str>(row, 0).ok()?;
-    value(row, 2).ok().filter(|_| kind == "t")
 }
 
 /// True if it can't be written together with others.
@@ -461,11 +363,5 @@ fn uploads_lost() -> Error {
     Error::Unavailable(
         "the connection to PostgreSQL over which the blobs of this transaction were written is lost"
             .to_owned(),
-    )
-}
-
-fn locks_lost() -> Error {
-    Error::Unavailable(
-        "the connection to PostgreSQL that held the locks of this transaction is lost".to_owned(),
     )
 }

@@ -1,6 +1,8 @@
 //! The process of PostgreSQL that works for a connection: it may still be there, with its locks, when the
 //! connection is lost.
 
+use tokio_postgres::types::ToSql;
+
 use super::session::{Session, failed, value};
 use crate::{Error, Result};
 
@@ -9,7 +11,7 @@ const BACKEND: &str = "SELECT pid, extract(epoch FROM backend_start)::text FROM 
 
 /// (pid, start): ends that process, if it is still there; a row as long as it is. One that waits for standbys has
 /// committed: if it was ended, that would be seen, although they may lack it.
-const END: &str =
+pub(super) const END: &str =
     "SELECT CASE WHEN wait_event IS DISTINCT FROM 'SyncRep' THEN pg_terminate_backend(pid) END
     FROM pg_stat_activity WHERE pid = $1 AND extract(epoch FROM backend_start)::text = $2";
 
@@ -39,12 +41,17 @@ impl Backend {
         })
     }
 
+    /// Those of [`END`].
+    pub fn params(&self) -> [&(dyn ToSql + Sync); 2] {
+        [&self.pid, &self.started]
+    }
+
     /// Ends it, over another connection; false as long as it is there.
     ///
     /// # Errors
     /// As [`failed`].
     pub fn end(&self, session: &mut Session) -> Result<bool> {
-        let found = session.query(END, &[&self.pid, &self.started]);
+        let found = session.query(END, &self.params());
         let found = found.map_err(failed("ending the process of a lost connection"))?;
         Ok(found.is_empty())
     }

@@ -137,6 +137,7 @@ impl Outside for PostgresStorage {
 
     fn poll(&self) -> Result<Vec<OutsideChange>> {
         self.refresh_sizes();
+        self.give_back_kept();
         let begun = self.news.begin();
         let reported = self.reported().cast_signed();
         let rows = self.query("looking for changes", self.sql.poll, &[&reported])?;

@@ -31,6 +31,9 @@ pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// How long nothing may come or go while an answer is waited for, if the configuration does not say it.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// The rows of a question, and the answer to one that was asked behind it.
+pub(super) type Both = (Vec<Row>, Result<Vec<Row>, Error>);
+
 /// How a server proves who it is.
 #[derive(Clone)]
 pub(super) struct Tls {
@@ -141,7 +144,37 @@ impl Client {
         self.line.wait_for(self.asks.query(statement, params))
     }
 
-    /// The same; `None` if there is no answer until then. Then the connection is of no use.
+    /// Asks two questions at once: the second sees what the first has committed.
+    ///
+    /// # Errors
+    /// That of the first.
+    pub fn query_both(
+        &mut self,
+        first: (&Statement, Params),
+        second: (&Statement, Params),
+    ) -> Result<Both, Error> {
+        let mut one = pin!(self.asks.query(first.0, first.1));
+        let mut other = pin!(self.asks.query(second.0, second.1));
+        let mut answers = (None, None);
+        let both = poll_fn(|cx| {
+            if answers.0.is_none() {
+                answers.0 = ready(one.as_mut().poll(cx));
+            }
+            if answers.1.is_none() {
+                answers.1 = ready(other.as_mut().poll(cx));
+            }
+            match (answers.0.take(), answers.1.take()) {
+                (Some(one), Some(other)) => Poll::Ready(one.map(|rows| (rows, other))),
+                some => {
+                    answers = some;
+                    Poll::Pending
+                }
+            }
+        });
+        self.line.wait_for(both)
+    }
+
+    /// The same as [`query`](Self::query); `None` if there is no answer until then. Then the connection is of no use.
     pub fn query_until(
         &mut self,
         until: Instant,
@@ -226,6 +259,13 @@ impl CopyIn<'_> {
     pub fn finish(mut self) -> Result<(), Error> {
         let finish = self.rows.as_mut().finish();
         self.line.wait_for(finish).map(drop)
+    }
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 

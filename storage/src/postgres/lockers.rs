@@ -272,7 +272,7 @@ impl Lockers {
         let rows = match found {
             Some(Err(error)) if !is_lost(&error) => {
                 if !was_called(&error) {
-                    slot.returned().add(returned);
+                    slot.lost(&mut session);
                 }
                 return Err(lock_failed(error));
             }
@@ -341,8 +341,8 @@ fn pack_runs() -> Error {
     }
 }
 
-/// Whether the function has failed, and not what is before it: then it has unlocked what it was to unlock. To unlock
-/// it again would take a shared lock away that another transaction has.
+/// Whether the function has failed, and not what is before or behind it: then it has unlocked what it was to
+/// unlock, and has taken nothing. Else, nobody knows which locks there are.
 fn was_called(error: &tokio_postgres::Error) -> bool {
     let place = error.as_db_error().and_then(DbError::where_);
     place.is_some_and(|place| place.contains("rzeo_lock"))

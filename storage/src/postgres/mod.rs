@@ -54,6 +54,7 @@
 mod after_commit;
 mod append;
 mod backend;
+mod batch;
 mod begin_again;
 mod blob_cache;
 mod blobs;
@@ -80,6 +81,7 @@ mod peers;
 mod readers;
 mod reads;
 mod recent;
+mod report;
 mod requirements;
 mod rows;
 mod schema;

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Statement};
 
 use super::causes::cause;
-pub(super) use super::client::Params;
+pub(super) use super::client::{Both, Params};
 use super::client::{Client, CopyIn};
 use crate::{Error, Result};
 
@@ -45,7 +45,19 @@ impl Session {
         self.client.query(&statement, params)
     }
 
-    /// The same, if the statement is prepared; `None` if it is not, or takes longer than `time`: then the
+    /// Runs two statements, each in a transaction of its own; the second one's answer does not say what has
+    /// become of the first.
+    pub fn query_both(
+        &mut self,
+        first: (&'static str, Params),
+        second: (&'static str, Params),
+    ) -> std::result::Result<Both, tokio_postgres::Error> {
+        let statements = (self.statement(first.0)?, self.statement(second.0)?);
+        self.client
+            .query_both((&statements.0, first.1), (&statements.1, second.1))
+    }
+
+    /// As [`query`](Self::query), if the statement is prepared; `None` if it is not, or takes longer than `time`: then the
     /// connection is of no use.
     pub fn query_within(
         &mut self,

@@ -1,11 +1,12 @@
 //! What has become of a commit whose connection was lost.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use zeo_proto::Tid;
 
-use super::append::Batch;
-use super::backend::Backend;
+use super::backend::{Backend, END};
+use super::batch::Batch;
 use super::commit::Work;
 use super::lockers::Held;
 use super::session::{failed, value};
@@ -99,23 +100,26 @@ impl PostgresStorage {
         if !old.end(&mut writer.session)? {
             return Ok(None);
         }
-        let since = self.reported().cast_signed();
+        // What others have written before may have the same state.
+        let since = &self.reported().cast_signed();
         let mut tids = Vec::new();
         let mut leaves_nothing = false;
         for (index, _) in batch.places.iter().enumerate() {
             let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
-            let records = batch.numbers.iter().zip(&batch.objects).zip(&batch.states);
+            let records = batch.numbers.iter().zip(&batch.objects);
+            let records = records.zip(batch.bases.iter().zip(&batch.states));
             let mut records = records.filter(|((of, _), _)| **of == number);
             // Without history, a deleted object leaves nothing to look for.
-            let found = records.find(|(_, state)| state.is_some() || self.settings.keep_history);
-            let Some(((_, object), state)) = found else {
+            let found =
+                records.find(|(_, (_, state))| state.is_some() || self.settings.keep_history);
+            let Some(((_, object), (base, state))) = found else {
                 leaves_nothing = true;
                 tids.push(Tid::ZERO);
                 continue;
             };
             let rows = writer
                 .session
-                .query(self.sql.written, &[object, &since, state]);
+                .query(self.sql.written, &[object, since.max(base), state]);
             match rows.map_err(&looking)?.first() {
                 Some(row) => tids.push(Tid::new(value::<i64>(row, 0)?.cast_unsigned())),
                 None => tids.push(Tid::ZERO),
@@ -134,6 +138,32 @@ impl PostgresStorage {
         } else {
             Outcome::Nothing
         }))
+    }
+
+    /// Nobody knows what becomes of the batch. As long as the process is there that was at work on it, who got its
+    /// locks would overwrite what is not visible yet.
+    pub(super) fn keep_locks(&self, batch: &mut [Commit], old: Backend) {
+        let works = batch
+            .iter_mut()
+            .filter_map(|commit| commit.prepared.work_mut::<Work>().ok());
+        let held = works.filter_map(|work| work.held.take()).collect();
+        self.kept().push((old, held));
+    }
+
+    /// Gives back what was kept for processes that are gone.
+    pub(super) fn give_back_kept(&self) {
+        let kept = std::mem::take(&mut *self.kept());
+        for (old, held) in kept {
+            let found = self.query("ending a process", END, &old.params());
+            // It is asked again at the next poll.
+            if !found.is_ok_and(|rows| rows.is_empty()) {
+                self.kept().push((old, held));
+            }
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<(Backend, Vec<Held>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The batch is committed after all. What has no tid was refused, or has left nothing to see.

@@ -142,7 +142,10 @@ pub(super) const LOCK: &str = "SELECT object, serial FROM pg_temp.rzeo_lock($1, 
 pub(super) const UNLOCK: &str = "SELECT
     (SELECT count(pg_advisory_unlock(x)) FROM unnest($1::bigint[]) x),
     (SELECT count(pg_advisory_unlock_shared(x)) FROM unnest($2::bigint[]) x)";
-pub(super) const FINISH: &str = "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+pub(super) const FINISH: &str = "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+/// (locks): those that nobody has any more.
+pub(super) const GONE: &str =
+    "SELECT x FROM unnest($1::bigint[]) x WHERE pg_try_advisory_xact_lock_shared(x)";
 /// (lock): takes a session lock.
 pub(super) const TAKE_LOCK: &str = "SELECT pg_advisory_lock($1)";
 
@@ -187,15 +190,18 @@ const RECORDS: &str = "SELECT s.zoid, s.state FROM unnest($2::bigint[]) u(zoid),
 /// Who gets a lock that we have lost, and looks at the object before we write it, may write it after us without
 /// another look, as RelStorage does. So `locks` has the lock that each transaction's connection for locks has as long as
 /// it is there: the row is `g` if it is gone at the beginning. If it goes while rows are written, nothing is committed.
+/// What is left is for [`GONE`], behind the commit.
 ///
-/// A pack by RelStorage may have removed the last transaction: tids go on behind `since` all the same.
+/// A pack by RelStorage may have removed the last transaction: tids go on behind `since` all the same, and behind
+/// what clients know of a database that has lost it since (`published`).
 macro_rules! finish_function {
     ($log:literal, $others:literal, $current:literal, $write:expr) => {
         concat!(
             "CREATE FUNCTION pg_temp.rzeo_finish(
                  since bigint, wanted bigint[], is_packed boolean[],
                  users bytea[], descriptions bytea[], extensions bytea[],
-                 numbers integer[], objects bigint[], bases bigint[], states bytea[], locks bigint[]
+                 numbers integer[], objects bigint[], bases bigint[], states bytea[], locks bigint[],
+                 published bigint
              ) RETURNS TABLE (kind text, a bigint, b bigint, c bigint, state bytea) LANGUAGE plpgsql AS $body$
              #variable_conflict use_column
              DECLARE
@@ -215,7 +221,7 @@ macro_rules! finish_function {
                  IF EXISTS (SELECT FROM unnest(wanted) x WHERE x > 0) THEN
                      PERFORM FROM commit_row_lock FOR UPDATE;
                  END IF;
-                 SELECT greatest(max(tid), since) INTO last FROM ", $log, ";
+                 SELECT greatest(max(tid), since, published) INTO last FROM ", $log, ";
                  RETURN QUERY ", $others, ";
 
                  FOR i, b, c IN

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use zeo_proto::{Oid, Tid};
 
+use super::backend::Backend;
 use super::blob_cache::BlobCache;
 use super::connect::{Connector, PATIENCE};
 use super::groups::Group;
 use super::ids::tid_of;
 use super::iterate::{self, Source};
-use super::lockers::Lockers;
+use super::lockers::{Held, Lockers};
 use super::news::News;
 use super::oids::{BLOCK, BLOCKS, FAR_OID, LAST_OIDS, NEW_OIDS, Oids};
 use super::packing::Packing;
@@ -62,6 +63,8 @@ pub struct PostgresStorage {
     /// The last transaction that is published, and told in a report.
     published: Arc<AtomicU64>,
     pub(super) reported: AtomicU64,
+    /// Locks of transactions that may be committed still, and the processes that do so.
+    pub(super) kept: Mutex<Vec<(Backend, Vec<Held>)>>,
     /// That of the database's log; another one behind a promotion of a standby.
     pub(super) timeline: Mutex<Option<String>>,
     /// For those who wait for a publication.
@@ -120,6 +123,7 @@ impl PostgresStorage {
             oids: Oids::default(),
             published,
             reported: AtomicU64::new(0),
+            kept: Mutex::default(),
             timeline: Mutex::default(),
             publication: Default::default(),
             contended: AtomicBool::new(false),
