@@ -29,6 +29,8 @@ class Monitor:
     def __init__(self, server):
         server.wait_for_log('monitor at ')
         self.addresses = re.search(r'monitor at (.*)', server.log())[1].split(', ')
+        # It answers before the server does, and clients may be let in a moment before it knows.
+        wait_until(lambda: self.ask('/readyz')[1] != 'the server is starting')
 
     def ask(self, path, address=None, method='GET', body=None, headers=()):
         """The status and the text of an answer, from the first address or another."""
