@@ -9,7 +9,7 @@ import pytest
 import transaction
 from BTrees.Length import Length
 from persistent.mapping import PersistentMapping
-from support.server import is_python, wait_until
+from support.server import PATIENCE, is_python, wait_until
 from transaction.interfaces import TransientError
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
@@ -51,7 +51,7 @@ class OtherVote(threading.Thread):
     def __init__(self, database, item):
         super().__init__()
         self.database, self.item = database, item
-        self.storage, self.txn = database.open(), TransactionMetaData()
+        self.storage, self.txn = database.open(commit_lock_timeout=PATIENCE), TransactionMetaData()
         self.error = None
         self.start()
         wait_until(lambda: backends(database, 'RS: Store%', "wait_event = 'advisory'"))
@@ -182,6 +182,30 @@ def test_another_process_has_written_the_same(serve, database):
     db.close()
 
 
+@contextlib.contextmanager
+def standby_away(database):
+    """Commits wait for one that is not there."""
+    over = threading.Event()
+
+    def commit():
+        with contextlib.closing(psycopg2.connect(f'{database.dsn} application_name=probe')) as connection:
+            connection.autocommit = True
+            while not over.is_set():
+                connection.cursor().execute("SELECT pg_logical_emit_message(true, 'test', '')")
+
+    probe = threading.Thread(target=commit)
+    database.cluster.set('synchronous_standby_names', 'nobody')
+    try:
+        # It takes a moment until all processes know.
+        probe.start()
+        wait_until(lambda: backends(database, 'probe', "wait_event = 'SyncRep'"))
+        yield
+    finally:
+        over.set()
+        database.cluster.set('synchronous_standby_names', '')
+        probe.join()
+
+
 def test_nobody_knows_what_becomes_of_a_commit(serve, database):
     """A standby is away for longer than the server waits: the objects stay locked until it is visible."""
     database.dsn += IMPATIENT
@@ -189,16 +213,13 @@ def test_nobody_knows_what_becomes_of_a_commit(serve, database):
     one, two = add_two(db)
     txn = vote(db.storage, [], [one, two])
     other = OtherVote(database, one)
-    database.cluster.set('synchronous_standby_names', 'nobody')
-    try:
+    with standby_away(database):
         finish = Finish(db, txn)
         finish.join()
         assert isinstance(finish.error, ClientDisconnected)
         other.join(2)
         assert other.is_alive(), 'it has got the lock'
         assert backends(database, 'rzeo: commit', "wait_event = 'SyncRep'")
-    finally:
-        database.cluster.set('synchronous_standby_names', '')
     # What it has read is not what is there.
     other.join()
     assert other.error
