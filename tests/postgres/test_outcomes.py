@@ -1,7 +1,6 @@
 """What clients are told of a commit is what becomes of it, whatever breaks meanwhile."""
 import contextlib
 import os
-import signal
 import threading
 
 import psycopg2
@@ -19,14 +18,14 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, StorageError
 from ZODB.utils import p64, u64
 
+from postgres.test_hanging import stopped
+from postgres.test_network import IMPATIENT
 from postgres.test_rows import FAR, add_two, at_last, end_connections, open_db, read, vote, write
 
 pytestmark = pytest.mark.skipif(is_python(), reason='the storage is one of ours')
 
 with_history = pytest.mark.parametrize('database', [True], ids=['history'], indirect=True)
 without_history = pytest.mark.parametrize('database', [False], ids=['free'], indirect=True)
-# Of the dsn: an answer may take two seconds.
-IMPATIENT = " connect_timeout=2 tcp_user_timeout=2000"
 
 
 class Finish(threading.Thread):
@@ -85,8 +84,57 @@ def locked(database, key):
         yield holder
 
 
+def make_inserts_wait(database, table):
+    """For this advisory lock; its number."""
+    lock = -777
+    database.sql(f"""CREATE FUNCTION wait_for_test() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock({lock}); RETURN NEW; END';
+        CREATE TRIGGER wait_for_test BEFORE INSERT ON {table} FOR EACH STATEMENT
+        EXECUTE FUNCTION wait_for_test()""")
+    return lock
+
+
+def test_locks_are_lost_before_a_commit(serve, database):
+    """Nobody has noticed that."""
+    db = open_db(serve(storages=database.section()))
+    _, item = add_two(db)
+    txn = vote(db.storage, [], [item])
+    other = OtherVote(database, item)
+    end_connections(database, 'lock')
+    other.join()
+    finish = Finish(db, txn)
+    finish.join()
+    other.finish()
+    assert isinstance(finish.error, ConflictError)
+    db.storage.tpc_abort(txn)
+    write(db, done=True)
+    assert serials(database, item[0])[-1] > u64(item[2])
+    db.close()
+
+
+def test_locks_are_lost_while_rows_are_written(serve, database):
+    """That is behind the first look at the locks."""
+    db = open_db(serve(storages=database.section()))
+    _, item = add_two(db)
+    lock = make_inserts_wait(database, 'object_state')
+    txn = vote(db.storage, [], [item])
+    other = OtherVote(database, item)
+    with locked(database, lock) as holder:
+        finish = Finish(db, txn)
+        wait_until(lambda: backends(database, 'rzeo: commit', "wait_event = 'advisory'"))
+        end_connections(database, 'lock')
+        other.join()
+        holder.rollback()
+        finish.join()
+    other.finish()
+    assert isinstance(finish.error, ConflictError)
+    db.storage.tpc_abort(txn)
+    write(db, done=True)
+    db.close()
+
+
 def test_locks_are_lost_while_a_blob_is_linked(serve, database, tmp_path):
-    """That is behind the look at the locks: who is overwritten then was told nothing."""
+    """That is behind the last look before the commit: who is overwritten then was told nothing."""
     server = serve(storages=database.section(f'blob-dir {tmp_path}/kept'))
     db = DB(ClientStorage(server.address, server_sync=True, blob_dir=str(tmp_path / 'client')))
     write(db, blob=Blob(b'before'))
@@ -94,10 +142,7 @@ def test_locks_are_lost_while_a_blob_is_linked(serve, database, tmp_path):
     with db.transaction() as connection:
         blob = connection.root()['blob']._p_oid
     blob_state, blob_serial = db.storage.loadBefore(blob, FAR)[:2]
-    database.sql("""CREATE FUNCTION wait_for_test() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN PERFORM pg_advisory_xact_lock(-777); RETURN NEW; END';
-        CREATE TRIGGER wait_for_test BEFORE INSERT ON blob_chunk FOR EACH STATEMENT
-        EXECUTE FUNCTION wait_for_test()""")
+    lock = make_inserts_wait(database, 'blob_chunk')
     (tmp_path / 'new').write_bytes(b'after')
     txn = transaction.Transaction()
     db.storage.tpc_begin(txn)
@@ -105,7 +150,7 @@ def test_locks_are_lost_while_a_blob_is_linked(serve, database, tmp_path):
     db.storage.storeBlob(blob, blob_serial, blob_state, str(tmp_path / 'new'), '', txn)
     db.storage.tpc_vote(txn)
     other = OtherVote(database, (oid, state, serial))
-    with locked(database, -777) as holder:
+    with locked(database, lock) as holder:
         finish = Finish(db, txn)
         wait_until(lambda: backends(database, 'rzeo: commit', "wait_event = 'advisory' AND query LIKE '%blob_chunk%'"))
         end_connections(database, 'lock')
@@ -136,15 +181,12 @@ def test_a_server_is_stopped_while_it_is_sent_rows(serve, database):
         wait_until(lambda: backends(database, 'RS: Store%', "wait_event = 'advisory' AND query LIKE '%_and_move%'"))
         finish = Finish(db, txn)
         wait_until(lambda: backends(database, 'rzeo: commit', "wait_event = 'advisory'"))
-        os.kill(server.process.pid, signal.SIGSTOP)
-        try:
+        with stopped([server.process.pid]):
             holder.rollback()
             writing.join()
             wait_until(lambda: backends(database, 'rzeo: commit', "wait_event = 'ClientWrite'"))
             end_connections(database, 'lock')
             other.join()
-        finally:
-            os.kill(server.process.pid, signal.SIGCONT)
     finish.join()
     other.finish()
     assert finish.tid is None
@@ -208,7 +250,7 @@ def standby_away(database):
 
 def test_nobody_knows_what_becomes_of_a_commit(serve, database):
     """A standby is away for longer than the server waits: the objects stay locked until it is visible."""
-    database.dsn += IMPATIENT
+    database.dsn += f' {IMPATIENT}'
     db = open_db(serve(storages=database.section('poll-interval 1')))
     one, two = add_two(db)
     txn = vote(db.storage, [], [one, two])
@@ -256,13 +298,10 @@ def test_a_vote_is_cancelled_while_its_answer_is_sent(serve, database):
         voting = threading.Thread(target=try_to_vote)
         voting.start()
         wait_until(lambda: backends(database, 'rzeo: lock', "wait_event_type = 'Lock'"))
-        os.kill(server.process.pid, signal.SIGSTOP)
-        try:
+        with stopped([server.process.pid]):
             holder.rollback()
-            wait_until(lambda: backends(database, 'rzeo: lock', "wait_event = 'ClientWrite' OR state = 'idle'"))
+            wait_until(lambda: backends(database, 'rzeo: lock', "wait_event = 'ClientWrite'"))
             assert backends(database, 'rzeo: lock', "wait_event = 'ClientWrite' AND pg_cancel_backend(pid)")
-        finally:
-            os.kill(server.process.pid, signal.SIGCONT)
     voting.join()
     assert failed
     wait_until(lambda: not database.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 "

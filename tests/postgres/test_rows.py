@@ -12,7 +12,6 @@ from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB import DB
 from ZODB.blob import Blob
-from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError, StorageError
 from ZODB.utils import p64, u64
 
@@ -108,53 +107,6 @@ def test_locks_are_lost_between_vote_and_finish(serve, database, changed):
         db.storage.tpc_abort(txn)
     write(db, done=True)
     assert read(db, 'written') == (changed == 'written')
-    db.close()
-
-
-@pytest.mark.parametrize('lost_while', ['waiting', 'writing'])
-def test_who_checked_what_was_locked_overwrites_nothing(lost_while, serve, database):
-    """Another process waits for our lock, gets it as it is lost, and finds all as it was: its finish checks nothing."""
-    db = open_db(serve(storages=database.section()))
-    [to_write] = add_two(db)[1:]
-    oid, state, serial = to_write
-    if lost_while == 'writing':
-        # Before the rows are written, and behind the look at the locks.
-        database.sql("""CREATE FUNCTION wait_for_test() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN PERFORM pg_advisory_xact_lock(-777); RETURN NEW; END';
-            CREATE TRIGGER wait_for_test BEFORE INSERT ON object_state FOR EACH STATEMENT
-            EXECUTE FUNCTION wait_for_test()""")
-    txn = vote(db.storage, [], [to_write])
-    python, other = database.open(), TransactionMetaData()
-    voting = threading.Thread(target=vote, args=(python, [], [to_write], other))
-    voting.start()
-    wait_until(lambda: database.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
-    done = []
-
-    def finish():
-        try:
-            done.append(db.storage.tpc_finish(txn))
-        except ConflictError:
-            db.storage.tpc_abort(txn)
-
-    if lost_while == 'waiting':
-        end_connections(database, 'lock')
-        voting.join()
-        finish()
-    else:
-        with contextlib.closing(psycopg2.connect(database.dsn)) as holder:
-            holder.cursor().execute('SELECT pg_advisory_xact_lock(-777)')
-            finishing = threading.Thread(target=finish)
-            finishing.start()
-            wait_until(lambda: database.sql(WAITS))
-            end_connections(database, 'lock')
-            voting.join()
-            holder.rollback()
-            finishing.join()
-    python.tpc_finish(other)
-    python.close()
-    assert done == []
-    write(db, done=True)
-    assert u64(db.storage.history(oid)[0]['tid']) > u64(serial)
     db.close()
 
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::error::{DbError, Severity, SqlState};
+use zeo_proto::Tid;
 
 use super::backend::Backend;
 use super::batch::Batch;
@@ -110,11 +111,11 @@ impl PostgresStorage {
         for row in &rows {
             report.take(row, &parameters)?;
         }
-        let given = report
-            .tids
-            .iter()
-            .filter_map(|&(number, _)| parameters.lock(number));
-        if given.clone().any(|lock| gone.contains(&lock)) {
+        let lock_is_gone = |&(number, _): &(i64, Tid)| {
+            let lock = parameters.lock(number);
+            lock.is_some_and(|lock| gone.contains(&lock))
+        };
+        if report.tids.iter().any(lock_is_gone) {
             // It is committed; but who got its locks before it was visible may overwrite it.
             return Err(Error::Unsettled(locks_lost().to_string()));
         }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
+use futures_util::future::join;
 use openssl::ssl::SslConnector;
 use postgres_openssl::{TlsConnector, TlsStream};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -153,24 +154,12 @@ impl Client {
         first: (&Statement, Params),
         second: (&Statement, Params),
     ) -> Result<Both, Error> {
-        let mut one = pin!(self.asks.query(first.0, first.1));
-        let mut other = pin!(self.asks.query(second.0, second.1));
-        let mut answers = (None, None);
-        let both = poll_fn(|cx| {
-            if answers.0.is_none() {
-                answers.0 = ready(one.as_mut().poll(cx));
-            }
-            if answers.1.is_none() {
-                answers.1 = ready(other.as_mut().poll(cx));
-            }
-            match (answers.0.take(), answers.1.take()) {
-                (Some(one), Some(other)) => Poll::Ready(one.map(|rows| (rows, other))),
-                some => {
-                    answers = some;
-                    Poll::Pending
-                }
-            }
-        });
+        let one = self.asks.query(first.0, first.1);
+        let other = self.asks.query(second.0, second.1);
+        let both = async {
+            let (one, other) = join(one, other).await;
+            Ok((one?, other))
+        };
         self.line.wait_for(both)
     }
 
@@ -259,13 +248,6 @@ impl CopyIn<'_> {
     pub fn finish(mut self) -> Result<(), Error> {
         let finish = self.rows.as_mut().finish();
         self.line.wait_for(finish).map(drop)
-    }
-}
-
-fn ready<T>(poll: Poll<T>) -> Option<T> {
-    match poll {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
     }
 }
 

@@ -21,7 +21,7 @@ use super::after_commit::AfterCommit;
 use super::backend::Backend;
 use super::connect::Connector;
 use super::session::{Session, failed, is_lost, value};
-use super::sql::{LOCK, Sql, TAKE_LOCK, UNLOCK};
+use super::sql::{LOCK, Sql, UNLOCK};
 use crate::log::Level;
 use crate::{Error, Result};
 
@@ -40,6 +40,8 @@ const PACK_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const PACK_LOCK: i64 = -2;
 /// The locks that the connections have of their own: far from all that others lock.
 const OWN_LOCKS: Range<i64> = i64::MIN..-1 << 40;
+/// (lock): takes it.
+const TAKE_LOCK: &str = "SELECT pg_advisory_lock($1)";
 
 /// The connections that lock.
 pub(super) struct Lockers {

@@ -142,12 +142,11 @@ pub(super) const LOCK: &str = "SELECT object, serial FROM pg_temp.rzeo_lock($1, 
 pub(super) const UNLOCK: &str = "SELECT
     (SELECT count(pg_advisory_unlock(x)) FROM unnest($1::bigint[]) x),
     (SELECT count(pg_advisory_unlock_shared(x)) FROM unnest($2::bigint[]) x)";
-pub(super) const FINISH: &str = "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+pub(super) const FINISH: &str = "SELECT kind, a, b, c, state FROM pg_temp.rzeo_finish(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 /// (locks): those that nobody has any more.
 pub(super) const GONE: &str =
     "SELECT x FROM unnest($1::bigint[]) x WHERE pg_try_advisory_xact_lock_shared(x)";
-/// (lock): takes a session lock.
-pub(super) const TAKE_LOCK: &str = "SELECT pg_advisory_lock($1)";
 
 /// One pack at a time over all processes, and no undo or copy beside it: a row with true if this
 /// connection has the lock now.
