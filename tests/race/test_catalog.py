@@ -20,7 +20,7 @@ from BTrees.Length import Length
 from BTrees.OOBTree import OOBTree, OOTreeSet
 from support.configuration import zeo
 from support.ports import free_port
-from support.server import Server
+from support.server import PATIENCE, Server
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError
 
@@ -47,9 +47,19 @@ def change(root, rng, key):
     root['back'][key] = colour
 
 
-def work(address, seed, told):
-    """A client process; tells of each acknowledged change (key), and what was wrong."""
-    db = ZEO.DB(address, wait_timeout=100)
+def work(address, seed, opened, told):
+    """A client process; tells of each acknowledged change (key), what was wrong, and its end."""
+    try:
+        db = ZEO.DB(address, wait_timeout=100)
+        # To open a database takes a load, which is not tried again when the server is killed.
+        opened.wait(PATIENCE)
+        change_all(db, seed, told)
+        db.close()
+    finally:
+        told.put(('done', None))
+
+
+def change_all(db, seed, told):
 
     def thread(number):
         rng = random.Random(f'{seed} {number}')
@@ -64,8 +74,6 @@ def work(address, seed, told):
         one.start()
     for one in threads:
         one.join()
-    db.close()
-    told.put(('done', None))
 
 
 def attempt(db, manager, rng, key, told):
@@ -100,8 +108,8 @@ def test_folder_and_indexes_agree(tmp_path, encoding, objects, monkeypatch):
         make(connection.root())
     db.close()
     context = multiprocessing.get_context('spawn')
-    told = context.Queue()
-    processes = [context.Process(target=work, args=(server.address, seed, told))
+    opened, told = context.Barrier(PROCESSES), context.Queue()
+    processes = [context.Process(target=work, args=(server.address, seed, opened, told))
                  for seed in range(PROCESSES)]
     for process in processes:
         process.start()

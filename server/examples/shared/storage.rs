@@ -24,6 +24,8 @@ pub trait Weather: Send + Sync {
     }
     /// Others may come in between here.
     fn between(&self) {}
+    /// Something is published, and no client was told of it yet.
+    fn before_announcing(&self) {}
     /// The connection to the database breaks here.
     fn breaks(&self) -> bool {
         false
@@ -39,6 +41,10 @@ pub trait Weather: Send + Sync {
     /// A revision has to be asked for there.
     fn must_ask(&self) -> bool {
         true
+    }
+    /// Somebody has packed the revisions that are not current any more.
+    fn has_packed(&self) -> bool {
+        false
     }
     /// The storage does not report the changes that it knows of until the next time, against its
     /// duty.
@@ -194,12 +200,16 @@ impl View {
             };
         };
         let next = found.next.filter(|&next| next <= published);
+        if next.is_some() && self.database.weather.has_packed() {
+            return Ok(None);
+        }
         Ok(Some(Revision { next, ..found }))
     }
 
     fn publish_up_to(&self, tid: Tid) {
         self.database.weather.between();
         self.published.fetch_max(tid.as_u64(), Ordering::AcqRel);
+        self.database.weather.before_announcing();
     }
 
     /// What others have changed and was not reported yet.

@@ -7,6 +7,8 @@ use zeo_storage::error::Conflict;
 pub(super) enum AfterPoll {
     /// To a ping, if the poll succeeds.
     Pong,
+    /// To a load: there is no revision from before.
+    NoRevision,
     /// The conflicts that a vote leaves to the client.
     Conflicts(Vec<Conflict>),
     /// The error of a vote.

@@ -8,6 +8,7 @@ use zeo_proto::message::{Around, encode_reply_around};
 use zeo_proto::{Oid, Tid, Value};
 use zeo_storage::storage::{OpenData, Revision};
 
+use super::after_poll::AfterPoll;
 use super::slow::LoadBegun;
 use super::transaction::{Phase, Transaction};
 use super::values::history_entry;
@@ -53,7 +54,7 @@ impl Session {
         before: Tid,
     ) -> Outcome {
         let ask = must_ask(storage, oid, before);
-        if ask && self.is_busy() {
+        if ask && (self.is_busy() || self.waits_for_polls()) {
             return Ok(Answer::Hold);
         }
         storage.stats.loads.fetch_add(1, Relaxed);
@@ -61,7 +62,7 @@ impl Session {
         let begun = self.load_begins();
         if ask {
             if let Some(found) = self.load_here(storage, oid, before) {
-                let outcome = self.answer_load(id, Ok(Some(found)));
+                let outcome = self.answer_load(storage, id, Ok(Some(found)));
                 self.load_ends(storage, begun, oid);
                 return outcome;
             }
@@ -77,7 +78,7 @@ impl Session {
             return Ok(Answer::Later);
         }
         let found = storage.storage.open_before(oid, before);
-        let outcome = self.answer_load(id, found);
+        let outcome = self.answer_load(storage, id, found);
         self.load_ends(storage, begun, oid);
         outcome
     }
@@ -118,14 +119,23 @@ impl Session {
         self.waits.leave_to_helpers();
     }
 
-    fn answer_load(&mut self, id: &Value<'static>, found: Found) -> Outcome {
+    fn answer_load(
+        &mut self,
+        storage: &ServedStorage,
+        id: &Value<'static>,
+        found: Found,
+    ) -> Outcome {
         match found {
             Ok(Some(found)) => {
                 let (serial, next) = (found.serial, found.next);
                 let around = Around::Revision { serial, next };
                 self.answer_with_record(id, &around, found.data)
             }
-            Ok(None) => self.answer(id, &()),
+            // Others may have packed it, since it was changed again: the client hears of that first.
+            Ok(None) => {
+                self.answer_after_poll(storage, id, AfterPoll::NoRevision);
+                Ok(Answer::Later)
+            }
             Err(why) => Err(exception_from(&why)),
         }
     }
@@ -160,7 +170,7 @@ impl Session {
         } else {
             storage.storage.open_before(oid, before)
         };
-        if let Err(why) = self.answer_load(&load.id, found) {
+        if let Err(why) = self.answer_load(&storage, &load.id, found) {
             self.reply_error(&load.id, &why);
         }
         self.load_ends(&storage, load.begun, oid);

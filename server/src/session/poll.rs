@@ -10,8 +10,8 @@ use super::{Answer, Outcome, Session};
 use crate::messages::request::Request;
 use crate::storages::ServedStorage;
 
-/// How many pings may wait at a time; the next calls wait.
-const MAX_PINGS: usize = 4;
+/// With so many answers that wait, pings and loads wait, too, and the calls behind them.
+const MAX_POLLING: usize = 8;
 
 impl Session {
     /// When a ping is answered, the client has been told of everything that was committed before
@@ -20,11 +20,16 @@ impl Session {
         if storage.storage.outside().is_none() {
             return self.answer(id, &());
         }
-        if self.polling.len() >= MAX_PINGS {
+        if self.waits_for_polls() {
             return Ok(Answer::Hold);
         }
         self.answer_after_poll(storage, id, AfterPoll::Pong);
         Ok(Answer::Later)
+    }
+
+    /// Whether so many answers wait for polls that no more may.
+    pub(super) fn waits_for_polls(&self) -> bool {
+        self.polling.len() >= MAX_POLLING
     }
 
     /// Answers a call when the client has been told what others have committed so far: of a
@@ -59,7 +64,7 @@ impl Session {
         polled: Result<(), Exception>,
     ) {
         match (answer, polled) {
-            (AfterPoll::Pong, Ok(())) => self.reply(id, &()),
+            (AfterPoll::Pong, Ok(())) | (AfterPoll::NoRevision, _) => self.reply(id, &()),
             (AfterPoll::Conflicts(conflicts), _) => {
                 let conflicts: Vec<_> = conflicts.iter().map(for_client).collect();
                 self.reply(id, &conflicts);

@@ -69,6 +69,21 @@ impl Checks {
         Ok(())
     }
 
+    /// A load of what the client believes to be current, which finds nothing.
+    pub(super) fn gone(&self, oid: Oid, before: Tid) -> Result<(), String> {
+        if self.last < before {
+            return Err(format!(
+                "{oid} has no revision from before {before}, and the client knows of no later transaction"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The tid behind the last transaction that the client knows of.
+    pub(super) fn behind(&self) -> Tid {
+        self.last.later_than(self.last).unwrap_or(Tid::MAX)
+    }
+
     /// A reply that calls `serial` current.
     pub(super) fn current(&self, oid: Oid, serial: Tid) -> Result<(), String> {
         match self.changed.get(&oid) {

@@ -47,7 +47,7 @@ enum Doing {
     Nothing,
     /// With the last transaction of all when it was asked.
     Registering(Option<Tid>),
-    Loading(Oid),
+    Loading(Oid, Tid),
     /// With the last transaction of all when it was asked.
     Pinging(Tid),
     Voting(Work),
@@ -184,14 +184,17 @@ impl Client {
                 Some(()) => self.checks.pong(committed),
                 None => Ok(()),
             },
-            Doing::Loading(oid) => match result::<Revision<'_>>("loadBefore", reply)? {
-                Some(current) if current.next.is_none() => {
-                    self.checks.current(oid, current.serial)?;
-                    self.known.insert(oid, current.serial);
-                    Ok(())
+            Doing::Loading(oid, before) => {
+                match result::<Option<Revision<'_>>>("loadBefore", reply)? {
+                    Some(Some(current)) if current.next.is_none() => {
+                        self.checks.current(oid, current.serial)?;
+                        self.known.insert(oid, current.serial);
+                        Ok(())
+                    }
+                    Some(None) => self.checks.gone(oid, before),
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             Doing::Voting(work) => {
                 match result::<Vec<Voted<'_>>>("vote", reply)? {
                     Some(answer) => self.voted(work, answer)?,
@@ -259,9 +262,13 @@ impl Client {
             _ if !plan.lies && !plan.stalls && random.one_in(3) => self.ping(history),
             _ if random.one_in(2) => {
                 let oid = Oid::new(random.below(OBJECTS));
-                let before = Tid::new(u64::MAX >> 1);
+                let before = if random.one_in(2) {
+                    Tid::new(u64::MAX >> 1)
+                } else {
+                    self.checks.behind()
+                };
                 self.call(&Call::LoadBefore { oid, before });
-                self.doing = Doing::Loading(oid);
+                self.doing = Doing::Loading(oid, before);
             }
             _ => self.begin(random),
         }

@@ -29,6 +29,10 @@ impl Weather for Chance {
         world::interrupt();
     }
 
+    fn before_announcing(&self) {
+        world::interrupt_shortly();
+    }
+
     fn breaks(&self) -> bool {
         self.0.breaks && world::one_in(30)
     }
@@ -39,6 +43,10 @@ impl Weather for Chance {
 
     fn must_ask(&self) -> bool {
         world::one_in(2)
+    }
+
+    fn has_packed(&self) -> bool {
+        self.0.remote && world::one_in(2)
     }
 
     fn withholds(&self) -> bool {
@@ -52,7 +60,7 @@ pub(super) struct Contended(pub(super) Arc<SharedCoordinator>);
 
 impl TakesRequests for Contended {
     fn take_waiting(&self) -> bool {
-        world::interrupt_asking();
+        world::interrupt_shortly();
         !world::one_in(3) && self.0.take_waiting()
     }
 }

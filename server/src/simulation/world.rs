@@ -51,8 +51,8 @@ pub(super) struct World {
     appending: Cell<bool>,
     /// Somebody writes to a socket.
     writing: Cell<bool>,
-    /// Somebody has sent a request, and is about to look whether the coordinator is free.
-    asking: Cell<bool>,
+    /// Others go on in the middle of something short: there is no other such step in them.
+    interrupted: Cell<bool>,
     /// Nobody begins anything new.
     resting: Cell<bool>,
     /// Nobody connects any more.
@@ -101,16 +101,16 @@ pub(super) fn interrupt() {
     }
 }
 
-/// Lets others go on between a request and the look at the coordinator.
-pub(super) fn interrupt_asking() {
+/// Lets others go on a little: between a request and the look at the coordinator, say.
+pub(super) fn interrupt_shortly() {
     if let Some(world) = WORLD.with(|world| world.borrow().clone())
         && !world.resting.get()
-        && !world.asking.replace(true)
+        && !world.interrupted.replace(true)
     {
         // Not in the middle of another one: there would be no end of it.
         let steps = world.random.borrow_mut().below(4);
         (0..steps).for_each(|_| world.step());
-        world.asking.set(false);
+        world.interrupted.set(false);
     }
 }
 
@@ -170,7 +170,7 @@ impl World {
             database,
             appending: Cell::new(false),
             writing: Cell::new(false),
-            asking: Cell::new(false),
+            interrupted: Cell::new(false),
             resting: Cell::new(false),
             stopping: Cell::new(false),
             lost: RefCell::default(),
