@@ -10,7 +10,7 @@ from support.server import is_python, wait_until
 from support.wire import Wire, WireError
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import ConflictError
-from ZODB.utils import z64
+from ZODB.utils import u64, z64
 
 from postgres.cluster import Cluster
 from postgres.conftest import Database
@@ -113,17 +113,22 @@ def test_a_synchronous_standby_has_all_that_was_acknowledged(serve, pair):
         db.close()
 
 
-def test_what_an_asynchronous_standby_lacks_is_served_to_nobody(serve, pair):
-    server = serve(storages=pair.database.section())
-    db = open_db(server)
-    add_counters(db)
-    increment(db, 0)
+def cut_off(pair):
+    """The standby has all that is there, and nothing of what comes now."""
     [last] = pair.primary.sql('postgres', 'SELECT pg_current_wal_lsn()')
     caught_up = f"SELECT pg_last_wal_replay_lsn() >= '{last}'"
     wait_until(lambda: pair.standby.sql('postgres', caught_up) == ['t'])
     pair.standby.set('primary_conninfo', '')
     following = 'SELECT count(*) FROM pg_stat_replication'
     wait_until(lambda: pair.primary.sql('postgres', following) == ['0'])
+
+
+def test_what_an_asynchronous_standby_lacks_is_served_to_nobody(serve, pair):
+    server = serve(storages=pair.database.section())
+    db = open_db(server)
+    add_counters(db)
+    increment(db, 0)
+    cut_off(pair)
     for number in range(COUNTERS):
         increment(db, number)
     assert total(db) == COUNTERS + 1
@@ -143,6 +148,27 @@ def test_what_an_asynchronous_standby_lacks_is_served_to_nobody(serve, pair):
     db.close()
     # Clients are not disconnected again and again.
     assert server.log().count('begins again behind') == 1
+
+
+def last_oid(cluster, database):
+    """Behind this one, the sequence gives oids."""
+    return 16 * int(*cluster.sql(database.name, 'SELECT last_value FROM zoid_seq'))
+
+
+@pytest.mark.parametrize('loses', [False, True], ids=['transactions are there', 'transactions are lost'])
+def test_oids_of_which_an_asynchronous_standby_has_not_heard(loses, serve, pair):
+    server = serve(storages=pair.database.section())
+    db = open_db(server)
+    add_counters(db)
+    cut_off(pair)
+    with Wire(server.address) as wire:
+        given = max(oid for _ in range(10) for oid in wire.call('new_oids'))
+    if loses:
+        increment(db, 0)
+    assert last_oid(pair.standby, pair.database) < u64(given)
+    pair.fail_over()
+    wait_until(lambda: last_oid(pair.standby, pair.database) >= u64(given))
+    db.close()
 
 
 def test_interrupted_copies_are_continued(pair, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """What clients are told of a commit is what becomes of it, whatever breaks meanwhile."""
 import contextlib
-import os
 import threading
 
 import psycopg2
@@ -9,6 +8,7 @@ import transaction
 from BTrees.Length import Length
 from persistent.mapping import PersistentMapping
 from support.server import PATIENCE, is_python, wait_until
+from support.wire import Wire
 from transaction.interfaces import TransientError
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
@@ -163,35 +163,41 @@ def test_locks_are_lost_while_a_blob_is_linked(serve, database, tmp_path):
     db.close()
 
 
-@without_history
-def test_a_server_is_stopped_while_it_is_sent_rows(serve, database):
-    """What others have written, before the commit, and behind the look at the locks."""
-    server = serve(storages=database.section())
+def write_much(cursor, database):
+    """A transaction by others, of objects from 1,000 on; its tid, and how many there are."""
+    log = 'transaction' if database.keep_history else 'object_state'
+    cursor.execute(f'SELECT max(tid) + 1 FROM {log}')
+    [[tid]] = cursor.fetchall()
+    if database.keep_history:
+        cursor.execute("INSERT INTO transaction (tid, username, description) VALUES (%s, '', '')", [tid])
+        cursor.execute("INSERT INTO object_state (zoid, tid, prev_tid, state_size, state) "
+                       "SELECT 1000 + g, %s, 0, 1, 'x' FROM generate_series(0, 199999) g", [tid])
+        return tid, 200_000
+    cursor.execute("INSERT INTO object_state (zoid, tid, state_size, state) SELECT 1000 + g, %s, 50000, "
+                   "convert_to(repeat('x', 50000), 'UTF8') FROM generate_series(0, 399) g", [tid])
+    return tid, 400
+
+
+def test_a_server_is_stopped_while_it_commits(serve, database):
+    """Behind much that others have written. Nobody waits for it; and it finds all that when it goes on."""
+    server = serve(storages=database.section('poll-interval 60'))
     db = open_db(server)
     _, item = add_two(db)
     txn = vote(db.storage, [], [item])
-    other, large = OtherVote(database, item), DB(database.open())
-
-    def write_much():
-        write(large, **{f'k{n}': PersistentMapping(data=os.urandom(60_000)) for n in range(300)})
-
     with locked(database, -1) as holder:
-        writing = threading.Thread(target=write_much)
-        writing.start()
-        wait_until(lambda: backends(database, 'RS: Store%', "wait_event = 'advisory' AND query LIKE '%_and_move%'"))
         finish = Finish(db, txn)
         wait_until(lambda: backends(database, 'rzeo: commit', "wait_event = 'advisory'"))
         with stopped([server.process.pid]):
-            holder.rollback()
-            writing.join()
-            wait_until(lambda: backends(database, 'rzeo: commit', "wait_event = 'ClientWrite'"))
-            end_connections(database, 'lock')
-            other.join()
-    finish.join()
-    other.finish()
-    assert finish.tid is None
-    large.close()
-    at_last(lambda: write(db, done=True))
+            tid, count = write_much(holder.cursor(), database)
+            holder.commit()
+            database.sql("SET lock_timeout = '60s'; SELECT pg_advisory_lock(-1)")
+            assert len(serials(database, item[0])) == 1 + database.keep_history
+        finish.join()
+        assert finish.error is None and u64(finish.tid) > tid
+        with Wire(server.address) as wire:
+            missed = wire.call('getInvalidations', p64(tid - 1))
+        assert missed[0] == finish.tid
+        assert set(missed[1]) == {item[0]} | {p64(1000 + n) for n in range(count)}
     db.close()
 
 

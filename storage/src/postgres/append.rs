@@ -126,6 +126,13 @@ impl PostgresStorage {
             let index = usize::try_from(number).unwrap_or(0).saturating_sub(1);
             places.get(index).copied().unwrap_or(0)
         };
+        appended.outside = if report.is_complete() {
+            self.new_changes(report.others, &[])
+        } else {
+            let own: Vec<Tid> = report.tids.iter().map(|&(_, tid)| tid).collect();
+            let found = self.changes_beside(&own);
+            found.map_err(|why| Error::Unsettled(why.to_string()))?
+        };
         for (transaction, tid) in report.tids {
             let place = place_of(transaction);
             if let Some(commit) = batch.get_mut(place) {
@@ -137,7 +144,6 @@ impl PostgresStorage {
             appended.refused.push((place_of(transaction), why));
         }
         appended.refused.sort_by_key(|&(place, _)| place);
-        appended.outside = self.new_changes(report.others, &[]);
         self.news.report(begun);
         if report.waited {
             self.contended.store(true, Ordering::Relaxed);

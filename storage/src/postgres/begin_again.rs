@@ -31,6 +31,9 @@ impl PostgresStorage {
         let is_lost = !is_there && (self.settings.keep_history || !is_same);
         let went_back = is_lost && !(is_same && self.is_packed_away()?);
         if !went_back && timeline.is_some() {
+            if !is_same {
+                self.use_oids_again()?;
+            }
             *known = timeline;
         }
         Ok(went_back)
@@ -86,6 +89,7 @@ impl PostgresStorage {
 
     /// Begins again with what the database has now.
     pub(super) fn begin_again_after_loss(&self) -> Result<OutsideChange> {
+        self.use_oids_again()?;
         let lost = Tid::new(self.reported());
         *self.timeline() = None;
         self.begin_again(&format!(

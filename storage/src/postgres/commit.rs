@@ -202,15 +202,25 @@ impl PostgresStorage {
         if last >= FAR_OID || !self.oids.exceeds(last) {
             return Ok(());
         }
+        self.raise_oids(last)
+    }
+
+    fn raise_oids(&self, last: i64) -> Result<()> {
         let block = last / BLOCK + 1;
         let raised = self.query("raising the sequence of oids", USED_OIDS, &[&block])?;
-        let raised = raised
-            .first()
-            .map(|row| value::<Option<i64>>(row, 0))
-            .transpose()?;
-        let block = raised.flatten().unwrap_or(block);
+        let raised = raised.first().map(|row| value::<Option<i64>>(row, 0));
+        let block = raised.transpose()?.flatten().unwrap_or(block);
         self.oids.used(block.saturating_mul(BLOCK));
         Ok(())
+    }
+
+    /// The same for a database that has taken the place of another one: its sequence may be behind what clients
+    /// were given there.
+    pub(super) fn use_oids_again(&self) -> Result<()> {
+        match self.oids.last() {
+            0 => Ok(()),
+            last => self.raise_oids(last),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use zeo_proto::Oid;
 
+use crate::Result;
+
 /// How many oids one value of the sequence stands for.
 pub(super) const BLOCK: i64 = 16;
 /// Nobody is ever given oids from here on: where a client has chosen such a one, the sequence is left as it
@@ -41,7 +43,7 @@ impl Oids {
     ///
     /// # Errors
     /// That of `blocks`.
-    pub fn next<E>(&self, blocks: impl FnOnce() -> Result<Vec<i64>, E>) -> Result<Option<Oid>, E> {
+    pub fn next(&self, blocks: impl FnOnce() -> Result<Vec<i64>>) -> Result<Option<Oid>> {
         let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if stock.free.is_empty() {
             for block in blocks()? {
@@ -57,7 +59,12 @@ impl Oids {
 
     /// True for an oid that may be one which the sequence has still to give.
     pub fn exceeds(&self, oid: i64) -> bool {
-        oid > self.0.lock().unwrap_or_else(PoisonError::into_inner).last
+        oid > self.last()
+    }
+
+    /// The greatest that is known to be behind the sequence.
+    pub fn last(&self) -> i64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last
     }
 
     /// The sequence gives only oids behind `last` from now on.
@@ -76,7 +83,7 @@ mod tests {
         let oids = Oids::default();
         let next = |blocks: &[i64]| {
             let blocks = blocks.to_vec();
-            oids.next(|| Ok::<_, ()>(blocks)).unwrap().unwrap().as_u64()
+            oids.next(|| Ok(blocks)).unwrap().unwrap().as_u64()
         };
         assert_eq!(next(&[1, 3]), 1);
         let rest: Vec<_> = (0..31).map(|_| next(&[])).collect();

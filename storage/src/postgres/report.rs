@@ -10,12 +10,19 @@ use super::session::value;
 use crate::error::Conflict;
 use crate::{Error, Result};
 
+/// How many changes by others it has: with one more, there may be still more, which are asked for behind the commit.
+/// PostgreSQL sends rows while it has the lock of all commits, and waits with it if we take none: so all of them must
+/// find room in the buffers of a socket.
+const OTHERS_MAX: usize = 500;
+
 /// The rows of a call.
 #[derive(Default)]
 pub(super) struct Report {
     pub tids: Vec<(i64, Tid)>,
     pub refused: Vec<(i64, Error)>,
     pub others: Vec<Changed>,
+    /// States of others were left out.
+    has_left_out: bool,
     /// It had to wait for others who were committing.
     pub waited: bool,
 }
@@ -33,8 +40,9 @@ impl Report {
             "w" => self.waited = true,
             "g" => self.refused.push((a, locks_lost())),
             "o" => {
-                let is_packed = value::<Option<i64>>(row, 3)? == Some(1);
-                self.others.push((a, b, value(row, 4)?, is_packed));
+                let what = value::<Option<i64>>(row, 3)?;
+                self.has_left_out |= what == Some(2);
+                self.others.push((a, b, value(row, 4)?, what == Some(1)));
             }
             "r" => {
                 let committed = value::<Option<i64>>(row, 3)?.unwrap_or(0);
@@ -52,6 +60,11 @@ impl Report {
             _ => self.refused.push((a, too_early(given))),
         }
         Ok(())
+    }
+
+    /// Whether it has all that others have changed.
+    pub fn is_complete(&self) -> bool {
+        self.others.len() <= OTHERS_MAX && !self.has_left_out
     }
 }
 

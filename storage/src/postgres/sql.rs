@@ -179,8 +179,8 @@ const RECORDS: &str = "SELECT s.zoid, s.state FROM unnest($2::bigint[]) u(zoid),
 /// or 0; `base` the serial that a record was made from, 0 for a new object, -1 if that does not
 /// matter. Rows: `w`, somebody else was committing; `t`, number, tid of a transaction that is committed; `r`, number, oid, current serial
 /// of one that is refused, since somebody else was faster; `l`, number, last tid: refused, since the
-/// tid that it wants is not later than the last; `o`, tid, oid (or null), 1 if it is packed: changes by others after
-/// `since`, with states as in [`Sql::changes`].
+/// tid that it wants is not later than the last; `o`, tid, oid (or null), 1 if it is packed (2: a state
+/// was left out): the first 501 changes by others after `since`, with states as in [`Sql::changes`], but of 32 kB.
 ///
 /// A number that is negative stands for an object that the transaction has read and does not write:
 /// `base` is the serial that it is to have still. If it has another one, the row is `c` instead of `r`.
@@ -335,7 +335,7 @@ pub(super) static PRESERVING: Sql = Sql {
         "transaction",
         "SELECT 'o', t.tid, s.zoid, t.packed::integer::bigint, NULL::bytea FROM transaction t
              LEFT JOIN object_state s ON s.tid = t.tid AND s.tid BETWEEN t.tid AND t.tid
-             WHERE t.tid > since ORDER BY t.tid",
+             WHERE t.tid > since ORDER BY t.tid LIMIT 501",
         "current_object",
         concat!(
             "INSERT INTO transaction (tid, packed, username, description, extension)
@@ -404,10 +404,11 @@ pub(super) static FREE: Sql = Sql {
     lock_function: lock_function!("object_state"),
     finish_function: finish_function!(
         "object_state",
-        "SELECT 'o', s.tid, s.zoid, NULL::bigint, CASE WHEN s.state_size <= 65536 AND
-             sum(s.state_size) OVER (ORDER BY s.tid, s.zoid ROWS UNBOUNDED PRECEDING) <= 67108864
-             THEN s.state END FROM object_state s
-             WHERE s.tid > since ORDER BY s.tid",
+        "SELECT 'o', s.tid, s.zoid, CASE WHEN s.is_small AND s.total > 32768 THEN 2::bigint END,
+                 CASE WHEN s.is_small AND s.total <= 32768 THEN s.state END
+             FROM (SELECT f.*, f.state_size <= 65536 AS is_small, sum(f.state_size)
+                       FILTER (WHERE f.state_size <= 65536) OVER (ORDER BY f.tid ROWS UNBOUNDED PRECEDING) AS total
+                   FROM (SELECT * FROM object_state WHERE tid > since ORDER BY tid LIMIT 501) f) s ORDER BY s.tid",
         "object_state",
         "INSERT INTO object_state (zoid, tid, state_size, state)
              SELECT r.object, tids[r.number], coalesce(length(r.state), 0), r.state
