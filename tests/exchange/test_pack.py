@@ -8,9 +8,12 @@ import pytest
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
+from persistent.TimeStamp import TimeStamp
 from support.clients import impatient_client
 from support.server import wait_until
 from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ServerException
+from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import POSKeyError
 from ZODB.scripts import fstest
@@ -39,6 +42,46 @@ def test_clients_learn_the_new_sizes(serve, encoding):
     other.close()
     db.close()
     fstest.check('Data.fs')
+
+
+@pytest.mark.ours_only('it packs without what the undo has brought back, or fails')
+def test_nothing_is_undone_meanwhile(serve, encoding):
+    """A pack does not see that what is undone beside it refers to what it removes."""
+    server = serve(encoding=encoding)
+    db = ZODB.DB(ClientStorage(server.address))
+    for _ in range(2):
+        with db.transaction() as connection:
+            connection.root()['many'] = {n: PersistentMapping(x='x' * 4000) for n in range(4000)}
+    filled = TimeStamp(db.lastTransaction()).timeTime()
+    with db.transaction() as connection:
+        connection.root()['a'] = PersistentMapping(below=PersistentMapping(x=1))
+    with db.transaction() as connection:
+        del connection.root()['a']
+    [deleted] = db.undoInfo(0, 1)
+
+    def undo():
+        db.storage.tpc_begin(txn := TransactionMetaData())
+        try:
+            db.storage.undo(deleted['id'], txn)
+            db.storage.tpc_vote(txn)
+            return txn
+        except ServerException as why:
+            assert 'database maintenance' in str(why)
+            db.storage.tpc_abort(txn)
+
+    packer = ClientStorage(server.address)
+    packing = threading.Thread(target=packer.pack, args=(filled, True))
+    packing.start()
+    # At first, the pack may not have begun.
+    while packing.is_alive() and (txn := undo()):
+        db.storage.tpc_abort(txn)
+    assert txn is None
+    packing.join()
+    db.storage.tpc_finish(undo())
+    newcomer = ZODB.DB(ClientStorage(server.address))
+    assert newcomer.open().root()['a']['below']['x'] == 1
+    for each in newcomer, packer, db:
+        each.close()
 
 
 @pytest.mark.parametrize('round_', range(2))

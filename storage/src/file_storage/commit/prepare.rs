@@ -12,7 +12,7 @@ use super::body::Body;
 use super::laid_out::LaidOut;
 use super::pending::{Payload, Pending};
 use super::restore::find_data;
-use super::undo::undo;
+use super::undo::{refused, undo};
 use crate::blob::{BlobFile, Staged, Staging, is_blob};
 use crate::conflict::vote::Conflicts;
 use crate::disk::paths::failed;
@@ -203,15 +203,25 @@ impl Preparing<'_> {
             Some(tid) => find_data(self.generation, oid, tid, data.as_deref())?,
             None => 0,
         };
-        let payload = match (self.back(oid, back)?, data) {
-            (Payload::Back(back), None) => Payload::Back(back),
-            (Payload::Back(back), _) if back != 0 => Payload::Back(back),
-            (Payload::Data(data), None) | (_, Some(data)) => Payload::Data(data),
+        if back != 0 && !self.may_point_back() {
+            return Err(Error::FileStorage(format!(
+                "object {oid} can't be restored as it was undone while the storage is packed; try again when \
+                 the pack has ended"
+            )));
+        }
+        let payload = match data {
+            Some(data) if back == 0 => Payload::Data(data),
+            _ => Payload::Back(back),
         };
         self.add(oid, Some(serial), self.position(oid), payload)
     }
 
     fn undo(&mut self, tid: Tid) -> Result<()> {
+        if !self.may_point_back() {
+            return Err(refused(
+                "Undo is currently disabled for database maintenance.<p>",
+            ));
+        }
         let pending = match &mut self.pending {
             Some(pending) => pending,
             none => none.insert(self.body.pending().map_err(spool_failed(self.generation))?),
@@ -223,14 +233,10 @@ impl Preparing<'_> {
             if seen.insert(record.oid) {
                 self.undone.push(record.oid);
             }
-            let payload = match record.payload {
-                Payload::Back(back) => {
-                    self.blob_again(record.oid, back)?;
-                    self.back(record.oid, back)?
-                }
-                data => data,
-            };
-            self.add(record.oid, None, record.prev, payload)?;
+            if let Payload::Back(back) = record.payload {
+                self.blob_again(record.oid, back)?;
+            }
+            self.add(record.oid, None, record.prev, record.payload)?;
         }
         Ok(())
     }
@@ -276,25 +282,16 @@ impl Preparing<'_> {
         }
     }
 
-    /// A back-pointer, or if that can't be while the file is packed, the data
-    /// that it leads to.
-    fn back(&mut self, oid: Oid, back: u64) -> Result<Payload> {
-        if back == 0 {
-            return Ok(Payload::Back(0));
-        }
+    /// Whether old data may be brought back: not while the file is packed. The pack has seen neither that they are
+    /// needed again, nor what they refer to; nor would the next one, if they were stored as new data: it takes
+    /// only references from before its time, and what back-pointers lead to.
+    fn may_point_back(&mut self) -> bool {
         if self.back_pointers.is_none() {
             self.back_pointers = self.storage.packing.back_pointers();
         }
         // Asked for with the right in hand: no pack can begin now.
         let is_current = self.generation.number == self.storage.generation().number;
-        if self.back_pointers.is_some() && is_current {
-            return Ok(Payload::Back(back));
-        }
-        match self.generation.load_back(oid, back) {
-            Ok(data) => Ok(Payload::Data(data.to_vec())),
-            Err(Error::NoObject(_)) => Ok(Payload::Back(0)),
-            Err(error) => Err(error),
-        }
+        self.back_pointers.is_some() && is_current
     }
 
     /// Where the committed record of an object stands, 0 if nowhere.

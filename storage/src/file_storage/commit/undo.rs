@@ -222,7 +222,8 @@ enum Current {
     Back(u64),
 }
 
-fn refused(reason: &str) -> Error {
+/// For a reason that is not about objects.
+pub(super) fn refused(reason: &str) -> Error {
     Error::Undo {
         reason: reason.to_owned(),
         oid: None,

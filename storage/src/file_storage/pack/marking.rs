@@ -31,7 +31,8 @@ pub(super) enum Collect {
 /// Marks what can be reached.
 pub(super) struct Marking<'a> {
     window: Window<'a>,
-    collect: Collect,
+    /// With `AsOfNow`, a reference to what is not there is no error.
+    pub collect: Collect,
     /// The greatest length of a wave.
     room: usize,
     /// The number of waiting objects.
@@ -86,6 +87,21 @@ impl<'a> Marking<'a> {
                 self.take_waiting(objects, &mut next)?;
             }
             std::mem::swap(&mut wave, &mut next);
+        }
+        Ok(())
+    }
+
+    /// Marks what can be reached from what these records refer to.
+    pub fn follow_records(
+        &mut self,
+        objects: &mut Objects,
+        records: Vec<u64>,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        for position in records {
+            let refs = self.references(position)?;
+            let roots = refs.into_iter().map(|oid| (oid, Some(position)));
+            self.follow(objects, roots.collect(), watch)?;
         }
         Ok(())
     }

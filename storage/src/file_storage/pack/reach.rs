@@ -4,10 +4,12 @@
 //!    record, unless that says that the object is gone.
 //! 2. With garbage collection, of these only what can be reached from object
 //!    0. A reference to an object that is not there ends the pack.
-//! 3. Whatever a back-pointer in a later transaction leads to; where that
-//!    object was reachable, what the record refers to as well. (Without
-//!    garbage collection no record that the object is gone: the pointer
-//!    becomes 0, which says the same.)
+//! 3. Whatever a back-pointer in a later transaction leads to, and what the
+//!    record refers to. (Without garbage collection no record that the object
+//!    is gone: the pointer becomes 0, which says the same.) Python's packer
+//!    does not follow the first such record of an object that was out of
+//!    reach, and loses what only that refers to: an undo has brought it back.
+//!    It does not notice either if something is not there; nor is it an error here.
 //!
 //! References in later records count for nothing, as in Python: an object
 //! that was out of reach at the pack time, and was reached again later only by
@@ -147,6 +149,8 @@ struct Later {
     pointers: Vec<(Oid, u64)>,
     /// Records whose references count.
     roots: Vec<u64>,
+    /// The same; they may refer to what is not there.
+    first_roots: Vec<u64>,
 }
 
 /// One pass through the file.
@@ -231,7 +235,7 @@ impl Reach {
     fn mark(
         &mut self,
         reader: Reader<'_>,
-        later: Later,
+        mut later: Later,
         objects: u64,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
@@ -241,33 +245,22 @@ impl Reach {
             let roots = vec![(Oid::ZERO, None)];
             marking.follow(&mut self.objects, roots, watch)?;
         }
-        let mut roots = later.roots;
-        for (oid, back) in later.pointers {
+        for (oid, back) in std::mem::take(&mut later.pointers) {
             let is_gone = self.collect == Collect::Nothing && marking.is_gone(back)?;
-            self.keep_target(oid, back, is_gone, &mut roots)?;
+            self.keep_target(oid, back, is_gone, &mut later)?;
         }
         for oid in &self.revived {
             self.objects.marks.set(*oid, Mark::Reachable);
         }
-        for position in roots {
-            let refs = marking.references(position)?;
-            let roots = refs.into_iter().map(|oid| (oid, Some(position)));
-            marking.follow(&mut self.objects, roots.collect(), watch)?;
-        }
+        marking.follow_records(&mut self.objects, later.roots, watch)?;
+        marking.collect = Collect::AsOfNow;
+        marking.follow_records(&mut self.objects, later.first_roots, watch)?;
         self.found = marking.found;
         self.kept_bytes = marking.bytes;
         Ok(())
     }
 
-    /// As in Python, the first record that makes an unreachable object
-    /// reachable is kept without what it refers to.
-    fn keep_target(
-        &mut self,
-        oid: Oid,
-        back: u64,
-        is_gone: bool,
-        roots: &mut Vec<u64>,
-    ) -> Result<()> {
+    fn keep_target(&mut self, oid: Oid, back: u64, is_gone: bool, later: &mut Later) -> Result<()> {
         let is_reachable = self.revived.contains(&oid) || self.is_current(oid)?;
         if !is_reachable {
             self.revived.insert(oid);
@@ -281,7 +274,9 @@ impl Reach {
         let collects = self.collect != Collect::Nothing;
         if collects && is_reachable && !target.is_root {
             target.is_root = true;
-            roots.push(back);
+            later.roots.push(back);
+        } else if collects && !is_reachable {
+            later.first_roots.push(back);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::support::{check_whole, commit, record, store, tid};
 use crate::disk::backend::{Backend, MemoryBackend};
 use crate::file_storage::{FileStorage, Options};
 use crate::storage::Op;
+use crate::testing::prepare;
 use crate::{Error, Result, Storage};
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -66,7 +67,7 @@ impl Backend for Hooked {
 /// What is committed.
 type Change = fn(&FileStorage) -> Vec<Vec<Op>>;
 
-const CHANGES: [Change; 6] = [
+const CHANGES: [Change; 5] = [
     // One object again and again.
     |storage| {
         let texts = ["new", "newer", "newest"].into_iter();
@@ -87,10 +88,6 @@ const CHANGES: [Change; 6] = [
         let oid = Oid::new(7);
         let serial = storage.get_tid(oid).unwrap();
         vec![vec![Op::Delete { oid, serial }]]
-    },
-    |_| {
-        let tid = tid(208);
-        vec![vec![Op::Undo { tid }]]
     },
 ];
 
@@ -143,10 +140,6 @@ fn shown(storage: &FileStorage) -> Vec<String> {
 fn commits_at_every_read() {
     for (number, &change) in CHANGES.iter().enumerate() {
         for (time, gc) in [(206.0, true), (206.0, false), (209.0, true), (209.0, false)] {
-            // What is packed can't be undone.
-            if number == 5 && time > 208.0 {
-                continue;
-            }
             let (_, expected) = filled();
             expected.pack(time, Some(gc)).unwrap();
             make(&expected, change);
@@ -166,5 +159,28 @@ fn commits_at_every_read() {
                 check_whole(&storage);
             }
         }
+    }
+}
+
+/// What it brings back may refer to what the pack has not seen any more.
+#[test]
+fn nothing_is_undone_at_any_read() {
+    for read in 1.. {
+        let (backend, storage) = filled();
+        let undoing = Arc::clone(&storage);
+        *backend.hook.lock().unwrap() = Some(Box::new(move || {
+            let ops = vec![Op::Undo { tid: tid(208) }];
+            let refused = prepare(&*undoing, ops).map(|_| ()).unwrap_err();
+            assert!(matches!(refused, Error::Undo { .. }), "{refused}");
+            assert!(refused.to_string().contains("disabled"), "{refused}");
+        }));
+        backend.left.store(read, Ordering::Relaxed);
+        storage.pack(206.0, Some(true)).unwrap();
+        if backend.hook.lock().unwrap().take().is_some() {
+            assert!(read > 50, "only {read} reads");
+            break;
+        }
+        commit(&storage, 300, vec![Op::Undo { tid: tid(208) }]);
+        check_whole(&storage);
     }
 }

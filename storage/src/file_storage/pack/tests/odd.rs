@@ -114,3 +114,23 @@ fn a_cancelled_pack_leaves_the_file_as_it_was() {
     let is_error = |(level, _): &(Level, String)| *level == Level::Error;
     assert!(!messages.lock().unwrap().iter().any(is_error));
 }
+
+/// Python's packer loses object 2.
+#[test]
+fn what_an_undo_has_brought_back_is_whole() {
+    let mut file = Builder::new();
+    let root = first(file.txn(1, b' ', &[(0, 0, data(&[1], "root"))]));
+    let one = first(file.txn(2, b' ', &[(1, 0, data(&[2, 9], "one"))]));
+    file.txn(3, b' ', &[(2, 0, data(&[], "two"))]);
+    let removed = first(file.txn(4, b' ', &[(0, root, data(&[], "root"))]));
+    let last = first(file.txn(5, b' ', &[(1, one, data(&[], "removed"))]));
+    file.txn(LATER, b' ', &[(0, removed, Payload::Back(root))]);
+    file.txn(LATER + 1, b' ', &[(1, last, Payload::Back(one))]);
+    let storage = open_bytes(&file.bytes);
+    storage.pack(TIME, Some(true)).unwrap();
+    check_whole(&storage);
+    assert_eq!(text_of(&storage, 1).as_deref(), Some("one"));
+    assert_eq!(text_of(&storage, 2).as_deref(), Some("two"));
+    // What is in the way of other packs is not in that of this one.
+    assert_eq!(text_of(&storage, 9), None);
+}

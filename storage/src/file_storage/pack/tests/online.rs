@@ -109,20 +109,26 @@ fn a_pack_waits_for_back_pointers() {
 }
 
 #[test]
-fn undo_while_packing_needs_no_back_pointers() {
+fn nothing_is_brought_back_while_packing() {
     let storage = filled();
     let running = storage.packing.begin().unwrap();
-    let undone = prepare(&storage, undo(205)).unwrap();
-    let refused = storage.pack(206.0, None);
-    assert_eq!(refused.unwrap_err().to_string(), "Already packing");
+    let refused = prepare(&storage, undo(205)).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::Undo { .. }), "{refused}");
+    let restore = |data, prev_tid| Op::Restore {
+        oid: Oid::new(5),
+        serial: tid(300),
+        data: Some(record(&[], data)),
+        prev_tid,
+    };
+    let as_it_was = vec![restore("5 at 100", Some(tid(105)))];
+    let refused = prepare(&storage, as_it_was).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("0x05"), "{refused}");
+    // What is new does no harm.
+    let new = prepare(&storage, vec![restore("new", None)]).unwrap();
     drop(running);
-    storage.pack(209.0, Some(true)).unwrap();
-    storage.publish(&append(&storage, 300, undone));
-    assert_eq!(text_of(&storage, 5).unwrap(), "5 at 100");
-    check_whole(&storage);
-    let mut wanted = |_: &_| Ok(true);
-    let log = storage.undo_log(0, 100, &mut wanted).unwrap();
-    assert_eq!(log.len(), 1);
+    storage.pack(206.0, Some(true)).unwrap();
+    storage.publish(&append(&storage, 300, new));
+    assert_eq!(text_of(&storage, 5).unwrap(), "new");
     commit(&storage, 301, undo(300));
     assert_eq!(text_of(&storage, 5).unwrap(), "5 at 200");
     check_whole(&storage);
