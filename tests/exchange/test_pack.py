@@ -1,4 +1,5 @@
 """Packs as clients see them, and when the server is killed in the middle of one."""
+import contextlib
 import os
 import random
 import threading
@@ -42,6 +43,29 @@ def test_clients_learn_the_new_sizes(serve, encoding):
     other.close()
     db.close()
     fstest.check('Data.fs')
+
+
+@pytest.mark.ours_only('it forgets the transaction, and refuses the client')
+def test_caches_are_not_ahead_of_a_packed_file(serve, encoding):
+    """Also if the last transaction has written nothing but garbage."""
+    server = serve(encoding=encoding)
+    db = ZODB.DB(ClientStorage(server.address, client='persistent', var='.'))
+    with db.transaction() as connection:
+        connection.root()['a'] = 1
+    with db.transaction() as connection:
+        connection.add(PersistentMapping())
+    last = db.lastTransaction()
+    db.storage.pack(time.time() + 1, wait=True)
+    assert len(db.storage) == 1
+    db.close()
+    server.stop()
+    storage = FileStorage('Data.fs')
+    assert storage.lastTransaction() == last and len(storage) == 1
+    assert [transaction.tid for transaction in storage.iterator()][-1] == last
+    storage.close()
+    server = serve(encoding=encoding)
+    with contextlib.closing(ZODB.DB(ClientStorage(server.address, client='persistent', var='.'))) as db:
+        assert db.lastTransaction() == last and db.open().root()['a'] == 1
 
 
 @pytest.mark.ours_only('it packs without what the undo has brought back, or fails')

@@ -2,7 +2,7 @@
 //!
 //! Before the pack time: of each transaction the records to be kept, as data
 //! without pointers, in a transaction of status `p`; those without any are
-//! left out. After it: everything, as it is. So all of that moves by the same
+//! left out, but not the last one of all. After it: everything, as it is. So all of that moves by the same
 //! distance, and only pointers to the front of the pack time need to be
 //! looked up.
 
@@ -49,7 +49,7 @@ pub(super) fn copy_to_pack_time(
     while position < end {
         let txn = copying.window.txn(position, last)?;
         if txn.header.status != b'u' {
-            copying.transaction(&txn)?;
+            copying.transaction(&txn, txn.end() == reader.end)?;
         }
         last = txn.header.tid;
         position = txn.end();
@@ -68,7 +68,9 @@ struct RecordCopier<'a> {
 }
 
 impl RecordCopier<'_> {
-    fn transaction(&mut self, txn: &Txn) -> Result<()> {
+    /// The storage's last transaction stays, if need be without records: clients have its tid in their caches, and
+    /// would refuse a server that is started again and is behind them.
+    fn transaction(&mut self, txn: &Txn, is_last: bool) -> Result<()> {
         let (mut tloc, mut dropped) = (None, BTreeSet::new());
         let mut position = txn.records_start();
         while position < txn.records_end() {
@@ -85,6 +87,9 @@ impl RecordCopier<'_> {
             position = position.saturating_add(header.record_len());
         }
         self.list_blobs(txn, dropped)?;
+        if tloc.is_none() && is_last {
+            tloc = Some(self.begin(txn)?);
+        }
         match tloc {
             Some(_) => self.out.finish(),
             None => Ok(()),

@@ -134,3 +134,23 @@ fn what_an_undo_has_brought_back_is_whole() {
     // What is in the way of other packs is not in that of this one.
     assert_eq!(text_of(&storage, 9), None);
 }
+
+/// Clients have its tid in their caches.
+#[test]
+fn the_last_transaction_stays() {
+    let mut file = Builder::new();
+    file.txn(1, b' ', &[(0, 0, data(&[], "root"))]);
+    let one = first(file.txn(2, b' ', &[(1, 0, data(&[], "garbage"))]));
+    file.txn(3, b' ', &[(1, one, data(&[], "more"))]);
+    for gc in [true, false] {
+        let storage = open_bytes(&file.bytes);
+        storage.pack(TIME, Some(gc)).unwrap();
+        check_whole(&storage);
+        let again = open_bytes(&bytes(&storage));
+        assert_eq!(again.last_tid(), Tid::new(3));
+        assert_eq!(again.iterator(None, None).unwrap().count(), 2);
+        // There is nothing left to do.
+        again.pack(TIME, Some(gc)).unwrap();
+        assert_eq!(bytes(&again), bytes(&storage));
+    }
+}
