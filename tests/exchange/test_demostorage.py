@@ -1,6 +1,7 @@
 """Changes over a base: Python's DemoStorage and the server's, over the same files."""
 import contextlib
 import os
+import time
 
 import pytest
 from support.configuration import demostorage, filestorage, mappingstorage, zlibstorage
@@ -12,7 +13,7 @@ from ZODB.DemoStorage import DemoStorage
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError
 from ZODB.serialize import referencesf
-from ZODB.utils import load_current, maxtid, p64, z64
+from ZODB.utils import load_current, maxtid, p64, u64, z64
 
 from . import files, histories
 from .reading import WireStorage, differences, everything, undo_log
@@ -316,3 +317,34 @@ def client_time(storage):
 
 def histories_root():
     return pickle_of('root', [Reference(1), Reference(2)])
+
+
+@ours_only
+def test_an_object_that_is_changed_again_after_an_undo(serve, encoding):
+    """It is current as the base has it between the two, and not behind them."""
+    base = files.write('base.fs', lambda w: w.commit((1, pickle_of('base'))))
+    server = serve(storages=demostorage(BASE, CHANGES), encoding=encoding)
+    client = ClientStorage(server.address)
+    writer = writer_on(client, base)
+    first = writer.commit((1, pickle_of('first')))
+    undone = writer.undo(first)
+    writer.serials = dict(base.serials)
+    second = writer.commit((1, pickle_of('second')))
+    with Wire(server.address) as wire:
+        [serial] = {serial for oid, serial in base.serials.items() if oid == p64(1)}
+        assert wire.call('loadBefore', p64(1), p64(u64(undone) + 1)) == (pickle_of('base'), serial, second)
+        assert wire.call('loadBefore', p64(1), maxtid) == (pickle_of('second'), second, None)
+    client.close()
+
+
+@ours_only
+def test_a_pack_over_a_base_that_says_it_is_empty(serve, encoding):
+    """As does one that has no changes of its own."""
+    base = files.write('base.fs', lambda w: w.commit((0, pickle_of('root', [Reference(1)])), (1, pickle_of('base'))))
+    server = serve(storages=demostorage(demostorage(BASE)), encoding=encoding)
+    client = ClientStorage(server.address)
+    changed = writer_on(client, base).commit((1, pickle_of('changed')))
+    client.pack(time.time() + 1, wait=True)
+    client.close()
+    with Wire(server.address) as wire:
+        assert wire.call('loadBefore', p64(1), maxtid) == (pickle_of('changed'), changed, None)

@@ -125,26 +125,25 @@ impl crate::storage::Layer for DemoStorage {
     }
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>> {
-        match self.changes.load_before(oid, before) {
-            Err(Error::NoObject(_)) => self.base.load_before(oid, before),
-            Ok(None) => {
-                // The object was changed later; the base may have it from
-                // before that.
-                let revision = match self.base.load_before(oid, before) {
-                    Err(Error::NoObject(_)) => None,
-                    found => found?,
-                };
-                let Some(mut revision) = revision else {
-                    return Ok(None);
-                };
-                if revision.next.is_none() {
-                    let changes = self.changes_of(oid, usize::MAX)?;
-                    revision.next = changes.last().map(|first| first.tid);
-                }
-                Ok(Some(revision))
-            }
-            found => found,
+        let is_changed_later = match self.changes.load_before(oid, before) {
+            // The changes don't have it, or a change is undone at that time.
+            Err(Error::NoObject(_)) => false,
+            Ok(None) => true,
+            found => return found,
+        };
+        let revision = match self.base.load_before(oid, before) {
+            Err(Error::NoObject(_)) if is_changed_later => None,
+            found => found?,
+        };
+        let Some(mut revision) = revision else {
+            return Ok(None);
+        };
+        if revision.next.is_none() && before <= self.changes.last_tid() {
+            let changes = self.changes_of(oid, usize::MAX)?;
+            let later = changes.iter().take_while(|change| change.tid >= before);
+            revision.next = later.last().map(|first| first.tid);
         }
+        Ok(Some(revision))
     }
 
     fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Data> {
@@ -206,7 +205,8 @@ impl crate::storage::Layer for DemoStorage {
     /// garbage in them, so that there is garbage collection only without a
     /// base. (Python's tries it for changes in memory, and loses them.)
     fn pack(&self, time: f64, gc: Option<bool>) -> Result<()> {
-        let is_all = self.in_memory && self.base.is_empty();
+        // What a base says of its length may be an estimate, or that of its own changes.
+        let is_all = self.in_memory && self.base.last_tid() == Tid::ZERO;
         let gc = match gc {
             _ if is_all => gc,
             Some(true) => {
