@@ -155,8 +155,11 @@ impl Pool {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
-        put(&self.directory, file, &target, Some((size, &sum)))?;
-        Ok(Ok(entry((size, sum))))
+        match put(&self.directory, file, &target, Some((size, &sum))) {
+            // A pack has removed it since.
+            Err(_) if !file.exists() => Ok(Err(Problem::Missing(file.to_owned()))),
+            put => put.map(|()| Ok(entry((size, sum)))),
+        }
     }
 
     /// Makes durable what was added.
