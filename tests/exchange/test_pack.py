@@ -68,7 +68,7 @@ def test_caches_are_not_ahead_of_a_packed_file(serve, encoding):
         assert db.lastTransaction() == last and db.open().root()['a'] == 1
 
 
-@pytest.mark.ours_only('it packs without what the undo has brought back, or fails')
+@pytest.mark.ours_only('the pack fails')
 def test_nothing_is_undone_meanwhile(serve, encoding):
     """A pack does not see that what is undone beside it refers to what it removes."""
     server = serve(encoding=encoding)

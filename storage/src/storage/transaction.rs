@@ -63,7 +63,8 @@ pub enum Op {
         /// The record; `None`: the creation of the object was undone.
         data: Option<Vec<u8>>,
         /// A transaction that may already hold the same data, so that a
-        /// back-pointer suffices: a hint.
+        /// back-pointer suffices: a hint. A FileStorage takes no such pointer
+        /// while it is packed, and fails.
         prev_tid: Option<Tid>,
     },
     /// The file of a blob whose record was stored or restored just before.
@@ -75,7 +76,7 @@ pub enum Op {
         /// The file, which is moved to where committed ones are.
         file: Arc<BlobFile>,
     },
-    /// Undo a whole transaction.
+    /// Undo a whole transaction. A FileStorage refuses that while it is packed.
     Undo {
         /// The transaction.
         tid: Tid,

@@ -149,8 +149,8 @@ struct Later {
     pointers: Vec<(Oid, u64)>,
     /// Records whose references count.
     roots: Vec<u64>,
-    /// The same; they may refer to what is not there.
-    first_roots: Vec<u64>,
+    /// The same, of objects that were out of reach: they may refer to what is not there.
+    revived_roots: Vec<u64>,
 }
 
 /// One pass through the file.
@@ -254,7 +254,7 @@ impl Reach {
         }
         marking.follow_records(&mut self.objects, later.roots, watch)?;
         marking.collect = Collect::AsOfNow;
-        marking.follow_records(&mut self.objects, later.first_roots, watch)?;
+        marking.follow_records(&mut self.objects, later.revived_roots, watch)?;
         self.found = marking.found;
         self.kept_bytes = marking.bytes;
         Ok(())
@@ -276,7 +276,7 @@ impl Reach {
             target.is_root = true;
             later.roots.push(back);
         } else if collects && !is_reachable {
-            later.first_roots.push(back);
+            later.revived_roots.push(back);
         }
         Ok(())
     }
